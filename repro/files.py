@@ -1,0 +1,35 @@
+"""Writing files so that a reader, at any moment and after any crash, sees the old or the new."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from repro.errors import MachineError
+
+__all__ = ["write_atomic"]
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Replace `path` by `content` in one step; its folder is made when missing.
+
+    Raises MachineError when the disk is full or the folder cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # mkstemp gives 0600, too strict for a shared store
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise MachineError(
+            f"cannot write {path}: {error.strerror}",
+            hint="free some space or choose another folder, then run the same command again",
+        ) from error
