@@ -1,0 +1,252 @@
+"""From a claim at a scale, and what is known so far, to the trials that come next.
+
+The plan is a pure function of the claim and of the results: asking again after each trial gives
+the next ones, so a killed run, a second worker and the report all see the same plan.
+
+Each arm's rate is searched by successive halving (Jamieson and Talwalkar 2016) over the same grid
+with the same budgets on tuning seeds; the effect is measured on other seeds.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from repro.claim import Claim, Search, model_for, recipe_for
+from repro.trial import Result, Trial
+
+__all__ = ["Cell", "RateOutcome", "RateSearch", "confirm_cells", "next_cells", "rate_search"]
+
+# Tuning seeds are counted from here, confirming seeds from 0: no seed serves both.
+TUNING_SEEDS_FROM = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A place in the plan: why a trial is wanted, and to how many epochs it is trained."""
+
+    recipe: str
+    arm: str
+    purpose: Literal["tune", "confirm"]
+    trial: Trial
+    until: float
+
+    def done(self, results: Mapping[str, Result]) -> bool:
+        """Whether the trial needs no more training for this cell."""
+        result = results.get(self.trial.id)
+        return result is not None and (
+            result.status != "censored" or result.epochs >= self.until - 1e-9
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateOutcome:
+    """What a rate has shown on the tuning seeds: median epoch of crossing, median error."""
+
+    rate: float
+    status: str
+    epochs: float
+    crossed: float  # epochs; infinite when it has not crossed
+    error: float  # fraction; infinite when it diverged
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RateSearch:
+    """The search of one arm: `chosen` is None while it runs and when every rate diverged."""
+
+    outcomes: tuple[RateOutcome, ...]
+    chosen: float | None
+    done: bool
+    at_edge: bool
+    extended: bool
+    wanted: tuple[Cell, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Arm:
+    """One arm of one recipe at one scale: enough to name its trials."""
+
+    claim: Claim
+    scale: str
+    recipe: str
+    arm: str
+    fingerprint: str
+
+    @property
+    def search(self) -> Search:
+        return self.claim.scales[self.scale].search[self.recipe]
+
+    def cell(
+        self, rate: float, seed: int, until: float, purpose: Literal["tune", "confirm"]
+    ) -> Cell:
+        scale = self.claim.scales[self.scale]
+        model = model_for(self.claim, self.scale, self.arm)
+        trial = Trial(
+            model=model.name,
+            arguments=model.arguments,
+            recipe=recipe_for(self.claim, self.scale, self.recipe, self.arm),
+            data=scale.data,
+            fingerprint=self.fingerprint,
+            images=scale.images,
+            rate=rate,
+            seed=seed,
+            threshold=self.claim.threshold if scale.threshold is None else scale.threshold,
+            near=self.claim.near,
+            decided_by=self.claim.decided_by,
+        )
+        return Cell(recipe=self.recipe, arm=self.arm, purpose=purpose, trial=trial, until=until)
+
+    def tuning(self, rate: float, until: float) -> list[Cell]:
+        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)
+        return [self.cell(rate, seed, until, "tune") for seed in seeds]
+
+
+def rate_search(
+    claim: Claim,
+    scale: str,
+    recipe: str,
+    arm: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+) -> RateSearch:
+    """Where the arm's search stands; `wanted` are the trials that it needs next.
+
+    A best rate at the edge of the grid extends the grid once by its own step on that side.
+    """
+    where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+    grid = where.search.rates
+    first = _halve(where, grid, results, extended=False)
+    if not first.at_edge:
+        return first
+    return _halve(where, _extend(grid, at=first.chosen), results, extended=True)
+
+
+def _halve(
+    where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result], *, extended: bool
+) -> RateSearch:
+    """Successive halving over `grid`, as far as the results go."""
+    alive, chosen, wanted = list(grid), None, ()
+    for rung in where.search.rungs:
+        cells = [cell for rate in alive for cell in where.tuning(rate, rung)]
+        wanted = tuple(cell for cell in cells if not cell.done(results))
+        if wanted:
+            break
+        ranked = sorted((_outcome(where, rate, results, by=rung) for rate in alive), key=_speed)
+        best = ranked[0]
+        if best.crossed < math.inf:
+            # Whoever has not crossed by this rung can no longer be the fastest.
+            chosen = best.rate
+            break
+        alive = [r.rate for r in ranked[: math.ceil(len(ranked) * where.search.keep)]]
+        chosen = best.rate if best.error < math.inf else None
+        if chosen is None:
+            break
+    done = not wanted
+    return RateSearch(
+        outcomes=tuple(_outcome(where, rate, results) for rate in grid),
+        chosen=chosen if done else None,
+        done=done,
+        at_edge=done and chosen in (grid[0], grid[-1]),
+        extended=extended,
+        wanted=wanted,
+    )
+
+
+def _outcome(
+    where: _Arm, rate: float, results: Mapping[str, Result], *, by: float = math.inf
+) -> RateOutcome:
+    """What the rate had shown `by` that epoch: a rung judges all rates at the same age."""
+    cells = where.tuning(rate, until=0.0)
+    found = [results[cell.trial.id] for cell in cells if cell.trial.id in results]
+    if not found:
+        return RateOutcome(
+            rate=rate, status="not run", epochs=0.0, crossed=math.inf, error=math.nan
+        )
+    return RateOutcome(
+        rate=rate,
+        status=" and ".join(sorted({result.status for result in found})),
+        epochs=max(result.epochs for result in found),
+        crossed=median(_crossed(where.claim, result, by) for result in found),
+        error=median(_error(result, by) for result in found),
+    )
+
+
+def _crossed(claim: Claim, result: Result, by: float) -> float:
+    crossing = result.crossing_full if claim.decided_by == "full" else result.crossing_online
+    return math.inf if crossing is None or crossing[1] > by else crossing[1]
+
+
+def _error(result: Result, by: float) -> float:
+    if result.status == "diverged" and result.epochs <= by:
+        return math.inf
+    epochs = min(len(result.epoch_errors), math.floor(by) if by < math.inf else math.inf)
+    return result.epoch_errors[int(epochs) - 1] if epochs >= 1 else result.train_error
+
+
+def _speed(outcome: RateOutcome) -> tuple[float, float]:
+    """Sort key: the earlier crossing first, among those without one the lower error."""
+    return outcome.crossed, outcome.error
+
+
+def _extend(grid: tuple[float, ...], *, at: float | None) -> tuple[float, ...]:
+    """The grid with one more rate beyond `at`, by the step between its last two on that side."""
+    if len(grid) == 1:
+        return (grid[0] / 3, *grid, grid[0] * 3)
+    if at == grid[0]:
+        return (_round(grid[0] ** 2 / grid[1]), *grid)
+    return (*grid, _round(grid[-1] ** 2 / grid[-2]))
+
+
+def _round(rate: float) -> float:
+    """Two significant digits: a rate that a person would write, equal on every machine."""
+    return float(f"{rate:.1e}")
+
+
+def confirm_cells(
+    claim: Claim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
+) -> list[Cell]:
+    """The trials that measure the effect, at the chosen rate, on seeds that tuned nothing."""
+    where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+    at = claim.scales[scale]
+    return [where.cell(rate, seed, at.epochs, "confirm") for seed in range(at.seeds)]
+
+
+def next_cells(
+    claim: Claim,
+    scale: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+    *,
+    max_seeds: int | None = None,
+) -> list[Cell]:
+    """All that can run now, most valuable first; empty when the plan is done.
+
+    The recipe that decides comes first; an arm whose search is done does not wait for another;
+    seed 0 of all arms before seed 1, so that what is finished early is paired.
+    """
+    recipes = sorted(claim.recipes, key=lambda name: name != claim.verdict_recipe)
+    cells: list[Cell] = []
+    for recipe in recipes:
+        tune: list[Cell] = []
+        confirm: list[Cell] = []
+        for arm in claim.arms:
+            search = rate_search(claim, scale, recipe, arm, fingerprint, results)
+            tune.extend(search.wanted)
+            if search.chosen is not None:
+                confirm.extend(
+                    confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)[:max_seeds]
+                )
+        confirm.sort(key=lambda cell: cell.trial.seed)
+        cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
+    return list(_unique(cells))
+
+
+def _unique(cells: list[Cell]) -> Iterator[Cell]:
+    """Equal trials once, to the longest `until` asked for."""
+    longest: dict[str, Cell] = {}
+    for cell in cells:
+        known = longest.get(cell.trial.id)
+        if known is None or cell.until > known.until:
+            longest[cell.trial.id] = cell
+    yield from longest.values()

@@ -1,0 +1,216 @@
+"""Facts on disk: one folder a trial, every write in one step. Knows no statistics, no torch.
+
+    STORE/
+      store.json                     the format's version
+      plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
+      trials/ID/trial.json           what was to be trained
+      trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
+      trials/ID/curve.csv            what was measured on the way
+      trials/ID/result.json          what came out, written last
+
+A trial without `result.json` is unfinished. NaN stays NaN.
+"""
+
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from repro.errors import IntegrityError, MachineError
+from repro.files import write_atomic
+from repro.trial import CURVE_COLUMNS, Result, Trial
+
+__all__ = ["PlanRecord", "Store"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanRecord:
+    """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601."""
+
+    claim_id: str
+    scale: str
+    digest: str
+    fingerprint: str
+    data_title: str
+    registered: str
+
+
+class Store:
+    """The facts under one folder. Reading needs no lock; training a trial takes the trial's."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._check_format()
+
+    def _check_format(self) -> None:
+        path = self.root / "store.json"
+        if path.exists():
+            found = _read_json(path).get("format")
+            if found != FORMAT:
+                raise IntegrityError(
+                    f"{path}: store format {found!r}, this version reads {FORMAT}",
+                    hint="use another --store folder, or the version of repro that wrote it",
+                )
+
+    def _prepare(self) -> None:
+        path = self.root / "store.json"
+        if not path.exists():
+            write_atomic(path, json.dumps({"format": FORMAT}))
+
+    def folder(self, trial_id: str) -> Path:
+        """Where the facts of one trial lie."""
+        return self.root / "trials" / trial_id
+
+    # Plans
+
+    def register(self, record: PlanRecord) -> PlanRecord:
+        """Keep what was planned, once; returns the record that stands (the first)."""
+        self._prepare()
+        path = self._plan_path(record)
+        if not path.exists():
+            write_atomic(path, json.dumps(asdict(record), indent=1))
+        return PlanRecord(**_read_json(path))
+
+    def plans(self, claim_id: str, scale: str) -> list[PlanRecord]:
+        """All that was ever registered for the claim at the scale, oldest first."""
+        paths = (self.root / "plans").glob(f"{claim_id}-{scale}-*.json")
+        records = [PlanRecord(**_read_json(path)) for path in paths]
+        return sorted(records, key=lambda r: (r.registered, r.digest))
+
+    def _plan_path(self, record: PlanRecord) -> Path:
+        # The data's fingerprint is in the name: the same claim on other images is another plan.
+        name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
+        return self.root / "plans" / name
+
+    # Trials
+
+    def ids(self) -> list[str]:
+        """All trials that were ever begun, sorted."""
+        return sorted(path.parent.name for path in self.root.glob("trials/*/trial.json"))
+
+    def trial(self, trial_id: str) -> Trial:
+        """What was to be trained; IntegrityError when the folder holds another trial's."""
+        path = self.folder(trial_id) / "trial.json"
+        trial = Trial.from_json(_read(path))
+        if trial.id != trial_id:
+            raise IntegrityError(
+                f"{path}: describes trial {trial.id}, not {trial_id}",
+                hint=f"remove the folder {path.parent} and run the claim again",
+            )
+        return trial
+
+    def results(self) -> dict[str, Result]:
+        """Finished trials by identity."""
+        paths = sorted(self.root.glob("trials/*/result.json"))
+        return {path.parent.name: Result.from_json(_read(path)) for path in paths}
+
+    def result(self, trial_id: str) -> Result | None:
+        """What one trial gave; None while it is unfinished."""
+        path = self.folder(trial_id) / "result.json"
+        return Result.from_json(_read(path)) if path.exists() else None
+
+    def curve(self, trial_id: str) -> pd.DataFrame:
+        """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
+        path = self.folder(trial_id) / "curve.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=list(CURVE_COLUMNS))
+        return pd.read_csv(io.StringIO(_read(path)))
+
+    def begin(self, trial: Trial) -> None:
+        """Write what is to be trained, before it is."""
+        self._prepare()
+        path = self.folder(trial.id) / "trial.json"
+        if not path.exists():
+            write_atomic(path, trial.to_json())
+
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None:
+        """Write how far training has come. The checkpoint alone decides where it goes on."""
+        write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
+        write_atomic(self.folder(trial_id) / "curve.csv", curve.to_csv(index=False))
+
+    def finish(self, result: Result) -> None:
+        """Write what came out. Only a censored trial can be trained further."""
+        folder = self.folder(result.trial_id)
+        write_atomic(folder / "result.json", result.to_json())
+        if result.status != "censored":
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def checkpoint(self, trial_id: str) -> bytes | None:
+        """Where training stands, as `save` got it; None when there is none."""
+        path = self.folder(trial_id) / "checkpoint.pt"
+        return path.read_bytes() if path.exists() else None
+
+    def set_aside(self, trial_id: str) -> Path:
+        """Move a checkpoint that cannot be read out of the way; returns where it lies now."""
+        path = self.folder(trial_id) / "checkpoint.pt"
+        aside = path.with_suffix(".corrupt")
+        path.replace(aside)
+        return aside
+
+    def export(self, out: Path) -> int:
+        """Copy what is evidence, plans and finished trials without checkpoints; how many trials."""
+        target = Store(out)
+        for path in sorted(self.root.glob("plans/*.json")):
+            target.register(PlanRecord(**_read_json(path)))
+        results = self.results()
+        for trial_id, result in results.items():
+            target.begin(self.trial(trial_id))
+            for name in ("curve.csv", "result.json"):
+                path = self.folder(trial_id) / name
+                write_atomic(target.folder(result.trial_id) / name, path.read_bytes())
+        return len(results)
+
+    @contextmanager
+    def lock(self, trial_id: str) -> Iterator[bool]:
+        """Hold the trial against other processes; False when another one holds it.
+
+        The kernel lets go of the lock when its process dies, however it dies.
+        """
+        folder = self.folder(trial_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise MachineError(
+                f"cannot lock {folder}: {error.strerror}",
+                hint="choose a folder that can be written with --store",
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.close(handle)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IntegrityError(
+            f"cannot read {path}: {error}", hint="is the store folder complete?"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, str]:
+    try:
+        value = json.loads(_read(path))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path}: not JSON: {error}", hint=f"remove {path} and run the claim again"
+        ) from error
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{path}: not a JSON object", hint=f"remove {path} and run again")
+    return value

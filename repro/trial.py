@@ -1,0 +1,142 @@
+"""The unit of work and what comes back: the narrow waist between training and statistics.
+
+A trial is one arm, one rate, one seed, at one scale. Its identity is the hash of all that can
+change its numbers and of nothing else: not of the claim, arm or purpose that asked for it, so two
+claims that need the same trial share it; and not of how many epochs it is trained for, since no
+schedule here looks at the horizon, so a trial is continued instead of begun again.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from repro.claim import Recipe
+from repro.errors import IntegrityError
+
+__all__ = ["CURVE_COLUMNS", "NUMERICS", "WINDOWS", "Clocks", "Result", "Trial", "derive_seed"]
+
+# Raise this when a change of code changes the numbers of a trial; tests/test_train.py holds
+# the curve of a small trial and fails otherwise. Trials of other versions are never mixed.
+NUMERICS = 1
+
+# Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
+# ratio of 6 to 5.65, a tenth to 6.03.
+WINDOWS = 10
+
+# A trial's curve, one row a measurement.
+# epoch: images seen over images in the set; source: online (training batches of one window),
+# train or test (full passes); error: fraction; loss: nats; images: how many the row averages;
+# train_seconds: the training clock at that moment.
+CURVE_COLUMNS = ("epoch", "source", "error", "loss", "images", "train_seconds")
+
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """One training run. `threshold`, `near` and `decided_by` say when it stops by itself."""
+
+    model: str
+    arguments: Mapping[str, Scalar]
+    recipe: Recipe
+    data: str
+    fingerprint: str
+    images: int | None  # first n training images; None: all
+    rate: float
+    seed: int
+    threshold: float
+    near: float
+    decided_by: Literal["full", "online"]
+    numerics: int = NUMERICS
+
+    @property
+    def id(self) -> str:
+        """Sixteen hex digits."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """Canonical: equal trials give equal text."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["recipe"] = self.recipe.model_dump(mode="json")
+        fields["arguments"] = dict(self.arguments)
+        return json.dumps(fields, sort_keys=True, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Trial":
+        """Inverse of `to_json`; IntegrityError when the text is not a trial's."""
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "recipe": Recipe.model_validate_json(
+                json.dumps(fields["recipe"])
+            )})
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"not a trial's description: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clocks:
+    """Seconds spent training, evaluating, and on everything else; they add up to the wall clock."""
+
+    train: float = 0.0
+    evaluate: float = 0.0
+    other: float = 0.0
+
+    @property
+    def wall(self) -> float:
+        """Seconds from start to end, pauses between two runs of the command left out."""
+        return self.train + self.evaluate + self.other
+
+    def __add__(self, more: "Clocks") -> "Clocks":
+        return Clocks(
+            train=self.train + more.train,
+            evaluate=self.evaluate + more.evaluate,
+            other=self.other + more.other,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """What a trial gave. Errors are fractions; NaN where nothing was measured.
+
+    `status`: `crossed` the threshold, `censored` at its budget, or `diverged` (loss not finite).
+    A crossing is (lower, upper] in epochs, by full passes over the training set and by the online
+    error of the last epoch; None where it was not seen before the trial stopped. `train_error` is
+    the online error of the last ten windows, `epoch_errors` that of each whole epoch.
+    """
+
+    trial_id: str
+    status: Literal["crossed", "censored", "diverged"]
+    epochs: float
+    crossing_full: tuple[float, float] | None
+    crossing_online: tuple[float, float] | None
+    train_error: float
+    epoch_errors: tuple[float, ...]
+    test_error: float
+    loss: float
+    seconds: Clocks
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """NaN and infinity in JavaScript's spelling, which Python reads back."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Result":
+        """Inverse of `to_json`; IntegrityError when the text is not a result's."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            fields["seconds"] = Clocks(**fields["seconds"])
+            fields["epoch_errors"] = tuple(fields["epoch_errors"])
+            for name in ("crossing_full", "crossing_online"):
+                fields[name] = None if fields[name] is None else tuple(fields[name])
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"not a trial's result: {error}") from error
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A 63-bit seed from names, so that adding an arm or a trial changes nobody else's."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
