@@ -1,0 +1,486 @@
+"""A claim file as a frozen, checked value. Knows no torch.
+
+A claim is one statement of the paper with its number and how it is decided. Everything that is
+science stands in the file; the command line describes the machine. All problems of a file are
+reported at once, each in a line with file, line, column, key path, and a suggestion.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+
+from repro.errors import ClaimError
+from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS
+from repro.yaml_source import KeyPath, Problem, Source, read
+
+__all__ = [
+    "Arm",
+    "Claim",
+    "Contrast",
+    "Model",
+    "Paper",
+    "Recipe",
+    "Region",
+    "Scale",
+    "Search",
+    "json_schema",
+    "load",
+    "load_all",
+    "model_for",
+    "recipe_for",
+]
+
+Scalar = bool | int | float | str
+Positive = Annotated[float, Field(gt=0)]
+ScaleName = Literal["smoke", "proxy", "paper"]
+
+HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
+FOLDER = re.compile(r"folder:[A-Za-z0-9._-]+\Z")
+SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Paper(_Strict):
+    """What the paper says, in our words. `figure`: CSV of points read off, beside the file."""
+
+    section: str
+    states: str
+    value: float
+    unit: str
+    figure: str | None = None
+
+
+class Recipe(_Strict):
+    """How a net is trained; every field changes the numbers.
+
+    `inputs`: `centred` is raw 0-255 less the mean image (sec. 2), `standardised` that at unit
+    variance. `initialisation`: `cuda_convnet` are the authors' standard deviations by layer.
+    `bias_rate`: biases learn that many times faster (2 in the authors' files). `drops`: epochs at
+    which the rate is divided by ten.
+    """
+
+    inputs: Literal["centred", "standardised"]
+    initialisation: Literal["cuda_convnet", "he", "xavier"]
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    bias_rate: Positive = 1.0
+    decay_biases: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    drops: tuple[Positive, ...] = ()
+
+
+class Model(_Strict):
+    """A net by name, `timm:NAME` for any of timm's, and what it is built with."""
+
+    name: str
+    arguments: dict[str, Scalar] = {}
+
+
+class Arm(_Strict):
+    """One side of the comparison: what it changes in the net or in the recipe."""
+
+    model: dict[str, Scalar] = {}
+    recipe: dict[str, Any] = {}
+
+
+class Contrast(_Strict):
+    """The ratio is epochs(slow) over epochs(fast); 1 means no effect."""
+
+    slow: str
+    fast: str
+
+
+class Region(_Strict):
+    """Where the interval has to lie for `reproduced`; open above when `high` is missing."""
+
+    low: float
+    high: float | None = None
+
+
+class Search(_Strict):
+    """Successive halving over rates: at each rung (epochs) the better `keep` of them go on."""
+
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    rungs: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    seeds: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("rates", "rungs")
+    @classmethod
+    def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if list(values) != sorted(set(values)):
+            raise ValueError("must increase from one value to the next")
+        return values
+
+
+class Scale(_Strict):
+    """Where and for how long the claim is tried. `search` has one entry a recipe."""
+
+    data: str
+    images: Annotated[int, Field(ge=1)] | None = None
+    model: Model
+    epochs: Positive
+    seeds: Annotated[int, Field(ge=1)]
+    search: dict[str, Search]
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    recipe: dict[str, Any] = {}
+
+
+class Claim(_Strict):
+    """One statement of the paper, with its number, its place, and how it is decided."""
+
+    version: Literal[1] = 1
+    id: str
+    title: str
+    kind: Literal["time_to_threshold"]
+    paper: Paper
+    question: str
+    confounds: str
+    metric: Literal["train_error"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    decided_by: Literal["full", "online"]
+    near: Annotated[float, Field(ge=0, le=1)]
+    arms: dict[str, Arm]
+    contrast: Contrast
+    region: Region
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    verdict_recipe: str
+    scales: Annotated[dict[ScaleName, Scale], Field(min_length=1)]
+    deviations: tuple[str, ...]
+    _path: Path = PrivateAttr(default=Path("claim.yaml"))
+
+    @property
+    def path(self) -> Path:
+        """The file that it was loaded from."""
+        return self._path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that is science: prose and file may change, the rule may not."""
+        prose = {"title", "paper", "question", "confounds", "deviations"}
+        fields = self.model_dump(mode="json", exclude=prose) | {"value": self.paper.value}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path) -> Claim:
+    """The claim of one file; ClaimError with a line for everything that is wrong with it."""
+    return load_all([path])[0]
+
+
+def load_all(paths: Iterable[Path]) -> list[Claim]:
+    """The claims of several files; one ClaimError for the problems of all of them."""
+    claims: list[Claim] = []
+    lines: list[str] = []
+    for path in paths:
+        claim, problems = _check(Path(path))
+        lines += [f"{path}:{problem}" for problem in sorted(problems)]
+        if claim is not None and not problems:
+            claims.append(claim)
+    if lines:
+        raise ClaimError("\n".join(lines), hint=HINT)
+    return claims
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of claim files."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Claim.model_json_schema()
+
+
+def recipe_for(claim: Claim, scale: str, recipe: str, arm: str) -> Recipe:
+    """The recipe with what the scale and then the arm change in it."""
+    base = claim.recipes[recipe].model_dump()
+    return Recipe.model_validate(base | claim.scales[scale].recipe | claim.arms[arm].recipe)
+
+
+def model_for(claim: Claim, scale: str, arm: str) -> Model:
+    """The scale's net with what the arm changes in it."""
+    model = claim.scales[scale].model
+    return Model(name=model.name, arguments=model.arguments | claim.arms[arm].model)
+
+
+# Checking a file
+
+
+def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
+    try:
+        source = read(path)
+    except OSError as error:
+        return None, [Problem(line=1, column=1, path="", sentence=f"cannot read: {error.strerror}")]
+    if source.problems:
+        return None, source.problems
+    if not isinstance(source.data, dict):
+        return None, [source.problem((), "a claim file holds a mapping of keys to values")]
+    claim, problems = None, []
+    try:
+        claim = Claim.model_validate(source.data)
+        claim._path = path  # noqa: SLF001 - the one place that knows it
+    except ValidationError as error:
+        problems = [_problem(source, details) for details in error.errors()]
+    problems += [source.problem(where, what) for where, what in _rules(source.data, path)]
+    return claim, _unique(problems)
+
+
+def _unique(problems: Sequence[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+# Which model describes the mapping at a path; * stands for a name that the file chooses.
+_MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Claim,
+    ("paper",): Paper,
+    ("contrast",): Contrast,
+    ("region",): Region,
+    ("arms", "*"): Arm,
+    ("recipes", "*"): Recipe,
+    ("scales", "*"): Scale,
+    ("scales", "*", "model"): Model,
+    ("scales", "*", "search", "*"): Search,
+}
+
+
+def _problem(source: Source, details: Any) -> Problem:
+    """One of pydantic's errors as a sentence."""
+    # Unions and keys add parts to the place that the file does not hold.
+    path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
+    while len(path) > 1 and path not in source.positions and path[:-1] in source.positions:
+        if details["type"] == "missing":
+            break
+        path = path[:-1]
+    match details["type"]:
+        case "extra_forbidden":
+            return source.problem(path, f"unknown key{_meant(str(path[-1]), _names_at(path[:-1]))}")
+        case "missing":
+            return source.problem(path, "missing key")
+        case "literal_error":
+            known = details["ctx"]["expected"]
+            names = re.findall(r"'([^']*)'", known)
+            given = details["input"] if "[key]" not in details["loc"] else path[-1]
+            return source.problem(
+                path, f"{given!r} is not one of {known}{_meant(str(given), names)}"
+            )
+        case "too_short":
+            return source.problem(path, "must not be empty")
+        case "value_error":
+            return source.problem(path, details["msg"].removeprefix("Value error, "))
+        case _:
+            message = details["msg"][0].lower() + details["msg"][1:]
+            return source.problem(path, f"{message}, not {_shown(details['input'])}")
+
+
+def _names_at(path: KeyPath) -> list[str]:
+    for pattern, model in _MODELS_AT.items():
+        if len(pattern) == len(path) and all(
+            p in ("*", part) for p, part in zip(pattern, path, strict=True)
+        ):
+            return list(model.model_fields)
+    return []
+
+
+def _meant(given: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# Rules between keys. They read the raw values, so that they speak even where others fail.
+
+Finding = tuple[KeyPath, str]
+
+
+def _rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    if data.get("id") != path.stem and isinstance(data.get("id"), str):
+        yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
+    yield from _paper_rules(data, path)
+    yield from _region_rules(data)
+    yield from _arm_rules(data)
+    yield from _recipe_rules(data)
+    for name, scale in _mapping(data, "scales").items():
+        if isinstance(scale, Mapping):
+            yield from _scale_rules(data, name, scale)
+
+
+def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    figure = _mapping(data, "paper").get("figure")
+    if not isinstance(figure, str):
+        return
+    folder = path.parent.resolve()
+    target = (folder / figure).resolve()
+    if not target.is_relative_to(folder):
+        yield ("paper", "figure"), f"{figure!r} leaves the folder of the claim file"
+    elif not target.is_file():
+        yield ("paper", "figure"), f"there is no file {figure!r} beside the claim file"
+
+
+def _region_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    region = _mapping(data, "region")
+    low, high = region.get("low"), region.get("high")
+    if _number(low) and low <= 1:
+        yield (
+            ("region", "low"),
+            f"{low} is on the wrong side of no effect: a ratio of times claims something above 1",
+        )
+    if _number(low) and _number(high) and high <= low:
+        yield ("region", "high"), f"{high} must be above low, {low}"
+
+
+def _arm_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    arms = _mapping(data, "arms")
+    for name in arms:
+        yield from _name_rule(("arms", name), name)
+    if arms and len(arms) != 2:
+        yield ("arms",), f"a comparison of times has two arms, not {len(arms)}"
+    contrast = _mapping(data, "contrast")
+    for side in ("slow", "fast"):
+        arm = contrast.get(side)
+        if isinstance(arm, str) and arms and arm not in arms:
+            yield ("contrast", side), f"{arm!r} is not an arm{_meant(arm, arms)}"
+    if contrast.get("slow") is not None and contrast.get("slow") == contrast.get("fast"):
+        yield ("contrast",), "slow and fast are the same arm"
+    changes = [
+        {(part, k): v for part in ("model", "recipe") for k, v in _mapping(arm, part).items()}
+        for arm in arms.values()
+        if isinstance(arm, Mapping)
+    ]
+    if len(changes) == 2:
+        one, two = changes
+        factors = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+        if not factors:
+            yield ("arms",), "the arms do not differ: there is nothing to compare"
+        elif len(factors) > 1:
+            names = ", ".join(sorted(".".join(key) for key in factors))
+            yield ("arms",), f"the arms differ in more than the one factor under test: {names}"
+    for name, arm in arms.items():
+        if isinstance(arm, Mapping):
+            yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
+            yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
+
+
+def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    recipes = _mapping(data, "recipes")
+    for name in recipes:
+        yield from _name_rule(("recipes", name), name)
+    chosen = data.get("verdict_recipe")
+    if isinstance(chosen, str) and recipes and chosen not in recipes:
+        yield ("verdict_recipe",), f"{chosen!r} is not a recipe{_meant(chosen, recipes)}"
+
+
+def _scale_rules(
+    data: Mapping[str, Any], name: str, scale: Mapping[str, Any]
+) -> Iterator[Finding]:
+    at: KeyPath = ("scales", name)
+    yield from _data_rules((*at, "data"), name, scale.get("data"))
+    yield from _model_rules((*at, "model"), _mapping(scale, "model"), _mapping(data, "arms"))
+    yield from _override_rules((*at, "recipe"), _mapping(scale, "recipe"))
+    recipes, searches = _mapping(data, "recipes"), _mapping(scale, "search")
+    for recipe in searches:
+        if recipe not in recipes:
+            yield (*at, "search", recipe), f"{recipe!r} is not a recipe{_meant(recipe, recipes)}"
+    for recipe in recipes:
+        if searches and recipe not in searches:
+            yield (*at, "search"), f"the recipe {recipe!r} has no rates here"
+    for recipe, search in searches.items():
+        rungs = search.get("rungs") if isinstance(search, Mapping) else None
+        last = rungs[-1] if isinstance(rungs, tuple) and rungs else None
+        if _number(last) and _number(scale.get("epochs")) and last > scale["epochs"]:
+            yield (
+                (*at, "search", recipe, "rungs"),
+                f"the last rung, {last}, is beyond the budget of {scale['epochs']} epochs",
+            )
+    if name != "smoke" and scale.get("seeds") == 1:
+        yield (*at, "seeds"), "one seed gives no interval; at least 2 are needed"
+
+
+def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
+    if not isinstance(name, str):
+        return
+    if name.startswith("folder:"):
+        if not FOLDER.match(name) or name.endswith((":.", ":..")):
+            yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
+    elif name not in DATASETS:
+        yield at, f"data set {name!r} is unknown{_meant(name, DATASETS)}"
+    elif DATASETS[name].evidence == (scale == "smoke"):
+        kind = "real" if scale == "smoke" else "embedded"
+        wants = "embedded data" if scale == "smoke" else "real images"
+        yield at, f"{name!r} is {kind} data; the {scale} scale wants {wants}"
+
+
+def _model_rules(
+    at: KeyPath, model: Mapping[str, Any], arms: Mapping[str, Any]
+) -> Iterator[Finding]:
+    name = model.get("name")
+    arguments = _mapping(model, "arguments")
+    yield from _activation_rule((*at, "arguments"), arguments)
+    if not isinstance(name, str):
+        return
+    if name.startswith("timm:"):
+        yield from _timm_rule((*at, "name"), name.removeprefix("timm:"))
+        return
+    if name not in MODELS:
+        yield (*at, "name"), f"model {name!r} is unknown{_meant(name, MODELS)}; timm's are timm:NAME"
+        return
+    known = MODELS[name].arguments
+    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
+    places += [(("arms", arm, "model"), _mapping(a, "model")) for arm, a in arms.items()]
+    for where, given in places:
+        for key in given:
+            if key not in known:
+                yield (*where, key), f"{name} takes no {key!r}{_meant(key, known)}"
+
+
+def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
+    import timm  # noqa: PLC0415 - seconds to import, and few claims name one of its models
+
+    if not timm.is_model(name):
+        yield at, f"timm has no model {name!r}{_meant(name, timm.list_models())}"
+
+
+def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    name = arguments.get("activation")
+    if name is not None and name not in ACTIVATIONS:
+        yield (*at, "activation"), f"activation {name!r} is unknown{_meant(str(name), ACTIVATIONS)}"
+
+
+def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding]:
+    """A part of a recipe is held to the whole recipe's types."""
+    whole = {"inputs": "centred", "initialisation": "he", **changes}
+    try:
+        Recipe.model_validate(whole)
+    except ValidationError as error:
+        for details in error.errors():
+            key = str(details["loc"][0])
+            if details["type"] == "extra_forbidden":
+                yield (*at, key), f"unknown key{_meant(key, Recipe.model_fields)}"
+            else:
+                message = details["msg"][0].lower() + details["msg"][1:]
+                yield (*at, key), f"{message}, not {_shown(details['input'])}"
+
+
+def _name_rule(at: KeyPath, name: str) -> Iterator[Finding]:
+    if not SAFE_NAME.match(name):
+        yield at, f"the name {name!r} may hold letters, digits and '_' alone"
+
+
+def _mapping(value: Any, key: str) -> Mapping[str, Any]:
+    """The mapping under `key`, empty when there is none: its absence is told elsewhere."""
+    inner = value.get(key) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

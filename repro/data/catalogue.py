@@ -1,0 +1,44 @@
+"""Data sets by name: open one, or say what there is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.data.cache import Progress, cache_folder, open_cached, read_cached
+from repro.data.dataset import Dataset
+from repro.data.embedded import EMBEDDED
+from repro.data.sources import check_name, find, missing
+
+__all__ = ["fingerprint", "open_dataset"]
+
+
+def open_dataset(
+    name: str,
+    data_dirs: Sequence[Path],
+    cache_dir: Path,
+    *,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """The data set, from the first of `data_dirs` that has it, decoded into `cache_dir` once.
+
+    `progress(decoded, all)` is called while images are decoded. `workers`: decoding threads.
+    Raises DataError when the data set is missing or not what it should be, MachineError when
+    the cache cannot be written.
+    """
+    check_name(name)
+    if name in EMBEDDED:
+        return EMBEDDED[name]()
+    source = find(name, data_dirs)
+    if source is None:
+        raise missing(name, data_dirs)
+    return open_cached(name, source, cache_dir, progress=progress, workers=workers)
+
+
+def fingerprint(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> str | None:
+    """The data set's fingerprint if it can be had without decoding; None otherwise."""
+    check_name(name)
+    if name in EMBEDDED:
+        return EMBEDDED[name]().fingerprint
+    source = find(name, data_dirs)
+    dataset = source and read_cached(cache_folder(name, source, cache_dir))
+    return dataset.fingerprint if dataset else None

@@ -1,0 +1,217 @@
+"""What a source holds: labels at once, images piece by piece, nothing decoded yet."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from repro.data.dataset import Images, Labels
+from repro.data.sources import Source
+from repro.errors import DataError
+
+__all__ = ["Contents", "Item", "Listing", "read_contents"]
+
+_CHUNK = 256  # images handed on at once
+
+
+class Item(NamedTuple):
+    """One image: what to call it in an error, and its encoded bytes, file, or (H, W, 3) pixels."""
+
+    name: str
+    content: bytes | Path | Images
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """One split in its source's order. `chunks` yields its items, as many as there are labels."""
+
+    labels: Labels
+    chunks: Callable[[], Iterator[list[Item]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """All that can be known without decoding an image."""
+
+    classes: tuple[str, ...]
+    train: Listing
+    test: Listing
+
+
+def read_contents(source: Source) -> Contents:
+    """Open the files and read labels and classes. DataError when they cannot be what they say."""
+    readers = {"original": _original, "parquet": _parquet, "folder": _folder}
+    contents = readers[source.kind](source)
+    known = len(contents.classes)
+    for split, listing in (("train", contents.train), ("test", contents.test)):
+        labels = listing.labels
+        if len(labels) == 0:
+            raise DataError(f"{source.path}: the split {split!r} holds no images")
+        if labels.min() < 0 or labels.max() >= known:
+            raise DataError(
+                f"{source.path}: labels of the split {split!r} go from {labels.min()} to "
+                f"{labels.max()}, but there are {known} classes",
+                hint="a label of -1 means that the split is not labelled: use another one",
+            )
+    return contents
+
+
+# CIFAR-10 as its authors published it
+
+
+def _original(source: Source) -> Contents:
+    # A pickle may run code when it is read. torchvision compares each file with the published
+    # hash before it opens any, so that only the authors' own pickles are read.
+    from torchvision.datasets import CIFAR10  # noqa: PLC0415 - torch takes seconds to import
+
+    try:
+        train, test = (CIFAR10(source.path.parent, train=part) for part in (True, False))
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"{source.path}: the files are not those of the original release ({error})",
+            hint="move the folder away and run `repro data fetch cifar10`",
+        ) from error
+
+    def listing(split: Any, where: str) -> Listing:
+        def chunks() -> Iterator[list[Item]]:
+            for start in range(0, len(split.data), _CHUNK):
+                rows = split.data[start : start + _CHUNK]
+                yield [Item(f"{where} image {start + i}", row) for i, row in enumerate(rows)]
+
+        return Listing(labels=np.array(split.targets, dtype=np.int64), chunks=chunks)
+
+    return Contents(
+        classes=tuple(train.classes),
+        train=listing(train, "training"),
+        test=listing(test, "test"),
+    )
+
+
+# A folder for each class
+
+
+def _folder(source: Source) -> Contents:
+    names = {split: _classes(files) for split, files in _splits(source)}
+    if names["train"] != names["test"]:
+        odd = sorted(set(names["train"]) ^ set(names["test"]))
+        raise DataError(
+            f"{source.path}: {len(odd)} classes have images in one split only: "
+            f"{', '.join(odd[:10])}",
+            hint="give both splits the same class folders, and images in each",
+        )
+    number = {name: i for i, name in enumerate(names["train"])}
+
+    def listing(files: tuple[Path, ...]) -> Listing:
+        labels = np.array([number[file.parent.name] for file in files], dtype=np.int64)
+
+        def chunks() -> Iterator[list[Item]]:
+            for start in range(0, len(files), _CHUNK):
+                yield [Item(str(file), file) for file in files[start : start + _CHUNK]]
+
+        return Listing(labels=labels, chunks=chunks)
+
+    return Contents(classes=names["train"], train=listing(source.train), test=listing(source.test))
+
+
+def _classes(files: tuple[Path, ...]) -> tuple[str, ...]:
+    return tuple(sorted({file.parent.name for file in files}))
+
+
+def _splits(source: Source) -> tuple[tuple[str, tuple[Path, ...]], ...]:
+    return ("train", source.train), ("test", source.test)
+
+
+# Parquet in the Hugging Face image layout: struct{bytes, path} and a whole number
+
+_IMAGE_COLUMNS = ("image", "img")
+_LABEL_COLUMNS = ("label", "fine_label")
+
+
+def _parquet(source: Source) -> Contents:
+    labels = {split: _parquet_labels(files) for split, files in _splits(source)}
+    named = [_parquet_classes(file) for file in source.files]
+    if len(set(named)) > 1:
+        raise DataError(f"{source.path}: its Parquet files disagree about the classes' names")
+    count = 1 + max(int(part.max(initial=-1)) for part in labels.values())
+    return Contents(
+        classes=named[0] or tuple(map(str, range(count))),
+        train=Listing(labels=labels["train"], chunks=lambda: _parquet_chunks(source.train)),
+        test=Listing(labels=labels["test"], chunks=lambda: _parquet_chunks(source.test)),
+    )
+
+
+def _parquet_classes(file: Path) -> tuple[str, ...]:
+    """Names from the schema's metadata; empty when there are none."""
+    with _opened(file) as table:
+        metadata = table.schema_arrow.metadata or {}
+        label = _column(file, table, _LABEL_COLUMNS)
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return tuple(map(str, features[label]["names"]))
+    except (ValueError, KeyError, TypeError):
+        return ()  # the metadata are optional, and others than Hugging Face write them too
+
+
+def _parquet_labels(files: tuple[Path, ...]) -> Labels:
+    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
+
+    parts: list[npt.NDArray[Any]] = []
+    for file in files:
+        with _opened(file) as table:
+            name = _column(file, table, _LABEL_COLUMNS)
+            column = table.read(columns=[name]).column(name)
+            if not pa.types.is_integer(column.type) or column.null_count:
+                raise DataError(
+                    f"{file}: column {name!r} is {column.type} with {column.null_count} nulls; "
+                    "labels are whole numbers, one for each image"
+                )
+            parts.append(column.to_numpy().astype(np.int64))
+    return np.concatenate(parts)
+
+
+def _parquet_chunks(files: tuple[Path, ...]) -> Iterator[list[Item]]:
+    for file in files:
+        row = 0
+        with _opened(file) as table:
+            name = _column(file, table, _IMAGE_COLUMNS)
+            for batch in table.iter_batches(batch_size=_CHUNK, columns=[name]):
+                cells = batch.column(0).to_pylist()
+                yield [_cell_item(file, row + i, cell) for i, cell in enumerate(cells)]
+                row += len(cells)
+
+
+def _cell_item(file: Path, row: int, cell: Any) -> Item:
+    content = cell.get("bytes") if isinstance(cell, dict) else None
+    inner = cell.get("path") if isinstance(cell, dict) else None
+    return Item(f"{file} row {row}" + (f" ({inner})" if inner else ""), content or b"")
+
+
+def _column(file: Path, table: Any, allowed: tuple[str, ...]) -> str:
+    names = table.schema_arrow.names
+    found = next((name for name in allowed if name in names), None)
+    if found is None:
+        raise DataError(
+            f"{file}: no column is called {' or '.join(allowed)} (it has {', '.join(names)})",
+            hint="images are struct{bytes, path}, as `datasets` writes them",
+        )
+    return found
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
+    from pyarrow import parquet  # noqa: PLC0415
+
+    try:
+        with parquet.ParquetFile(file) as table:
+            yield table
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{file} cannot be read as Parquet: {error}",
+            hint="copy the file again; SHA256SUMS beside it, if there is one, says which is right",
+        ) from error

@@ -1,0 +1,65 @@
+"""What a data set is once it is open, and the two rules that every source of images obeys.
+
+Order: images stand in turns, the first of each class, then the second of each, and so on; within
+a class as the source has them. So the first n images are as balanced as n images can be, whether
+the source was sorted by class or shuffled, and the container leaves no trace.
+
+Fingerprint: a hash of the decoded pixels, the labels and the classes, in that order. The same
+pixels from PNG files and from Parquet are the same data; a JPEG copy is other data.
+
+N images, H by W pixels, 3 channels in the order RGB.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Dataset", "Images", "Labels", "Split", "content_fingerprint", "in_turns"]
+
+Images = npt.NDArray[np.uint8]
+Labels = npt.NDArray[np.int64]
+
+_CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at once
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Split:
+    """images: (N, H, W, 3) uint8, grey levels, read-only; labels: (N,) int64 from 0."""
+
+    images: Images
+    labels: Labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Dataset:
+    """`title` says which copy of the images this is, and goes with every result."""
+
+    name: str
+    title: str
+    fingerprint: str  # 16 hexadecimal digits
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+
+def content_fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:
+    """16 hexadecimal digits of the SHA-256 of classes, shapes, pixels and labels."""
+    sha = hashlib.sha256(json.dumps(classes).encode())
+    for split in (train, test):
+        sha.update(json.dumps(split.images.shape).encode())
+        for start in range(0, len(split.images), _CHUNK):
+            sha.update(np.ascontiguousarray(split.images[start : start + _CHUNK]).data)
+        sha.update(split.labels.astype("<i8").data)
+    return sha.hexdigest()[:16]
+
+
+def in_turns(labels: Labels) -> npt.NDArray[np.int64]:
+    """The order (N,) in which images stand: the first of each class, the second of each, ..."""
+    by_class = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
+    turn = np.empty(len(labels), dtype=np.int64)
+    turn[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return np.lexsort((labels, turn))

@@ -1,0 +1,96 @@
+"""Encoded images to RGB pixels, in parallel. What cannot be decoded is named, never skipped.
+
+Threads, since Pillow lets other threads run while it decodes. At 32x32 the Python around it is
+what takes time: there neither threads nor processes beat one thread beside a running training
+(10,000 JPEGs on two cores: 0.89 s in one thread, 0.90 s in two, 0.90 s in two forked processes).
+"""
+
+import io
+import os
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from repro.data.contents import Item, Listing
+from repro.data.dataset import Images
+from repro.errors import DataError
+
+__all__ = ["Decoded", "decode_listing", "image_shape"]
+
+Shape = tuple[int, int, int]  # height, width, 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """Some images of a split in its source's order, and a line for each that cannot be used."""
+
+    images: list[Images]  # each (H, W, 3); those with a fault are left out, so check faults first
+    faults: list[str]
+    formats: set[str]  # as Pillow calls them: JPEG, PNG
+
+
+def decode_listing(
+    listing: Listing, *, shape: Shape, workers: int | None = None
+) -> Iterator[Decoded]:
+    """All chunks of a split in order; `workers` threads, by default one for each core."""
+    workers = workers or os.cpu_count() or 1
+    waiting: deque[Future[Decoded]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for items in listing.chunks():
+            waiting.append(pool.submit(_decode_chunk, items, shape))
+            # A window, lest all of a large data set is read before the first image is written.
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def image_shape(listing: Listing) -> Shape:
+    """Of the first image; all others have to be alike."""
+    name, content = next(listing.chunks())[0]
+    try:
+        return _pixels(content)[0].shape
+    except Exception as error:
+        raise DataError(f"the first image cannot be read: {name}: {error}") from error
+
+
+def _decode_chunk(items: list[Item], shape: Shape) -> Decoded:
+    result = Decoded(images=[], faults=[], formats=set())
+    for name, content in items:
+        try:
+            pixels, kind = _pixels(content)
+        # Pillow's readers raise whatever a broken file makes them raise, SyntaxError included.
+        except Exception as error:  # noqa: BLE001
+            result.faults.append(f"{name}: {error}")
+            continue
+        result.formats.add(kind)
+        if pixels.shape != shape:
+            result.faults.append(
+                f"{name}: {pixels.shape[1]}x{pixels.shape[0]} pixels, not {shape[1]}x{shape[0]}"
+            )
+        else:
+            result.images.append(pixels)
+    return result
+
+
+def _pixels(content: bytes | Path | Images) -> tuple[Images, str]:
+    """(H, W, 3) uint8 and the file's format."""
+    if isinstance(content, np.ndarray):
+        return content, ""
+    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+        return np.asarray(_rgb(image)), image.format or ""
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Grey is repeated, a palette looked up, CMYK converted by Pillow, transparency dropped."""
+    if image.mode[0] in "IF":
+        # Pillow would clip 16 bits to 8, and nearly all of the picture would be white.
+        raise ValueError(f"pixels of mode {image.mode}; only 8 bits a channel are read")
+    if image.mode == "P":
+        image = image.convert("RGBA")  # a palette may hold transparency of its own
+    return image.convert("RGB")

@@ -1,0 +1,102 @@
+"""Images that need no file of the user's: for the smoke scale and for tests, never evidence."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from repro.data.dataset import Dataset, Images, Labels, Split, content_fingerprint, in_turns
+from repro.errors import DataError
+from repro.registry import DATASETS
+
+__all__ = ["EMBEDDED", "digits", "synthetic"]
+
+_COARSE = 8  # a pattern's cells along each side
+
+
+def digits() -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8x8 grey, as 32x32 RGB.
+
+    Pixels are repeated, not interpolated: the result is then the same with every version of every
+    library. Test images are the first 36 of each class, training images the other 1,437.
+    """
+    grey, labels = _digits_table()
+    pixels = (grey.astype(np.int64) * 255 + 8) // 16  # 0..16 -> 0..255, rounded
+    images = pixels.astype(np.uint8).repeat(4, 1).repeat(4, 2)[..., None].repeat(3, -1)
+    order = in_turns(labels)
+    test, train = order[:360], order[360:]
+    return _dataset(
+        "digits",
+        _split(images[train], labels[train]),
+        _split(images[test], labels[test]),
+        classes=10,
+    )
+
+
+def synthetic(
+    *,
+    n_train: int = 2000,
+    n_test: int = 500,
+    size: int = 32,
+    classes: int = 10,
+    seed: int = 0,
+    noise: float = 64.0,
+) -> Dataset:
+    """A coarse colour pattern for each class, shifted at random in each image, under noise.
+
+    `noise` is the standard deviation of each pixel in grey levels, beside the patterns' own 37.
+    The shift wraps round, so that a net has to find the pattern wherever it lies.
+    """
+    generator = np.random.default_rng(seed)
+    cell = -(-size // _COARSE)
+    coarse = generator.uniform(64, 192, (classes, _COARSE, _COARSE, 3))
+    patterns = coarse.repeat(cell, 1).repeat(cell, 2)[:, :size, :size]
+
+    def draw(n: int) -> Split:
+        labels = np.arange(n, dtype=np.int64) % classes
+        shifts = generator.integers(0, size, (n, 2))
+        clean = np.stack(
+            [np.roll(patterns[c], s, (0, 1)) for c, s in zip(labels, shifts, strict=True)]
+        )
+        noisy = clean + noise * generator.standard_normal(clean.shape)
+        return _split(noisy.round().clip(0, 255).astype(np.uint8), labels)
+
+    return _dataset("synthetic", draw(n_train), draw(n_test), classes=classes)
+
+
+EMBEDDED = {"digits": digits, "synthetic": synthetic}
+
+
+def _digits_table() -> tuple[Images, Labels]:
+    """Grey levels 0..16 (1797, 8, 8) and labels, as `sklearn.datasets.load_digits` has them.
+
+    Read from scikit-learn's file, since importing it costs four seconds.
+    """
+    spec = find_spec("sklearn")
+    roots = (spec and spec.submodule_search_locations) or []
+    for root in roots:
+        path = Path(root) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            table = np.loadtxt(path, delimiter=",")
+            return table[:, :64].astype(np.uint8).reshape(-1, 8, 8), table[:, 64].astype(np.int64)
+    raise DataError(
+        "scikit-learn's digits.csv.gz is not in its folder datasets/data",
+        hint="install scikit-learn 1.5 to 1.9, or use the data set 'synthetic'",
+    )
+
+
+def _split(images: Images, labels: Labels) -> Split:
+    images.flags.writeable = labels.flags.writeable = False
+    return Split(images=images, labels=labels)
+
+
+def _dataset(name: str, train: Split, test: Split, *, classes: int) -> Dataset:
+    names = tuple(map(str, range(classes)))
+    return Dataset(
+        name=name,
+        title=DATASETS[name].title,
+        fingerprint=content_fingerprint(train, test, names),
+        train=train,
+        test=test,
+        classes=names,
+    )

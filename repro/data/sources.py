@@ -1,0 +1,202 @@
+"""Where a data set's files lie.
+
+Three containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
+Face image layout, and one folder of images for each class.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from repro.data.embedded import EMBEDDED
+from repro.errors import DataError
+from repro.registry import DATASETS
+
+__all__ = ["ORIGINAL", "Source", "check_name", "find", "missing", "source_key"]
+
+ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
+_ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
+
+_TEST_NAMES = ("test", "valid", "validation", "val")
+
+# Below a data set's own folder: where published copies keep their Parquet files.
+_PARQUET_FOLDERS = (".", "data", "plain_text")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """Files of one data set; train and test in the order in which they are read."""
+
+    kind: Literal["original", "parquet", "folder"]
+    path: Path
+    train: tuple[Path, ...]
+    test: tuple[Path, ...]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.train + self.test
+
+
+def check_name(name: str) -> None:
+    """DataError unless `name` is registered or is `folder:` and the name of one folder."""
+    if name in DATASETS:
+        return
+    prefix, _, folder = name.partition(":")
+    if prefix == "folder" and folder not in ("", ".", "..") and Path(folder).name == folder:
+        return
+    close = get_close_matches(name, DATASETS, n=1)
+    raise DataError(
+        f"data set {name!r} is unknown (known: {', '.join(DATASETS)}, folder:NAME)",
+        hint=f"did you mean {close[0]!r}?" if close else "NAME is that of a folder, not a path",
+    )
+
+
+def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
+    """The data set's files in the first folder that has them; None for embedded data sets.
+
+    In each of `search_dirs` a folder of the data set's name is looked into, then the folder
+    itself. Raises DataError when `name` is no data set's or when a numbered set has gaps.
+    """
+    check_name(name)
+    if name in EMBEDDED:
+        return None
+    for folder, named in _folders(name, search_dirs):
+        with _looking(folder):
+            source = _original(name, folder) or _parquet(folder, named)
+            if source is None and named:
+                source = _image_folder(folder)
+            if source is not None and (named or _has_right_rows(name, source)):
+                return source
+    return None
+
+
+def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
+    """The error that says what was looked for, where, and how to get it."""
+    folder = name.removeprefix("folder:")
+    title = DATASETS[name].title if name in DATASETS else f"the data set {folder!r}"
+    places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
+    original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
+    get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
+    return DataError(
+        f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
+        f"test-*.parquet) or folders of images (train/CLASS/ and test/CLASS/) in:\n  {places}",
+        hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
+        "--data-dir or in REPRO_DATA",
+    )
+
+
+def source_key(source: Source) -> str:
+    """16 hexadecimal digits that change when the files do.
+
+    A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
+    other dates is the same data. Of a folder of images only names, sizes and dates are hashed,
+    since opening a million files takes minutes.
+    """
+    sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
+    with _looking(source.path):
+        for file in source.files:
+            sha.update(f"\0{file.relative_to(source.path).as_posix()}\0".encode())
+            if source.kind == "folder":
+                about = file.stat()
+                sha.update(f"{about.st_size} {about.st_mtime_ns}".encode())
+            else:
+                with file.open("rb") as content:
+                    sha.update(hashlib.file_digest(content, "sha256").digest())
+    return sha.hexdigest()[:16]
+
+
+@contextmanager
+def _looking(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot look into {error.filename or folder}: {error.strerror}",
+            hint="may this user read it? A download may also have left it incomplete",
+        ) from error
+
+
+def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Folders to look into, and whether each is named after the data set."""
+    for place in search_dirs:
+        yield place / name.removeprefix("folder:"), True
+        if name in DATASETS:
+            yield place, False
+
+
+def _original(name: str, folder: Path) -> Source | None:
+    path = folder / ORIGINAL
+    if name != "cifar10" or not path.is_dir():
+        return None
+    return Source(
+        kind="original",
+        path=path,
+        train=tuple(path / file for file in _ORIGINAL_TRAIN),
+        test=(path / "test_batch",),
+    )
+
+
+def _parquet(folder: Path, named: bool) -> Source | None:
+    for below in _PARQUET_FOLDERS if named else (".",):
+        path = folder / below
+        train = _shards(path, "train")
+        test = next(filter(None, (_shards(path, split) for split in _TEST_NAMES)), ())
+        if train and test:
+            return Source(kind="parquet", path=path, train=train, test=test)
+    return None
+
+
+def _shards(folder: Path, split: str) -> tuple[Path, ...]:
+    """`train.parquet` or all of `train-00000-of-00002.parquet` and its like, in order."""
+    files = tuple(
+        sorted(
+            file
+            for file in folder.glob(f"{split}*.parquet")
+            if re.fullmatch(rf"{split}(-.*)?\.parquet", file.name)
+        )
+    )
+    announced = files and re.search(r"-of-(\d+)\.parquet$", files[0].name)
+    if announced and len(files) != int(announced[1]):
+        raise DataError(
+            f"{folder} holds {len(files)} of the {int(announced[1])} Parquet files of its split "
+            f"{split!r}: {', '.join(file.name for file in files)}",
+            hint="copy the missing files beside them",
+        )
+    return files
+
+
+def _image_folder(folder: Path) -> Source | None:
+    train = folder / "train"
+    test = next((folder / t for t in _TEST_NAMES if (folder / t).is_dir()), None)
+    if not train.is_dir() or test is None:
+        return None
+    return Source(kind="folder", path=folder, train=_images(train), test=_images(test))
+
+
+def _images(split: Path) -> tuple[Path, ...]:
+    """All files one folder down, by class and by name; hidden files are no images."""
+    return tuple(
+        file
+        for folder in sorted(split.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
+        for file in sorted(folder.iterdir())
+        if not file.name.startswith(".")
+    )
+
+
+def _has_right_rows(name: str, source: Source) -> bool:
+    """Whether Parquet files in a folder of any name have this data set's number of images."""
+    if source.kind != "parquet":
+        return True
+    from pyarrow import parquet  # noqa: PLC0415 - `repro data status` starts without it
+
+    rows = tuple(
+        sum(parquet.read_metadata(file).num_rows for file in files)
+        for files in (source.train, source.test)
+    )
+    return rows == DATASETS[name].images

@@ -1,0 +1,142 @@
+"""What data there is, and whether it is still what it was."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.data.cache import cache_folder, read_cached
+from repro.data.catalogue import open_dataset
+from repro.data.dataset import Dataset, content_fingerprint
+from repro.data.embedded import EMBEDDED
+from repro.data.sources import Source, find
+from repro.errors import DataError
+from repro.registry import DATASETS
+
+__all__ = ["Status", "Verification", "status", "verify"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """One registered data set. `decoded` is its folder in the cache; bytes are on disk."""
+
+    name: str
+    title: str
+    images: tuple[int, int]  # training, test
+    source: Source | None = None
+    source_bytes: int = 0
+    decoded: Path | None = None
+    decoded_bytes: int = 0
+    fingerprint: str | None = None
+    problem: str = ""
+
+    def __str__(self) -> str:
+        train, test = self.images
+        about = f"{self.name}: {self.title}, {train:,} + {test:,} images"
+        if self.problem:
+            return f"{about}; {self.problem}"
+        parts = [about]
+        if self.source:
+            parts.append(f"found in {self.source.path} ({_megabytes(self.source_bytes)})")
+            parts.append(
+                f"decoded in {self.decoded} ({_megabytes(self.decoded_bytes)})"
+                if self.decoded
+                else "not yet decoded"
+            )
+        if self.fingerprint:
+            parts.append(f"fingerprint {self.fingerprint}")
+        return "; ".join(parts)
+
+
+def status(data_dirs: Sequence[Path], cache_dir: Path) -> list[Status]:
+    """All registered data sets: where each was found, or that it is missing. Decodes nothing."""
+    return [_status(name, data_dirs, cache_dir) for name in DATASETS]
+
+
+def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
+    facts = DATASETS[name]
+    if name in EMBEDDED:
+        dataset = EMBEDDED[name]()
+        return Status(
+            name=name, title=facts.title, images=facts.images, fingerprint=dataset.fingerprint
+        )
+    try:
+        source = find(name, data_dirs)
+        if source is None:
+            return Status(name=name, title=facts.title, images=facts.images, problem="not found")
+        folder = cache_folder(name, source, cache_dir)
+    except DataError as error:
+        return Status(name=name, title=facts.title, images=facts.images, problem=str(error))
+    cached = read_cached(folder)
+    return Status(
+        name=name,
+        title=cached.title if cached else facts.title,
+        images=facts.images,
+        source=source,
+        source_bytes=sum(file.stat().st_size for file in source.files),
+        decoded=folder if cached else None,
+        decoded_bytes=sum(file.stat().st_size for file in folder.iterdir()) if cached else 0,
+        fingerprint=cached.fingerprint if cached else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What was compared and found equal."""
+
+    dataset: Dataset
+    sums: Path | None  # the list of hashes, where one lies beside the files
+    files: int  # how many of the source's files it lists
+
+    def __str__(self) -> str:
+        images = f"{self.dataset.title}: images as their fingerprint {self.dataset.fingerprint}"
+        if self.dataset.name in EMBEDDED:
+            return images
+        if self.sums is None:
+            return f"{images}; no SHA256SUMS beside the files to compare them with"
+        return f"{images}; {self.files} files as in {self.sums}"
+
+
+def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verification:
+    """Compare files with SHA256SUMS beside or above them, and decoded images with their hash.
+
+    Decodes the images if that was not done yet. Raises DataError when anything differs.
+    """
+    source = find(name, data_dirs)
+    sums, listed = _listed(source) if source else (None, {})
+    wrong = [str(file) for file, expected in listed.items() if _sha256(file) != expected]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(listed)} files differ from {sums}: {', '.join(wrong[:10])}",
+            hint="copy or download them again",
+        )
+    dataset = open_dataset(name, data_dirs, cache_dir)
+    found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
+    if source and found != dataset.fingerprint:
+        folder = cache_folder(name, source, cache_dir)
+        raise DataError(
+            f"the decoded images of {dataset.title} have fingerprint {found}, but had "
+            f"{dataset.fingerprint} when they were decoded",
+            hint=f"delete {folder}; the next command decodes them again",
+        )
+    return Verification(dataset=dataset, sums=sums, files=len(listed))
+
+
+def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
+    """The nearest SHA256SUMS, and what it says of the source's files."""
+    for folder in (source.path, *source.path.parents[:2]):
+        sums = folder / "SHA256SUMS"
+        if sums.is_file():
+            lines = (line.split(maxsplit=1) for line in sums.read_text().splitlines() if line)
+            known = {folder / path.lstrip("*"): expected for expected, path in lines}
+            return sums, {file: known[file] for file in source.files if file in known}
+    return None, {}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,148 @@
+"""A YAML file as plain values, with the line and column of every key path.
+
+Read safely and strictly: no tags, no aliases (which can blow up a small file), no duplicate keys.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+__all__ = ["KeyPath", "Problem", "Source", "read"]
+
+MOST_BYTES = 1_000_000
+
+KeyPath = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong, and where. Lines and columns count from 1."""
+
+    line: int
+    column: int
+    path: str  # dotted
+    sentence: str
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        return f"{self.line}:{self.column}: {where}{self.sentence}"
+
+
+@dataclass(kw_only=True, slots=True)
+class Source:
+    """What a file holds: `positions` of values and, under the path, of their keys."""
+
+    data: Any = None
+    positions: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: KeyPath, sentence: str) -> Problem:
+        """At `path`, or at the closest thing around it that the file holds."""
+        known = path
+        while known and known not in self.positions:
+            known = known[:-1]
+        line, column = self.positions.get(known, (1, 1))
+        return Problem(
+            line=line, column=column, path=".".join(map(str, path)), sentence=sentence
+        )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's floats: PyYAML reads 1e-3 as a text, since YAML 1.1 wants 1.0e-3."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
+    list("-+0123456789."),
+)
+
+_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+
+
+def read(path: Path) -> Source:
+    """The file's values and all that is wrong with its YAML. OSError when it cannot be read."""
+    raw = path.read_bytes()
+    source = Source()
+    if len(raw) > MOST_BYTES:
+        source.problems.append(
+            source.problem((), f"the file has {len(raw)} bytes, at most {MOST_BYTES} are read")
+        )
+        return source
+    try:
+        text = raw.decode()
+        source.problems.extend(_aliases(text))
+        if not source.problems:
+            node = yaml.compose(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+            source.data = None if node is None else _value(node, (), source)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source.problems.append(
+            Problem(line=line, column=column, path="", sentence=f"not YAML: {error.problem}")
+        )
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        source.problems.append(source.problem((), f"not YAML: {error}"))
+    return source
+
+
+def _aliases(text: str) -> Iterator[Problem]:
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            yield Problem(
+                line=event.start_mark.line + 1,
+                column=event.start_mark.column + 1,
+                path="",
+                sentence=f"aliases (*{event.anchor}) are not read; write the value out",
+            )
+
+
+def _value(node: yaml.Node, path: KeyPath, source: Source) -> Any:
+    source.positions.setdefault(path, _place(node))
+    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+        return _mapping(node, path, source)
+    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+        return tuple(_value(item, (*path, i), source) for i, item in enumerate(node.value))
+    if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
+        try:
+            return _Loader("").construct_object(node)  # type: ignore[no-untyped-call]
+        except (ValueError, yaml.YAMLError) as error:
+            source.problems.append(source.problem(path, f"cannot be read: {error}"))
+            return None
+    source.problems.append(
+        source.problem(path, f"the tag {node.tag} is not read; only plain values are")
+    )
+    return None
+
+
+def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        key = key_node.value
+        if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
+            source.problems.append(source.problem(path, "keys must be plain names"))
+            continue
+        inner = (*path, key)
+        if key in values:
+            line, column = _place(key_node)
+            first = source.positions[inner][0]
+            source.problems.append(
+                Problem(
+                    line=line,
+                    column=column,
+                    path=".".join(map(str, inner)),
+                    sentence=f"stands twice, first in line {first}",
+                )
+            )
+            continue
+        source.positions[inner] = _place(key_node)
+        values[key] = _value(value_node, inner, source)
+    return values
+
+
+def _place(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1

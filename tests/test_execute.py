@@ -1,0 +1,216 @@
+"""Running cells: processes, interruption, kill -9, damaged checkpoints, other holders."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from repro.claim import load
+from repro.data import open_dataset
+from repro.execute import Machine, run_cells
+from repro.plan import Cell, next_cells
+from repro.store import Store
+from tests.worlds import claim_file
+
+NUMBERS = ["epoch", "source", "error", "loss", "images"]
+
+
+def machine(folder: Path, name: str = "store", *, workers: int = 1) -> Machine:
+    return Machine(
+        device="cpu",
+        workers=workers,
+        store=folder / name,
+        data_dirs=(folder,),
+        cache_dir=folder / "cache",
+        checkpoint_seconds=0.0,
+    )
+
+
+def plan_of(folder: Path, store: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """What is left of the tiny claim in the store, asked anew each time."""
+    claim = load(folder / "tiny.yaml")
+    fingerprint = open_dataset("synthetic", (folder,), folder / "cache").fingerprint
+
+    def plan() -> list[Cell]:
+        return next_cells(claim, "smoke", fingerprint, Store(store).results())
+
+    return plan
+
+
+def curves(store: Path) -> dict[str, pd.DataFrame]:
+    """All that was measured but the clock, by trial."""
+    facts = Store(store)
+    return {trial: facts.curve(trial)[NUMBERS] for trial in facts.results()}
+
+
+def finish(folder: Path, name: str = "store", *, workers: int = 1) -> dict[str, pd.DataFrame]:
+    where = machine(folder, name, workers=workers)
+    outcome = run_cells(plan_of(folder, where.store), where)
+    assert outcome.failures == {}
+    return curves(where.store)
+
+
+def assert_same(a: dict[str, pd.DataFrame], b: dict[str, pd.DataFrame]) -> None:
+    assert a.keys() == b.keys()
+    assert a
+    for trial, curve in a.items():
+        pd.testing.assert_frame_equal(curve, b[trial], check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
+    """The tiny claim, run once from start to end in this process."""
+    folder = tmp_path_factory.mktemp("whole")
+    claim_file(folder, epochs=1, seeds=1)
+    return folder, finish(folder)
+
+
+def test_two_processes_give_the_bits_of_one(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """Measures do not move with the number of workers."""
+    folder, whole = uninterrupted
+
+    assert_same(finish(folder, "two workers", workers=2), whole)
+
+
+def test_a_finished_store_asks_for_nothing(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """The same command again runs no trial."""
+    folder, _ = uninterrupted
+    where = machine(folder)
+
+    assert run_cells(plan_of(folder, where.store), where).finished == 0
+
+
+def test_a_budget_pauses_and_the_same_call_goes_on(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """Out of time is no fault; what was trained is kept, and the numbers are the same."""
+    folder, whole = uninterrupted
+    where = machine(folder, "budget")
+    outcome = run_cells(plan_of(folder, where.store), where, seconds=0.0)
+
+    assert outcome.out_of_time
+    assert not outcome.failures
+    assert_same(finish(folder, "budget"), whole)
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.test_execute import finish
+if __name__ == "__main__":
+    finish(Path({folder!r}), {store!r}, workers={workers})
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kill_9_loses_no_finished_trial_and_changes_no_bit(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]], workers: int
+) -> None:
+    """Killed a few times at moments that the clock picks, then continued."""
+    folder, whole = uninterrupted
+    name = f"killed {workers}"
+    script = folder / f"run{workers}.py"
+    script.write_text(
+        COMMAND.format(
+            root=str(Path(__file__).parents[1]), folder=str(folder), store=name, workers=workers
+        )
+    )
+    done: set[str] = set()
+    for more in (0, 1, 2):
+        process = subprocess.Popen(
+            [sys.executable, str(script)], stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        while process.poll() is None and len(_begun(folder / name)) <= len(done) + more:
+            time.sleep(0.02)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        finished = set(Store(folder / name).results())
+        assert done <= finished
+        done = finished
+
+    assert_same(finish(folder, name), whole)
+
+
+def _begun(store: Path) -> list[Path]:
+    return list(store.glob("trials/*/curve.csv"))
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """One signal: each trial is saved at its next tenth of an epoch."""
+    folder, whole = uninterrupted
+    where = machine(folder, "interrupted")
+    seen: list[float] = []
+
+    def first_event(_event: object) -> None:
+        if not seen:
+            seen.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    outcome = run_cells(plan_of(folder, where.store), where, on_event=first_event)
+
+    assert outcome.interrupted
+    assert outcome.finished < len(whole)
+    assert_same(finish(folder, "interrupted"), whole)
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """A warning, not a crash; the numbers are those of an undamaged run."""
+    folder, whole = uninterrupted
+    where = machine(folder, "damaged")
+    run_cells(plan_of(folder, where.store), where, seconds=0.0)
+    begun = Store(where.store)
+    (path,) = where.store.glob("trials/*/checkpoint.pt")
+    path.write_bytes(path.read_bytes()[:100])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        numbers = finish(folder, "damaged")
+
+    assert_same(numbers, whole)
+    assert "cannot be continued" in str(caught[0].message)
+    assert (begun.folder(path.parent.name) / "checkpoint.corrupt").exists()
+
+
+def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
+    """The fault is told, the rest is run, and nothing is called a result."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    where = machine(tmp_path)
+    plan = plan_of(tmp_path, where.store)
+    broken = plan()[0].trial.id
+    (where.store / "trials" / broken).mkdir(parents=True)
+    (where.store / "trials" / broken / "result.json").mkdir()
+    results = Store(where.store)
+
+    def without_broken() -> list[Cell]:
+        done = {
+            p.parent.name
+            for p in where.store.glob("trials/*/result.json")
+            if p.is_file()
+        }
+        return [cell for cell in cells if cell.trial.id not in done]
+
+    cells = plan_cells(tmp_path)
+    outcome = run_cells(without_broken, where)
+
+    assert set(outcome.failures) == {broken}
+    assert outcome.finished == len(cells) - 1
+    assert results.folder(broken).exists()
+
+
+def plan_cells(folder: Path) -> list[Cell]:
+    """The first cells of the tiny claim, on an empty store."""
+    return plan_of(folder, folder / "no store")()

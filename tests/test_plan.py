@@ -1,0 +1,171 @@
+"""The plan as a pure function of claim and results."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from repro.claim import Claim
+from repro.plan import Cell, confirm_cells, next_cells, rate_search
+from repro.trial import Result
+from tests.worlds import planted, tiny_claim
+
+PRINT = "0123456789abcdef"
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Claim:
+    return tiny_claim(tmp_path, epochs=8, seeds=3)
+
+
+def following(claim: Claim, results: dict[str, Result]) -> list[Cell]:
+    return next_cells(claim, "smoke", PRINT, results)
+
+
+def search(claim: Claim, results: dict[str, Result], arm: str = "fast"):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    return rate_search(claim, "smoke", "period", arm, PRINT, results)
+
+
+def tune(claim: Claim, crossed: dict[float, float | None]) -> dict[str, Result]:
+    """Run the search of both arms to its end with planted crossings by rate."""
+    results: dict[str, Result] = {}
+    while cells := [c for c in following(claim, results) if c.purpose == "tune"]:
+        for cell in cells:
+            at = crossed.get(cell.trial.rate)
+            error = 0.3 + abs(math.log10(cell.trial.rate) + 2)
+            results[cell.trial.id] = planted(cell, crossed=at, error=error)
+    return results
+
+
+def test_both_arms_get_the_same_grid_and_the_same_budget(claim: Claim) -> None:
+    """Tuned alike: rates, epochs and seeds do not depend on the arm."""
+    cells = following(claim, {})
+    by_arm = {
+        arm: [(c.trial.rate, c.trial.seed, c.until) for c in cells if c.arm == arm]
+        for arm in ("fast", "slow")
+    }
+
+    assert by_arm["fast"] == by_arm["slow"]
+    assert {c.purpose for c in cells} == {"tune"}
+
+
+def test_the_effect_is_measured_on_seeds_that_tuned_nothing(claim: Claim) -> None:
+    """Choosing and measuring on one seed flatters the choice by 0.37 points."""
+    tuned = {c.trial.seed for c in following(claim, {})}
+    confirming = confirm_cells(claim, "smoke", "period", "fast", PRINT, 0.01)
+
+    assert tuned.isdisjoint({c.trial.seed for c in confirming})
+    assert [c.trial.seed for c in confirming] == [0, 1, 2]
+
+
+def test_the_fastest_rate_is_confirmed(claim: Claim) -> None:
+    """An interior rate that crosses first is chosen; the others need no more training."""
+    results = tune(claim, {0.01: 0.5, 0.003: 0.9})
+    found = search(claim, results)
+
+    assert found.chosen == 0.01
+    assert not found.at_edge
+    assert {c.trial.rate for c in following(claim, results)} == {0.01}
+
+
+def test_without_a_crossing_the_lowest_error_is_chosen(claim: Claim) -> None:
+    """The planted error is lowest at 0.01."""
+    assert search(claim, tune(claim, {})).chosen == 0.01
+
+
+def test_a_best_rate_at_the_edge_extends_the_grid_once(claim: Claim) -> None:
+    """0.03 is best: 0.1 (by the grid's own step, rounded) is tried too."""
+    results = tune(claim, {0.03: 0.5})
+    found = search(claim, results)
+
+    assert found.extended
+    assert [outcome.rate for outcome in found.outcomes] == [0.003, 0.01, 0.03, 0.09]
+    assert found.chosen == 0.03
+    assert not found.at_edge
+
+
+def test_a_best_rate_at_the_new_edge_stays_there(claim: Claim) -> None:
+    """One extension, no more: the verdict will say so."""
+    found = search(claim, tune(claim, {0.03: 0.5, 0.09: 0.4}))
+
+    assert found.extended
+    assert found.at_edge
+    assert found.chosen == 0.09
+
+
+def test_a_diverged_rate_is_ranked_last_and_never_run_again(claim: Claim) -> None:
+    """Divergence is data."""
+    cells = following(claim, {})
+    results = {}
+    for cell in cells:
+        result = planted(cell, crossed=None, error=0.1 if cell.trial.rate == 0.03 else 0.4)
+        if cell.trial.rate == 0.03:
+            result = Result(
+                **{f: getattr(result, f) for f in result.__dataclass_fields__}
+                | {"status": "diverged", "epochs": 0.5, "epoch_errors": ()}
+            )
+        results[cell.trial.id] = result
+    wanted = [c for c in following(claim, results) if c.trial.rate == 0.03]
+
+    assert wanted == []
+    assert search(claim, results).chosen != 0.03
+
+
+def test_a_later_result_does_not_change_an_earlier_rung(tmp_path: Path) -> None:
+    """Rates are judged at the same age: what a survivor does later cannot reopen a rung."""
+    from repro.claim import load
+    from tests.worlds import claim_file
+
+    path = claim_file(tmp_path, epochs=8)
+    path.write_text(path.read_text().replace("rungs: [1]", "rungs: [2, 4]"))
+    claim = load(path)
+    first = [c for c in following(claim, {}) if c.arm == "fast"]
+    results = {
+        c.trial.id: planted(c, crossed=None, error={0.003: 0.5, 0.01: 0.4, 0.03: 0.6}[c.trial.rate])
+        for c in first
+    }
+    second = search(claim, results).wanted
+    assert {c.trial.rate for c in second} == {0.01, 0.003}
+    (one, two) = sorted(second, key=lambda c: c.trial.rate)
+    results[two.trial.id] = planted(two, crossed=3.9)
+
+    assert [c.trial.rate for c in search(claim, results).wanted] == [one.trial.rate]
+    results[one.trial.id] = planted(one, crossed=3.5)
+    assert search(claim, results).chosen == 0.003
+
+
+def test_an_arm_whose_search_is_done_does_not_wait_for_the_other(claim: Claim) -> None:
+    """No barrier between arms."""
+    results = {}
+    for cell in following(claim, {}):
+        if cell.arm == "fast":
+            at = 0.5 if cell.trial.rate == 0.01 else None
+            results[cell.trial.id] = planted(cell, crossed=at)
+    purposes = {(c.arm, c.purpose) for c in following(claim, results)}
+
+    assert purposes == {("slow", "tune"), ("fast", "confirm")}
+
+
+def test_fewer_seeds_can_be_asked_for(claim: Claim) -> None:
+    """`--max-seeds` takes the first ones."""
+    results = tune(claim, {0.01: 0.5})
+    cells = next_cells(claim, "smoke", PRINT, results, max_seeds=1)
+
+    assert {c.trial.seed for c in cells} == {0}
+
+
+def test_a_finished_plan_is_empty(claim: Claim) -> None:
+    """Nothing is run twice."""
+    results = tune(claim, {0.01: 0.5})
+    for cell in following(claim, results):
+        results[cell.trial.id] = planted(cell, crossed=0.6)
+
+    assert following(claim, results) == []
+
+
+def test_arms_share_seeds(claim: Claim) -> None:
+    """Paired: the order of images is a function of the seed, and both arms have the same."""
+    cells = following(claim, tune(claim, {0.01: 0.5}))
+    seeds = {arm: [c.trial.seed for c in cells if c.arm == arm] for arm in ("fast", "slow")}
+
+    assert seeds["fast"] == seeds["slow"] == [0, 1, 2]

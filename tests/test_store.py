@@ -1,0 +1,174 @@
+"""Facts on disk: round trips, atomic writes, locks, damaged files."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from repro.errors import IntegrityError, MachineError
+from repro.files import write_atomic
+from repro.store import PlanRecord, Store
+from repro.trial import CURVE_COLUMNS
+from tests.test_trial import RESULT, TRIAL
+
+CURVE = pd.DataFrame(
+    [(0.1, "online", 0.5, float("nan"), 128, 1.0)], columns=list(CURVE_COLUMNS)
+)
+
+
+def filled(root: Path) -> Store:
+    store = Store(root)
+    store.begin(TRIAL)
+    store.save(TRIAL.id, checkpoint=b"weights", curve=CURVE)
+    store.finish(RESULT)
+    return store
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """Trial, curve and result, by another object on the same folder."""
+    filled(tmp_path)
+    store = Store(tmp_path)
+
+    assert store.ids() == [TRIAL.id]
+    assert store.trial(TRIAL.id) == TRIAL
+    assert store.results()[TRIAL.id].status == "diverged"
+    pd.testing.assert_frame_equal(store.curve(TRIAL.id), CURVE)
+
+
+def test_nan_stays_nan_in_curves(tmp_path: Path) -> None:
+    """Nothing turns it into zero on the way."""
+    assert filled(tmp_path).curve(TRIAL.id).loss.isna().all()
+
+
+def test_a_folder_with_spaces_and_other_letters_works(tmp_path: Path) -> None:
+    """Paths are the user's."""
+    assert filled(tmp_path / "Läufe vom Montag").ids() == [TRIAL.id]
+
+
+def test_an_unfinished_trial_has_no_result(tmp_path: Path) -> None:
+    """A curve without a result is a trial that still runs or was killed."""
+    store = Store(tmp_path)
+    store.begin(TRIAL)
+    store.save(TRIAL.id, checkpoint=b"weights", curve=CURVE)
+
+    assert store.results() == {}
+    assert store.result(TRIAL.id) is None
+    assert store.checkpoint(TRIAL.id) == b"weights"
+
+
+def test_only_a_censored_trial_keeps_its_checkpoint(tmp_path: Path) -> None:
+    """What crossed or diverged can go no further."""
+    assert filled(tmp_path).checkpoint(TRIAL.id) is None
+
+
+def test_an_empty_folder_is_an_empty_store(tmp_path: Path) -> None:
+    """Reading creates nothing."""
+    store = Store(tmp_path / "none")
+
+    assert store.results() == {}
+    assert store.plans("x", "smoke") == []
+    assert store.curve("x").empty
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    """Rather than misread."""
+    (tmp_path / "store.json").write_text('{"format": 99}')
+
+    with pytest.raises(IntegrityError, match="store format 99, this version reads 1"):
+        Store(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["trial.json", "result.json"])
+def test_a_truncated_file_is_named(tmp_path: Path, name: str) -> None:
+    """The message says what cannot be read."""
+    store = filled(tmp_path)
+    path = store.folder(TRIAL.id) / name
+    path.write_text(path.read_text()[:20])
+
+    with pytest.raises(IntegrityError, match="not a trial's"):
+        store.results() if name == "result.json" else store.trial(TRIAL.id)
+
+
+def test_a_folder_that_holds_another_trial_is_refused(tmp_path: Path) -> None:
+    """Copied by hand under another name."""
+    store = filled(tmp_path)
+    store.folder(TRIAL.id).rename(store.folder("0" * 16))
+
+    with pytest.raises(IntegrityError, match=f"describes trial {TRIAL.id}, not 0000000000000000"):
+        store.trial("0" * 16)
+
+
+def test_the_first_registered_plan_stands(tmp_path: Path) -> None:
+    """Registering again changes no time."""
+    record = PlanRecord(
+        claim_id="c", scale="smoke", digest="d" * 64, fingerprint="f", data_title="t",
+        registered="2026-01-01T00:00:00+00:00",
+    )
+    later = PlanRecord(
+        claim_id="c", scale="smoke", digest="d" * 64, fingerprint="f", data_title="t",
+        registered="2026-02-02T00:00:00+00:00",
+    )
+    store = Store(tmp_path)
+
+    assert store.register(record) == record
+    assert store.register(later) == record
+    assert store.plans("c", "smoke") == [record]
+
+
+def test_export_leaves_out_checkpoints_and_reads_the_same(tmp_path: Path) -> None:
+    """Evidence is rows, curves and provenance."""
+    store = filled(tmp_path / "a")
+    store.begin(TRIAL)
+    count = store.export(tmp_path / "b")
+    copy = Store(tmp_path / "b")
+
+    assert count == 1
+    assert copy.results().keys() == store.results().keys()
+    pd.testing.assert_frame_equal(copy.curve(TRIAL.id), CURVE)
+    assert not list((tmp_path / "b").rglob("*.pt"))
+
+
+def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) -> None:
+    with Store(root).lock(TRIAL.id) as mine:
+        assert mine
+        ready.set()
+        go.wait()  # type: ignore[attr-defined]
+
+
+def test_a_trial_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
+    """kill -9 leaves no lock behind."""
+    context = multiprocessing.get_context("spawn")
+    ready, go = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, go))
+    process.start()
+    ready.wait(60)
+    with Store(tmp_path).lock(TRIAL.id) as mine:
+        assert not mine
+    process.kill()
+    process.join()
+
+    with Store(tmp_path).lock(TRIAL.id) as mine:
+        assert mine
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    """A reader sees the old content until the new one is whole."""
+    path = tmp_path / "file"
+    write_atomic(path, "old")
+    path.unlink()
+    path.mkdir()
+    (path / "inside").touch()
+
+    with pytest.raises(MachineError, match="cannot write"):
+        write_atomic(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_results_are_plain_json(tmp_path: Path) -> None:
+    """Other tools can read the rows."""
+    path = filled(tmp_path).folder(TRIAL.id) / "result.json"
+
+    assert json.loads(path.read_text())["seconds"] == {"evaluate": 2.0, "other": 3.0, "train": 1.0}

@@ -1,0 +1,238 @@
+"""The training loop: same bits, honest clocks, crossings, divergence, resuming."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from repro.claim import Recipe
+from repro.data import Dataset
+from repro.train import CheckpointError, Run, epoch_order, train, window_steps
+from repro.trial import CURVE_COLUMNS, Trial
+from tests.worlds import RECIPE, tiny, trial_on
+
+CPU = torch.device("cpu")
+NUMBERS = ["epoch", "source", "error", "loss", "images"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return tiny(tmp_path)
+
+
+def run(trial: Trial, dataset: Dataset, *, until: float = 1.0) -> Run:
+    return train(trial, dataset, device=CPU, until=until)
+
+
+def numbers(run: Run) -> list[list[object]]:
+    """Everything measured but the clock."""
+    return run.progress.curve()[NUMBERS].to_numpy().tolist()
+
+
+def test_same_trial_gives_the_same_bits_whatever_ran_before(dataset: Dataset) -> None:
+    """Bit for bit on a CPU: another trial in between, another random state, more threads."""
+    trial = trial_on(dataset)
+    first = run(trial, dataset)
+    run(replace(trial, seed=9), dataset)
+    torch.manual_seed(123)
+    torch.set_num_threads(2)
+    second = run(trial, dataset)
+
+    assert numbers(first) == numbers(second)
+    for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_training_leaves_the_number_of_threads_as_it_was(dataset: Dataset) -> None:
+    """A library must not change the host program's setting."""
+    torch.set_num_threads(2)
+    run(trial_on(dataset), dataset, until=0.1)
+
+    assert torch.get_num_threads() == 2
+
+
+def test_another_seed_gives_other_numbers(dataset: Dataset) -> None:
+    """Seeds reach the weights and the order."""
+    trial = trial_on(dataset)
+
+    assert numbers(run(trial, dataset)) != numbers(run(replace(trial, seed=1), dataset))
+
+
+def test_arms_share_data_order() -> None:
+    """The order is a function of the seed and the epoch, and a permutation."""
+    order = epoch_order(100, seed=3, epoch=2)
+
+    assert torch.equal(order, epoch_order(100, seed=3, epoch=2))
+    assert not torch.equal(order, epoch_order(100, seed=3, epoch=3))
+    assert sorted(order.tolist()) == list(range(100))
+
+
+def test_every_image_is_seen_once_an_epoch(dataset: Dataset) -> None:
+    """Ten windows make an epoch exactly, the short last batch included."""
+    odd = replace(
+        dataset,
+        train=replace(
+            dataset.train, images=dataset.train.images[:333], labels=dataset.train.labels[:333]
+        ),
+    )
+    curve = run(trial_on(odd), odd).progress.curve()
+
+    assert curve[curve.source == "online"].images.sum() == 333
+    assert tuple(curve.columns) == CURVE_COLUMNS
+
+
+def test_the_net_learns_the_synthetic_patterns(dataset: Dataset) -> None:
+    """A net that does not learn would pass every other test here."""
+    result = run(trial_on(dataset), dataset, until=4.0).result({})
+
+    assert result.train_error < 0.3
+    assert result.test_error < 0.3
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 7, 10, 11, 15])
+def test_resuming_changes_no_bit(dataset: Dataset, stop_at: int) -> None:
+    """Stopped at any tenth of an epoch and continued from bytes: the numbers of one run."""
+    trial = trial_on(dataset)
+    whole = run(trial, dataset, until=2.0)
+    part = train(
+        trial, dataset, device=CPU, until=2.0, on_window=lambda r: r.progress.windows < stop_at
+    )
+    assert part.progress.windows == stop_at
+    rest = train(trial, dataset, device=CPU, until=2.0, checkpoint=part.state())
+
+    assert numbers(rest) == numbers(whole)
+
+
+def test_an_extended_trial_equals_one_trained_at_once(dataset: Dataset) -> None:
+    """The budget is not part of a trial: its schedule never looks at the horizon."""
+    trial = trial_on(dataset)
+    short = run(trial, dataset, until=1.0)
+    longer = train(trial, dataset, device=CPU, until=2.0, checkpoint=short.state())
+    whole = run(trial, dataset, until=2.0)
+    online = [row for row in numbers(longer) if row[1] == "online"]
+
+    assert online == [row for row in numbers(whole) if row[1] == "online"]
+
+
+def test_foreign_and_broken_checkpoints_are_refused(dataset: Dataset) -> None:
+    """Truncated bytes, a pickle that would run code, another trial's checkpoint."""
+    trial = trial_on(dataset)
+    good = run(trial, dataset, until=0.1).state()
+    other = run(replace(trial, seed=4), dataset, until=0.1).state()
+    evil = b"\x80\x04cos\nsystem\n(S'false'\ntR."
+
+    for bad in (good[: len(good) // 2], evil, other, b""):
+        with pytest.raises(CheckpointError):
+            train(trial, dataset, device=CPU, until=0.2, checkpoint=bad)
+
+
+def test_divergence_is_an_outcome_not_an_error(dataset: Dataset) -> None:
+    """A rate that blows up is recorded as diverged, with its loss, and stops."""
+    result = run(trial_on(dataset, rate=1e6), dataset, until=3.0).result({})
+
+    assert result.status == "diverged"
+    assert not math.isfinite(result.loss)
+    assert result.epochs < 3.0
+
+
+def test_a_trial_stops_at_its_crossing_and_brackets_it(dataset: Dataset) -> None:
+    """The crossing lies in one tenth of an epoch: above before it, at or below after it."""
+    crossed = run(trial_on(dataset, threshold=0.3, near=1.0), dataset, until=9.0)
+    result = crossed.result({})
+    curve = crossed.progress.curve()
+    passes = curve[curve.source == "train"].set_index("epoch").error
+
+    assert result.status == "crossed"
+    assert result.crossing_full is not None
+    lower, upper = result.crossing_full
+    assert upper == result.epochs
+    assert upper - lower == pytest.approx(0.1)
+    assert passes[upper] <= 0.3
+    assert (passes[passes.index <= lower] > 0.3).all()
+
+
+def test_full_passes_are_made_only_near_the_threshold(dataset: Dataset) -> None:
+    """Where the online error is far above, no full pass is paid for."""
+    far = run(trial_on(dataset, threshold=0.0001, near=0.0), dataset, until=0.5)
+
+    assert "train" not in set(far.progress.curve().source)
+
+
+def test_online_crossing_needs_a_whole_epoch_below(dataset: Dataset) -> None:
+    """One lucky window does not decide: the error of the last ten windows does."""
+    crossed = run(
+        trial_on(dataset, threshold=0.5, decided_by="online"), dataset, until=9.0
+    ).progress
+
+    assert crossed.crossing_online is not None
+    assert crossed.crossing_online[1] >= 1.0
+    assert crossed.online(10)[0] <= 0.5
+
+
+def test_a_trial_at_its_budget_is_censored(dataset: Dataset) -> None:
+    """Never drawn as crossed."""
+    result = run(trial_on(dataset), dataset, until=0.3).result({})
+
+    assert result.status == "censored"
+    assert result.crossing_full is None
+    assert result.epochs == pytest.approx(0.3)
+
+
+def test_three_clocks_add_up_to_the_wall_clock(dataset: Dataset) -> None:
+    """Training, evaluation and the rest are disjoint; evaluation is outside training."""
+    seconds = run(trial_on(dataset, near=1.0), dataset, until=0.5).result({}).seconds
+
+    assert min(seconds.train, seconds.evaluate, seconds.other) > 0
+    assert seconds.wall == seconds.train + seconds.evaluate + seconds.other
+
+
+def test_bfloat16_is_a_matter_of_the_recipe(dataset: Dataset) -> None:
+    """Precision changes the numbers, and so the trial's identity."""
+    low = RECIPE.model_copy(update={"precision": "bfloat16"})
+    exact, rounded = trial_on(dataset), trial_on(dataset, recipe=low)
+
+    assert exact.id != rounded.id
+    assert numbers(run(exact, dataset, until=0.2)) != numbers(run(rounded, dataset, until=0.2))
+    assert next(run(rounded, dataset, until=0.1).model.parameters()).dtype == torch.float32
+
+
+def test_rate_drops_are_reached(dataset: Dataset) -> None:
+    """After a drop to nearly nothing the weights stand still."""
+    recipe = RECIPE.model_copy(update={"drops": (0.2,) * 12, "momentum": 0.0})
+    trial = trial_on(dataset, recipe=Recipe.model_validate(recipe.model_dump()))
+    before = run(trial, dataset, until=0.2).model.state_dict()
+    after = run(trial, dataset, until=0.5).model.state_dict()
+
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
+
+
+def test_windows_are_tenths_of_an_epoch() -> None:
+    """391 steps of CIFAR-10 fall into ten windows of 39 or 40 steps."""
+    steps = window_steps(50_000, 128)
+
+    assert steps[0] == 0
+    assert steps[-1] == 391
+    assert {b - a for a, b in zip(steps, steps[1:], strict=False)} == {39, 40}
+
+
+def test_too_few_images_for_tenths_are_refused() -> None:
+    """Nine steps cannot be measured in ten windows."""
+    with pytest.raises(ValueError, match="9 steps an epoch; at least 10 are needed"):
+        window_steps(9 * 128, 128)
+
+
+def test_numbers_of_this_version_are_kept(dataset: Dataset) -> None:
+    """If this fails because a change of code changed the numbers, raise trial.NUMERICS.
+
+    The bound is that of float32 sums in another order on another machine.
+    """
+    curve = run(trial_on(dataset), dataset, until=0.5).progress.curve()
+    online = curve[curve.source == "online"]
+
+    assert online.loss.tolist() == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
+
+
+GOLDEN_LOSSES = [0.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,0 +1,101 @@
+"""A trial's identity and seeds; the rows that come back."""
+
+import math
+from dataclasses import fields, replace
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from repro.claim import Recipe
+from repro.errors import IntegrityError
+from repro.trial import Clocks, Result, Trial, derive_seed
+
+TRIAL = Trial(
+    model="cifar_80sec",
+    arguments={"activation": "relu"},
+    recipe=Recipe(inputs="centred", initialisation="cuda_convnet"),
+    data="cifar10",
+    fingerprint="0123456789abcdef",
+    images=None,
+    rate=0.001,
+    seed=0,
+    threshold=0.25,
+    near=0.01,
+    decided_by="full",
+)
+
+OTHER = {
+    "model": "cifar_19pct",
+    "arguments": {"activation": "tanh"},
+    "recipe": Recipe(inputs="standardised", initialisation="cuda_convnet"),
+    "data": "digits",
+    "fingerprint": "fedcba9876543210",
+    "images": 1000,
+    "rate": 0.01,
+    "seed": 1,
+    "threshold": 0.3,
+    "near": 0.02,
+    "decided_by": "online",
+    "numerics": 99,
+}
+
+RESULT = Result(
+    trial_id=TRIAL.id,
+    status="diverged",
+    epochs=1.5,
+    crossing_full=None,
+    crossing_online=(1.0, 1.1),
+    train_error=0.5,
+    epoch_errors=(0.7,),
+    test_error=math.nan,
+    loss=math.inf,
+    seconds=Clocks(train=1.0, evaluate=2.0, other=3.0),
+    provenance={"device": "cpu"},
+)
+
+
+@pytest.mark.parametrize("field", [f.name for f in fields(Trial)])
+def test_every_field_is_part_of_the_identity(field: str) -> None:
+    """A new field without an entry in OTHER fails here: say whether it changes the numbers."""
+    assert replace(TRIAL, **{field: OTHER[field]}).id != TRIAL.id
+
+
+@pytest.mark.parametrize("field", Recipe.model_fields)
+def test_every_field_of_the_recipe_is_part_of_the_identity(field: str) -> None:
+    """Whatever a recipe says changes the numbers."""
+    assert f'"{field}"' in TRIAL.to_json()
+
+
+def test_trial_survives_the_round_trip() -> None:
+    """What is stored is what was planned."""
+    assert Trial.from_json(TRIAL.to_json()) == TRIAL
+
+
+def test_result_keeps_nan_and_infinity() -> None:
+    """NaN stays NaN: nobody decides here that it is zero."""
+    back = Result.from_json(RESULT.to_json())
+
+    assert math.isnan(back.test_error)
+    assert math.isinf(back.loss)
+    assert replace(back, test_error=0.0) == replace(RESULT, test_error=0.0)
+    assert back.seconds.wall == 6.0
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"trial_id": "x"}'])
+def test_damaged_rows_are_named_as_such(text: str) -> None:
+    """A row that cannot be read is an error of the store, never an empty result."""
+    with pytest.raises(IntegrityError, match="not a trial's result"):
+        Result.from_json(text)
+    with pytest.raises(IntegrityError, match="not a trial's description"):
+        Trial.from_json(text)
+
+
+@given(st.text(), st.integers())
+def test_seeds_are_functions_of_names(name: str, number: int) -> None:
+    """Equal names give equal seeds, in the range that torch takes."""
+    seed = derive_seed(name, number)
+
+    assert seed == derive_seed(name, number)
+    assert 0 <= seed < 2**63
+    assert seed != derive_seed(name, number + 1)

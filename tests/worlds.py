@@ -1,0 +1,121 @@
+"""Small worlds for tests: data sets, recipes and trials that train in a second."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from repro.claim import Claim, Recipe, load
+from repro.data import Dataset, open_dataset
+from repro.plan import Cell
+from repro.trial import Clocks, Result, Trial
+
+__all__ = ["RECIPE", "claim_file", "planted", "tiny", "trial_on"]
+
+RECIPE = Recipe(
+    inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
+)
+
+CLAIM = """\
+id: {id}
+title: One arm is faster
+kind: time_to_threshold
+paper: {{section: "sec. 0", states: It is., value: 6.0, unit: ratio of epochs}}
+question: Which arm is faster?
+confounds: None.
+metric: train_error
+threshold: 0.25
+decided_by: full
+near: 1.0
+arms:
+  fast: {{model: {{activation: relu}}}}
+  slow: {{model: {{activation: tanh}}}}
+contrast: {{slow: slow, fast: fast}}
+region: {{low: 3.0, high: 9.0}}
+recipes:
+  period: {{inputs: standardised, initialisation: he, batch_size: 32}}
+verdict_recipe: period
+scales:
+  smoke:
+    data: synthetic
+    images: 640
+    model: {{name: cifar_19pct}}
+    epochs: {epochs}
+    seeds: {seeds}
+    search:
+      period: {{rates: [{rates}], rungs: [1]}}
+deviations: []
+"""
+
+
+def tiny(folder: Path, *, images: int = 640) -> Dataset:
+    """The synthetic set, cut to `images` of training and 100 of test."""
+    whole = open_dataset("synthetic", (folder,), folder)
+    return replace(
+        whole,
+        train=replace(whole.train, images=whole.train.images[:images],
+                      labels=whole.train.labels[:images]),
+        test=replace(whole.test, images=whole.test.images[:100], labels=whole.test.labels[:100]),
+    )
+
+
+def trial_on(dataset: Dataset, **changes: object) -> Trial:
+    """A trial of the small net that never stops by itself unless a threshold is given."""
+    fields: dict[str, object] = {
+        "model": "cifar_19pct",
+        "arguments": {"activation": "relu"},
+        "recipe": RECIPE,
+        "data": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "images": None,
+        "rate": 0.01,
+        "seed": 0,
+        "threshold": 0.0001,
+        "near": 0.0,
+        "decided_by": "full",
+    }
+    return Trial(**(fields | changes))  # type: ignore[arg-type]
+
+
+def claim_file(
+    folder: Path,
+    *,
+    epochs: float = 2,
+    seeds: int = 2,
+    rates: Sequence[float] = (0.003, 0.01, 0.03),
+    name: str = "tiny",
+) -> Path:
+    """A claim on embedded data that runs in seconds."""
+    path = folder / f"{name}.yaml"
+    text = CLAIM.format(
+        id=name, epochs=epochs, seeds=seeds, rates=", ".join(f"{rate:g}" for rate in rates)
+    )
+    path.write_text(text)
+    return path
+
+
+def tiny_claim(folder: Path, **changes: object) -> Claim:
+    """`claim_file`, loaded."""
+    return load(claim_file(folder, **changes))  # type: ignore[arg-type]
+
+
+def planted(
+    cell: Cell, *, crossed: float | None, error: float = 0.5, epochs: float | None = None
+) -> Result:
+    """A result as if the cell's trial had been trained: crossed at an epoch, or never."""
+    stop = crossed if crossed is not None else (epochs if epochs is not None else cell.until)
+    interval = None if crossed is None else (crossed - 0.1, crossed)
+    return Result(
+        trial_id=cell.trial.id,
+        status="censored" if crossed is None else "crossed",
+        epochs=stop,
+        crossing_full=interval,
+        crossing_online=interval,
+        train_error=error,
+        epoch_errors=tuple(np.linspace(0.9, error, int(stop)).tolist()) if stop >= 1 else (),
+        test_error=error,
+        loss=1.0,
+        seconds=Clocks(train=1.0, evaluate=0.5, other=0.25),
+        provenance={"device": "cpu", "data": "planted"},
+    )
