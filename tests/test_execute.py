@@ -35,7 +35,7 @@ def machine(folder: Path, name: str = "store", *, workers: int = 1) -> Machine:
 def plan_of(folder: Path, store: Path):  # type: ignore[no-untyped-def]  # noqa: ANN201
     """What is left of the tiny claim in the store, asked anew each time."""
     claim = load(folder / "tiny.yaml")
-    fingerprint = open_dataset("synthetic", (folder,), folder / "cache").fingerprint
+    fingerprint = open_dataset("digits", (folder,), folder / "cache").fingerprint
 
     def plan() -> list[Cell]:
         return next_cells(claim, "smoke", fingerprint, Store(store).results())

@@ -1,14 +1,15 @@
 """The plan as a pure function of claim and results."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from repro.claim import Claim
+from repro.claim import Claim, load
 from repro.plan import Cell, confirm_cells, next_cells, rate_search
 from repro.trial import Result
-from tests.worlds import planted, tiny_claim
+from tests.worlds import claim_file, planted, tiny_claim
 
 PRINT = "0123456789abcdef"
 
@@ -100,10 +101,7 @@ def test_a_diverged_rate_is_ranked_last_and_never_run_again(claim: Claim) -> Non
     for cell in cells:
         result = planted(cell, crossed=None, error=0.1 if cell.trial.rate == 0.03 else 0.4)
         if cell.trial.rate == 0.03:
-            result = Result(
-                **{f: getattr(result, f) for f in result.__dataclass_fields__}
-                | {"status": "diverged", "epochs": 0.5, "epoch_errors": ()}
-            )
+            result = replace(result, status="diverged", epochs=0.5, epoch_errors=())
         results[cell.trial.id] = result
     wanted = [c for c in following(claim, results) if c.trial.rate == 0.03]
 
@@ -113,9 +111,6 @@ def test_a_diverged_rate_is_ranked_last_and_never_run_again(claim: Claim) -> Non
 
 def test_a_later_result_does_not_change_an_earlier_rung(tmp_path: Path) -> None:
     """Rates are judged at the same age: what a survivor does later cannot reopen a rung."""
-    from repro.claim import load
-    from tests.worlds import claim_file
-
     path = claim_file(tmp_path, epochs=8)
     path.write_text(path.read_text().replace("rungs: [1]", "rungs: [2, 4]"))
     claim = load(path)
@@ -127,11 +122,15 @@ def test_a_later_result_does_not_change_an_earlier_rung(tmp_path: Path) -> None:
     second = search(claim, results).wanted
     assert {c.trial.rate for c in second} == {0.01, 0.003}
     (one, two) = sorted(second, key=lambda c: c.trial.rate)
-    results[two.trial.id] = planted(two, crossed=3.9)
+    results[two.trial.id] = replace(
+        planted(two, crossed=3.9), epoch_errors=(*results[two.trial.id].epoch_errors, 0.3)
+    )
 
     assert [c.trial.rate for c in search(claim, results).wanted] == [one.trial.rate]
-    results[one.trial.id] = planted(one, crossed=3.5)
-    assert search(claim, results).chosen == 0.003
+    results[one.trial.id] = replace(
+        planted(one, crossed=3.95), epoch_errors=(*results[one.trial.id].epoch_errors, 0.3)
+    )
+    assert search(claim, results).chosen == 0.01
 
 
 def test_an_arm_whose_search_is_done_does_not_wait_for_the_other(claim: Claim) -> None:

@@ -235,4 +235,4 @@ def test_numbers_of_this_version_are_kept(dataset: Dataset) -> None:
     assert online.loss.tolist() == pytest.approx(GOLDEN_LOSSES, rel=2e-3)
 
 
-GOLDEN_LOSSES = [0.0, 0.0, 0.0, 0.0, 0.0]
+GOLDEN_LOSSES = [3.1278, 2.1323, 2.0739, 1.9120, 1.6598]

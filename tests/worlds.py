@@ -38,9 +38,9 @@ recipes:
 verdict_recipe: period
 scales:
   smoke:
-    data: synthetic
+    data: digits
     images: 640
-    model: {{name: cifar_19pct}}
+    model: {{name: cifar_80sec}}
     epochs: {epochs}
     seeds: {seeds}
     search:
@@ -50,8 +50,8 @@ deviations: []
 
 
 def tiny(folder: Path, *, images: int = 640) -> Dataset:
-    """The synthetic set, cut to `images` of training and 100 of test."""
-    whole = open_dataset("synthetic", (folder,), folder)
+    """The digits, cut to `images` of training and 100 of test."""
+    whole = open_dataset("digits", (folder,), folder)
     return replace(
         whole,
         train=replace(whole.train, images=whole.train.images[:images],
@@ -63,7 +63,7 @@ def tiny(folder: Path, *, images: int = 640) -> Dataset:
 def trial_on(dataset: Dataset, **changes: object) -> Trial:
     """A trial of the small net that never stops by itself unless a threshold is given."""
     fields: dict[str, object] = {
-        "model": "cifar_19pct",
+        "model": "cifar_80sec",
         "arguments": {"activation": "relu"},
         "recipe": RECIPE,
         "data": dataset.name,
@@ -113,7 +113,7 @@ def planted(
         crossing_full=interval,
         crossing_online=interval,
         train_error=error,
-        epoch_errors=tuple(np.linspace(0.9, error, int(stop)).tolist()) if stop >= 1 else (),
+        epoch_errors=tuple(np.linspace(error, 0.9, int(stop))[::-1].tolist()) if stop >= 1 else (),
         test_error=error,
         loss=1.0,
         seconds=Clocks(train=1.0, evaluate=0.5, other=0.25),

@@ -116,7 +116,7 @@ def _looking(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise DataError(
-            f"cannot look into {error.filename or folder}: {error.strerror}",
+            f"cannot look into {error.filename or folder}: {error.strerror or error}",
             hint="may this user read it? A download may also have left it incomplete",
         ) from error
 
@@ -147,27 +147,32 @@ def _parquet(folder: Path, named: bool) -> Source | None:
         train = _shards(path, "train")
         test = next(filter(None, (_shards(path, split) for split in _TEST_NAMES)), ())
         if train and test:
+            if named:
+                _check_whole(train)
+                _check_whole(test)
             return Source(kind="parquet", path=path, train=train, test=test)
     return None
 
 
 def _shards(folder: Path, split: str) -> tuple[Path, ...]:
     """`train.parquet` or all of `train-00000-of-00002.parquet` and its like, in order."""
-    files = tuple(
+    return tuple(
         sorted(
             file
             for file in folder.glob(f"{split}*.parquet")
             if re.fullmatch(rf"{split}(-.*)?\.parquet", file.name)
         )
     )
-    announced = files and re.search(r"-of-(\d+)\.parquet$", files[0].name)
+
+
+def _check_whole(files: tuple[Path, ...]) -> None:
+    announced = re.search(r"-of-(\d+)(-\w+)?\.parquet$", files[0].name)
     if announced and len(files) != int(announced[1]):
         raise DataError(
-            f"{folder} holds {len(files)} of the {int(announced[1])} Parquet files of its split "
-            f"{split!r}: {', '.join(file.name for file in files)}",
-            hint="copy the missing files beside them",
+            f"{files[0].parent} holds {len(files)} of {int(announced[1])} Parquet files: "
+            f"{', '.join(file.name for file in files)}",
+            hint="copy the missing files beside them, and leave those of one version only",
         )
-    return files
 
 
 def _image_folder(folder: Path) -> Source | None:
@@ -193,10 +198,13 @@ def _has_right_rows(name: str, source: Source) -> bool:
     """Whether Parquet files in a folder of any name have this data set's number of images."""
     if source.kind != "parquet":
         return True
-    from pyarrow import parquet  # noqa: PLC0415 - `repro data status` starts without it
+    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
+    from pyarrow import parquet  # noqa: PLC0415
 
-    rows = tuple(
-        sum(parquet.read_metadata(file).num_rows for file in files)
-        for files in (source.train, source.test)
-    )
-    return rows == DATASETS[name].images
+    def rows(files: tuple[Path, ...]) -> int:
+        return sum(parquet.read_metadata(file).num_rows for file in files)
+
+    try:
+        return (rows(source.train), rows(source.test)) == DATASETS[name].images
+    except pa.ArrowException as error:
+        raise DataError(f"{source.path}: its Parquet files cannot be read: {error}") from error

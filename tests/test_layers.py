@@ -1,0 +1,149 @@
+"""Data flows one way: the imports of every module, read without running it."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import repro
+
+PACKAGE = Path(repro.__file__).parent
+
+# An import goes only to a lower rank. A room is a module or a folder of the package.
+RANKS = {
+    "errors": 0,
+    "files": 1,
+    "provenance": 1,
+    "registry": 1,
+    "stats": 1,
+    "yaml_source": 1,
+    "models": 2,
+    "optim": 2,
+    "data": 2,
+    "claim": 2,
+    "trial": 3,
+    "plan": 4,
+    "store": 4,
+    "train": 4,
+    "analysis": 5,
+    "execute": 5,
+    "console": 6,
+    "figures": 6,
+    "verdict": 6,
+    "describe": 7,
+    "report": 7,
+    "session": 8,
+    "running": 9,
+    "cli": 10,
+    "__main__": 11,
+}
+
+# What ranks do not say: rooms below that a room must know nothing of.
+FORBIDDEN = {
+    "figures": {"data", "execute", "store", "train"},
+    "report": {"data", "execute", "store", "train"},
+    "store": {"stats"},
+    "train": {"claim", "files"},
+    "verdict": {"data", "files", "store", "train"},
+}
+
+# Left of the store. Elsewhere only claim.py asks timm for names, inside a function.
+TORCH_ROOMS = {"data", "execute", "models", "optim", "running", "train"}
+NAMES_ONLY = {"claim": {"timm"}}
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(module: Path) -> str:
+    """`repro/data/cache.py` lies in the room `data`."""
+    return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+ROOMS = {room_of(module) for module in MODULES}
+
+
+def imports(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, also of those inside functions."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: write the import out in full"
+            if node.module == "repro":
+                yield from ((node.lineno, f"repro.{alias.name}") for alias in node.names)
+            else:
+                yield node.lineno, str(node.module)
+
+
+def other_rooms(module: Path) -> Iterator[tuple[int, str]]:
+    """Line and room of every import from another room of the package."""
+    for line, name in imports(module):
+        package, _, rest = name.partition(".")
+        room = rest.partition(".")[0]
+        if package == "repro" and room in ROOMS and room != room_of(module):
+            yield line, room
+
+
+def test_every_room_has_a_rank() -> None:
+    """A new module is given its place in the flow before it is used."""
+    unranked = ROOMS - RANKS.keys() - {"__init__"}
+
+    assert unranked == set()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_to_lower_ranks(module: Path) -> None:
+    """No room imports one of its own rank or above, nor one that it must not know."""
+    room = room_of(module)
+    rank = RANKS.get(room, -1)  # the package itself imports nothing of its own
+    upward = [
+        f"{module.name}:{line}: {room} imports {other}"
+        for line, other in other_rooms(module)
+        if RANKS[other] >= rank or other in FORBIDDEN.get(room, ())
+    ]
+
+    assert upward == []
+
+
+def test_torch_is_imported_left_of_the_store_only() -> None:
+    """Claims are checked, and reports written, without torch."""
+    found = {
+        (room_of(module), name.partition(".")[0])
+        for module in MODULES
+        if room_of(module) not in TORCH_ROOMS
+        for _, name in imports(module)
+    }
+    heavy = {
+        (room, name)
+        for room, name in found
+        if name in {"timm", "torch", "torchvision"} - NAMES_ONLY.get(room, set())
+    }
+
+    assert heavy == set()
+
+
+def imported_by(code: str, *packages: str) -> set[str]:
+    """Those of `packages` that a fresh interpreter has imported after `code`."""
+    script = f"import sys\n{code}\nprint('loaded', *{set(packages)} & sys.modules.keys())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("loaded")[2].split())
+
+
+@pytest.mark.parametrize("room", ["claim", "plan", "store", "analysis", "verdict", "report"])
+def test_the_report_path_leaves_torch_unimported(room: str) -> None:
+    """From a claim file to a page, nothing waits for torch."""
+    assert imported_by(f"import repro.{room}", "torch") == set()
+
+
+def test_help_answers_before_anything_heavy_is_imported() -> None:
+    """`repro --help` is for a person who waits."""
+    code = "from repro.cli import main; main(['--help'], standalone_mode=False)"
+    heavy = ("torch", "timm", "numpy", "scipy", "pandas", "matplotlib", "pydantic")
+
+    assert imported_by(code, *heavy) == set()
