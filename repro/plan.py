@@ -60,6 +60,7 @@ class RateSearch:
     done: bool
     at_edge: bool
     extended: bool
+    trials: tuple[str, ...]  # of all rates and tuning seeds, whether run or not
     wanted: tuple[Cell, ...] = ()
 
 
@@ -149,6 +150,7 @@ def _halve(
         done=done,
         at_edge=done and chosen in (grid[0], grid[-1]),
         extended=extended,
+        trials=tuple(cell.trial.id for rate in grid for cell in where.tuning(rate, until=0.0)),
         wanted=wanted,
     )
 

@@ -76,13 +76,16 @@ def pages(claims: Sequence[Claim], store: Store) -> list[Page]:
             if scale not in claim.scales:
                 continue
             judged = judge(claim, scale, store)
-            curves = {trial_id: store.curve(trial_id) for trial_id in judged.evidence.trials}
+            trials = judged.evidence.trials
+            results = store.results()
             found.append(
                 Page(
                     claim=claim,
                     evidence=judged.evidence,
                     verdicts=judged.verdicts,
-                    curves=curves,
+                    trials={name: store.trial(name) for name in trials},
+                    results={name: results[name] for name in trials},
+                    curves={name: store.curve(name) for name in trials},
                     plan=planned(claim, scale, store),
                 )
             )

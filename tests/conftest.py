@@ -13,10 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def own_folders(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keep caches, stores and data below `tmp_path`; tests marked `data` see the user's data."""
+    """Keep data, cache and store below `tmp_path`; tests marked `data` see the user's data."""
     monkeypatch.delenv("REPRO_STORE", raising=False)
-    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
     if request.node.get_closest_marker("data") is None:
         monkeypatch.delenv("REPRO_DATA", raising=False)
+        monkeypatch.delenv("REPRO_CACHE", raising=False)
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))

@@ -54,7 +54,7 @@ def synthetic(
 
     def draw(n: int) -> Split:
         labels = np.arange(n, dtype=np.int64) % classes
-        down, right = (generator.integers(0, size // 8, (2, n, 1)) + np.arange(size)) % size
+        down, right = (generator.integers(0, max(1, size // 8), (2, n, 1)) + np.arange(size)) % size
         images = patterns[labels[:, None, None], down[:, :, None], right[:, None, :]]
         images += noise * generator.standard_normal(images.shape, dtype=np.float32)
         return _split(images.round().clip(0, 255).astype(np.uint8), labels)

@@ -5,6 +5,7 @@ process of two (2,960 against 3,590 images/s on two cores of an AMD EPYC, bfloat
 """
 
 import multiprocessing
+import os
 import queue
 import signal
 import threading
@@ -142,37 +143,61 @@ class _Driver:
                 return
 
 
+class _SharedFlag:
+    """Set for a worker when the parent says so, or is no more.
+
+    It has no lock, unlike multiprocessing's event: a parent that is killed while it holds one
+    would leave its workers waiting for ever, each with its trial locked.
+    """
+
+    def __init__(self, shared: Any) -> None:
+        self.shared = shared
+        self.parent = os.getpid()
+
+    def is_set(self) -> bool:
+        return bool(self.shared.value) or self.parent not in (os.getpid(), os.getppid())
+
+    def set(self) -> None:
+        self.shared.value = True
+
+
 # What a worker process (or the one thread) was started with.
 _stop: Flag
 _events: Any
+_training = threading.Lock()
 
 
-def _start(stop: Flag, events: Any, *, process: bool) -> None:
+def _start(stop: Flag, events: Any) -> None:
     global _stop, _events  # noqa: PLW0603 - an executor hands nothing else to its workers
     _stop, _events = stop, events
-    if process:
-        # Ctrl-C reaches the whole group; the parent alone decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _start_process(stop: Flag, events: Any) -> None:
-    _start(stop, events, process=True)
+    # Ctrl-C reaches the whole group; the parent alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _start(stop, events)
+    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _start_thread(stop: Flag, events: Any) -> None:
-    _start(stop, events, process=False)
+def _leave_with_parent(parent: int) -> None:
+    """An idle worker waits for its next trial for ever, even when nobody is left to send one."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    with _training:  # the trial in hand is saved first
+        os._exit(1)
 
 
 def _work(cell: Cell, machine: Machine) -> TrainedCell:
-    return train_cell(cell, machine, stop=_stop, on_event=_events.put)
+    with _training:
+        return train_cell(cell, machine, stop=_stop, on_event=_events.put)
 
 
 def _pool(machine: Machine) -> tuple[Executor, Flag, Any]:
     if machine.workers == 1:
         stop, events = threading.Event(), queue.SimpleQueue[Event]()
-        return ThreadPoolExecutor(1, initializer=_start_thread, initargs=(stop, events)), stop, events
+        return ThreadPoolExecutor(1, initializer=_start, initargs=(stop, events)), stop, events
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    flag, messages = context.Event(), context.Queue()
+    flag, messages = _SharedFlag(context.RawValue("b", False)), context.Queue()
     pool = ProcessPoolExecutor(
         machine.workers,
         mp_context=context,

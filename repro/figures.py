@@ -1,0 +1,485 @@
+"""One function a figure: takes axes and data, sets labels with units, returns the axes.
+
+Errors come as fractions and are drawn in percent. A censored trial is drawn as an arrowhead where
+it ended, never as a crossing. Colours are Okabe and Ito's, told apart by colour-blind readers;
+arms also differ by marker, so that a black and white print is read the same way.
+"""
+
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from numpy.typing import NDArray
+
+from repro.claim import Region
+from repro.stats import Estimate
+
+__all__ = [
+    "ArmCurves",
+    "ArmRates",
+    "Band",
+    "CrossingRow",
+    "PaperCurve",
+    "RatePoint",
+    "crossing_times",
+    "learning_curves",
+    "rate_sensitivity",
+    "ratios",
+    "svg",
+]
+
+Floats = NDArray[np.float64]
+
+# Okabe and Ito 2008: blue, vermillion, bluish green, reddish purple; a marker for each.
+MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "D"), ("#CC79A7", "P"))
+GREY = "#555555"
+SHADE = "#009E73"
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine measures alike
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "white",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    # Glyphs as paths: labels look and fit the same without the font, on screen and in print.
+    # The numbers stand as text in the tables beside the figure.
+    "svg.fonttype": "path",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Band:
+    """Over seeds, at `epochs` (n,): median, smallest and largest error (n,), fractions."""
+
+    epochs: Floats
+    median: Floats
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmCurves:
+    """One arm's confirming seeds. Points are (epoch, error as a fraction).
+
+    The band ends with the first seed that stops; `tails` are the others from there on, each
+    (epochs, errors).
+    """
+
+    arm: str
+    seeds: int
+    band: Band | None
+    tails: tuple[tuple[Floats, Floats], ...] = ()
+    crossed: tuple[float, ...] = ()  # epochs
+    censored: tuple[tuple[float, float], ...] = ()
+    diverged: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PaperCurve:
+    """Points read off the paper's figure: epochs (n,), errors (n,) as fractions."""
+
+    arm: str
+    epochs: Floats
+    errors: Floats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossingRow:
+    """One arm under one recipe. `mark`: the arm's place among arms; all times in epochs."""
+
+    label: str
+    mark: int
+    crossed: tuple[float, ...]
+    censored: tuple[float, ...]
+    diverged: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatePoint:
+    """A rate on the tuning seeds.
+
+    `error`: fraction at the common age, NaN when it diverged or has none; `crossed`: epochs,
+    infinite when it has not.
+    """
+
+    rate: float
+    error: float
+    crossed: float
+    diverged: bool
+    chosen: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmRates:
+    """The rates of one arm, ascending."""
+
+    arm: str
+    points: tuple[RatePoint, ...]
+    at_edge: bool
+
+
+def learning_curves(
+    ax: Axes,
+    arms: Sequence[ArmCurves],
+    *,
+    threshold: float,
+    until: float,
+    paper: Sequence[PaperCurve] = (),
+) -> Axes:
+    """Training error against epochs up to `until`, with the paper's points in the same axes.
+
+    Median and range over seeds, and how each seed ended. Arms come in the order of the claim
+    file, with and without results, so that an arm keeps its colour.
+    """
+    ax.axhline(100 * threshold, color=GREY, linestyle="--", linewidth=1)
+    ax.annotate(
+        f"{100 * threshold:g} %",
+        (1, 100 * threshold),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        xytext=(-2, -3),
+        ha="right",
+        va="top",
+        color=GREY,
+    )
+    for mark, arm in enumerate(arms):
+        _arm_curves(ax, arm, mark=mark, threshold=threshold)
+    places = {arm.arm: mark for mark, arm in enumerate(arms)}
+    for curve in paper:
+        colour, marker = MARKS[places[curve.arm]]
+        ax.plot(
+            curve.epochs,
+            100 * curve.errors,
+            color=colour,
+            linestyle="--",
+            linewidth=0.8,
+            marker=marker,
+            markersize=5,
+            markerfacecolor="white",
+            label=f"{curve.arm}: the paper's, read off",
+        )
+    if not any(arm.seeds for arm in arms):
+        _not_run(ax)
+    ax.set(
+        xlim=(0, 1.04 * until),
+        ylim=(
+            0,
+            max(60.0, 1.05 * ax.dataLim.ymax, ax.get_ylim()[1]),
+        ),  # panels share it: the highest stands
+        xlabel="epochs",
+        ylabel="training error in %",
+    )
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="upper right")
+    return ax
+
+
+def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> None:
+    colour, marker = MARKS[mark]
+    if arm.band is not None:
+        band = arm.band
+        ax.fill_between(
+            band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
+        )
+        seeds = "1 seed" if arm.seeds == 1 else f"median and range of {arm.seeds} seeds"
+        ax.plot(
+            band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=f"{arm.arm}: {seeds}"
+        )
+    for epochs, errors in arm.tails:
+        ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8)
+    if arm.crossed:
+        ax.plot(
+            arm.crossed,
+            [100 * threshold] * len(arm.crossed),
+            color=colour,
+            linestyle="none",
+            marker=marker,
+            markersize=5,
+            markeredgecolor="black",
+            markeredgewidth=0.6,
+            label=f"{arm.arm}: crossed",
+        )
+    if arm.censored:
+        _points(ax, arm.censored, colour, ">", f"{arm.arm}: not crossed (censored)")
+        epoch = max(epoch for epoch, _ in arm.censored)
+        ax.annotate(
+            f"{len(arm.censored)} of {arm.seeds}: > {epoch:g}",
+            (epoch, 100 * max(error for _, error in arm.censored)),
+            textcoords="offset points",
+            xytext=(4, 7),
+            ha="right",
+            color=colour,
+            fontsize=8,
+        )
+    if arm.diverged:
+        _points(ax, arm.diverged, colour, "x", f"{arm.arm}: diverged")
+
+
+def _points(
+    ax: Axes, points: Sequence[tuple[float, float]], colour: str, marker: str, label: str
+) -> None:
+    epochs, errors = zip(*points, strict=True)
+    ax.plot(
+        epochs,
+        [100 * error for error in errors],
+        color=colour,
+        linestyle="none",
+        marker=marker,
+        markersize=7,
+        label=label,
+        clip_on=False,
+    )
+
+
+def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -> Axes:
+    """Epochs to the threshold, a point a seed, a row an arm, on a log axis."""
+    for y, row in enumerate(rows):
+        colour, marker = MARKS[row.mark]
+        for times, shape, outcome in (
+            (row.crossed, marker, "crossed"),
+            (row.censored, ">", "censored"),
+            (row.diverged, "x", "diverged"),
+        ):
+            label = f"{row.label}: {outcome}"
+            _strip(ax, times, y=y, colour=colour, marker=shape, label=label)
+        if row.censored:
+            ax.annotate(
+                f"{len(row.censored)} seeds > {max(row.censored):g}",
+                (max(row.censored), y),
+                textcoords="offset points",
+                xytext=(6, 12),
+                ha="right",
+                color=colour,
+                fontsize=8,
+            )
+        if not (row.crossed or row.censored or row.diverged):
+            ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", color=GREY)
+    times = [t for row in rows for t in (*row.crossed, *row.censored, *row.diverged) if t > 0]
+    _log_x(ax, min(times, default=1.0), max(times, default=10.0))
+    _rows_y(ax, [row.label for row in rows])
+    ax.set_xlabel(f"epochs to {100 * threshold:g} % training error, one point a seed")
+    return ax
+
+
+def _strip(
+    ax: Axes, times: Sequence[float], *, y: float, colour: str, marker: str, label: str
+) -> None:
+    """Equal times stand beside each other: spread over a fifth of a row."""
+    if not times:
+        return
+    spread = np.linspace(-0.12, 0.12, len(times)) if len(times) > 1 else np.zeros(1)
+    ax.plot(
+        sorted(times),
+        y + spread,
+        color=colour,
+        linestyle="none",
+        marker=marker,
+        markersize=6,
+        alpha=0.85,
+        label=label,
+        clip_on=False,
+    )
+
+
+def ratios(
+    ax: Axes,
+    rows: Sequence[tuple[str, Estimate | None]],
+    *,
+    region: Region,
+    paper: float,
+    label: str,
+) -> Axes:
+    """The ratio with its interval, a row a recipe.
+
+    The claim's region is shaded, the paper's value marked, with a line at 1, no effect. A bound
+    is an arrow from the bound to where the truth may lie.
+    """
+    found = [e for _, e in rows if e is not None]
+    shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v) and v > 0]
+    shown += [1.0, paper, region.low, *([region.high] if region.high else [])]
+    left, right = _log_x(ax, min(shown), max(shown))
+    ax.axvspan(region.low, region.high or right, color=SHADE, alpha=0.15, linewidth=0)
+    ax.axvline(1, color="black", linewidth=1)
+    ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
+    for y, (_, estimate) in enumerate(rows):
+        if estimate is None:
+            ax.text(
+                0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
+            )
+        else:
+            _interval(ax, estimate, y, left, right)
+    _rows_y(ax, [name for name, _ in rows])
+    top = ax.get_xaxis_transform()
+    for x, text in ((1.0, "no effect"), (paper, f"paper {paper:g}")):
+        ax.annotate(
+            text,
+            (x, 1),
+            xycoords=top,
+            textcoords="offset points",
+            xytext=(0, 3),
+            ha="center",
+            fontsize=8,
+            color=GREY,
+            annotation_clip=False,
+        )
+    ax.set_xlabel(label)
+    return ax
+
+
+def _interval(ax: Axes, estimate: Estimate, y: float, left: float, right: float) -> None:
+    colour = MARKS[0][0]
+    low = left if estimate.bound == "upper" else max(estimate.low, left)
+    high = right if estimate.bound == "lower" else min(estimate.high, right)
+    ax.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    if estimate.bound == "lower":
+        text, anchor = f"at least {estimate.low:.2f}", low
+    elif estimate.bound == "upper":
+        text, anchor = f"at most {estimate.high:.2f}", high
+    else:
+        text, anchor = f"{estimate.value:.2f}", min(max(estimate.value, left), right)
+        ax.plot(anchor, y, color=colour, marker="o", markersize=7)
+    # An end beyond the axes is an arrowhead, every other end a bar.
+    for x, edge, arrow in ((low, left, "<"), (high, right, ">")):
+        marker, size = (arrow, 8) if x == edge else ("|", 9)
+        ax.plot(x, y, color=colour, marker=marker, markersize=size, clip_on=False)
+    ax.annotate(
+        text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha="center", color=colour
+    )
+
+
+def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, age: float) -> Axes:
+    """Training error after `age` epochs, as far as every rate was trained, against the rate.
+
+    A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
+    diverged one is an x at the top, and a choice at the grid's edge is named in the legend.
+    """
+    rates: set[float] = set()
+    for mark, arm in enumerate(arms):
+        colour, marker = MARKS[mark]
+        shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
+        rates |= {p.rate for p in arm.points}
+        edge = " (chosen at the grid's edge)" if arm.at_edge else ""
+        ax.plot(
+            [p.rate for p in shown],
+            [100 * p.error for p in shown],
+            color=colour,
+            marker=marker,
+            markersize=5,
+            label=f"{arm.arm}{edge}",
+        )
+        _rate_notes(ax, arm, shown, mark=mark)
+    if rates:
+        _log_x(ax, min(rates), max(rates), ticks=sorted(rates))
+    else:
+        _not_run(ax)
+    ax.margins(y=0.15)
+    ax.set(xlabel="learning rate", ylabel=f"training error in % after {age:g} epochs")
+    if rates:
+        ax.legend(loc="best")
+    return ax
+
+
+def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: int) -> None:
+    colour, _ = MARKS[mark]
+    for point in shown:
+        if math.isfinite(point.crossed):
+            ax.annotate(
+                f"{point.crossed:.1f}",
+                (point.rate, 100 * point.error),
+                textcoords="offset points",
+                xytext=(0, 8 if mark else -15),
+                ha="center",
+                fontsize=8,
+                color=colour,
+            )
+    ringed = [p for p in shown if p.chosen]
+    ax.plot(
+        [p.rate for p in ringed],
+        [100 * p.error for p in ringed],
+        color=colour,
+        linestyle="none",
+        marker="o",
+        markersize=12 + 5 * mark,  # both are seen where both chose the same
+        markerfacecolor="none",
+        label=f"_{arm.arm}: chosen",  # the underscore keeps it out of the legend
+    )
+    lost = [p.rate for p in arm.points if p.diverged]
+    ax.plot(
+        lost,
+        [0.97 - 0.05 * mark] * len(lost),
+        transform=ax.get_xaxis_transform(),
+        color=colour,
+        linestyle="none",
+        marker="x",
+        markersize=7,
+        label=f"_{arm.arm}: diverged",
+    )
+
+
+def _not_run(ax: Axes) -> None:
+    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def _rows_y(ax: Axes, labels: Sequence[str]) -> None:
+    """A row a label, the first on top."""
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(len(labels) - 0.45, -0.55)
+    ax.grid(visible=False, axis="y")
+
+
+def _log_x(
+    ax: Axes, low: float, high: float, *, ticks: Sequence[float] | None = None
+) -> tuple[float, float]:
+    """A log axis from `low` to `high` with room, and plain numbers; its limits."""
+    room = max((high / low) ** 0.06, 1.15)
+    left, right = low / room, high * room
+    ax.set_xscale("log")
+    ax.set_xlim(left, right)
+    if ticks is None:
+        decades = range(math.floor(math.log10(left)), math.ceil(math.log10(right)))
+        ticks = [step * 10.0**k for k in decades for step in (1, 2, 3, 5, 7)]
+    ax.xaxis.set_major_locator(FixedLocator([t for t in ticks if left <= t <= right]))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    return left, right
+
+
+def svg(
+    name: str,
+    panels: Sequence[tuple[str, Callable[[Axes], Axes]]],
+    *,
+    inches: tuple[float, float],
+) -> str:
+    """Panels (title, draw) side by side with one scale of errors, as an SVG element.
+
+    The same data give the same bytes: no date, and ids salted by `name`. Every id begins with
+    `name`, so that several figures may stand in one page.
+    """
+    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):  # type: ignore[dict-item] # the stubs list each key's own type
+        figure = Figure(figsize=inches, layout="constrained")
+        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for ax, (title, draw) in zip(axes, panels, strict=True):
+            draw(ax).set_title(title)
+            ax.label_outer()
+        file = io.StringIO()
+        empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", metadata=empty)
+    text = file.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\g<1>{name}-", text)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"

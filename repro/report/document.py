@@ -1,0 +1,80 @@
+"""The report as a value: what both pages say, in the order in which they say it."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repro.report.drawings import Drawing, drawings
+from repro.report.page import Page
+from repro.report.tables import Table, evidence_tables, smoke_table, verdict_table
+
+__all__ = ["Document", "Section", "document"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """One claim at one scale. `facts`: what is stated, compared and decided, with headings."""
+
+    anchor: str
+    title: str
+    verdicts: tuple[tuple[str, str, str], ...]  # recipe, word, reason; none at smoke scale
+    facts: tuple[tuple[str, str], ...]
+    drawings: tuple[Drawing, ...]
+    tables: tuple[Table, ...]
+    deviations: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """Evidence first; what ran at smoke scale stands apart, at the end."""
+
+    verdicts: Table
+    anchors: tuple[str, ...]  # of the section of each row of `verdicts`
+    sections: tuple[Section, ...]
+    smoke: Table
+    smoke_sections: tuple[Section, ...]
+
+
+def document(pages: Sequence[Page]) -> Document:
+    """All pages as one document."""
+    evidence = [page for page in pages if not page.smoke]
+    smoke = [page for page in pages if page.smoke]
+    return Document(
+        verdicts=verdict_table(evidence),
+        anchors=tuple(page.name for page in evidence for _ in page.verdicts),
+        sections=tuple(_section(page) for page in evidence),
+        smoke=smoke_table(smoke),
+        smoke_sections=tuple(_section(page) for page in smoke if page.evidence.trials),
+    )
+
+
+def _section(page: Page) -> Section:
+    claim, scale = page.claim, page.evidence.scale
+    return Section(
+        anchor=page.name,
+        title=f"{claim.title} ({scale} scale)",
+        verdicts=() if page.smoke else tuple((v.recipe, v.word, v.reason) for v in page.verdicts),
+        facts=_facts(page),
+        drawings=drawings(page),
+        tables=evidence_tables(page),
+        deviations=claim.deviations,
+        command=f"repro run {shlex.quote(claim.path.as_posix())} --scale {scale}\nrepro report",
+    )
+
+
+def _facts(page: Page) -> tuple[tuple[str, str], ...]:
+    claim, region = page.claim, page.claim.region
+    to = f"from {region.low:g} to {region.high:g}" if region.high else f"at {region.low:g} or above"
+    how = "full passes over the training set" if claim.decided_by == "full" else "the online error"
+    rule = (
+        f"epochs to {page.threshold_text} training error by {how}, {claim.contrast.slow} over "
+        f"{claim.contrast.fast}, with the {claim.verdict_recipe} recipe. Reproduced when the whole "
+        f"interval lies {to}; the paper's value is {claim.paper.value:g} ({claim.paper.unit})."
+    )
+    return (
+        (f"The paper ({claim.paper.section})", claim.paper.states),
+        ("Compared", claim.question),
+        ("Confounds", claim.confounds),
+        ("Decided by", rule),
+    )

@@ -1,0 +1,202 @@
+"""Curves, crossings and rates of a page, arranged as the figures take them."""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import pandas as pd
+
+from repro.analysis import Crossing
+from repro.figures import (
+    ArmCurves,
+    ArmRates,
+    Band,
+    CrossingRow,
+    Floats,
+    PaperCurve,
+    RatePoint,
+)
+from repro.plan import RateOutcome
+from repro.report.page import Page
+from repro.trial import WINDOWS, Result, Trial
+
+__all__ = [
+    "arm_curves",
+    "arm_rates",
+    "common_age",
+    "confirmed",
+    "crossing_rows",
+    "outcome",
+    "paper_curves",
+    "rolling_error",
+    "tuned",
+]
+
+
+def confirmed(page: Page, recipe: str, arm: str) -> list[Crossing]:
+    """What the confirming seeds of one arm gave, by seed."""
+    found = page.recipe(recipe)
+    crossings = found.crossings if found else ()
+    return sorted((c for c in crossings if c.arm == arm), key=lambda c: c.seed)
+
+
+def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
+    """The finished trials that searched for one arm's rate, by rate and seed."""
+    found = page.recipe(recipe)
+    search = found.rates.get(arm) if found else None
+    wanted = search.trials if search else ()
+    pairs = [(page.trials[name], page.results[name]) for name in wanted if name in page.results]
+    return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))
+
+
+def outcome(crossing: Crossing) -> str:
+    """`crossed`, `censored` or `diverged`."""
+    if math.isfinite(crossing.upper):
+        return "crossed"
+    return "diverged" if crossing.status == "diverged" else "censored"
+
+
+# Learning curves
+
+
+def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
+    """Online error of the epoch that ends at each window: epochs (n,), fractions (n,).
+
+    Empty before the first whole epoch; ends before the first error that is not a number.
+    """
+    online = curve[curve["source"] == "online"]
+    images = online["images"].to_numpy(dtype=float)
+    wrong = online["error"].to_numpy(dtype=float) * images
+    bad = np.flatnonzero(~np.isfinite(wrong))
+    end = bad[0] if len(bad) else len(wrong)
+    if end < WINDOWS:
+        return np.empty(0), np.empty(0)
+    ones = np.ones(WINDOWS)
+    errors = np.convolve(wrong[:end], ones, "valid") / np.convolve(images[:end], ones, "valid")
+    return online["epoch"].to_numpy(dtype=float)[WINDOWS - 1 : end], errors
+
+
+def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
+    """The confirming seeds of one arm.
+
+    A band past the first stop would be of fewer seeds, the slow ones: it ends there, and the
+    others go on as lines of their own.
+    """
+    crossings = confirmed(page, recipe, arm)
+    empty = pd.DataFrame({"epoch": [], "source": [], "error": [], "images": []})
+    curves = [rolling_error(page.curves.get(c.trial_id, empty)) for c in crossings]
+    drawn = [curve for curve in curves if len(curve[0])]
+    common = min((len(epochs) for epochs, _ in drawn), default=0)
+    ends = list(zip(crossings, curves, strict=True))
+    return ArmCurves(
+        arm=arm,
+        seeds=len(crossings),
+        band=_band(drawn, common) if common else None,
+        tails=tuple((e[common - 1 :], y[common - 1 :]) for e, y in drawn if len(e) > common),
+        crossed=tuple(c.upper for c in crossings if outcome(c) == "crossed"),
+        censored=_ends((c, y) for c, (_, y) in ends if outcome(c) == "censored"),
+        diverged=_ends((c, y) for c, (_, y) in ends if outcome(c) == "diverged"),
+    )
+
+
+def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
+    errors = np.stack([errors[:common] for _, errors in curves])  # (seeds, windows)
+    return Band(
+        epochs=curves[0][0][:common],
+        median=np.median(errors, axis=0),
+        low=errors.min(axis=0),
+        high=errors.max(axis=0),
+    )
+
+
+def _ends(found: Iterable[tuple[Crossing, Floats]]) -> tuple[tuple[float, float], ...]:
+    """Where trials stopped, (epochs, error); those shorter than an epoch have no error to show."""
+    return tuple((c.epochs, float(errors[-1])) for c, errors in found if len(errors))
+
+
+def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
+    """The points of the paper's figure, for the arms that the claim has.
+
+    None at smoke scale, which is on other images.
+    """
+    if page.claim.paper.figure is None or page.smoke:
+        return ()
+    points = pd.read_csv(Path(page.claim.path).parent / page.claim.paper.figure)
+    return tuple(
+        PaperCurve(
+            arm=arm,
+            epochs=rows["epoch"].to_numpy(dtype=float),
+            errors=rows["train_error"].to_numpy(dtype=float),
+        )
+        for arm in page.claim.arms
+        if len(rows := points[points["arm"] == arm])
+    )
+
+
+# Crossings
+
+
+def crossing_rows(page: Page) -> list[CrossingRow]:
+    """A row for each recipe and arm, with those that were not run."""
+    rows = []
+    for recipe in page.claim.recipes:
+        for mark, arm in enumerate(page.claim.arms):
+            crossings = confirmed(page, recipe, arm)
+            times = {
+                status: tuple(
+                    c.upper if status == "crossed" else c.epochs
+                    for c in crossings
+                    if outcome(c) == status
+                )
+                for status in ("crossed", "censored", "diverged")
+            }
+            rows.append(CrossingRow(label=f"{recipe} {arm}", mark=mark, **times))
+    return rows
+
+
+# Rates
+
+
+def common_age(page: Page, recipe: str) -> float:
+    """Whole epochs to which every rate of both arms was trained; 0 when that is not one."""
+    epochs = [
+        result.epochs
+        for arm in page.claim.arms
+        for _, result in tuned(page, recipe, arm)
+        if result.status != "diverged"
+    ]
+    return float(math.floor(min(epochs, default=0.0)))
+
+
+def arm_rates(page: Page, recipe: str, arm: str, *, age: float) -> ArmRates:
+    """The search of one arm: the median error over tuning seeds at `age` epochs, a point a rate."""
+    evidence = page.recipe(recipe)
+    search = evidence.rates.get(arm) if evidence else None
+    if search is None:
+        return ArmRates(arm=arm, points=(), at_edge=False)
+    results = tuned(page, recipe, arm)
+    return ArmRates(
+        arm=arm,
+        points=tuple(
+            _rate_point(
+                found, [r for t, r in results if t.rate == found.rate], age, search.chosen
+            )
+            for found in search.outcomes
+        ),
+        at_edge=search.at_edge,
+    )
+
+
+def _rate_point(
+    found: RateOutcome, results: Sequence[Result], age: float, chosen: float | None
+) -> RatePoint:
+    errors = [r.epoch_errors[int(age) - 1] for r in results if 1 <= age <= len(r.epoch_errors)]
+    return RatePoint(
+        rate=found.rate,
+        error=median(errors) if errors else math.nan,
+        crossed=found.crossed,
+        diverged="diverged" in found.status,
+        chosen=found.rate == chosen,
+    )

@@ -1,0 +1,313 @@
+"""The tables of a page as plain text, for HTML and Markdown alike."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from repro.analysis import Crossing
+from repro.claim import recipe_for
+from repro.plan import RateOutcome, RateSearch
+from repro.report.page import Page
+from repro.report.series import confirmed, outcome, tuned
+from repro.report.text import NOT_RUN, crossing, duration, estimate_text, percent
+from repro.trial import Result, Trial
+from repro.verdict import Verdict
+
+__all__ = ["Table", "TrialRow", "evidence_tables", "smoke_table", "trial_rows", "verdict_table"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Cells as text; the first cell of a row names it. `wide`: long, a reader may skip it."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    wide: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRow:
+    """A finished trial and its place in the plan."""
+
+    recipe: str
+    arm: str
+    purpose: str
+    trial: Trial
+    result: Result
+
+
+def verdict_table(pages: Sequence[Page]) -> Table:
+    """The answer: a row for every verdict, of every scale that is evidence."""
+    return Table(
+        caption="Verdicts",
+        columns=(
+            "Claim",
+            "Scale",
+            "Recipe",
+            "Verdict",
+            "Reason",
+            "Ours",
+            "Paper",
+            "Seeds an arm",
+            "Device",
+            "Data",
+            "Time of trials",
+        ),
+        rows=tuple(
+            _verdict_row(page, v) for page in pages if not page.smoke for v in page.verdicts
+        ),
+    )
+
+
+def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
+    role = "" if verdict.decides else " (sensitivity)"
+    return (
+        page.claim.title,
+        verdict.scale,
+        f"{verdict.recipe}{role}",
+        verdict.word,
+        verdict.reason,
+        estimate_text(verdict.estimate),
+        f"{verdict.paper_value:g}",
+        f"{verdict.seeds} of {page.scale.seeds}",
+        verdict.device or NOT_RUN,
+        verdict.data or NOT_RUN,
+        duration(verdict.seconds) if verdict.seconds else NOT_RUN,
+    )
+
+
+def smoke_table(pages: Sequence[Page]) -> Table:
+    """What ran at smoke scale: counts, and no verdict that somebody could quote."""
+    return Table(
+        caption="Smoke runs: these show that the machinery works and are not evidence",
+        columns=("Claim", "Recipe", "Confirming trials", "Ratio", "Data", "Device"),
+        rows=tuple(
+            (
+                page.claim.title,
+                verdict.recipe,
+                _ran(page, verdict.recipe),
+                estimate_text(verdict.estimate),
+                verdict.data or NOT_RUN,
+                verdict.device or NOT_RUN,
+            )
+            for page in pages
+            if page.smoke
+            for verdict in page.verdicts
+        ),
+    )
+
+
+def _ran(page: Page, recipe: str) -> str:
+    found = page.recipe(recipe)
+    if found is None or not found.planned:
+        return NOT_RUN
+    return f"{found.planned - found.missing} of {found.planned}"
+
+
+def evidence_tables(page: Page) -> tuple[Table, ...]:
+    """What the verdicts of a page rest on, from the estimate down to every trial."""
+    return (
+        _estimates(page),
+        _crossings(page),
+        _rates(page),
+        _clocks(page),
+        _provenance(page),
+        _trials(page),
+    )
+
+
+def _estimates(page: Page) -> Table:
+    contrast = page.claim.contrast
+    return Table(
+        caption=f"Epochs of {contrast.slow} over epochs of {contrast.fast}, by recipe",
+        columns=("Recipe", "Ours", "Paper", "Method", "Confirming trials", "Diverged"),
+        rows=tuple(_estimate_row(page, recipe) for recipe in page.claim.recipes),
+    )
+
+
+def _estimate_row(page: Page, recipe: str) -> tuple[str, ...]:
+    found = page.recipe(recipe)
+    paper = f"{page.claim.paper.value:g}"
+    if found is None:
+        return (recipe, "not measured", paper, "", NOT_RUN, "")
+    return (
+        recipe,
+        estimate_text(found.estimate),
+        paper,
+        found.estimate.method if found.estimate else "",
+        _ran(page, recipe),
+        str(found.diverged),
+    )
+
+
+def _crossings(page: Page) -> Table:
+    seeds = range(page.scale.seeds)
+    rows = []
+    for recipe in page.claim.recipes:
+        for arm in page.claim.arms:
+            known = {c.seed: c for c in confirmed(page, recipe, arm)}
+            cells = (_crossing_cell(known.get(seed)) for seed in seeds)
+            rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
+    return Table(
+        caption=f"Epochs to {page.threshold_text} training error, by confirming seed",
+        columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
+        rows=tuple(rows),
+    )
+
+
+def _crossing_cell(found: Crossing | None) -> str:
+    if found is None:
+        return NOT_RUN
+    ended = outcome(found)
+    if ended == "crossed":
+        return crossing((found.lower, found.upper))
+    return f"> {found.epochs:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
+
+
+def _search(page: Page, recipe: str, arm: str) -> RateSearch | None:
+    found = page.recipe(recipe)
+    return found.rates.get(arm) if found else None
+
+
+def _chosen_rate(page: Page, recipe: str, arm: str) -> str:
+    search = _search(page, recipe, arm)
+    return f"{search.chosen:g}" if search and search.chosen is not None else NOT_RUN
+
+
+def _rates(page: Page) -> Table:
+    rows = []
+    for recipe in page.claim.recipes:
+        for arm in page.claim.arms:
+            search = _search(page, recipe, arm)
+            if search is None:
+                rows.append((recipe, arm, "", NOT_RUN, "", "", "", ""))
+            else:
+                rows += [_rate_row(recipe, arm, search, outcome) for outcome in search.outcomes]
+    return Table(
+        caption="The search for the learning rate, on tuning seeds",
+        columns=(
+            "Recipe",
+            "Arm",
+            "Rate",
+            "Status",
+            "Epochs",
+            "Crossed by epoch",
+            "Latest training error",
+            "Note",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _rate_row(recipe: str, arm: str, search: RateSearch, found: RateOutcome) -> tuple[str, ...]:
+    chosen = found.rate == search.chosen
+    notes = ["chosen"] * chosen + ["at the edge of the grid"] * (chosen and search.at_edge)
+    ran = found.status != NOT_RUN
+    return (
+        recipe,
+        arm,
+        f"{found.rate:g}",
+        found.status,
+        f"{found.epochs:.1f}" if ran else "",
+        f"{found.crossed:.1f}" if found.crossed < float("inf") else "",
+        percent(found.error),
+        ", ".join(notes),
+    )
+
+
+def _clocks(page: Page) -> Table:
+    clocks = page.evidence.clocks
+    parts = (
+        ("training", clocks.train),
+        ("evaluation", clocks.evaluate),
+        ("everything else", clocks.other),
+        ("wall clock", clocks.wall),
+    )
+    return Table(
+        caption="Clocks, over all trials",
+        columns=("Clock", "Time", "Share"),
+        rows=tuple(
+            (name, duration(seconds), percent(seconds / clocks.wall) if clocks.wall else "")
+            for name, seconds in parts
+        ),
+    )
+
+
+def _provenance(page: Page) -> Table:
+    plan, claim = page.plan, page.claim
+    scale = page.evidence.scale
+    precisions = {
+        recipe_for(claim, scale, recipe, arm).precision
+        for recipe in claim.recipes
+        for arm in claim.arms
+    }
+    rows = [
+        ("data", plan.data_title if plan else NOT_RUN),
+        ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
+        ("registered", plan.registered if plan else NOT_RUN),
+        ("digest of the claim", claim.digest),
+        ("precision", ", ".join(sorted(precisions))),
+    ]
+    known = {name for name, _ in rows}
+    rows += [
+        (name, "; ".join(values))
+        for name, values in page.evidence.provenance.items()
+        if name not in known
+    ]
+    return Table(caption="Where the numbers come from", columns=("What", "Value"), rows=tuple(rows))
+
+
+def trial_rows(page: Page) -> Iterator[TrialRow]:
+    """Every finished trial of the plan, the confirming ones first."""
+    for recipe in page.claim.recipes:
+        for arm in page.claim.arms:
+            places = [
+                ("confirm", page.trials[c.trial_id], page.results[c.trial_id])
+                for c in confirmed(page, recipe, arm)
+            ]
+            places += [
+                ("tune", trial, result)
+                for trial, result in tuned(page, recipe, arm)
+            ]
+            for purpose, trial, result in places:
+                yield TrialRow(recipe=recipe, arm=arm, purpose=purpose, trial=trial, result=result)
+
+
+def _trials(page: Page) -> Table:
+    return Table(
+        caption="Finished trials",
+        columns=(
+            "Trial",
+            "Recipe",
+            "Arm",
+            "Purpose",
+            "Rate",
+            "Seed",
+            "Status",
+            "Epochs",
+            "Crossed, full passes",
+            "Crossed, online",
+            "Training error",
+            "Test error",
+            "Time",
+        ),
+        rows=tuple(
+            (
+                row.trial.id,
+                row.recipe,
+                row.arm,
+                row.purpose,
+                f"{row.trial.rate:g}",
+                str(row.trial.seed),
+                row.result.status,
+                f"{row.result.epochs:.1f}",
+                crossing(row.result.crossing_full),
+                crossing(row.result.crossing_online),
+                percent(row.result.train_error),
+                percent(row.result.test_error),
+                duration(row.result.seconds.wall),
+            )
+            for row in trial_rows(page)
+        ),
+        wide=True,
+    )

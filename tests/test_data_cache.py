@@ -1,0 +1,243 @@
+"""The cache of decoded images: shared, complete or absent, and never trusted when corrupt."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from repro.data import fingerprint, open_dataset
+from repro.data.cache import cache_folder
+from repro.data.sources import find
+from repro.errors import MachineError
+from tests.pictures import encoded, picture, write_folders, write_parquet
+
+TRAIN = [(encoded(picture(i)), i % 2) for i in range(600)]  # three chunks
+TEST = [(encoded(picture(1000 + i)), i % 2) for i in range(4)]
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a Parquet data set called tiny; its cache is to lie in home/cache."""
+    write_parquet(tmp_path / "tiny", train=TRAIN, test=TEST)
+    return tmp_path
+
+
+def decoded(home: Path) -> tuple[str, int]:
+    """Open the data set; its fingerprint, and how many images were decoded for it."""
+    seen = [0]
+    data = open_dataset(
+        "folder:tiny", (home,), home / "cache", progress=lambda done, _all: seen.append(done)
+    )
+    return data.fingerprint, seen[-1]
+
+
+def folder_of(home: Path) -> Path:
+    source = find("folder:tiny", (home,))
+    assert source is not None
+    return cache_folder("folder:tiny", source, home / "cache")
+
+
+def elsewhere(home: Path, code: str) -> subprocess.Popen[str]:
+    """A second process that opens the data set; `code` is the body of its progress callback."""
+    script = (
+        "import os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "from repro.data import open_dataset\n"
+        "home = Path(sys.argv[1])\n"
+        "def progress(done, total):\n"
+        f"    {code}\n"
+        "data = open_dataset('folder:tiny', (home,), home / 'cache', progress=progress)\n"
+        "print(data.fingerprint, 'torch' in sys.modules)\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(home)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_images_are_decoded_once_and_mapped_read_only(home: Path) -> None:
+    """The second time nothing is decoded, and the arrays cannot be written to."""
+    first, second = decoded(home), decoded(home)
+    data = open_dataset("folder:tiny", (home,), home / "cache")
+
+    assert (first[1], second[1]) == (604, 0)
+    assert first[0] == second[0]
+    assert isinstance(data.train.images, np.memmap)
+    assert not data.train.images.flags.writeable
+    assert not data.train.labels.flags.writeable
+
+
+def test_another_process_shares_the_cache_without_torch(home: Path) -> None:
+    """It would fail if it had to decode one image, and it never imports torch."""
+    mine, _ = decoded(home)
+    process = elsewhere(home, "sys.exit('decoded again')")
+
+    assert process.communicate(timeout=60)[0].split() == [mine, "False"]
+
+
+def test_two_processes_decode_once_between_them(home: Path) -> None:
+    """The second waits while the first, slowed down, builds; both end with the same data."""
+    said = f"open({str(home / 'said')!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(0.2)"
+    both = [elsewhere(home, said) for _ in range(2)]
+    prints = {process.communicate(timeout=60)[0] for process in both}
+
+    assert len(prints) == 1
+    assert len(set((home / "said").read_text().split())) == 1
+
+
+def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> None:
+    """Kill -9 after the first images; the next process starts again and clears the rest away."""
+    process = elsewhere(home, "os.kill(os.getpid(), signal.SIGKILL)")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert not folder_of(home).exists()
+    assert fingerprint("folder:tiny", (home,), home / "cache") is None
+
+    assert decoded(home)[1] == 604
+    assert [p for p in (home / "cache").iterdir() if p.is_dir()] == [folder_of(home)]
+
+
+def test_interrupted_build_clears_up_after_itself(home: Path) -> None:
+    """Ctrl-C while decoding."""
+
+    def interrupt(_done: int, _all: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_dataset("folder:tiny", (home,), home / "cache", progress=interrupt)
+    assert not [p for p in (home / "cache").iterdir() if p.is_dir()]
+
+
+def truncate_images(folder: Path) -> None:
+    os.truncate(folder / "train_images.npy", 1000)
+
+
+def swap_labels(folder: Path) -> None:
+    file = folder / "train_labels.npy"
+    np.save(file, np.load(file)[::-1])
+
+
+def reshape_images(folder: Path) -> None:
+    file = folder / "test_images.npy"
+    np.save(file, np.load(file)[:-1])
+
+
+def remove_images(folder: Path) -> None:
+    (folder / "test_images.npy").unlink()
+
+
+def edit_meta(folder: Path) -> None:
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | {"fingerprint": "0" * 16}))
+
+
+def empty_meta(folder: Path) -> None:
+    (folder / "meta.json").write_text("")
+
+
+def other_meta(folder: Path) -> None:
+    (folder / "meta.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        truncate_images,
+        swap_labels,
+        reshape_images,
+        remove_images,
+        edit_meta,
+        empty_meta,
+        other_meta,
+    ],
+)
+def test_corrupt_cache_is_set_aside_with_a_warning_and_built_again(
+    damage: Callable[[Path], None], home: Path
+) -> None:
+    """Whatever was damaged; twice, since what was set aside before may still be there."""
+    good, _ = decoded(home)
+    for _ in range(2):
+        damage(folder_of(home))
+        assert fingerprint("folder:tiny", (home,), home / "cache") is None
+        with pytest.warns(UserWarning, match="are corrupt .*; they were moved to .*corrupt"):
+            again = decoded(home)
+
+        assert again == (good, 604)
+        assert fingerprint("folder:tiny", (home,), home / "cache") == good
+
+
+def test_changed_files_are_decoded_anew(home: Path) -> None:
+    """One image more: other data under the same name, and the old ones stay where they are."""
+    before = decoded(home)
+    write_parquet(home / "tiny", train=[*TRAIN, TEST[0]], test=TEST)
+    after = decoded(home)
+
+    assert after[1] == 605
+    assert before[0] != after[0]
+
+
+def test_copied_parquet_needs_no_second_decoding(home: Path) -> None:
+    """Other dates, same bytes: files are known by their content."""
+    decoded(home)
+    for file in (home / "tiny").iterdir():
+        os.utime(file, (1, 1))
+
+    assert decoded(home)[1] == 0
+
+
+def test_image_folders_are_known_by_names_sizes_and_dates(tmp_path: Path) -> None:
+    """A newer image is looked at again; equal dates, sizes and names are taken for the same."""
+    write_folders(tmp_path / "tiny", train=TRAIN[:6], test=TEST)
+    decoded(tmp_path)
+    assert decoded(tmp_path)[1] == 0
+    os.utime(tmp_path / "tiny/train/ant/000.png", (1, 1))
+
+    assert decoded(tmp_path)[1] == 10
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_the_number_of_workers_does_not_change_the_data(workers: int, home: Path) -> None:
+    """Each image is where its row says, whoever decoded it."""
+    data = open_dataset("folder:tiny", (home,), home / "cache", workers=workers)
+
+    assert np.array_equal(data.train.images, np.stack([picture(i) for i in range(600)]))
+
+
+def test_fingerprint_is_known_only_once_decoded(home: Path) -> None:
+    """Planning asks for it and must not start to decode."""
+    assert fingerprint("folder:tiny", (home,), home / "cache") is None
+    known, _ = decoded(home)
+
+    assert fingerprint("folder:tiny", (home,), home / "cache") == known
+    assert fingerprint("folder:none", (home,), home / "cache") is None
+    assert fingerprint("digits", (home,), home / "cache") is not None
+
+
+def test_a_cache_that_cannot_be_written_is_a_fault_of_the_machine(home: Path) -> None:
+    """A file lies where the folder should be."""
+    (home / "cache").write_text("")
+
+    with pytest.raises(MachineError, match=r"cannot write the decoded images to .*cache"):
+        decoded(home)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_a_fault_of_the_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel's own full device in place of the file of images; nothing is left behind."""
+    normal = Path.open
+
+    def full(self: Path, *args: str, **named: str) -> object:
+        place = Path("/dev/full") if self.name == "train_images.npy" else self
+        return normal(place, *args, **named)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(MachineError, match="No space left on device") as caught:
+        decoded(home)
+    assert "free some space" in caught.value.hint
+    assert not [p for p in (home / "cache").iterdir() if p.is_dir()]

@@ -1,0 +1,257 @@
+"""What a figure shows, read from its axes: nothing here compares pixels."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from repro import figures
+from repro.claim import Region
+from repro.figures import ArmCurves, ArmRates, Band, CrossingRow, PaperCurve, RatePoint
+from repro.stats import Estimate
+
+EPOCHS = np.arange(1.0, 11.0)
+
+
+@pytest.fixture
+def ax() -> Axes:
+    return Figure().subplots()
+
+
+def line(ax: Axes, label: str) -> Line2D:
+    (found,) = [one for one in ax.get_lines() if label in str(one.get_label())]
+    return found
+
+
+def texts(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def arm(name: str, **changes: object) -> ArmCurves:
+    band = Band(
+        epochs=EPOCHS,
+        median=np.linspace(0.6, 0.3, 10),
+        low=np.linspace(0.5, 0.2, 10),
+        high=np.linspace(0.7, 0.4, 10),
+    )
+    return ArmCurves(**({"arm": name, "seeds": 3, "band": band} | changes))  # type: ignore[arg-type] # fields by name
+
+
+def estimate(**changes: object) -> Estimate:
+    fields = {"value": 4.0, "low": 3.5, "high": 5.0, "level": 0.95, "seeds": 3, "method": "m"}
+    return Estimate(**(fields | {"bound": "two-sided"} | changes))  # type: ignore[arg-type] # fields by name
+
+
+def test_errors_are_drawn_in_percent(ax: Axes) -> None:
+    """Fractions in the data, percent on the axis that says so."""
+    figures.learning_curves(ax, [arm("fast"), arm("slow")], threshold=0.25, until=40)
+
+    assert line(ax, "fast: median").get_ydata()[0] == pytest.approx(60)
+    assert ax.get_ylabel() == "training error in %"
+    assert ax.get_xlabel() == "epochs"
+
+
+def test_a_censored_trial_is_an_arrowhead_where_it_ended(ax: Axes) -> None:
+    """Above the threshold, marked as not crossed, with the time that it outlasted."""
+    slow = arm("slow", censored=((40.0, 0.31), (40.0, 0.33)), crossed=(38.5,))
+    figures.learning_curves(ax, [arm("fast"), slow], threshold=0.25, until=40)
+    ends = line(ax, "slow: not crossed (censored)")
+
+    assert ends.get_marker() == ">"
+    assert list(ends.get_xdata()) == [40.0, 40.0]
+    assert min(ends.get_ydata()) > 25
+    assert list(line(ax, "slow: crossed").get_xdata()) == [38.5]
+    assert "2 of 3: > 40" in texts(ax)
+
+
+def test_an_arm_that_never_crossed_has_no_crossing(ax: Axes) -> None:
+    """Right-censored is never drawn as crossed."""
+    figures.learning_curves(
+        ax, [arm("fast", censored=((40.0, 0.3),) * 3)], threshold=0.25, until=40
+    )
+
+    assert [one for one in ax.get_lines() if str(one.get_label()).endswith(": crossed")] == []
+
+
+def test_the_papers_points_have_open_markers_on_a_thin_dashed_line(ax: Axes) -> None:
+    """Nobody takes the paper's points for ours."""
+    paper = PaperCurve(arm="slow", epochs=np.array([1.0, 36.0]), errors=np.array([0.55, 0.25]))
+    figures.learning_curves(ax, [arm("fast"), arm("slow")], threshold=0.25, until=40, paper=[paper])
+    drawn = line(ax, "slow: the paper's")
+
+    assert drawn.get_markerfacecolor() == "white"
+    assert drawn.get_linestyle() == "--"
+    assert drawn.get_linewidth() < 1
+    assert drawn.get_color() == line(ax, "slow: median").get_color()
+
+
+def test_arms_differ_by_marker_and_not_by_colour_alone(ax: Axes) -> None:
+    """A black and white print tells them apart."""
+    arms = [arm("fast", crossed=(6.0,)), arm("slow", crossed=(9.0,))]
+    figures.learning_curves(ax, arms, threshold=0.25, until=40)
+
+    assert line(ax, "fast: crossed").get_marker() != line(ax, "slow: crossed").get_marker()
+
+
+def test_a_panel_without_results_says_so(ax: Axes) -> None:
+    """Half-finished stores are drawn too."""
+    empty = ArmCurves(arm="fast", seeds=0, band=None)
+
+    figures.learning_curves(ax, [empty], threshold=0.25, until=40)
+
+    assert "not run" in texts(ax)
+
+
+def test_panels_share_the_scale_of_the_highest_curve() -> None:
+    """What is drawn last does not cut what was drawn first."""
+    left, right = Figure().subplots(1, 2, sharey=True)
+    high = arm("fast", band=Band(epochs=EPOCHS, median=0 * EPOCHS + 0.9, low=EPOCHS, high=EPOCHS))
+    figures.learning_curves(left, [high], threshold=0.25, until=40)
+    figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40)
+
+    assert left.get_ylim()[1] >= 90
+
+
+def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
+    """A row an arm, a point a seed, arrowheads for the censored, words for the missing."""
+    rows = [
+        CrossingRow(label="period fast", mark=0, crossed=(6.0, 6.2), censored=(), diverged=()),
+        CrossingRow(
+            label="period slow", mark=1, crossed=(), censored=(60.0, 60.0), diverged=(2.0,)
+        ),
+        CrossingRow(label="modern fast", mark=0, crossed=(), censored=(), diverged=()),
+    ]
+    figures.crossing_times(ax, rows, threshold=0.25)
+
+    assert sorted(line(ax, "period fast: crossed").get_xdata()) == [6.0, 6.2]
+    assert line(ax, "period slow: censored").get_marker() == ">"
+    assert line(ax, "period slow: diverged").get_marker() == "x"
+    assert "2 seeds > 60" in texts(ax)
+    assert "not run" in texts(ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == [row.label for row in rows]
+
+
+def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
+    """All that the verdict compares stands in one figure."""
+    figures.ratios(
+        ax, [("period", estimate())], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio"
+    )
+    interval = ax.get_lines()[2]
+
+    assert list(interval.get_xdata()) == [3.5, 5.0]
+    assert {"4.00", "no effect", "paper 6"} <= set(texts(ax))
+    assert ax.get_xscale() == "log"
+    assert ax.patches[0].get_extents().width > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "arrow"),
+    [
+        ({"bound": "lower", "value": math.nan, "high": math.inf}, "at least 3.50", ">"),
+        ({"bound": "upper", "value": math.nan, "low": -math.inf}, "at most 5.00", "<"),
+    ],
+)
+def test_a_bound_is_an_arrow(ax: Axes, changes: dict[str, object], text: str, arrow: str) -> None:
+    """No point and no bar where only one end is known."""
+    figures.ratios(
+        ax,
+        [("period", estimate(**changes))],
+        region=Region(low=3.0, high=None),
+        paper=6.0,
+        label="ratio",
+    )
+    markers = [one.get_marker() for one in ax.get_lines()]
+
+    assert text in texts(ax)
+    assert arrow in markers
+    assert "o" not in markers
+
+
+def test_an_unmeasured_ratio_says_so(ax: Axes) -> None:
+    """A row stands for every recipe of the claim."""
+    figures.ratios(
+        ax, [("period", None)], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio"
+    )
+
+    assert "not measured" in texts(ax)
+
+
+@given(
+    value=st.floats(1e-3, 1e3),
+    below=st.one_of(st.floats(1, 1e3), st.just(math.inf)),
+    above=st.one_of(st.floats(1, 1e3), st.just(math.inf)),
+)
+def test_every_interval_fits_the_axes(value: float, below: float, above: float) -> None:
+    """Infinite ends are drawn to the edge; finite ones lie inside."""
+    ax = Figure().subplots()
+    one = estimate(value=value, low=value / below, high=value * above)
+    figures.ratios(ax, [("r", one)], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio")
+    left, right = ax.get_xlim()
+    low, high = ax.get_lines()[2].get_xdata()
+
+    assert left <= low <= high <= right
+
+
+def rates(**changes: object) -> ArmRates:
+    def point(rate: float, error: float, **more: object) -> RatePoint:
+        fields = {"crossed": math.inf, "diverged": False, "chosen": False}
+        return RatePoint(rate=rate, error=error, **(fields | more))  # type: ignore[arg-type] # fields by name
+
+    points = (
+        point(0.001, 0.4),
+        point(0.01, 0.3, crossed=6.1, chosen=True),
+        point(0.1, math.nan, diverged=True),
+    )
+    return ArmRates(**({"arm": "fast", "points": points, "at_edge": False} | changes))  # type: ignore[arg-type] # fields by name
+
+
+def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
+    """One look says which rate was taken and which were lost."""
+    figures.rate_sensitivity(ax, [rates()], age=4)
+
+    assert list(line(ax, "fast: chosen").get_xdata()) == [0.01]
+    assert list(line(ax, "fast: diverged").get_xdata()) == [0.1]
+    assert line(ax, "fast: diverged").get_marker() == "x"
+    assert "6.1" in texts(ax)
+    assert ax.get_xscale() == "log"
+    assert ax.get_ylabel() == "training error in % after 4 epochs"
+
+
+def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
+    """Beyond the edge a better rate may lie: the reader is told."""
+    figures.rate_sensitivity(ax, [rates(at_edge=True)], age=4)
+    legend = ax.get_legend()
+
+    assert legend is not None
+    assert "fast (chosen at the grid's edge)" in [text.get_text() for text in legend.get_texts()]
+
+
+def test_a_search_that_was_not_run_says_so(ax: Axes) -> None:
+    """An empty panel is not a finding."""
+    figures.rate_sensitivity(ax, [rates(points=())], age=0)
+
+    assert "not run" in texts(ax)
+
+
+def test_the_same_data_give_the_same_bytes_and_ids_of_their_own() -> None:
+    """No date, no random ids; two figures in one page share no id."""
+
+    def draw(name: str) -> str:
+        return figures.svg(
+            name,
+            [("", lambda ax: figures.rate_sensitivity(ax, [rates()], age=4))],
+            inches=(4, 3),
+        )
+
+    ids = {name: {part.split('"')[0] for part in draw(name).split('id="')[1:]} for name in "ab"}
+
+    assert draw("a") == draw("a")
+    assert draw("a").startswith("<svg")
+    assert "Date" not in draw("a")
+    assert ids["a"]
+    assert ids["a"].isdisjoint(ids["b"])

@@ -1,0 +1,287 @@
+"""The written report: complete, self-contained, escaped, and the same every time."""
+
+import os
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from repro.claim import Claim
+from repro.report import Page, write_report
+from repro.report.series import rolling_error
+from repro.report.text import duration, estimate_text, percent
+from repro.stats import Estimate
+from repro.trial import CURVE_COLUMNS
+from tests.pages import Planted, empty_page, planted_page, written_claim
+
+GOLDEN = Path(__file__).parent / "golden" / "report.md"
+REGENERATE = "REPRO_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
+
+
+def estimate(**changes: object) -> Estimate:
+    fields = {"value": 1.7, "low": 1.5, "high": 1.9, "level": 0.95, "seeds": 3, "method": "planted"}
+    return Estimate(**(fields | {"bound": "two-sided"} | changes))  # type: ignore[arg-type] # fields by name
+
+
+PERIOD = Planted(
+    fast=(6.0, 6.2, 6.5),
+    slow=(None, 19.5, None),
+    estimate=estimate(value=float("nan"), low=2.9, high=float("inf"), bound="lower"),
+    word="inconclusive",
+    reason="2 of 3 slow trials did not cross",
+)
+MODERN = Planted(
+    fast=(6.0, 6.1, 6.2),
+    slow=(10.0, 10.5, 11.0),
+    estimate=estimate(),
+    word="direction only",
+    reason="1.50 to 1.90 lies below the region",
+)
+
+
+@pytest.fixture
+def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Claim:
+    monkeypatch.chdir(tmp_path)
+    return written_claim(Path())
+
+
+@pytest.fixture
+def page(claim: Claim) -> Page:
+    return planted_page(claim, {"period": PERIOD, "modern": MODERN})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and the visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def html(pages: list[Page], out: Path) -> str:
+    return write_report(pages, out, frozenset({"html"})).read_text()
+
+
+def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -> None:
+    """A half-finished claim at smoke scale stands after the evidence."""
+    smoke = planted_page(
+        claim,
+        {"period": Planted(fast=(2.0,), slow=(3.0,), estimate=None)},
+        scale="smoke",
+    )
+    text = write_report([smoke, page], tmp_path / "out", frozenset({"md", "svg"})).read_text()
+    if os.environ.get("REPRO_GOLDEN"):
+        GOLDEN.write_text(text)
+
+    assert text == GOLDEN.read_text(), f"if this is meant: {REGENERATE}"
+
+
+def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
+    """No clock and no chance in any file."""
+    first = write_report([page], tmp_path / "one")
+    write_report([page], tmp_path / "two")
+
+    assert first == tmp_path / "one" / "report.html"
+    assert files(tmp_path / "one") == files(tmp_path / "two")
+    assert set(files(tmp_path / "one")) == {
+        "report.html",
+        "report.md",
+        "verdicts.csv",
+        "trials.csv",
+        "curves.csv",
+        "figures/planted-paper-curves.svg",
+        "figures/planted-paper-crossings.svg",
+        "figures/planted-paper-ratio.svg",
+        "figures/planted-paper-rates.svg",
+    }
+
+
+def test_only_what_is_asked_for_is_written(page: Page, tmp_path: Path) -> None:
+    """Markdown without figures links to none."""
+    main = write_report([page], tmp_path / "out", frozenset({"md"}))
+
+    assert set(files(tmp_path / "out")) == {"report.md"}
+    assert "figures/" not in main.read_text()
+
+
+def test_html_needs_nothing_besides_itself(page: Page, tmp_path: Path) -> None:
+    """No script, no style sheet, no image, no font from anywhere; links stay in the page."""
+    text = html([page], tmp_path)
+    elements = Elements(text)
+    links = [
+        value
+        for _, attributes in elements.tags
+        for key, value in attributes.items()
+        if key in {"src", "href", "xlink:href", "data", "srcset"}
+    ]
+
+    assert links
+    assert [link for link in links if not str(link).startswith("#")] == []
+    assert {tag for tag, _ in elements.tags} & {"script", "link", "img", "iframe"} == set()
+    assert "@import" not in text
+    assert re.findall(r"url\((?!#)", text) == []
+
+
+def test_html_is_semantic(page: Page, tmp_path: Path) -> None:
+    """Captions, scopes, one h1, figures with names, ids that occur once, links that lead there."""
+    elements = Elements(html([page], tmp_path))
+    ids = [a["id"] for _, a in elements.tags if "id" in a]
+    targets = [a["href"] for a in elements.all("a")]
+
+    assert len(elements.all("h1")) == 1
+    assert len(elements.all("caption")) == len(elements.all("table"))
+    assert all(a.get("scope") in {"col", "row"} for a in elements.all("th"))
+    assert all(a.get("role") == "img" and a.get("aria-label") for a in elements.all("svg"))
+    assert len(elements.all("svg")) == 4
+    assert len(ids) == len(set(ids))
+    assert {str(t).removeprefix("#") for t in targets} <= set(ids)
+
+
+def test_text_of_a_claim_is_never_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim file can say what it likes: it is shown, not executed."""
+    monkeypatch.chdir(tmp_path)
+    title = "<script>alert(1)</script> | `code` *star*"
+    page = planted_page(written_claim(Path(), title=title), {"modern": MODERN})
+    write_report([page], tmp_path / "out")
+    elements = Elements((tmp_path / "out" / "report.html").read_text())
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    (row,) = [line for line in markdown.splitlines() if "direction only" in line and "|" in line]
+
+    assert elements.all("script") == []
+    assert title in elements.text
+    assert "<script>" not in markdown.replace("\\<script\\>", "")
+    assert len(re.findall(r"(?<!\\)\|", row)) == 12
+    assert "\\`code\\`" in row
+
+
+def test_a_reason_cannot_break_a_table(claim: Claim, tmp_path: Path) -> None:
+    """Lines and pipes in a reason stay in its cell."""
+    planted = Planted(
+        fast=(6.0,), slow=(9.0,), estimate=None, word="invalid", reason="one\ntwo | three"
+    )
+    page = planted_page(claim, {"period": planted})
+    text = write_report([page], tmp_path / "out", frozenset({"md"})).read_text()
+
+    assert "| one two \\| three |" in text
+
+
+def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None:
+    """Word, reason, interval, the paper's number, seeds, data, device, scale, time."""
+    text = Elements(html([page], tmp_path)).text
+
+    for expected in (
+        "inconclusive",
+        "2 of 3 slow trials did not cross",
+        "at least 2.90 (95 % bound)",
+        "1.70 (95 % interval 1.50 to 1.90)",
+        "modern (sensitivity)",
+        "3 of 3",
+        "planted images",
+        "a planted device",
+        "0123456789abcdef",
+        "2026-01-02T03:04:05+00:00",
+        page.claim.digest,
+        "repro run planted.yaml --scale paper",
+        "> 20",
+    ):
+        assert expected in text
+
+
+def test_nothing_run_renders_and_says_so(claim: Claim, tmp_path: Path) -> None:
+    """A page is there before the first trial."""
+    write_report([empty_page(claim)], tmp_path / "out")
+    elements = Elements((tmp_path / "out" / "report.html").read_text())
+
+    assert elements.all("svg") == []
+    assert "Not run yet" in elements.text
+    assert "not run" in elements.text
+    assert len(pd.read_csv(tmp_path / "out" / "trials.csv")) == 0
+    assert len(pd.read_csv(tmp_path / "out" / "curves.csv")) == 0
+
+
+def test_no_claims_render(tmp_path: Path) -> None:
+    """An empty report is still a page."""
+    assert "Verdicts" in html([], tmp_path)
+
+
+def test_half_finished_cells_say_not_run(claim: Claim, tmp_path: Path) -> None:
+    """One seed of three, one recipe of two: the rest stand there as missing."""
+    half = Planted(fast=(6.0,), slow=(), estimate=None, word="inconclusive", reason="seeds missing")
+    text = Elements(html([planted_page(claim, {"period": half})], tmp_path)).text
+
+    assert text.count("not run") >= 5
+    assert "not measured" in text
+    assert "1 of 6" in text
+
+
+def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:
+    """Its table is apart and says what it is; no verdict word, no paper's curve, no region."""
+    planted = {"period": MODERN, "modern": MODERN}
+    write_report([planted_page(claim, planted, scale="smoke")], tmp_path / "out")
+    text = Elements((tmp_path / "out" / "report.html").read_text()).text
+    verdicts = pd.read_csv(tmp_path / "out" / "verdicts.csv")
+
+    assert "are not evidence" in text
+    assert "direction only" not in text
+    assert not (tmp_path / "out" / "figures" / "planted-smoke-ratio.svg").exists()
+    assert list(verdicts["evidence"]) == [False, False]
+
+
+def test_csv_keeps_every_digit_and_nothing_where_nothing_was_measured(
+    page: Page, tmp_path: Path
+) -> None:
+    """Fractions at full precision; NaN is empty; every finished trial once."""
+    write_report([page], tmp_path / "out", frozenset({"csv"}))
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv")
+    raw = (tmp_path / "out" / "trials.csv").read_text()
+    curves = pd.read_csv(tmp_path / "out" / "curves.csv")
+
+    assert sorted(trials["trial"]) == sorted(page.evidence.trials)
+    assert set(trials["purpose"]) == {"confirm", "tune"}
+    assert trials["test_error"].isna().all()
+    assert not re.search(r"\bnan\b", raw, re.IGNORECASE)
+    for trial_id, curve in page.curves.items():
+        again = curves[curves["trial"] == trial_id]["error"]
+        assert again.to_numpy() == pytest.approx(curve["error"].to_numpy(), abs=0, nan_ok=True)
+
+
+def test_rolling_error_is_the_mean_of_one_epoch_of_windows() -> None:
+    """Against the slow definition, with windows of unequal size and a loss that overflows."""
+    rows = [(k / 10, "online", 1 / k, 1.0, 90 + k, 0.0) for k in range(1, 26)]
+    rows.insert(15, (1.5, "train", 0.9, 1.0, 1000, 0.0))
+    rows.append((2.6, "online", float("nan"), float("nan"), 100, 0.0))
+    epochs, errors = rolling_error(pd.DataFrame(rows, columns=list(CURVE_COLUMNS)))
+    last = range(16, 26)
+    expected = sum((90 + k) / k for k in last) / sum(90 + k for k in last)
+
+    assert len(epochs) == len(errors) == 16
+    assert (epochs[0], epochs[-1]) == (1.0, 2.5)
+    assert errors[-1] == pytest.approx(expected)
+
+
+def test_numbers_are_written_for_readers() -> None:
+    """Percent here only; infinity and nothing have signs of their own."""
+    assert percent(0.2491) == "24.9 %"
+    assert percent(float("nan")) == ""
+    assert [duration(s) for s in (42.4, 190, 7500)] == ["42 s", "3 min 10 s", "2 h 05 min"]
+    assert estimate_text(None) == "not measured"
+    assert estimate_text(estimate(high=float("inf"))) == "1.70 (95 % interval 1.50 to ∞)"
+    assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"
