@@ -58,7 +58,7 @@ def trial(dataset: Dataset, precision: str) -> Trial:
 
 @dataclass
 class OurTrainer:
-    """`repro.train.Run`, window by window: bfloat16 autocast, channels_last, uint8 on the device."""
+    """`repro.train.Run`, window by window: bfloat16, channels_last, uint8 on the device."""
 
     dataset: Dataset
     device: torch.device

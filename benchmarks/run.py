@@ -37,9 +37,7 @@ def seconds_of(contestant: Contestant, device: torch.device) -> float:
 
 def race(contestants: Sequence[Contestant], device: torch.device, rounds: int) -> pd.DataFrame:
     """Seconds an image, a row a round; one round before the first is not counted."""
-    rows = [
-        {one.name: seconds_of(one, device) for one in contestants} for _ in range(rounds + 1)
-    ]
+    rows = [{one.name: seconds_of(one, device) for one in contestants} for _ in range(rounds + 1)]
     return pd.DataFrame(rows[1:])
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
+from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.errors import ClaimError
-from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS
+from repro.registry import ACTIVATIONS, DATASETS, MODELS
 from repro.yaml_source import KeyPath, Problem, Source, read
 
 __all__ = [
@@ -38,7 +39,7 @@ __all__ = [
 
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
-ScaleName = Literal["smoke", "proxy", "paper"]
+SCALES = ("smoke", "proxy", "paper")
 
 HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
 FOLDER = re.compile(r"folder:[A-Za-z0-9._-]+\Z")
@@ -157,7 +158,10 @@ class Claim(_Strict):
     region: Region
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
     verdict_recipe: str
-    scales: Annotated[dict[ScaleName, Scale], Field(min_length=1)]
+    scales: Annotated[
+        dict[str, Scale],
+        Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(SCALES)}}),
+    ]
     deviations: tuple[str, ...]
     _path: Path = PrivateAttr(default=Path("claim.yaml"))
 
@@ -352,6 +356,15 @@ def _arm_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("contrast", side), f"{arm!r} is not an arm{_meant(arm, arms)}"
     if contrast.get("slow") is not None and contrast.get("slow") == contrast.get("fast"):
         yield ("contrast",), "slow and fast are the same arm"
+    yield from _factor_rule(arms)
+    for name, arm in arms.items():
+        if isinstance(arm, Mapping):
+            yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
+            yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
+
+
+def _factor_rule(arms: Mapping[str, Any]) -> Iterator[Finding]:
+    """Arms differ in the one factor under test and in nothing else."""
     changes = [
         {(part, k): v for part in ("model", "recipe") for k, v in _mapping(arm, part).items()}
         for arm in arms.values()
@@ -365,10 +378,6 @@ def _arm_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
         elif len(factors) > 1:
             names = ", ".join(sorted(".".join(key) for key in factors))
             yield ("arms",), f"the arms differ in more than the one factor under test: {names}"
-    for name, arm in arms.items():
-        if isinstance(arm, Mapping):
-            yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
-            yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
 
 
 def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -380,10 +389,10 @@ def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield ("verdict_recipe",), f"{chosen!r} is not a recipe{_meant(chosen, recipes)}"
 
 
-def _scale_rules(
-    data: Mapping[str, Any], name: str, scale: Mapping[str, Any]
-) -> Iterator[Finding]:
+def _scale_rules(data: Mapping[str, Any], name: str, scale: Mapping[str, Any]) -> Iterator[Finding]:
     at: KeyPath = ("scales", name)
+    if name not in SCALES:
+        yield at, f"unknown scale; known are {', '.join(SCALES)}{_meant(name, SCALES)}"
     yield from _data_rules((*at, "data"), name, scale.get("data"))
     yield from _model_rules((*at, "model"), _mapping(scale, "model"), _mapping(data, "arms"))
     yield from _override_rules((*at, "recipe"), _mapping(scale, "recipe"))
@@ -432,7 +441,10 @@ def _model_rules(
         yield from _timm_rule((*at, "name"), name.removeprefix("timm:"))
         return
     if name not in MODELS:
-        yield (*at, "name"), f"model {name!r} is unknown{_meant(name, MODELS)}; timm's are timm:NAME"
+        yield (
+            (*at, "name"),
+            f"model {name!r} is unknown{_meant(name, MODELS)}; timm's are timm:NAME",
+        )
         return
     known = MODELS[name].arguments
     places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
@@ -444,7 +456,7 @@ def _model_rules(
 
 
 def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
-    import timm  # noqa: PLC0415 - seconds to import, and few claims name one of its models
+    import timm
 
     if not timm.is_model(name):
         yield at, f"timm has no model {name!r}{_meant(name, timm.list_models())}"
@@ -482,5 +494,5 @@ def _mapping(value: Any, key: str) -> Mapping[str, Any]:
     return inner if isinstance(inner, Mapping) else {}
 
 
-def _number(value: object) -> bool:
+def _number(value: object) -> TypeIs[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)

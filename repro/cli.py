@@ -37,7 +37,7 @@ Exit codes:
 BUDGET_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """`90s`, `45m`, `2h`: seconds as a float."""
 
     name = "duration"
@@ -120,7 +120,7 @@ SCALE = click.Choice(["paper", "proxy", "smoke"])
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def main() -> None:
-    """Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
+    r"""Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
 
     \b
     repro list                                         the claims
@@ -316,9 +316,14 @@ def status(data_dir: Path | None, cache_dir: Path | None) -> None:
 
 @data.command()
 @click.argument("name")
-@options_data
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="REPRO_DATA",
+    help="Folder of data sets to download into.",
+)
 @told
-def fetch(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
+def fetch(name: str, data_dir: Path | None) -> None:
     """Download a data set and check it by its hash."""
     from repro.data import fetch as fetch_dataset
 

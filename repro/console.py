@@ -5,19 +5,21 @@ Talk goes to stderr; stdout is for results.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from repro.execute import Event, TrainedCell
 from repro.plan import Cell
 
-__all__ = ["Watcher", "duration", "say"]
+__all__ = ["Watcher", "decoding_bar", "duration", "say"]
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -25,6 +27,20 @@ LOG_EVERY_SECONDS = 30.0
 def say(text: str) -> None:
     """One line to stderr."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that talks
+
+
+@contextmanager
+def decoding_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for images that are decoded for the first time; nothing is shown when none are."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        tasks: list[TaskID] = []
+
+        def show(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(progress.add_task("decoding images, once", total=total))
+            progress.update(tasks[0], completed=done)
+
+        yield show
 
 
 def duration(seconds: float) -> str:
@@ -131,4 +147,6 @@ class Watcher:
 
 
 def _name(cell: Cell) -> str:
-    return f"{cell.recipe}/{cell.arm} {cell.purpose} rate {cell.trial.rate:g} seed {cell.trial.seed}"
+    return (
+        f"{cell.recipe}/{cell.arm} {cell.purpose} rate {cell.trial.rate:g} seed {cell.trial.seed}"
+    )

@@ -269,8 +269,8 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
             )
         if not (row.crossed or row.censored or row.diverged):
             ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", color=GREY)
-    times = [t for row in rows for t in (*row.crossed, *row.censored, *row.diverged) if t > 0]
-    _log_x(ax, min(times, default=1.0), max(times, default=10.0))
+    known = [t for row in rows for t in (*row.crossed, *row.censored, *row.diverged) if t > 0]
+    _log_x(ax, min(known, default=1.0), max(known, default=10.0))
     _rows_y(ax, [row.label for row in rows])
     ax.set_xlabel(f"epochs to {100 * threshold:g} % training error, one point a seed")
     return ax

@@ -127,7 +127,9 @@ def _halve(
     where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result], *, extended: bool
 ) -> RateSearch:
     """Successive halving over `grid`, as far as the results go."""
-    alive, chosen, wanted = list(grid), None, ()
+    alive = list(grid)
+    chosen: float | None = None
+    wanted: tuple[Cell, ...] = ()
     for rung in where.search.rungs:
         cells = [cell for rate in alive for cell in where.tuning(rate, rung)]
         wanted = tuple(cell for cell in cells if not cell.done(results))

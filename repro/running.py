@@ -5,14 +5,13 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
 from repro.claim import Claim
-from repro.console import Watcher, duration, say
+from repro.console import Watcher, decoding_bar, duration, say
 from repro.data import Dataset, open_dataset
-from repro.errors import DataError, MachineError
+from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import Machine, Outcome, run_cells
 from repro.plan import Cell, next_cells
 from repro.session import Judged, default_scale, judge, register, runnable_hint
@@ -114,10 +113,8 @@ def _run_claim(
 ) -> Outcome:
     dataset = _open(claim, scale, machine)
     store = Store(machine.store)
-    register(
-        claim, scale, fingerprint=dataset.fingerprint, title=dataset.title, store=store
-    )
-    found = _wanted_and_done(claim, scale, dataset.fingerprint, store)
+    register(claim, scale, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
+    found = len(judge(claim, scale, store).evidence.trials)
     say(
         f"{claim.id} at {scale} scale on {dataset.title}, {machine.device}, "
         f"{machine.workers} at a time: {found} trials found done"
@@ -192,17 +189,10 @@ def _most_epochs(claim: Claim, scale: str, max_seeds: int | None) -> float:
     return total * len(claim.arms)
 
 
-def _wanted_and_done(claim: Claim, scale: str, fingerprint: str, store: Store) -> int:
-    """Finished trials of this store that the claim's plan counts on."""
-    return len(judge(claim, scale, store).evidence.trials) if store.plans(claim.id, scale) else 0
-
-
 def _scale_of(claim: Claim, scale: str | None) -> str:
     if scale is None:
         return default_scale(claim)
     if scale not in claim.scales:
-        from repro.errors import ClaimError
-
         raise ClaimError(
             f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
             hint=f"repro show {claim.path}",
@@ -212,7 +202,10 @@ def _scale_of(claim: Claim, scale: str | None) -> str:
 
 def _open(claim: Claim, scale: str, machine: Machine) -> Dataset:
     try:
-        return open_dataset(claim.scales[scale].data, machine.data_dirs, machine.cache_dir)
+        with decoding_bar() as progress:
+            return open_dataset(
+                claim.scales[scale].data, machine.data_dirs, machine.cache_dir, progress=progress
+            )
     except DataError as error:
         raise DataError(str(error), hint=runnable_hint(claim, error)) from error
 

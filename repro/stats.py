@@ -199,8 +199,13 @@ class _LogNormal:
 
     def profile(self, delta: float) -> float:
         """Log-likelihood at a log ratio, maximised over the rest."""
+
+        def objective(point: Array) -> float:
+            mu, log_sigma = point.tolist()
+            return -self._log_likelihood(delta, mu, math.exp(max(log_sigma, self.least)))
+
         found = optimize.minimize(
-            lambda p: -self._log_likelihood(delta, p[0], math.exp(max(p[1], self.least))),
+            objective,
             self.start,
             method="Nelder-Mead",
             options={"xatol": 1e-5, "fatol": 1e-8, "maxiter": 400},

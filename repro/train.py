@@ -123,7 +123,8 @@ class Run:
             classes=len(dataset.classes),
             initialisation=trial.recipe.initialisation,
             seed=derive_seed("weights", trial.seed),
-        ).to(device, memory_format=torch.channels_last)
+        ).to(device)
+        self.model.to(memory_format=torch.channels_last)
         self.optimizer = PaperSGD(
             self.model,
             rate=trial.rate,
@@ -179,7 +180,7 @@ class Run:
         if self._order is None or self._order[0] != epoch:
             order = epoch_order(self.images, seed=self.trial.seed, epoch=epoch)
             self._order = (epoch, order.to(self.device))
-        return self._order[1].split(self.trial.recipe.batch_size)
+        return torch.split(self._order[1], self.trial.recipe.batch_size)
 
     # Measuring, outside the training clock
 
@@ -216,7 +217,7 @@ class Run:
         self.model.eval()
         everything = torch.arange(len(split.labels), device=self.device)
         with torch.inference_mode():
-            for indices in everything.split(_EVALUATION_BATCH):
+            for indices in torch.split(everything, _EVALUATION_BATCH):
                 images, labels = split.batch(indices)
                 with self._autocast():
                     logits = self.model(images)
@@ -228,9 +229,7 @@ class Run:
 
     def _row(self, source: str, error: float, loss: float, images: int) -> None:
         progress = self.progress
-        progress.rows.append(
-            (progress.epoch, source, error, loss, images, progress.seconds.train)
-        )
+        progress.rows.append((progress.epoch, source, error, loss, images, progress.seconds.train))
 
     # Clocks
 
@@ -271,8 +270,7 @@ class Run:
         """Continue where `state` was taken. CheckpointError when that is not possible."""
         try:
             state = torch.load(io.BytesIO(checkpoint), map_location=self.device, weights_only=True)
-            if state["trial"] != self.trial.id:
-                raise CheckpointError(f"it is of trial {state['trial']}")
+            self._check_owner(state["trial"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             progress: dict[str, Any] = state["progress"]
@@ -282,6 +280,10 @@ class Run:
         # torch.load raises whatever a truncated zip or a foreign pickle makes it raise.
         except Exception as error:
             raise CheckpointError(f"{type(error).__name__}: {error}") from error
+
+    def _check_owner(self, trial_id: str) -> None:
+        if trial_id != self.trial.id:
+            raise CheckpointError(f"it is of trial {trial_id}")
 
     def result(self, provenance: dict[str, str]) -> Result:
         """What came out, once training has ended."""
@@ -350,4 +352,3 @@ def _one_thread(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-

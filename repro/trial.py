@@ -68,9 +68,9 @@ class Trial:
         """Inverse of `to_json`; IntegrityError when the text is not a trial's."""
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "recipe": Recipe.model_validate_json(
-                json.dumps(fields["recipe"])
-            )})
+            return cls(
+                **{**fields, "recipe": Recipe.model_validate_json(json.dumps(fields["recipe"]))}
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a trial's description: {error}") from error
 

@@ -46,9 +46,7 @@ class Source:
         while known and known not in self.positions:
             known = known[:-1]
         line, column = self.positions.get(known, (1, 1))
-        return Problem(
-            line=line, column=column, path=".".join(map(str, path)), sentence=sentence
-        )
+        return Problem(line=line, column=column, path=".".join(map(str, path)), sentence=sentence)
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,7 +75,7 @@ def read(path: Path) -> Source:
         text = raw.decode()
         source.problems.extend(_aliases(text))
         if not source.problems:
-            node = yaml.compose(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+            node = yaml.compose(text, Loader=_Loader)
             source.data = None if node is None else _value(node, (), source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -93,9 +91,10 @@ def read(path: Path) -> Source:
 def _aliases(text: str) -> Iterator[Problem]:
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
+            mark = event.start_mark
             yield Problem(
-                line=event.start_mark.line + 1,
-                column=event.start_mark.column + 1,
+                line=mark.line + 1 if mark else 1,
+                column=mark.column + 1 if mark else 1,
                 path="",
                 sentence=f"aliases (*{event.anchor}) are not read; write the value out",
             )
@@ -109,7 +108,7 @@ def _value(node: yaml.Node, path: KeyPath, source: Source) -> Any:
         return tuple(_value(item, (*path, i), source) for i, item in enumerate(node.value))
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
         try:
-            return _Loader("").construct_object(node)  # type: ignore[no-untyped-call]
+            return _Loader("").construct_object(node)
         except (ValueError, yaml.YAMLError) as error:
             source.problems.append(source.problem(path, f"cannot be read: {error}"))
             return None

@@ -16,7 +16,14 @@ from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result
 from repro.verdict import Verdict
 
-__all__ = ["Planted", "empty_page", "planted_cells", "planted_curve", "planted_page", "registered", "written_claim"]
+__all__ = [
+    "Planted",
+    "empty_page",
+    "planted_cells",
+    "planted_curve",
+    "planted_page",
+    "written_claim",
+]
 
 PRINT = "0123456789abcdef"
 
@@ -114,9 +121,7 @@ def planted_page(
     cells = planted_cells(claim, scale, planted)
     results = {cell.trial.id: result for cell, result in cells}
     recipes = {
-        recipe: _evidence(
-            claim, scale, recipe, planted.get(recipe), cells=cells, results=results
-        )
+        recipe: _evidence(claim, scale, recipe, planted.get(recipe), cells=cells, results=results)
         for recipe in claim.recipes
     }
     clocks = sum((result.seconds for _, result in cells), Clocks())
@@ -138,13 +143,15 @@ def planted_page(
     )
 
 
-def planted_cells(claim: Claim, scale: str, planted: Mapping[str, Planted]) -> list[tuple[Cell, Result]]:
+def planted_cells(
+    claim: Claim, scale: str, planted: Mapping[str, Planted]
+) -> list[tuple[Cell, Result]]:
     """Every cell that the plan asks for, with its planted result: the search, then the effect."""
     results: dict[str, Result] = {}
     found: list[tuple[Cell, Result]] = []
     while cells := [
         cell
-        for cell in nextplanted_cells(claim, scale, PRINT, results)
+        for cell in next_cells(claim, scale, PRINT, results)
         if cell.recipe in planted and not _left_out(cell, planted[cell.recipe])
     ]:
         for cell in cells:

@@ -54,7 +54,7 @@ def test_embedded_sets_are_what_the_registry_says(name: str, tmp_path: Path) -> 
 
 def test_digits_are_those_of_scikit_learn(tmp_path: Path) -> None:
     """All 1,797, each once, at 255/16 of their grey level, and 36 of each class for test."""
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes seconds
+    from sklearn.datasets import load_digits
 
     grey, labels = load_digits(return_X_y=True)
     digits = opened(tmp_path, "digits")

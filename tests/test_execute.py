@@ -196,11 +196,7 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
     results = Store(where.store)
 
     def without_broken() -> list[Cell]:
-        done = {
-            p.parent.name
-            for p in where.store.glob("trials/*/result.json")
-            if p.is_file()
-        }
+        done = {p.parent.name for p in where.store.glob("trials/*/result.json") if p.is_file()}
         return [cell for cell in cells if cell.trial.id not in done]
 
     cells = plan_cells(tmp_path)

@@ -116,5 +116,5 @@ def test_scaled_tanh_is_lecuns() -> None:
 
 def test_unknown_activation_lists_the_known_ones() -> None:
     """The message helps whoever calls from Python."""
-    with pytest.raises(ValueError, match="activation 'rlu' is unknown .known: celu, "):
+    with pytest.raises(ValueError, match=r"activation 'rlu' is unknown \(known: celu, "):
         activation("rlu")

@@ -12,9 +12,18 @@ from repro.claim import Claim
 from repro.report import Page, write_report
 from repro.report.series import rolling_error
 from repro.report.text import duration, estimate_text, percent
+from repro.session import pages, register
 from repro.stats import Estimate
+from repro.store import Store
 from repro.trial import CURVE_COLUMNS
-from tests.pages import Planted, empty_page, planted_page, written_claim
+from tests.pages import (
+    Planted,
+    empty_page,
+    planted_cells,
+    planted_curve,
+    planted_page,
+    written_claim,
+)
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 REGENERATE = "REPRO_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
@@ -76,8 +85,8 @@ class Elements(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def html(pages: list[Page], out: Path) -> str:
-    return write_report(pages, out, frozenset({"html"})).read_text()
+def html(shown: list[Page], out: Path) -> str:
+    return write_report(shown, out, frozenset({"html"})).read_text()
 
 
 def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -> None:
@@ -261,6 +270,26 @@ def test_csv_keeps_every_digit_and_nothing_where_nothing_was_measured(
     for trial_id, curve in page.curves.items():
         again = curves[curves["trial"] == trial_id]["error"]
         assert again.to_numpy() == pytest.approx(curve["error"].to_numpy(), abs=0, nan_ok=True)
+
+
+def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
+    """From the facts on disk to the page, with what is missing named as missing."""
+    store = Store(tmp_path / "store")
+    half = Planted(fast=(6.0, 6.2, 6.5), slow=(None,), estimate=None)
+    cells = planted_cells(claim, "paper", {"period": half})
+    register(claim, "paper", fingerprint=cells[0][0].trial.fingerprint, title="set", store=store)
+    for cell, result in cells:
+        store.begin(cell.trial)
+        store.save(cell.trial.id, checkpoint=b"", curve=planted_curve(result))
+        store.finish(result)
+    write_report(pages([claim], store), tmp_path / "out")
+    text = Elements((tmp_path / "out" / "report.html").read_text()).text
+    trials = pd.read_csv(tmp_path / "out" / "trials.csv")
+
+    assert len(trials) == len(cells)
+    assert "4 of 6" in text
+    assert "> 20" in text
+    assert "not run" in text
 
 
 def test_rolling_error_is_the_mean_of_one_epoch_of_windows() -> None:

@@ -13,9 +13,7 @@ from repro.store import PlanRecord, Store
 from repro.trial import CURVE_COLUMNS
 from tests.test_trial import RESULT, TRIAL
 
-CURVE = pd.DataFrame(
-    [(0.1, "online", 0.5, float("nan"), 128, 1.0)], columns=list(CURVE_COLUMNS)
-)
+CURVE = pd.DataFrame([(0.1, "online", 0.5, float("nan"), 128, 1.0)], columns=list(CURVE_COLUMNS))
 
 
 def filled(root: Path) -> Store:
@@ -104,11 +102,19 @@ def test_a_folder_that_holds_another_trial_is_refused(tmp_path: Path) -> None:
 def test_the_first_registered_plan_stands(tmp_path: Path) -> None:
     """Registering again changes no time."""
     record = PlanRecord(
-        claim_id="c", scale="smoke", digest="d" * 64, fingerprint="f", data_title="t",
+        claim_id="c",
+        scale="smoke",
+        digest="d" * 64,
+        fingerprint="f",
+        data_title="t",
         registered="2026-01-01T00:00:00+00:00",
     )
     later = PlanRecord(
-        claim_id="c", scale="smoke", digest="d" * 64, fingerprint="f", data_title="t",
+        claim_id="c",
+        scale="smoke",
+        digest="d" * 64,
+        fingerprint="f",
+        data_title="t",
         registered="2026-02-02T00:00:00+00:00",
     )
     store = Store(tmp_path)
@@ -139,7 +145,7 @@ def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) ->
 
 
 def test_a_trial_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
-    """kill -9 leaves no lock behind."""
+    """Kill -9 leaves no lock behind."""
     context = multiprocessing.get_context("spawn")
     ready, go = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(tmp_path, ready, go))

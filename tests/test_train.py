@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def test_windows_are_tenths_of_an_epoch() -> None:
 
     assert steps[0] == 0
     assert steps[-1] == 391
-    assert {b - a for a, b in zip(steps, steps[1:], strict=False)} == {39, 40}
+    assert {b - a for a, b in pairwise(steps)} == {39, 40}
 
 
 def test_too_few_images_for_tenths_are_refused() -> None:

@@ -54,8 +54,9 @@ def tiny(folder: Path, *, images: int = 640) -> Dataset:
     whole = open_dataset("digits", (folder,), folder)
     return replace(
         whole,
-        train=replace(whole.train, images=whole.train.images[:images],
-                      labels=whole.train.labels[:images]),
+        train=replace(
+            whole.train, images=whole.train.images[:images], labels=whole.train.labels[:images]
+        ),
         test=replace(whole.test, images=whole.test.images[:100], labels=whole.test.labels[:100]),
     )
 

@@ -89,9 +89,19 @@ def stages(arguments: argparse.Namespace, work: Path) -> list[Stage]:
         return Stage(
             name=f"claim-{name}",
             command=lambda left: [
-                python, "-m", "repro", "run", f"claims/{name}.yaml",
-                "--scale", "smoke" if arguments.rehearse else scale,
-                "--device", device, "--budget", f"{left:.0f}s", *store, *data,
+                python,
+                "-m",
+                "repro",
+                "run",
+                f"claims/{name}.yaml",
+                "--scale",
+                "smoke" if arguments.rehearse else scale,
+                "--device",
+                device,
+                "--budget",
+                f"{left:.0f}s",
+                *store,
+                *data,
             ],  # fmt: skip
             # Inconclusive (4) may mean that time ran out: another call takes it further.
             done=(0, 3),
@@ -109,8 +119,13 @@ def stages(arguments: argparse.Namespace, work: Path) -> list[Stage]:
         Stage(
             name="benchmarks",
             command=lambda _: [
-                python, "benchmarks/run.py", "--device", device,
-                "--out", str(work / "benchmarks"), *sizes,
+                python,
+                "benchmarks/run.py",
+                "--device",
+                device,
+                "--out",
+                str(work / "benchmarks"),
+                *sizes,
             ],  # fmt: skip
             done=(0,),
         ),

@@ -67,7 +67,7 @@ def read_contents(source: Source) -> Contents:
 def _original(source: Source) -> Contents:
     # A pickle may run code when it is read. torchvision compares each file with the published
     # hash before it opens any, so that only the authors' own pickles are read.
-    from torchvision.datasets import CIFAR10  # noqa: PLC0415 - torch takes seconds to import
+    from torchvision.datasets import CIFAR10
 
     try:
         train, test = (CIFAR10(source.path.parent, train=part) for part in (True, False))
@@ -158,7 +158,7 @@ def _parquet_classes(file: Path) -> tuple[str, ...]:
 
 
 def _parquet_labels(files: tuple[Path, ...]) -> Labels:
-    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
+    import pyarrow as pa
 
     parts: list[npt.NDArray[Any]] = []
     for file in files:
@@ -204,8 +204,8 @@ def _column(file: Path, table: Any, allowed: tuple[str, ...]) -> str:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
-    from pyarrow import parquet  # noqa: PLC0415
+    import pyarrow as pa
+    from pyarrow import parquet
 
     try:
         with parquet.ParquetFile(file) as table:

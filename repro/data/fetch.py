@@ -46,7 +46,7 @@ def fetch(name: str, data_dir: Path) -> Path:
 
 def _download(folder: Path) -> None:
     """By torchvision: it checks the archive's hash, extracts it, and checks each file's."""
-    from torchvision.datasets import CIFAR10  # noqa: PLC0415 - torch takes seconds to import
+    from torchvision.datasets import CIFAR10
 
     try:
         CIFAR10(folder, download=True)

@@ -198,8 +198,8 @@ def _has_right_rows(name: str, source: Source) -> bool:
     """Whether Parquet files in a folder of any name have this data set's number of images."""
     if source.kind != "parquet":
         return True
-    import pyarrow as pa  # noqa: PLC0415 - `repro data status` starts without it
-    from pyarrow import parquet  # noqa: PLC0415
+    import pyarrow as pa
+    from pyarrow import parquet
 
     def rows(files: tuple[Path, ...]) -> int:
         return sum(parquet.read_metadata(file).num_rows for file in files)

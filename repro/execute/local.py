@@ -168,7 +168,7 @@ _training = threading.Lock()
 
 
 def _start(stop: Flag, events: Any) -> None:
-    global _stop, _events  # noqa: PLW0603 - an executor hands nothing else to its workers
+    global _stop, _events
     _stop, _events = stop, events
 
 

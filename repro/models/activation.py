@@ -1,7 +1,7 @@
 """Activations by name: timm's, and the scaled tanh of the period."""
 
 import torch
-from timm.layers import create_act_layer
+from timm.layers.create_act import create_act_layer
 from torch import Tensor, nn
 
 from repro.registry import ACTIVATIONS

@@ -180,9 +180,7 @@ def arm_rates(page: Page, recipe: str, arm: str, *, age: float) -> ArmRates:
     return ArmRates(
         arm=arm,
         points=tuple(
-            _rate_point(
-                found, [r for t, r in results if t.rate == found.rate], age, search.chosen
-            )
+            _rate_point(found, [r for t, r in results if t.rate == found.rate], age, search.chosen)
             for found in search.outcomes
         ),
         at_edge=search.at_edge,

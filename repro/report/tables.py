@@ -142,7 +142,7 @@ def _estimate_row(page: Page, recipe: str) -> tuple[str, ...]:
 
 def _crossings(page: Page) -> Table:
     seeds = range(page.scale.seeds)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
             known = {c.seed: c for c in confirmed(page, recipe, arm)}
@@ -175,14 +175,14 @@ def _chosen_rate(page: Page, recipe: str, arm: str) -> str:
 
 
 def _rates(page: Page) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
             search = _search(page, recipe, arm)
             if search is None:
                 rows.append((recipe, arm, "", NOT_RUN, "", "", "", ""))
             else:
-                rows += [_rate_row(recipe, arm, search, outcome) for outcome in search.outcomes]
+                rows += [_rate_row(recipe, arm, search, one) for one in search.outcomes]
     return Table(
         caption="The search for the learning rate, on tuning seeds",
         columns=(
@@ -265,10 +265,7 @@ def trial_rows(page: Page) -> Iterator[TrialRow]:
                 ("confirm", page.trials[c.trial_id], page.results[c.trial_id])
                 for c in confirmed(page, recipe, arm)
             ]
-            places += [
-                ("tune", trial, result)
-                for trial, result in tuned(page, recipe, arm)
-            ]
+            places += [("tune", trial, result) for trial, result in tuned(page, recipe, arm)]
             for purpose, trial, result in places:
                 yield TrialRow(recipe=recipe, arm=arm, purpose=purpose, trial=trial, result=result)
 
