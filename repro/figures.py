@@ -362,8 +362,8 @@ def _interval(ax: Axes, estimate: Estimate, y: float, left: float, right: float)
     )
 
 
-def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, age: float) -> Axes:
-    """Training error after `age` epochs, as far as every rate was trained, against the rate.
+def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates]) -> Axes:
+    """Training error, all at one age, against the rate.
 
     A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
     diverged one is an x at the top, and a choice at the grid's edge is named in the legend.
@@ -388,7 +388,7 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, age: float) -> Axes:
     else:
         _not_run(ax)
     ax.margins(y=0.15)
-    ax.set(xlabel="learning rate", ylabel=f"training error in % after {age:g} epochs")
+    ax.set(xlabel="learning rate", ylabel="training error in %")
     if rates:
         ax.legend(loc="best")
     return ax

@@ -29,11 +29,11 @@ def line(ax: Axes, label: str) -> Line2D:
 
 
 def xs(one: Line2D) -> list[float]:
-    return np.asarray(one.get_xdata(), dtype=float).tolist()
+    return [float(v) for v in np.asarray(one.get_xdata())]
 
 
 def ys(one: Line2D) -> list[float]:
-    return np.asarray(one.get_ydata(), dtype=float).tolist()
+    return [float(v) for v in np.asarray(one.get_ydata())]
 
 
 def texts(ax: Axes) -> list[str]:
@@ -220,19 +220,19 @@ def rates(**changes: object) -> ArmRates:
 
 def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
     """One look says which rate was taken and which were lost."""
-    figures.rate_sensitivity(ax, [rates()], age=4)
+    figures.rate_sensitivity(ax, [rates()])
 
     assert xs(line(ax, "fast: chosen")) == [0.01]
     assert xs(line(ax, "fast: diverged")) == [0.1]
     assert line(ax, "fast: diverged").get_marker() == "x"
     assert "6.1" in texts(ax)
     assert ax.get_xscale() == "log"
-    assert ax.get_ylabel() == "training error in % after 4 epochs"
+    assert ax.get_ylabel() == "training error in %"
 
 
 def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
     """Beyond the edge a better rate may lie: the reader is told."""
-    figures.rate_sensitivity(ax, [rates(at_edge=True)], age=4)
+    figures.rate_sensitivity(ax, [rates(at_edge=True)])
     legend = ax.get_legend()
 
     assert legend is not None
@@ -241,7 +241,7 @@ def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
 
 def test_a_search_that_was_not_run_says_so(ax: Axes) -> None:
     """An empty panel is not a finding."""
-    figures.rate_sensitivity(ax, [rates(points=())], age=0)
+    figures.rate_sensitivity(ax, [rates(points=())])
 
     assert "not run" in texts(ax)
 
@@ -252,7 +252,7 @@ def test_the_same_data_give_the_same_bytes_and_ids_of_their_own() -> None:
     def draw(name: str) -> str:
         return figures.svg(
             name,
-            [("", lambda ax: figures.rate_sensitivity(ax, [rates()], age=4))],
+            [("", lambda ax: figures.rate_sensitivity(ax, [rates()]))],
             inches=(4, 3),
         )
 

@@ -250,6 +250,8 @@ def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:
 
     assert "are not evidence" in text
     assert "direction only" not in text
+    assert "Reproduced when" not in text
+    assert "smoke scale, not evidence" in text
     assert not (tmp_path / "out" / "figures" / "planted-smoke-ratio.svg").exists()
     assert list(verdicts["evidence"]) == [False, False]
 

@@ -159,7 +159,7 @@ def crossing_rows(page: Page) -> list[CrossingRow]:
 # Rates
 
 
-def common_age(page: Page, recipe: str) -> float:
+def common_age(page: Page, recipe: str) -> int:
     """Whole epochs to which every rate of both arms was trained; 0 when that is not one."""
     epochs = [
         result.epochs
@@ -167,11 +167,14 @@ def common_age(page: Page, recipe: str) -> float:
         for _, result in tuned(page, recipe, arm)
         if result.status != "diverged"
     ]
-    return float(math.floor(min(epochs, default=0.0)))
+    return math.floor(min(epochs, default=0.0))
 
 
-def arm_rates(page: Page, recipe: str, arm: str, *, age: float) -> ArmRates:
-    """The search of one arm: the median error over tuning seeds at `age` epochs, a point a rate."""
+def arm_rates(page: Page, recipe: str, arm: str, *, age: int) -> ArmRates:
+    """The search of one arm: the median error over tuning seeds at `age` epochs, a point a rate.
+
+    At age 0, before a whole epoch, the error with which each stopped.
+    """
     evidence = page.recipe(recipe)
     search = evidence.rates.get(arm) if evidence else None
     if search is None:
@@ -188,9 +191,13 @@ def arm_rates(page: Page, recipe: str, arm: str, *, age: float) -> ArmRates:
 
 
 def _rate_point(
-    found: RateOutcome, results: Sequence[Result], age: float, chosen: float | None
+    found: RateOutcome, results: Sequence[Result], age: int, chosen: float | None
 ) -> RatePoint:
-    errors = [r.epoch_errors[int(age) - 1] for r in results if 1 <= age <= len(r.epoch_errors)]
+    errors = [
+        r.epoch_errors[age - 1] if age else r.train_error
+        for r in results
+        if age <= len(r.epoch_errors) and r.status != "diverged"
+    ]
     return RatePoint(
         rate=found.rate,
         error=median(errors) if errors else math.nan,

@@ -51,7 +51,7 @@ def verdict_table(pages: Sequence[Page]) -> Table:
             "Seeds an arm",
             "Device",
             "Data",
-            "Time of trials",
+            "Time of all trials",
         ),
         rows=tuple(
             _verdict_row(page, v) for page in pages if not page.smoke for v in page.verdicts
@@ -120,20 +120,18 @@ def _estimates(page: Page) -> Table:
     contrast = page.claim.contrast
     return Table(
         caption=f"Epochs of {contrast.slow} over epochs of {contrast.fast}, by recipe",
-        columns=("Recipe", "Ours", "Paper", "Method", "Confirming trials", "Diverged"),
+        columns=("Recipe", "Ours", "Method", "Confirming trials", "Diverged"),
         rows=tuple(_estimate_row(page, recipe) for recipe in page.claim.recipes),
     )
 
 
 def _estimate_row(page: Page, recipe: str) -> tuple[str, ...]:
     found = page.recipe(recipe)
-    paper = f"{page.claim.paper.value:g}"
     if found is None:
-        return (recipe, "not measured", paper, "", NOT_RUN, "")
+        return (recipe, "not measured", "", NOT_RUN, "")
     return (
         recipe,
         estimate_text(found.estimate),
-        paper,
         found.estimate.method if found.estimate else "",
         _ran(page, recipe),
         str(found.diverged),

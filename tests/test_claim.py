@@ -1,0 +1,303 @@
+"""Claim files: strict, every problem at once, each with its place and a suggestion."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+
+from repro.claim import Claim, json_schema, load, load_all, model_for, recipe_for
+from repro.errors import ClaimError
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "claims" / "relu_speedup.yaml"
+TEXT = SHIPPED.read_text()
+
+
+def broken(folder: Path, *changes: tuple[str, str]) -> str:
+    """The message for the shipped claim with some of its text replaced, all of it."""
+    text = TEXT
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    figure = folder / "paper_data" / "fig1.csv"
+    figure.parent.mkdir(exist_ok=True)
+    figure.write_text("arm,epoch,train_error\n")
+    path = folder / SHIPPED.name
+    path.write_text(text)
+    with pytest.raises(ClaimError) as caught:
+        load(path)
+    return str(caught.value)
+
+
+def line_of(part: str) -> int:
+    """The line of the shipped file in which the text first stands."""
+    return TEXT[: TEXT.index(part)].count("\n") + 1
+
+
+def test_the_shipped_claim_is_the_papers() -> None:
+    """Six times, at 25 % training error, region 3 to 9 (paper, sec. 3.1)."""
+    claim = load(SHIPPED)
+
+    assert (claim.paper.value, claim.threshold) == (6.0, 0.25)
+    assert (claim.region.low, claim.region.high) == (3.0, 9.0)
+    assert claim.path == SHIPPED
+    assert TEXT.startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_the_schema_beside_the_claims_is_the_code_s() -> None:
+    """Otherwise: repro schema > claims/schema.json."""
+    assert json.loads((ROOT / "claims" / "schema.json").read_text()) == json_schema()
+
+
+RULES = [
+    (("threshold: 0.25", "treshold: 0.25"), r"treshold: unknown key \(did you mean 'threshold'\?\)"),
+    (("threshold: 0.25", "treshold: 0.25"), r"threshold: missing key"),
+    (("threshold: 0.25", "threshold: often"), r"threshold: input should be a valid number, not 'of"),
+    (("threshold: 0.25", "threshold: true"), r"threshold: input should be a valid number, not True"),
+    (("threshold: 0.25", "threshold: .nan"), r"threshold: input should be "),
+    (("threshold: 0.25", "threshold: 25"), r"threshold: input should be less than 1, not 25"),
+    (("rates: [0.0003, 0.001, 0.003],", "rates: [],"), r"search.period.rates: must not be empty"),
+    (("[0.0003, 0.001, 0.003],", "[0.003, 0.001],"), r"period.rates: must increase from one value"),
+    (("low: 3.0", "low: 0.9"), r"region.low: 0.9 is on the wrong side of no effect"),
+    (("high: 9.0", "high: 2.0"), r"region.high: 2.0 must be above low, 3.0"),
+    (("activation: tanh", "activation: relu"), r"arms: the arms do not differ"),
+    (
+        ("tanh: {model: {activation: tanh}}", "tanh: {model: {activation: tanh}, recipe: "
+         "{momentum: 0.5}}"),
+        r"arms: the arms differ in more than the one factor under test: model.activation, recipe.mo",
+    ),
+    (("fast: relu}", "fast: rely}"), r"contrast.fast: 'rely' is not an arm \(did you mean 'relu'"),
+    (("slow: tanh", "slow: relu"), r"contrast: slow and fast are the same arm"),
+    (("verdict_recipe: period", "verdict_recipe: perio"), r"'perio' is not a recipe \(did you mean"),
+    (("name: cifar_80sec", "name: cifar_80s"), r"model 'cifar_80s' is unknown \(did you mean 'cifa"),
+    (("name: cifar_80sec", "name: timm:resnet5O"), r"timm has no model 'resnet5O' \(did you mean"),
+    (("activation: tanh", "activation: tahn"), r"activation 'tahn' is unknown \(did you mean 'tanh'"),
+    (("activation: tanh", "activatoin: tanh"), r"takes no 'activatoin' \(did you mean 'activation'"),
+    (("data: cifar10", "data: cifar-10"), r"data set 'cifar-10' is unknown \(did you mean 'cifar10'"),
+    (("data: cifar10", "data: digits"), r"'digits' is embedded data; the paper scale wants real im"),
+    (("data: digits", "data: cifar10"), r"'cifar10' is real data; the smoke scale wants embedded"),
+    (("data: cifar10", "data: folder:../x"), r"a folder's name has letters, digits"),
+    (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
+    (("  smoke:", "  smok:"), r"scales.smok: unknown scale; known are smoke, proxy, paper \(did"),
+    (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
+    (("seeds: 5", "seeds: 1"), r"scales.paper.seeds: one seed gives no interval"),
+    (("seeds: 5", "seeds: 0"), r"scales.paper.seeds: input should be greater than or equal to 1"),
+    (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the folder"),
+    (("figure: paper_data/", "figure: paper/"), r"paper.figure: there is no file 'paper/fig1.csv'"),
+    (("id: relu_speedup", "id: relu"), r"id: 'relu' must be the file's name, 'relu_speedup'"),
+    (("title:", "id: again\ntitle:"), r"id: stands twice, first in line 3"),
+    (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold' \(di"),
+    (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not read"),
+    (("relu: {model: {act", "relu: &a {model: {act"), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "sentence"), [rule for rule in RULES if rule[1]])
+def test_each_rule_has_its_sentence(
+    tmp_path: Path, change: tuple[str, str], sentence: str
+) -> None:
+    """A line names the file, the line and column, the key path, and what is wrong."""
+    import re
+
+    message = broken(tmp_path, change)
+
+    assert re.search(sentence, message), message
+    for line in message.splitlines():
+        assert re.match(rf"{re.escape(str(tmp_path))}/relu_speedup\.yaml:\d+:\d+: ", line)
+
+
+def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
+    """Line and column count from 1, as editors do."""
+    message = broken(tmp_path, ("low: 3.0", "low: 0.5"))
+    line = line_of("region: ")
+    column = TEXT.splitlines()[line - 1].index("low") + 1
+
+    assert f":{line}:{column}: region.low:" in message
+
+
+def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    """Sorted by place; nobody mends a file one error at a time."""
+    message = broken(
+        tmp_path,
+        ("threshold: 0.25", "treshold: 0.25"),
+        ("activation: tanh", "activation: tahn"),
+        ("low: 3.0", "low: 0.5"),
+        ("momentum: 0.9", "momentum: fast"),
+        ("data: digits", "data: digit"),
+    )
+    lines = [int(line.split(":")[1]) for line in message.splitlines()]
+
+    assert len(lines) == 7  # momentum stands in two recipes, threshold is unknown and missing
+    assert lines == sorted(lines)
+
+
+def test_problems_of_several_files_are_told_together(tmp_path: Path) -> None:
+    """A folder of claims is checked in one go."""
+    paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for path in paths:
+        path.write_text("id: [")
+    with pytest.raises(ClaimError) as caught:
+        load_all(paths)
+
+    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == list(map(str, paths))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "a claim file holds a mapping"),
+        ("- 1", "a claim file holds a mapping"),
+        ("a: [1", "not YAML: "),
+        ("a: &x 1\nb: *x", r"aliases \(\*x\) are not read"),
+        ("a: !!python/name:os.system x", "is not read; only plain values are"),
+        ("? [1, 2]\n: 3", "keys must be plain names"),
+        ("a: " + "[" * 3000, "not YAML"),
+        ("x: y\n" * 300_000, "at most 1000000 are read"),
+    ],
+)
+def test_files_that_are_no_claims_get_a_clear_line(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
+    """Nothing in a file can run code or blow up."""
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(ClaimError, match=sentence):
+        load(path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """A picture named .yaml, say."""
+    path = tmp_path / "x.yaml"
+    path.write_bytes(b"\xff\xd8\xff\xe0\x00")
+    with pytest.raises(ClaimError, match="not YAML"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """With the reason that the system gives."""
+    with pytest.raises(ClaimError, match=r"none\.yaml:1:1: cannot read: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_numbers_with_an_exponent_are_numbers(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-3 as a text; here it is a thousandth."""
+    path = tmp_path / SHIPPED.name
+    (tmp_path / "paper_data").mkdir()
+    (tmp_path / "paper_data" / "fig1.csv").touch()
+    path.write_text(TEXT.replace("[0.0003, 0.001, 0.003]", "[3e-4, 1e-3, 3E-3]"))
+
+    assert load(path).scales["smoke"].search["period"].rates == (0.0003, 0.001, 0.003)
+
+
+def test_overrides_reach_the_trial() -> None:
+    """Recipe, then scale, then arm; and the arm's part of the net."""
+    claim = load(SHIPPED)
+
+    assert recipe_for(claim, "smoke", "period", "relu").precision == "float32"
+    assert recipe_for(claim, "paper", "period", "relu").precision == "bfloat16"
+    assert model_for(claim, "paper", "tanh").arguments == {"activation": "tanh"}
+
+
+def test_prose_may_change_and_the_rule_may_not(tmp_path: Path) -> None:
+    """The digest is what is registered before the first trial."""
+    figure = tmp_path / "paper_data" / "fig1.csv"
+    figure.parent.mkdir()
+    figure.touch()
+    path = tmp_path / SHIPPED.name
+
+    def digest(old: str, new: str) -> str:
+        path.write_text(TEXT.replace(old, new))
+        return load(path).digest
+
+    same = load(SHIPPED).digest
+    assert digest("title: ReLUs", "title: Rectifiers") == same
+    assert digest("low: 3.0", "low: 2.0") != same
+    assert digest("seeds: 5", "seeds: 6") != same
+    assert digest("value: 6.0", "value: 5.0") != same
+
+
+LINES = [
+    i
+    for i, line in enumerate(TEXT.splitlines())
+    if ":" in line and not line.lstrip().startswith(("#", "-")) and line.split(":")[0].strip()
+]
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(at=st.sampled_from(LINES), letter=st.sampled_from("xqz"))
+def test_a_misspelled_key_is_always_named(tmp_path: Path, at: int, letter: str) -> None:
+    """Whatever key is misspelled, the file is refused and the key named (peers accept it)."""
+    lines = TEXT.splitlines()
+    key = lines[at].split(":")[0].strip()
+    free = {"relu", "tanh", "period", "modern"}  # names that the file itself chooses
+    lines[at] = lines[at].replace(key, key + letter, 1)
+    try:
+        yaml.safe_load("\n".join(lines))
+    except yaml.YAMLError:
+        return
+    path = tmp_path / SHIPPED.name
+    path.write_text("\n".join(lines))
+    (tmp_path / "paper_data").mkdir(exist_ok=True)
+    (tmp_path / "paper_data" / "fig1.csv").touch()
+    if key in free:
+        with pytest.raises(ClaimError):
+            load(path)
+    else:
+        with pytest.raises(ClaimError, match=key + letter):
+            load(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_get_past_with_anything_but_a_claim_error(raw: bytes) -> None:
+    """A bounded fuzz: the parser answers with its own error, whatever it is fed."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.yaml"
+        path.write_bytes(raw)
+        with pytest.raises(ClaimError):
+            load(path)
+
+
+def test_reading_a_claim_imports_nothing_heavy() -> None:
+    """A claim is checked in milliseconds: no torch, timm, pandas or matplotlib."""
+    code = (
+        "import sys, pathlib, repro.claim as c; c.load(pathlib.Path(sys.argv[1]));"
+        "print({'torch', 'timm', 'pandas', 'matplotlib', 'numpy'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SHIPPED)], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "set()"
+
+
+def test_claims_are_frozen() -> None:
+    """Science does not change while it runs."""
+    claim: Claim = load(SHIPPED)
+    with pytest.raises(ValueError, match="frozen"):
+        claim.threshold = 0.5  # type: ignore[misc]
+
+
+def test_a_new_claim_of_the_kind_is_a_file_and_no_code(tmp_path: Path) -> None:
+    """GELU against sigmoid, with another net."""
+    text = (
+        TEXT.replace("id: relu_speedup", "id: gelu")
+        .replace("relu: {model: {activation: relu}}", "gelu: {model: {activation: gelu}}")
+        .replace("tanh: {model: {activation: tanh}}", "sigmoid: {model: {activation: sigmoid}}")
+        .replace("{slow: tanh, fast: relu}", "{slow: sigmoid, fast: gelu}")
+        .replace("name: cifar_80sec", "name: cifar_19pct")
+        .replace("  figure: paper_data/fig1.csv\n", "")
+    )
+    path = tmp_path / "gelu.yaml"
+    path.write_text(text)
+
+    assert load(path).contrast.slow == "sigmoid"
