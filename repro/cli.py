@@ -120,14 +120,14 @@ SCALE = click.Choice(["paper", "proxy", "smoke"])
 @click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def main() -> None:
-    r"""Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
+    """Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
 
     \b
     repro list                                         the claims
     repro run claims/relu_speedup.yaml --scale smoke   try the machinery, in a minute
     repro run claims/relu_speedup.yaml                 decide on real images
     repro report                                       HTML, Markdown, CSV and SVG
-    """
+    """  # noqa: D301 - click wants the character itself
 
 
 @main.command()

@@ -66,6 +66,7 @@ STYLE = {
 class Band:
     """Over seeds, at `epochs` (n,): median, smallest and largest error (n,), fractions."""
 
+    seeds: int
     epochs: Floats
     median: Floats
     low: Floats
@@ -185,7 +186,7 @@ def learning_curves(
         ylabel="training error in %",
     )
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(loc="upper right")
+        ax.legend(loc="best")
     return ax
 
 
@@ -196,7 +197,7 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
         ax.fill_between(
             band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
         )
-        seeds = "1 seed" if arm.seeds == 1 else f"median and range of {arm.seeds} seeds"
+        seeds = "1 seed" if band.seeds == 1 else f"median and range of {band.seeds} seeds"
         ax.plot(
             band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=f"{arm.arm}: {seeds}"
         )
@@ -368,11 +369,11 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates]) -> Axes:
     A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
     diverged one is an x at the top, and a choice at the grid's edge is named in the legend.
     """
-    rates: set[float] = set()
+    rates = {point.rate for arm in arms for point in arm.points}
+    ran = any(p.diverged or math.isfinite(p.error) for arm in arms for p in arm.points)
     for mark, arm in enumerate(arms):
         colour, marker = MARKS[mark]
         shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
-        rates |= {p.rate for p in arm.points}
         edge = " (chosen at the grid's edge)" if arm.at_edge else ""
         ax.plot(
             [p.rate for p in shown],
@@ -385,12 +386,12 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates]) -> Axes:
         _rate_notes(ax, arm, shown, mark=mark)
     if rates:
         _log_x(ax, min(rates), max(rates), ticks=sorted(rates))
-    else:
-        _not_run(ax)
     ax.margins(y=0.15)
     ax.set(xlabel="learning rate", ylabel="training error in %")
-    if rates:
+    if ran:
         ax.legend(loc="best")
+    else:
+        _not_run(ax)
     return ax
 
 
@@ -432,7 +433,7 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
 
 
 def _not_run(ax: Axes) -> None:
-    ax.text(0.5, 0.5, "not run", transform=ax.transAxes, ha="center", va="center", color=GREY)
+    ax.text(0.5, 0.12, "not run", transform=ax.transAxes, ha="center", color=GREY)
 
 
 def _rows_y(ax: Axes, labels: Sequence[str]) -> None:
@@ -446,7 +447,7 @@ def _log_x(
     ax: Axes, low: float, high: float, *, ticks: Sequence[float] | None = None
 ) -> tuple[float, float]:
     """A log axis from `low` to `high` with room, and plain numbers; its limits."""
-    room = max((high / low) ** 0.06, 1.15)
+    room = max((high / low) ** 0.06, 1.15, (5 * low / high) ** 0.5)  # at least a factor of five
     left, right = low / room, high * room
     ax.set_xscale("log")
     ax.set_xlim(left, right)

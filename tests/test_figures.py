@@ -42,6 +42,7 @@ def texts(ax: Axes) -> list[str]:
 
 def arm(name: str, **changes: object) -> ArmCurves:
     band = Band(
+        seeds=3,
         epochs=EPOCHS,
         median=np.linspace(0.6, 0.3, 10),
         low=np.linspace(0.5, 0.2, 10),
@@ -118,7 +119,9 @@ def test_a_panel_without_results_says_so(ax: Axes) -> None:
 def test_panels_share_the_scale_of_the_highest_curve() -> None:
     """What is drawn last does not cut what was drawn first."""
     left, right = Figure().subplots(1, 2, sharey=True)
-    high = arm("fast", band=Band(epochs=EPOCHS, median=0 * EPOCHS + 0.9, low=EPOCHS, high=EPOCHS))
+    high = arm(
+        "fast", band=Band(seeds=3, epochs=EPOCHS, median=0 * EPOCHS + 0.9, low=EPOCHS, high=EPOCHS)
+    )
     figures.learning_curves(left, [high], threshold=0.25, until=40)
     figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40)
 

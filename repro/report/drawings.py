@@ -119,9 +119,9 @@ def _rates(page: Page, arms: str) -> Drawing:
     panels: list[Panel] = []
     for recipe in page.claim.recipes:
         age = series.common_age(page, recipe)
-        when = f"after {age} epochs" if age else "when each stopped"
-        found = [series.arm_rates(page, recipe, arm, age=age) for arm in page.claim.arms]
-        panels.append((f"{recipe} recipe, {when}", partial(figures.rate_sensitivity, arms=found)))
+        when = {None: "", 0: ", when each stopped"}.get(age, f", after {age} epochs")
+        found = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
+        panels.append((f"{recipe} recipe{when}", partial(figures.rate_sensitivity, arms=found)))
     name = f"{page.name}-rates"
     return Drawing(
         name=name,

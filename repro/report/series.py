@@ -104,6 +104,7 @@ def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
 def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
     errors = np.stack([errors[:common] for _, errors in curves])  # (seeds, windows)
     return Band(
+        seeds=len(curves),
         epochs=curves[0][0][:common],
         median=np.median(errors, axis=0),
         low=errors.min(axis=0),
@@ -159,15 +160,15 @@ def crossing_rows(page: Page) -> list[CrossingRow]:
 # Rates
 
 
-def common_age(page: Page, recipe: str) -> int:
-    """Whole epochs to which every rate of both arms was trained; 0 when that is not one."""
+def common_age(page: Page, recipe: str) -> int | None:
+    """Whole epochs to which every rate of both arms was trained; None when none was tried."""
     epochs = [
         result.epochs
         for arm in page.claim.arms
         for _, result in tuned(page, recipe, arm)
         if result.status != "diverged"
     ]
-    return math.floor(min(epochs, default=0.0))
+    return math.floor(min(epochs)) if epochs else None
 
 
 def arm_rates(page: Page, recipe: str, arm: str, *, age: int) -> ArmRates:

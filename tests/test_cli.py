@@ -1,0 +1,228 @@
+"""The command line: what it prints where, and with which exit code."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from repro.cli import main
+from repro.registry import DATASETS
+from tests.worlds import claim_file
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
+
+
+def repro(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The tiny claim, run through the command line once."""
+    folder = tmp_path_factory.mktemp("an own folder")
+    path = claim_file(folder, epochs=2, seeds=2)
+    done = repro("run", path, "--scale", "smoke", "--store", folder / "runs", "--workers", "1")
+    return folder, done
+
+
+def test_help_names_the_exit_codes_and_examples() -> None:
+    """The first thing that a user sees."""
+    text = repro("--help").output
+
+    for code in ("0 ", "2 ", "3 ", "4 ", "5 ", "130 "):
+        assert f"\n    {code}" in text
+    assert "repro run claims/relu_speedup.yaml" in text
+
+
+def test_list_and_show_say_what_is_claimed() -> None:
+    """By name, title and scales; then all of one claim."""
+    listed = repro("list", "--claims", ROOT / "claims")
+    shown = repro("show", SHIPPED)
+
+    assert listed.exit_code == 0
+    assert "relu_speedup" in listed.output
+    assert "the paper's 6, region 3 to 9, recipe period" in shown.output
+    assert "paper: cifar10, cifar_80sec, at most 60 epochs, 5 confirming seeds" in shown.output
+
+
+def test_json_goes_to_stdout_alone() -> None:
+    """For machines."""
+    listed = json.loads(repro("list", "--claims", ROOT / "claims", "--json").stdout)
+
+    assert listed[0]["id"] == "relu_speedup"
+    assert json.loads(repro("show", SHIPPED, "--json").stdout)["threshold"] == 0.25
+
+
+def test_validate_prints_every_problem_and_exits_2(tmp_path: Path) -> None:
+    """A line each, on stderr, and what to do next."""
+    path = claim_file(tmp_path)
+    assert repro("validate", path).exit_code == 0
+    path.write_text(path.read_text().replace("near:", "nera:").replace("tanh", "tahn"))
+    done = repro("validate", path)
+
+    assert done.exit_code == 2
+    assert "nera: unknown key (did you mean 'near'?)" in done.stderr
+    assert "activation 'tahn' is unknown (did you mean 'tanh'?)" in done.stderr
+    assert "next: `repro schema`" in done.stderr
+    assert done.stdout == ""
+
+
+def test_missing_data_say_what_can_be_done(tmp_path: Path) -> None:
+    """What was looked for, where, how to get it, and which scales run without it."""
+    done = repro("run", SHIPPED, "--store", tmp_path / "runs", "--data-dir", tmp_path / "none")
+
+    assert done.exit_code == 5
+    assert "cifar10" in done.stderr
+    assert str(tmp_path / "none") in done.stderr
+    assert "repro data fetch cifar10" in done.stderr
+    assert "no download: smoke (--scale)" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_scale_that_a_claim_has_not_is_a_usage_error(tmp_path: Path) -> None:
+    """With those that it has."""
+    done = repro("run", claim_file(tmp_path), "--scale", "paper", "--store", tmp_path / "runs")
+
+    assert done.exit_code == 2
+    assert "tiny has no paper scale (it has: smoke)" in done.stderr
+
+
+def test_a_device_that_is_not_here_is_told(tmp_path: Path) -> None:
+    """Rather than a fall-back that nobody asked for."""
+    done = repro("run", claim_file(tmp_path), "--device", "tpu", "--store", tmp_path / "runs")
+
+    assert done.exit_code == 5
+    assert "device 'tpu' is not here (this machine has: cpu" in done.stderr
+
+
+@pytest.mark.parametrize("budget", ["soon", "-5m", "5", "infh"])
+def test_a_budget_that_is_no_duration_is_a_usage_error(tmp_path: Path, budget: str) -> None:
+    """And says how to write one."""
+    done = repro("run", claim_file(tmp_path), "--budget", budget)
+
+    assert done.exit_code == 2
+    assert "duration" in done.stderr
+
+
+def test_a_smoke_run_ends_with_0_and_says_that_it_is_no_evidence(ran: tuple[Path, Result]) -> None:
+    """The verdict with its company: paper, scale, data, seeds."""
+    _, done = ran
+
+    assert done.exit_code == 0, done.output
+    assert "tiny, period recipe, smoke scale (not evidence): " in done.stdout
+    assert "the paper's 6" in done.stdout
+    assert "handwritten digits" in done.stdout
+    assert "0 trials found done" in done.stderr
+
+
+def test_running_again_finds_all_done(ran: tuple[Path, Result]) -> None:
+    """And gives the same verdict."""
+    folder, first = ran
+    again = repro("run", folder / "tiny.yaml", "--store", folder / "runs", "--json")
+
+    assert again.exit_code == 0
+    assert " 0 trials found done" not in again.stderr
+    (verdict,) = json.loads(again.stdout)
+    assert verdict["verdict"] in first.stdout
+    assert verdict["decides"] is False
+
+
+def test_a_plan_names_trials_and_their_cost(tmp_path: Path) -> None:
+    """Before anything is run."""
+    done = repro("plan", claim_file(tmp_path), "--store", tmp_path / "runs", "--workers", "1")
+
+    assert done.exit_code == 0, done.output
+    assert "6 trials can run now" in done.output
+    assert "period/fast tune rate 0.01 seed 1000 to epoch 1: at most" in done.output
+    assert "an epoch on cpu, 1 at a time" in done.output
+
+
+def test_a_finished_plan_says_so(ran: tuple[Path, Result]) -> None:
+    """Nothing is left to run."""
+    folder, _ = ran
+    done = repro("plan", folder / "tiny.yaml", "--store", folder / "runs")
+
+    assert "nothing left to run" in done.output
+
+
+def test_report_of_a_store_and_of_its_export_are_the_same(ran: tuple[Path, Result]) -> None:
+    """Evidence that is kept small renders as the working store does."""
+    folder, _ = ran
+    assert repro("export", "--store", folder / "runs", folder / "kept").exit_code == 0
+    for store, out in (("runs", "a"), ("kept", "b")):
+        done = repro(
+            "report", "--store", folder / store, "--claims", folder, "--out", folder / out
+        )
+        assert done.exit_code == 0, done.output
+        assert done.stdout.strip() == str(folder / out / "report.html")
+
+    pages = [(folder / out / "report.html").read_bytes() for out in ("a", "b")]
+    assert pages[0] == pages[1]
+
+
+def test_report_of_an_empty_store_says_not_run(tmp_path: Path) -> None:
+    """A partial store renders at any time, an empty one too."""
+    done = repro(
+        "report", "--store", tmp_path / "none", "--claims", ROOT / "claims", "--out", tmp_path / "r"
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "not run" in (tmp_path / "r" / "report.md").read_text()
+
+
+def test_report_without_claims_is_a_usage_error(tmp_path: Path) -> None:
+    """Nothing measured is never success."""
+    done = repro("report", "--claims", tmp_path)
+
+    assert done.exit_code == 2
+    assert "no claim files" in done.stderr
+
+
+def test_data_status_names_every_data_set(tmp_path: Path) -> None:
+    """Found, missing or embedded."""
+    done = repro("data", "status", "--data-dir", tmp_path, "--cache-dir", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    for name in DATASETS:
+        assert name in done.output
+
+
+def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """From a real shell's point of view."""
+    path = claim_file(tmp_path, epochs=30, seeds=2, rates=(0.0001, 0.0002, 0.0003))
+    command = [sys.executable, "-m", "repro", "run", str(path), "--store", str(tmp_path / "runs"),
+               "--workers", "1"]  # fmt: skip
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not list((tmp_path / "runs").glob("trials/*/trial.json")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=120)
+
+    assert process.returncode == 130, talk
+    assert "the same command continues" in talk
+    assert list((tmp_path / "runs").glob("trials/*/checkpoint.pt"))
+
+
+def test_help_imports_no_torch() -> None:
+    """`repro --help` and `repro list` answer at once."""
+    code = (
+        "import sys; from click.testing import CliRunner; from repro.cli import main;"
+        "CliRunner().invoke(main, ['--help']); CliRunner().invoke(main, ['list', '--claims',"
+        "sys.argv[1]]); print({'torch', 'timm', 'pandas', 'scipy'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "claims")],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+    assert done.stdout.strip() == "set()"

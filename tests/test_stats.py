@@ -1,0 +1,199 @@
+"""Intervals by their coverage, estimates by their slow definitions, edges at n = 0, 1, 2."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from scipy import stats as scipy_stats
+
+from repro.errors import StatisticsError
+from repro.stats import Times, ratio_of_times, seeds_needed
+
+TRUE_RATIO = 6.0
+
+
+def times(*intervals: tuple[float, float]) -> Times:
+    lower, upper = zip(*intervals, strict=True) if intervals else ((), ())
+    return Times(lower=np.array(lower, dtype=float), upper=np.array(upper, dtype=float))
+
+
+def seen(*epochs: float) -> Times:
+    """Crossings located to a tenth of an epoch."""
+    return times(*((e - 0.1, e) for e in epochs))
+
+
+def draw(
+    generator: np.random.Generator, median: float, sigma: float, n: int, budget: float = math.inf
+) -> Times:
+    """Log-normal times, measured at tenths of an epoch, censored at the budget."""
+    exact = np.exp(generator.normal(math.log(median), sigma, n))
+    upper = np.ceil(exact * 10) / 10
+    late = upper > budget
+    return Times(
+        lower=np.where(late, budget, upper - 0.1), upper=np.where(late, math.inf, upper)
+    )
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+@pytest.mark.parametrize(("fast", "slow"), [(0.1, 0.1), (0.05, 0.15)])
+def test_interval_holds_the_truth_95_times_in_100(n: int, fast: float, slow: float) -> None:
+    """Between 93 and 97.5 % at 3 to 8 seeds, equal spread and not (2,000 simulations)."""
+    generator = np.random.default_rng(n)
+    held = 0
+    for _ in range(2000):
+        estimate = ratio_of_times(draw(generator, 48, slow, n), draw(generator, 8, fast, n))
+        held += estimate.low <= TRUE_RATIO <= estimate.high
+
+    assert 0.93 <= held / 2000 <= 0.975
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_interval_is_honest_when_some_are_censored(n: int) -> None:
+    """About a third of the slow arm censored: at least 93 %; it errs to the wider side."""
+    generator = np.random.default_rng(n)
+    held = total = 0
+    while total < 400:
+        slow = draw(generator, 48, 0.1, n, budget=50)
+        if slow.censored.all() or not slow.censored.any():
+            continue
+        estimate = ratio_of_times(slow, draw(generator, 8, 0.1, n))
+        held += estimate.low <= TRUE_RATIO <= estimate.high
+        total += 1
+
+    assert held / total >= 0.93
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_lower_bound_holds_when_a_whole_arm_is_censored(n: int) -> None:
+    """Of all draws, at most 5 in 100 give a bound that lies above the truth."""
+    generator = np.random.default_rng(n)
+    wrong = bounds = 0
+    for _ in range(300):
+        slow = draw(generator, 48, 0.1, n, budget=49)
+        if slow.censored.all():
+            estimate = ratio_of_times(slow, draw(generator, 8, 0.1, n))
+            assert estimate.bound == "lower"
+            assert estimate.high == math.inf
+            bounds += 1
+            wrong += estimate.low > TRUE_RATIO
+
+    assert bounds > 0
+    assert wrong / 300 <= 0.05
+
+
+def test_censored_likelihood_recovers_the_ratio_where_imputing_does_not() -> None:
+    """81 % of the slow arm censored: imputing the budget flattens 6 to 5.4 or less."""
+    generator = np.random.default_rng(0)
+    sigma = 0.25
+    budget = 48 * math.exp(sigma * scipy_stats.norm.ppf(0.19))
+    slow, fast = draw(generator, 48, sigma, 400, budget), draw(generator, 8, sigma, 400)
+    assert slow.censored.mean() == pytest.approx(0.81, abs=0.05)
+    imputed = np.where(slow.censored, slow.lower, slow.upper)
+    naive = math.exp(np.log(imputed).mean() - np.log(fast.upper).mean())
+
+    assert naive < 5.4
+    assert ratio_of_times(slow, fast).value == pytest.approx(6.0, rel=0.05)
+
+
+def test_without_censoring_it_is_welchs_test() -> None:
+    """Against scipy's own interval on the log of the interval middles."""
+    slow, fast = seen(40, 44, 52, 49), seen(8, 8.4, 7.7)
+
+    def middle(t: Times) -> np.ndarray:  # type: ignore[type-arg]
+        return np.log(np.sqrt(t.lower * t.upper))
+
+    expected = scipy_stats.ttest_ind(middle(slow), middle(fast), equal_var=False)
+    interval = expected.confidence_interval()
+    estimate = ratio_of_times(slow, fast)
+
+    assert math.log(estimate.low) == pytest.approx(interval.low)
+    assert math.log(estimate.high) == pytest.approx(interval.high)
+
+
+def test_censored_fit_agrees_with_scipys() -> None:
+    """The same maximum as scipy.stats' censored fit, both arms with one sigma."""
+    generator = np.random.default_rng(4)
+    slow, fast = draw(generator, 48, 0.2, 40, 50), draw(generator, 8, 0.2, 40)
+    data = scipy_stats.CensoredData(
+        uncensored=np.log(slow.upper[~slow.censored]), right=np.log(slow.lower[slow.censored])
+    )
+    mu, _ = scipy_stats.norm.fit(data)
+    fast_mu = np.log(fast.upper).mean()
+
+    assert math.log(ratio_of_times(slow, fast).value) == pytest.approx(mu - fast_mu, abs=0.03)
+
+
+ARM = st.lists(st.floats(1, 50).map(lambda e: round(e, 1)), min_size=2, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(slow=ARM, fast=ARM, factor=st.floats(0.5, 20))
+def test_ratio_has_no_unit_and_turns_over_with_the_arms(
+    slow: list[float], fast: list[float], factor: float
+) -> None:
+    """Counting in steps instead of epochs changes nothing; swapping the arms inverts it."""
+    a, b = seen(*slow), seen(*fast)
+    scaled = [Times(lower=t.lower * factor, upper=t.upper * factor) for t in (a, b)]
+    one, two, turned = ratio_of_times(a, b), ratio_of_times(*scaled), ratio_of_times(b, a)
+
+    assert two.value == pytest.approx(one.value)
+    assert two.low == pytest.approx(one.low)
+    assert turned.value == pytest.approx(1 / one.value)
+    assert turned.high == pytest.approx(1 / one.low)
+
+
+def test_one_seed_gives_an_infinite_interval() -> None:
+    """Never a false point."""
+    estimate = ratio_of_times(seen(48), seen(8))
+
+    assert estimate.value == pytest.approx(6, rel=0.01)
+    assert (estimate.low, estimate.high) == (0.0, math.inf)
+
+
+def test_equal_times_do_not_give_certainty() -> None:
+    """What a tenth of an epoch leaves unknown stays unknown."""
+    estimate = ratio_of_times(seen(48, 48, 48), seen(8, 8, 8))
+
+    assert estimate.low < estimate.value < estimate.high
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "sentence"),
+    [
+        (times(), seen(8), "the slow arm has no times"),
+        (seen(8), times(), "the fast arm has no times"),
+        (times((math.nan, 1.0)), seen(8), "the slow arm has a time that is not a number"),
+        (times((2.0, 1.0)), seen(8), "the slow arm has a time whose interval is empty"),
+        (times((60, math.inf)), times((60, math.inf)), "neither arm crossed the threshold"),
+    ],
+)
+def test_what_cannot_be_estimated_is_said(slow: Times, fast: Times, sentence: str) -> None:
+    """NaN stays NaN until someone decides in writing; two open arms have no ratio."""
+    with pytest.raises(StatisticsError, match=sentence):
+        ratio_of_times(slow, fast)
+
+
+def test_an_arm_that_should_be_fast_and_never_crosses_bounds_the_ratio_above() -> None:
+    """The other way round is an upper bound."""
+    estimate = ratio_of_times(seen(8, 8.3, 7.9), times(*[(60, math.inf)] * 3))
+
+    assert estimate.bound == "upper"
+    assert estimate.high < 0.2
+    assert estimate.low == 0.0
+
+
+def test_more_spread_or_a_nearer_edge_needs_more_seeds() -> None:
+    """Against the definition: the first n whose half-width is below the gap."""
+    few = seeds_needed(sd=0.1, gap=0.3)
+
+    assert few == next(
+        n
+        for n in range(2, 99)
+        if scipy_stats.t.ppf(0.975, 2 * n - 2) * 0.1 * math.sqrt(2 / n) < 0.3
+    )
+    assert few is not None
+    assert (seeds_needed(sd=0.2, gap=0.3) or 0) > few
+    assert seeds_needed(sd=1.0, gap=1e-6) is None

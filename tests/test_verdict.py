@@ -1,0 +1,180 @@
+"""The truth table of verdicts."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from repro.analysis import Crossing, Evidence, RecipeEvidence
+from repro.claim import Claim, Region
+from repro.plan import RateOutcome, RateSearch
+from repro.stats import Estimate
+from repro.trial import Clocks
+from repro.verdict import Verdict, decide
+from tests.worlds import tiny_claim
+
+SEARCH = RateSearch(
+    outcomes=(RateOutcome(rate=0.01, status="crossed", epochs=1.0, crossed=0.9, error=0.2),),
+    chosen=0.01,
+    done=True,
+    at_edge=False,
+    extended=False,
+    trials=("a",),
+)
+
+
+def estimate(low: float, high: float, bound: str = "two-sided") -> Estimate:
+    value = math.sqrt(low * high) if 0 < low and high < math.inf else max(low, 1.0)
+    return Estimate(
+        value=value, low=low, high=high, level=0.95, seeds=3, method="test", bound=bound
+    )  # type: ignore[arg-type]
+
+
+def crossings(seeds: int) -> tuple[Crossing, ...]:
+    return tuple(
+        Crossing(
+            arm=arm, seed=s, lower=1.0, upper=1.1, trial_id="x", status="crossed", epochs=1.1
+        )
+        for arm in ("fast", "slow")
+        for s in range(seeds)
+    )
+
+
+def judged(
+    claim: Claim,
+    found: Estimate | None,
+    *,
+    seeds: int = 3,
+    search: RateSearch = SEARCH,
+    region: Region | None = None,
+) -> Verdict:
+    evidence = RecipeEvidence(
+        recipe="period",
+        rates={"fast": search, "slow": search},
+        crossings=crossings(seeds),
+        estimate=found,
+        planned=6,
+        missing=0,
+        diverged=0,
+        log_sd=0.1,
+        caveats=(),
+    )
+    claim = claim.model_copy(update={"region": region or Region(low=3.0, high=9.0)})
+    return decide(
+        claim,
+        Evidence(
+            claim=claim,
+            scale="smoke",
+            recipes={"period": evidence},
+            clocks=Clocks(),
+            provenance={},
+            trials=(),
+        ),
+        "period",
+    )
+
+
+@pytest.fixture(scope="module")
+def claim(tmp_path_factory: pytest.TempPathFactory) -> Claim:
+    return tiny_claim(Path(tmp_path_factory.mktemp("claim")))
+
+
+TABLE = [
+    (estimate(4, 8), "reproduced", "the interval lies in the region 3 to 9"),
+    (estimate(3, 9), "reproduced", "the interval lies in the region"),
+    (estimate(1.5, 2.9), "direction only", "below the region 3 to 9"),
+    (estimate(9.5, 20), "direction only", "above the region 3 to 9"),
+    (estimate(2, 5), "inconclusive", "the direction holds, but the interval crosses the edge 3"),
+    (estimate(5, 12), "inconclusive", "crosses the edge 9"),
+    (estimate(0.5, 5), "inconclusive", "includes no effect"),
+    (estimate(0.2, 0.9), "not reproduced", "the other way round"),
+    (estimate(10, math.inf, "lower"), "direction only", "already above the region"),
+    (estimate(4, math.inf, "lower"), "inconclusive", "censoring.*the direction holds"),
+    (estimate(0.8, math.inf, "lower"), "inconclusive", "only a lower bound is known"),
+    (estimate(0, 0.5, "upper"), "not reproduced", "never crossed"),
+    (estimate(0, 3, "upper"), "inconclusive", "only an upper bound"),
+    (None, "inconclusive", "neither arm reached the threshold"),
+]
+
+
+@pytest.mark.parametrize(("found", "word", "reason"), TABLE)
+def test_truth_table(claim: Claim, found: Estimate | None, word: str, reason: str) -> None:
+    """Each row of the rule, with the sentence that the user reads."""
+    import re
+
+    verdict = judged(claim, found)
+
+    assert verdict.word == word
+    assert re.search(reason, verdict.reason), verdict.reason
+
+
+def test_open_region_is_met_by_a_lower_bound(claim: Claim) -> None:
+    """`at least three times` is decided although nobody knows how many times."""
+    verdict = judged(claim, estimate(4, math.inf, "lower"), region=Region(low=3.0))
+
+    assert verdict.word == "reproduced"
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({"at_edge": True, "extended": True}, "inconclusive", "lies at the edge of the grid"),
+        ({"done": False, "chosen": None}, "inconclusive", "search for the fast arm's rate is not"),
+        ({"chosen": None}, "inconclusive", "every learning rate of the fast arm diverged"),
+    ],
+)
+def test_a_search_that_is_not_sound_decides_nothing(
+    claim: Claim, change: dict[str, object], word: str, reason: str
+) -> None:
+    """Whatever the estimate says."""
+    verdict = judged(claim, estimate(4, 8), search=replace(SEARCH, **change))  # type: ignore[arg-type]
+
+    assert verdict.word == word
+    assert reason in verdict.reason
+
+
+def test_two_seeds_are_too_few(claim: Claim) -> None:
+    """And none is `not run`."""
+    assert "2 seeds an arm; at least 3" in judged(claim, estimate(4, 8), seeds=2).reason
+    assert judged(claim, None, seeds=0).word == "not run"
+
+
+def test_how_many_seeds_would_settle_it_is_said(claim: Claim) -> None:
+    """An inconclusive verdict names the next step."""
+    assert "seeds an arm would settle it" in judged(claim, estimate(2.5, 5)).reason
+
+
+def test_smoke_never_decides(claim: Claim) -> None:
+    """Results on embedded data are shown and are no evidence."""
+    assert not judged(claim, estimate(4, 8)).decides
+
+
+@pytest.mark.parametrize(
+    ("found", "code"),
+    [(estimate(4, 8), 0), (estimate(1.5, 2), 3), (estimate(0.2, 0.9), 3), (estimate(0.5, 5), 4)],
+)
+def test_exit_codes_are_those_documented(claim: Claim, found: Estimate, code: int) -> None:
+    """0 as claimed, 3 not reproduced or direction only, 4 inconclusive."""
+    assert judged(claim, found).exit_code == code
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    low=st.floats(0.1, 20),
+    width=st.floats(1.01, 5),
+    region_low=st.floats(1.01, 5),
+    more=st.floats(0, 5),
+)
+def test_widening_the_region_never_loses_a_reproduction(
+    claim: Claim, low: float, width: float, region_low: float, more: float
+) -> None:
+    """What holds in a region holds in any region around it."""
+    found = estimate(low, low * width)
+    narrow = Region(low=region_low, high=region_low + 4)
+    wide = Region(low=max(1.001, region_low - more), high=region_low + 4 + more)
+
+    if judged(claim, found, region=narrow).word == "reproduced":
+        assert judged(claim, found, region=wide).word == "reproduced"
