@@ -18,8 +18,9 @@ from rich.table import Table
 
 from repro.execute import Event, TrainedCell
 from repro.plan import Cell
+from repro.text import duration
 
-__all__ = ["Watcher", "decoding_bar", "duration", "say"]
+__all__ = ["Watcher", "decoding_bar", "say"]
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -41,17 +42,6 @@ def decoding_bar() -> Iterator[Callable[[int, int], None]]:
             progress.update(tasks[0], completed=done)
 
         yield show
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 10 s`, `2 h 05 min`."""
-    total = round(seconds)
-    if total < 60:
-        return f"{total} s"
-    minutes, rest = divmod(total, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 @dataclass(kw_only=True, slots=True)

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from repro.claim import Claim
-from repro.console import duration
 from repro.data import status, verify
-from repro.stats import Estimate
+from repro.text import duration, estimate_text
 from repro.verdict import Verdict
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "describe_data",
     "describe_verdict",
     "describe_verification",
-    "estimate_text",
     "verdict_fields",
 ]
 
@@ -33,18 +31,6 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
         f"  {verdict.seeds} seeds an arm, {verdict.data or 'no data yet'}, "
         f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
     )
-
-
-def estimate_text(estimate: Estimate | None) -> str:
-    """`3.1 (95 % interval 2.2 to 4.4)`, `at least 2.1`, or that nothing was measured."""
-    if estimate is None:
-        return "not measured"
-    level = f"{100 * estimate.level:g} %"
-    if estimate.bound == "lower":
-        return f"at least {estimate.low:.2f} ({level} bound)"
-    if estimate.bound == "upper":
-        return f"at most {estimate.high:.2f} ({level} bound)"
-    return f"{estimate.value:.2f} ({level} interval {estimate.low:.2f} to {estimate.high:.2f})"
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from repro.claim import Claim
-from repro.console import Watcher, decoding_bar, duration, say
+from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import Machine, Outcome, run_cells
 from repro.plan import Cell, next_cells
 from repro.session import Judged, default_scale, judge, register, runnable_hint
 from repro.store import Store
+from repro.text import duration
 from repro.train import Run
 from repro.trial import WINDOWS
 

@@ -1,8 +1,10 @@
 """Claim files: strict, every problem at once, each with its place and a suggestion."""
 
 import json
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -55,10 +57,10 @@ def test_the_schema_beside_the_claims_is_the_code_s() -> None:
 
 
 RULES = [
-    (("threshold: 0.25", "treshold: 0.25"), r"treshold: unknown key \(did you mean 'threshold'\?\)"),
+    (("threshold: 0.25", "treshold: 0.25"), r"treshold: unknown key \(did you mean 'threshold'\?"),
     (("threshold: 0.25", "treshold: 0.25"), r"threshold: missing key"),
-    (("threshold: 0.25", "threshold: often"), r"threshold: input should be a valid number, not 'of"),
-    (("threshold: 0.25", "threshold: true"), r"threshold: input should be a valid number, not True"),
+    (("threshold: 0.25", "threshold: often"), r"threshold: input should be a valid number, not '"),
+    (("threshold: 0.25", "threshold: true"), r"threshold: input should be a valid number, not Tr"),
     (("threshold: 0.25", "threshold: .nan"), r"threshold: input should be "),
     (("threshold: 0.25", "threshold: 25"), r"threshold: input should be less than 1, not 25"),
     (("rates: [0.0003, 0.001, 0.003],", "rates: [],"), r"search.period.rates: must not be empty"),
@@ -69,17 +71,17 @@ RULES = [
     (
         ("tanh: {model: {activation: tanh}}", "tanh: {model: {activation: tanh}, recipe: "
          "{momentum: 0.5}}"),
-        r"arms: the arms differ in more than the one factor under test: model.activation, recipe.mo",
+        r"arms: the arms differ in more than the one factor under test: model.activation, recipe.",
     ),
     (("fast: relu}", "fast: rely}"), r"contrast.fast: 'rely' is not an arm \(did you mean 'relu'"),
     (("slow: tanh", "slow: relu"), r"contrast: slow and fast are the same arm"),
-    (("verdict_recipe: period", "verdict_recipe: perio"), r"'perio' is not a recipe \(did you mean"),
-    (("name: cifar_80sec", "name: cifar_80s"), r"model 'cifar_80s' is unknown \(did you mean 'cifa"),
+    (("verdict_recipe: period", "verdict_recipe: perio"), r"'perio' is not a recipe \(did you me"),
+    (("name: cifar_80sec", "name: cifar_80s"), r"model 'cifar_80s' is unknown \(did you mean 'ci"),
     (("name: cifar_80sec", "name: timm:resnet5O"), r"timm has no model 'resnet5O' \(did you mean"),
-    (("activation: tanh", "activation: tahn"), r"activation 'tahn' is unknown \(did you mean 'tanh'"),
-    (("activation: tanh", "activatoin: tanh"), r"takes no 'activatoin' \(did you mean 'activation'"),
-    (("data: cifar10", "data: cifar-10"), r"data set 'cifar-10' is unknown \(did you mean 'cifar10'"),
-    (("data: cifar10", "data: digits"), r"'digits' is embedded data; the paper scale wants real im"),
+    (("activation: tanh", "activation: tahn"), r"activation 'tahn' is unknown \(did you mean 'ta"),
+    (("activation: tanh", "activatoin: tanh"), r"takes no 'activatoin' \(did you mean 'activatio"),
+    (("data: cifar10", "data: cifar-10"), r"data set 'cifar-10' is unknown \(did you mean 'cifar"),
+    (("data: cifar10", "data: digits"), r"'digits' is embedded data; the paper scale wants real "),
     (("data: digits", "data: cifar10"), r"'cifar10' is real data; the smoke scale wants embedded"),
     (("data: cifar10", "data: folder:../x"), r"a folder's name has letters, digits"),
     (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
@@ -87,23 +89,18 @@ RULES = [
     (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
     (("seeds: 5", "seeds: 1"), r"scales.paper.seeds: one seed gives no interval"),
     (("seeds: 5", "seeds: 0"), r"scales.paper.seeds: input should be greater than or equal to 1"),
-    (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the folder"),
+    (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the fold"),
     (("figure: paper_data/", "figure: paper/"), r"paper.figure: there is no file 'paper/fig1.csv'"),
     (("id: relu_speedup", "id: relu"), r"id: 'relu' must be the file's name, 'relu_speedup'"),
     (("title:", "id: again\ntitle:"), r"id: stands twice, first in line 3"),
-    (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold' \(di"),
+    (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold' "),
     (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not read"),
-    (("relu: {model: {act", "relu: &a {model: {act"), None),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "sentence"), [rule for rule in RULES if rule[1]])
-def test_each_rule_has_its_sentence(
-    tmp_path: Path, change: tuple[str, str], sentence: str
-) -> None:
+@pytest.mark.parametrize(("change", "sentence"), RULES)
+def test_each_rule_has_its_sentence(tmp_path: Path, change: tuple[str, str], sentence: str) -> None:
     """A line names the file, the line and column, the key path, and what is wrong."""
-    import re
-
     message = broken(tmp_path, change)
 
     assert re.search(sentence, message), message
@@ -258,8 +255,6 @@ def test_a_misspelled_key_is_always_named(tmp_path: Path, at: int, letter: str) 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_get_past_with_anything_but_a_claim_error(raw: bytes) -> None:
     """A bounded fuzz: the parser answers with its own error, whatever it is fed."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.yaml"
         path.write_bytes(raw)

@@ -157,9 +157,7 @@ def test_report_of_a_store_and_of_its_export_are_the_same(ran: tuple[Path, Resul
     folder, _ = ran
     assert repro("export", "--store", folder / "runs", folder / "kept").exit_code == 0
     for store, out in (("runs", "a"), ("kept", "b")):
-        done = repro(
-            "report", "--store", folder / store, "--claims", folder, "--out", folder / out
-        )
+        done = repro("report", "--store", folder / store, "--claims", folder, "--out", folder / out)
         assert done.exit_code == 0, done.output
         assert done.stdout.strip() == str(folder / out / "report.html")
 

@@ -135,7 +135,6 @@ def test_kill_9_loses_no_finished_trial_and_changes_no_bit(
             time.sleep(0.02)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        print("killed", more, flush=True)
         finished = set(Store(folder / name).results())
         assert done <= finished
         done = finished

@@ -20,6 +20,7 @@ RANKS = {
     "registry": 1,
     "stats": 1,
     "yaml_source": 1,
+    "text": 2,
     "models": 2,
     "optim": 2,
     "data": 2,

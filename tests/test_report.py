@@ -11,10 +11,10 @@ import pytest
 from repro.claim import Claim
 from repro.report import Page, write_report
 from repro.report.series import rolling_error
-from repro.report.text import duration, estimate_text, percent
 from repro.session import pages, register
 from repro.stats import Estimate
 from repro.store import Store
+from repro.text import duration, estimate_text, percent
 from repro.trial import CURVE_COLUMNS
 from tests.pages import (
     Planted,

@@ -31,9 +31,7 @@ def draw(
     exact = np.exp(generator.normal(math.log(median), sigma, n))
     upper = np.ceil(exact * 10) / 10
     late = upper > budget
-    return Times(
-        lower=np.where(late, budget, upper - 0.1), upper=np.where(late, math.inf, upper)
-    )
+    return Times(lower=np.where(late, budget, upper - 0.1), upper=np.where(late, math.inf, upper))
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])

@@ -1,6 +1,7 @@
 """The truth table of verdicts."""
 
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SEARCH = RateSearch(
 
 
 def estimate(low: float, high: float, bound: str = "two-sided") -> Estimate:
-    value = math.sqrt(low * high) if 0 < low and high < math.inf else max(low, 1.0)
+    value = math.sqrt(low * high) if low > 0 and high < math.inf else max(low, 1.0)
     return Estimate(
         value=value, low=low, high=high, level=0.95, seeds=3, method="test", bound=bound
     )  # type: ignore[arg-type]
@@ -35,9 +36,7 @@ def estimate(low: float, high: float, bound: str = "two-sided") -> Estimate:
 
 def crossings(seeds: int) -> tuple[Crossing, ...]:
     return tuple(
-        Crossing(
-            arm=arm, seed=s, lower=1.0, upper=1.1, trial_id="x", status="crossed", epochs=1.1
-        )
+        Crossing(arm=arm, seed=s, lower=1.0, upper=1.1, trial_id="x", status="crossed", epochs=1.1)
         for arm in ("fast", "slow")
         for s in range(seeds)
     )
@@ -103,8 +102,6 @@ TABLE = [
 @pytest.mark.parametrize(("found", "word", "reason"), TABLE)
 def test_truth_table(claim: Claim, found: Estimate | None, word: str, reason: str) -> None:
     """Each row of the rule, with the sentence that the user reads."""
-    import re
-
     verdict = judged(claim, found)
 
     assert verdict.word == word

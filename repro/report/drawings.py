@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from repro import figures
 from repro.report import series
 from repro.report.page import Page
-from repro.report.text import estimate_text
+from repro.text import estimate_text
 
 __all__ = ["Drawing", "drawings"]
 

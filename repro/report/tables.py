@@ -8,7 +8,7 @@ from repro.claim import recipe_for
 from repro.plan import RateOutcome, RateSearch
 from repro.report.page import Page
 from repro.report.series import confirmed, outcome, tuned
-from repro.report.text import NOT_RUN, crossing, duration, estimate_text, percent
+from repro.text import NOT_RUN, crossing, duration, estimate_text, percent
 from repro.trial import Result, Trial
 from repro.verdict import Verdict
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them. Errors become percent here and in the figures, nowhere else."""
+"""Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
 
