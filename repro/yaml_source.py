@@ -4,7 +4,6 @@ Read safely and strictly: no tags, no aliases (which can blow up a small file), 
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,18 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's floats: PyYAML reads 1e-3 as a text, since YAML 1.1 wants 1.0e-3."""
+    """No aliases, and YAML 1.2's floats: PyYAML takes 1e-3 for a text, as YAML 1.1 wants 1.0e-3."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML's, but for an alias, whose expansion could outgrow any memory."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem=f"aliases (*{event.anchor}) are not read; write the value out",
+                problem_mark=event.start_mark,
+            )
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -72,32 +82,17 @@ def read(path: Path) -> Source:
         )
         return source
     try:
-        text = raw.decode()
-        source.problems.extend(_aliases(text))
-        if not source.problems:
-            node = yaml.compose(text, Loader=_Loader)
-            source.data = None if node is None else _value(node, (), source)
+        node = yaml.compose(raw.decode(), Loader=_Loader)
+        source.data = None if node is None else _value(node, (), source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         source.problems.append(
-            Problem(line=line, column=column, path="", sentence=f"not YAML: {error.problem}")
+            Problem(line=line, column=column, path="", sentence=f"YAML: {error.problem}")
         )
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         source.problems.append(source.problem((), f"not YAML: {error}"))
     return source
-
-
-def _aliases(text: str) -> Iterator[Problem]:
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.AliasEvent):
-            mark = event.start_mark
-            yield Problem(
-                line=mark.line + 1 if mark else 1,
-                column=mark.column + 1 if mark else 1,
-                path="",
-                sentence=f"aliases (*{event.anchor}) are not read; write the value out",
-            )
 
 
 def _value(node: yaml.Node, path: KeyPath, source: Source) -> Any:

@@ -149,7 +149,7 @@ def test_problems_of_several_files_are_told_together(tmp_path: Path) -> None:
     [
         ("", "a claim file holds a mapping"),
         ("- 1", "a claim file holds a mapping"),
-        ("a: [1", "not YAML: "),
+        ("a: [1", "YAML: "),
         ("a: &x 1\nb: *x", r"aliases \(\*x\) are not read"),
         ("a: !!python/name:os.system x", "is not read; only plain values are"),
         ("? [1, 2]\n: 3", "keys must be plain names"),
