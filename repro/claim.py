@@ -231,8 +231,10 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
         claim = Claim.model_validate(source.data)
         claim._path = path  # noqa: SLF001 - the one place that knows it
     except ValidationError as error:
-        problems = [_problem(source, details) for details in error.errors()]
+        problems = [_problem(source, details) for details in error.errors() if _tells(details)]
     problems += [source.problem(where, what) for where, what in _rules(source.data, path)]
+    if claim is not None and not problems:
+        problems = [source.problem(where, what) for where, what in _sameness_rule(claim)]
     return claim, _unique(problems)
 
 
@@ -247,40 +249,59 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("contrast",): Contrast,
     ("region",): Region,
     ("arms", "*"): Arm,
+    ("arms", "*", "recipe"): Recipe,
     ("recipes", "*"): Recipe,
     ("scales", "*"): Scale,
     ("scales", "*", "model"): Model,
+    ("scales", "*", "recipe"): Recipe,
     ("scales", "*", "search", "*"): Search,
 }
 
 
+# What pydantic calls by Python's names.
+_KINDS = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "string_type": "must be a text",
+}
+_UNION = {"bool", "int", "float", "str"}  # what pydantic adds to the place of a Scalar
+
+
+def _tells(details: Any) -> bool:
+    """False for a list that only seems empty because its members were refused one by one."""
+    return not (details["type"] == "too_short" and details["input"])
+
+
 def _problem(source: Source, details: Any) -> Problem:
-    """One of pydantic's errors as a sentence."""
-    # Unions and keys add parts to the place that the file does not hold.
-    path: KeyPath = tuple(part for part in details["loc"] if part != "[key]")
-    while len(path) > 1 and path not in source.positions and path[:-1] in source.positions:
-        if details["type"] == "missing":
-            break
-        path = path[:-1]
+    """One of pydantic's errors, at the place that the file holds."""
+    path: KeyPath = details["loc"]
+    if path not in source.positions and path[-1] in _UNION and path[:-1] in source.positions:
+        value = _shown(details["input"])
+        return source.problem(
+            path[:-1], f"must be true, false, a finite number or a text, not {value}"
+        )
+    return source.problem(path, _sentence(details, path))
+
+
+def _sentence(details: Any, path: KeyPath) -> str:
+    given = details["input"]
     match details["type"]:
         case "extra_forbidden":
-            return source.problem(path, f"unknown key{_meant(str(path[-1]), _names_at(path[:-1]))}")
+            return f"unknown key{_meant(str(path[-1]), _names_at(path[:-1]))}"
         case "missing":
-            return source.problem(path, "missing key")
+            return "missing key"
         case "literal_error":
             known = details["ctx"]["expected"]
             names = re.findall(r"'([^']*)'", known)
-            given = details["input"] if "[key]" not in details["loc"] else path[-1]
-            return source.problem(
-                path, f"{given!r} is not one of {known}{_meant(str(given), names)}"
-            )
+            return f"{_shown(given)} is not one of {known}{_meant(str(given), names)}"
         case "too_short":
-            return source.problem(path, "must not be empty")
+            return "must not be empty"
         case "value_error":
-            return source.problem(path, details["msg"].removeprefix("Value error, "))
-        case _:
-            message = details["msg"][0].lower() + details["msg"][1:]
-            return source.problem(path, f"{message}, not {_shown(details['input'])}")
+            return str(details["msg"]).removeprefix("Value error, ")
+        case kind:
+            message = _KINDS.get(kind) or details["msg"][0].lower() + details["msg"][1:]
+            return f"{message}, not {_shown(given)}"
 
 
 def _names_at(path: KeyPath) -> list[str]:
@@ -298,7 +319,7 @@ def _meant(given: str, known: Iterable[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -323,12 +344,16 @@ def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     figure = _mapping(data, "paper").get("figure")
     if not isinstance(figure, str):
         return
+    at = ("paper", "figure")
     folder = path.parent.resolve()
-    target = (folder / figure).resolve()
-    if not target.is_relative_to(folder):
-        yield ("paper", "figure"), f"{figure!r} leaves the folder of the claim file"
-    elif not target.is_file():
-        yield ("paper", "figure"), f"there is no file {figure!r} beside the claim file"
+    try:
+        target = (folder / figure).resolve()
+        if not target.is_relative_to(folder):
+            yield at, f"{figure!r} leaves the folder of the claim file"
+        elif not target.is_file():
+            yield at, f"there is no file {figure!r} beside the claim file"
+    except (OSError, ValueError):  # too long, or with a NUL
+        yield at, f"{_shown(figure)} cannot be the name of a file"
 
 
 def _region_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -347,7 +372,7 @@ def _arm_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     arms = _mapping(data, "arms")
     for name in arms:
         yield from _name_rule(("arms", name), name)
-    if arms and len(arms) != 2:
+    if isinstance(data.get("arms"), Mapping) and len(arms) != 2:
         yield ("arms",), f"a comparison of times has two arms, not {len(arms)}"
     contrast = _mapping(data, "contrast")
     for side in ("slow", "fast"):
@@ -380,6 +405,20 @@ def _factor_rule(arms: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("arms",), f"the arms differ in more than the one factor under test: {names}"
 
 
+def _sameness_rule(claim: Claim) -> Iterator[Finding]:
+    """An arm may spell out what a recipe or a net has anyway, and so differ in words alone."""
+    one, two = claim.arms
+    for scale in claim.scales:
+        nets_agree = model_for(claim, scale, one) == model_for(claim, scale, two)
+        for recipe in claim.recipes:
+            ways = [recipe_for(claim, scale, recipe, arm) for arm in (one, two)]
+            if nets_agree and ways[0] == ways[1]:
+                yield (
+                    ("scales", scale, "search", recipe),
+                    "the arms come out the same here: there is nothing to compare",
+                )
+
+
 def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     recipes = _mapping(data, "recipes")
     for name in recipes:
@@ -401,7 +440,7 @@ def _scale_rules(data: Mapping[str, Any], name: str, scale: Mapping[str, Any]) -
         if recipe not in recipes:
             yield (*at, "search", recipe), f"{recipe!r} is not a recipe{_meant(recipe, recipes)}"
     for recipe in recipes:
-        if searches and recipe not in searches:
+        if isinstance(scale.get("search"), Mapping) and recipe not in searches:
             yield (*at, "search"), f"the recipe {recipe!r} has no rates here"
     for recipe, search in searches.items():
         rungs = search.get("rungs") if isinstance(search, Mapping) else None
@@ -437,6 +476,10 @@ def _model_rules(
     yield from _activation_rule((*at, "arguments"), arguments)
     if not isinstance(name, str):
         return
+    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
+    places += [(("arms", arm, "model"), _mapping(a, "model")) for arm, a in arms.items()]
+    for where, given in places:
+        yield from _ownership_rule(where, given)
     if name.startswith("timm:"):
         yield from _timm_rule((*at, "name"), name.removeprefix("timm:"))
         return
@@ -446,13 +489,28 @@ def _model_rules(
             f"model {name!r} is unknown{_meant(name, MODELS)}; timm's are timm:NAME",
         )
         return
-    known = MODELS[name].arguments
-    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
-    places += [(("arms", arm, "model"), _mapping(a, "model")) for arm, a in arms.items()]
+    known = [key for key in MODELS[name].arguments if key not in Recipe.model_fields]
     for where, given in places:
         for key in given:
-            if key not in known:
+            if key not in known and key not in _DECIDED:
                 yield (*where, key), f"{name} takes no {key!r}{_meant(key, known)}"
+
+
+# What a net is built with and a claim does not set there. The builder would overwrite the first
+# two without a word; the others would start from weights that were trained before.
+_DECIDED = {
+    "initialisation": "the initialisation is a field of the recipe",
+    "num_classes": "the number of classes is the data set's",
+    "pretrained": "a trial starts from weights drawn from its seed",
+    "pretrained_cfg": "a trial starts from weights drawn from its seed",
+    "checkpoint_path": "a trial starts from weights drawn from its seed",
+}
+
+
+def _ownership_rule(at: KeyPath, given: Iterable[str]) -> Iterator[Finding]:
+    for key in given:
+        if key in _DECIDED:
+            yield (*at, key), _DECIDED[key]
 
 
 def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
@@ -464,7 +522,7 @@ def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
 
 def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Finding]:
     name = arguments.get("activation")
-    if name is not None and name not in ACTIVATIONS:
+    if isinstance(name, Scalar) and name not in ACTIVATIONS:
         yield (*at, "activation"), f"activation {name!r} is unknown{_meant(str(name), ACTIVATIONS)}"
 
 
@@ -475,12 +533,8 @@ def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding
         Recipe.model_validate(whole)
     except ValidationError as error:
         for details in error.errors():
-            key = str(details["loc"][0])
-            if details["type"] == "extra_forbidden":
-                yield (*at, key), f"unknown key{_meant(key, Recipe.model_fields)}"
-            else:
-                message = details["msg"][0].lower() + details["msg"][1:]
-                yield (*at, key), f"{message}, not {_shown(details['input'])}"
+            where: KeyPath = (*at, *details["loc"])
+            yield where, _sentence(details, where)
 
 
 def _name_rule(at: KeyPath, name: str) -> Iterator[Finding]:

@@ -17,6 +17,7 @@ from repro.errors import ReproError
 
 if TYPE_CHECKING:
     from repro.claim import Claim
+    from repro.execute import Machine
     from repro.session import Judged
 
 __all__ = ["main"]
@@ -130,14 +131,33 @@ def main() -> None:
     """  # noqa: D301 - click wants the character itself
 
 
+def options_run(command: F) -> F:
+    """What `run` and `plan` share: the claims, and the machine."""
+    for add in reversed(
+        [
+            click.argument("claims", nargs=-1, required=True, type=CLAIM),
+            click.option("--scale", type=SCALE, help="Default: the claim's best evidence."),
+            option_store,
+            options_data,
+            click.option(
+                "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+            ),
+            click.option(
+                "--workers", type=click.IntRange(1), help="Trials at once. Default: by device."
+            ),
+            click.option(
+                "--max-seeds",
+                type=click.IntRange(1),
+                help="Fewer confirming seeds than planned.",
+            ),
+        ]
+    ):
+        command = add(command)
+    return command
+
+
 @main.command()
-@click.argument("claims", nargs=-1, required=True, type=CLAIM)
-@click.option("--scale", type=SCALE, help="Default: the claim's best evidence.")
-@option_store
-@options_data
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--workers", type=click.IntRange(1), help="Trials at once. Default: by device.")
-@click.option("--max-seeds", type=click.IntRange(1), help="Fewer confirming seeds than planned.")
+@options_run
 @click.option("--budget", type=Duration(), help="Save and stop after this time, such as 45m.")
 @click.option("--checkpoint-every", type=Duration(), default="30s", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
@@ -145,34 +165,22 @@ def main() -> None:
 def run(
     claims: tuple[Path, ...],
     scale: str | None,
-    store: Path,
-    data_dir: Path | None,
-    cache_dir: Path | None,
-    device: str,
-    workers: int | None,
     max_seeds: int | None,
     budget: float | None,
     checkpoint_every: float,
     as_json: bool,
+    **machine: Any,
 ) -> None:
     """Run what is missing of each claim, and say what was found.
 
     The same command continues an interrupted run. One Ctrl-C saves and stops.
     """
-    from repro.running import Machine, resolve_device, run_claims, workers_for
+    from repro.running import run_claims
 
-    device = resolve_device(device)
     outcome = run_claims(
         _load(claims),
         scale=scale,
-        machine=Machine(
-            device=device,
-            workers=workers_for(device, workers),
-            store=store,
-            data_dirs=_data_dirs(data_dir),
-            cache_dir=_cache_dir(cache_dir),
-            checkpoint_seconds=checkpoint_every,
-        ),
+        machine=_machine(**machine, checkpoint_seconds=checkpoint_every),
         max_seeds=max_seeds,
         budget=budget,
     )
@@ -181,37 +189,16 @@ def run(
 
 
 @main.command()
-@click.argument("claims", nargs=-1, required=True, type=CLAIM)
-@click.option("--scale", type=SCALE, help="Default: the claim's best evidence.")
-@option_store
-@options_data
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--workers", type=click.IntRange(1), help="Trials at once. Default: by device.")
-@click.option("--max-seeds", type=click.IntRange(1), help="Fewer confirming seeds than planned.")
+@options_run
 @told
 def plan(
-    claims: tuple[Path, ...],
-    scale: str | None,
-    store: Path,
-    data_dir: Path | None,
-    cache_dir: Path | None,
-    device: str,
-    workers: int | None,
-    max_seeds: int | None,
+    claims: tuple[Path, ...], scale: str | None, max_seeds: int | None, **machine: Any
 ) -> None:
     """Print the trials that come next, and what they cost on this device, measured briefly."""
-    from repro.running import Machine, describe_plan, resolve_device, workers_for
+    from repro.running import describe_plan
 
-    device = resolve_device(device)
-    machine = Machine(
-        device=device,
-        workers=workers_for(device, workers),
-        store=store,
-        data_dirs=_data_dirs(data_dir),
-        cache_dir=_cache_dir(cache_dir),
-    )
     for claim in _load(claims):
-        click.echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
+        click.echo(describe_plan(claim, scale, _machine(**machine), max_seeds=max_seeds))
 
 
 @main.command()
@@ -352,6 +339,28 @@ def _claims_in(folder: Path) -> list[Path]:
     if not paths:
         raise click.UsageError(f"no claim files (*.yaml) in {folder}; give --claims")
     return paths
+
+
+def _machine(
+    *,
+    store: Path,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    device: str,
+    workers: int | None,
+    checkpoint_seconds: float = 30.0,
+) -> "Machine":
+    from repro.running import Machine, resolve_device, workers_for
+
+    device = resolve_device(device)
+    return Machine(
+        device=device,
+        workers=workers_for(device, workers),
+        store=store,
+        data_dirs=_data_dirs(data_dir),
+        cache_dir=_cache_dir(cache_dir),
+        checkpoint_seconds=checkpoint_seconds,
+    )
 
 
 def _data_dirs(asked: Path | None) -> tuple[Path, ...]:

@@ -28,7 +28,7 @@ class Problem:
 
     def __str__(self) -> str:
         where = f"{self.path}: " if self.path else ""
-        return f"{self.line}:{self.column}: {where}{self.sentence}"
+        return f"{self.line}:{self.column}: {_printable(where + self.sentence)}"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -49,7 +49,11 @@ class Source:
 
 
 class _Loader(yaml.SafeLoader):
-    """No aliases, and YAML 1.2's floats: PyYAML takes 1e-3 for a text, as YAML 1.1 wants 1.0e-3."""
+    """No aliases, and plain words as YAML 1.2 and editors read them.
+
+    PyYAML follows YAML 1.1, in which 1e-3 is a text, 060 is 48, 1:30 is 90 and `no` is false:
+    each would change an experiment without a word.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """As PyYAML's, but for an alias, whose expansion could outgrow any memory."""
@@ -63,22 +67,36 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"),
-    list("-+0123456789."),
-)
+_Loader.yaml_implicit_resolvers = {}
+for _kind, _pattern in (
+    ("null", r"~|null|Null|NULL|"),
+    ("bool", r"true|True|TRUE|false|False|FALSE"),
+    ("int", r"[-+]?(0|[1-9][0-9]*)"),
+    ("float", r"[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
+    ("merge", r"<<"),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None
+    )
 
-_SCALARS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null")}
+_SCALARS = {
+    "tag:yaml.org,2002:str": "a text",
+    "tag:yaml.org,2002:int": "a whole number",
+    "tag:yaml.org,2002:float": "a number",
+    "tag:yaml.org,2002:bool": "true or false",
+    "tag:yaml.org,2002:null": "nothing",
+}
 
 
 def read(path: Path) -> Source:
     """The file's values and all that is wrong with its YAML. OSError when it cannot be read."""
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        raw = file.read(MOST_BYTES + 1)
     source = Source()
     if len(raw) > MOST_BYTES:
         source.problems.append(
-            source.problem((), f"the file has {len(raw)} bytes, at most {MOST_BYTES} are read")
+            source.problem((), f"the file is too large: at most {MOST_BYTES} bytes are read")
         )
         return source
     try:
@@ -90,7 +108,17 @@ def read(path: Path) -> Source:
         source.problems.append(
             Problem(line=line, column=column, path="", sentence=f"YAML: {error.problem}")
         )
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except yaml.reader.ReaderError as error:
+        before = raw.decode()[: error.position]
+        source.problems.append(
+            Problem(
+                line=before.count("\n") + 1,
+                column=len(before) - before.rfind("\n"),
+                path="",
+                sentence=f"not YAML: the character {chr(error.character)!r} is not allowed",
+            )
+        )
+    except (UnicodeDecodeError, RecursionError) as error:
         source.problems.append(source.problem((), f"not YAML: {error}"))
     return source
 
@@ -103,9 +131,11 @@ def _value(node: yaml.Node, path: KeyPath, source: Source) -> Any:
         return tuple(_value(item, (*path, i), source) for i, item in enumerate(node.value))
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
         try:
+            node.value.encode()  # half of a surrogate pair could never be printed
             return _Loader("").construct_object(node)
-        except (ValueError, yaml.YAMLError) as error:
-            source.problems.append(source.problem(path, f"cannot be read: {error}"))
+        except (ValueError, LookupError, yaml.YAMLError):  # as !!int "" and !!bool maybe do
+            sentence = f"cannot be read as {_SCALARS[node.tag]}"
+            source.problems.append(source.problem(path, sentence))
             return None
     source.problems.append(
         source.problem(path, f"the tag {node.tag} is not read; only plain values are")
@@ -117,8 +147,17 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str,
     values: dict[str, Any] = {}
     for key_node, value_node in node.value:
         key = key_node.value
-        if not isinstance(key, str) or key_node.tag == "tag:yaml.org,2002:merge":
-            source.problems.append(source.problem(path, "keys must be plain names"))
+        plain = isinstance(key, str) and key.isprintable()
+        if not plain or key_node.tag == "tag:yaml.org,2002:merge":
+            line, column = _place(key_node)
+            source.problems.append(
+                Problem(
+                    line=line,
+                    column=column,
+                    path=".".join(map(str, path)),
+                    sentence="keys must be plain names",
+                )
+            )
             continue
         inner = (*path, key)
         if key in values:
@@ -136,6 +175,13 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str,
         source.positions[inner] = _place(key_node)
         values[key] = _value(value_node, inner, source)
     return values
+
+
+def _printable(text: str) -> str:
+    """One line that cannot steer a terminal, whatever the file holds."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:

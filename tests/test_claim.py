@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from repro.claim import Claim, json_schema, load, load_all, model_for, recipe_for
 from repro.errors import ClaimError
+from repro.yaml_source import read
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "claims" / "relu_speedup.yaml"
@@ -34,6 +35,16 @@ def broken(folder: Path, *changes: tuple[str, str]) -> str:
     with pytest.raises(ClaimError) as caught:
         load(path)
     return str(caught.value)
+
+
+def written(folder: Path, data: object) -> Path:
+    """A claim file of these values, with its figure."""
+    figure = folder / "paper_data" / "fig1.csv"
+    figure.parent.mkdir(exist_ok=True)
+    figure.touch()
+    path = folder / SHIPPED.name
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
 
 
 def line_of(part: str) -> int:
@@ -95,6 +106,25 @@ RULES = [
     (("title:", "id: again\ntitle:"), r"id: stands twice, first in line 3"),
     (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold' "),
     (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not read"),
+    (("version: 1", "version: !!int ''"), r"version: cannot be read as a whole number"),
+    (("version: 1", "version: !!bool maybe"), r"version: cannot be read as true or false"),
+    (("title: ReLUs", r'title: "\ud800" #'), r"4:1: title: cannot be read as a text"),
+    (("title: ReLUs", "title: \x00ReLUs"), r":4:8: not YAML: the character '.x00' is not allowed"),
+    (("title:", r'"a\nb\e[2J": 1' + "\ntitle:"), r":4:1: keys must be plain names$"),
+    (("high: 9.0", "high: .inf"), r"region.high: input should be a finite number, not inf"),
+    (("rates: [0.0003, 0.001, 0.003],", "rates: 1,"), r"period.rates: must be a list, not 1"),
+    (("[0.0003, 0.001, 0.003],", "[-1, 0.1],"), r"period.rates.0: input should be greater than 0"),
+    (("model: {name: cifar_80sec}", "model: it"), r"model: must be a mapping of keys to values,"),
+    (("precision: float32,", "precision: float23,"), r"precision: 'float23' is not one of .*'floa"),
+    (("rungs: [4, 12]", "rungs: [12, 4]"), r"paper.search.period.rungs: must increase from one v"),
+    (("figure: paper_data/fig1.csv", r'figure: "a\0b"'), r"figure: 'a.x00b' cannot be the name of"),
+    (("activation: tanh}", "activation: tanh, initialisation: he}"), r"is a field of the recipe$"),
+    (("activation: tanh}", "num_classes: 3}"), r"model.num_classes: the number of classes is the"),
+    (("activation: tanh}", "pretrained: true}"), r"model.pretrained: a trial starts from weights"),
+    (("activation: tanh}", "width: 3}"), r"arms.tanh.model.width: cifar_80sec takes no 'width'$"),
+    (("epochs: 60", "epochs: 060"), r"paper.epochs: input should be a valid number, not '060'"),
+    (("epochs: 60", "epochs: 1:30"), r"paper.epochs: input should be a valid number, not '1:30'"),
+    (("tanh: {model: {activation: tanh}}", ""), r"a comparison of times has two arms, not 1"),
 ]  # fmt: skip
 
 
@@ -103,7 +133,7 @@ def test_each_rule_has_its_sentence(tmp_path: Path, change: tuple[str, str], sen
     """A line names the file, the line and column, the key path, and what is wrong."""
     message = broken(tmp_path, change)
 
-    assert re.search(sentence, message), message
+    assert re.search(sentence, message, re.MULTILINE), message
     for line in message.splitlines():
         assert re.match(rf"{re.escape(str(tmp_path))}/relu_speedup\.yaml:\d+:\d+: ", line)
 
@@ -133,6 +163,52 @@ def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:
     assert lines == sorted(lines)
 
 
+@pytest.mark.parametrize("value", ["[1, 2]", "{a: 1}", "null", "[" * 200 + "]" * 200])
+def test_one_mistake_is_one_line(tmp_path: Path, value: str) -> None:
+    """Not one for each of the types that an argument may have."""
+    message = broken(tmp_path, ("activation: tanh", f"activation: {value}"))
+
+    assert "activation: must be true, false, a finite number or a text, not " in message
+    assert len(message.splitlines()) == 1
+
+
+def test_bad_members_do_not_make_a_list_empty(tmp_path: Path) -> None:
+    """Each member is told, and nothing that is not so."""
+    message = broken(tmp_path, ("rates: [0.0003, 0.001, 0.003],", "rates: [a, b],"))
+
+    assert "rates.0: " in message
+    assert "rates.1: " in message
+    assert "empty" not in message
+
+
+def test_a_figure_with_an_endless_name_is_a_problem_of_the_file(tmp_path: Path) -> None:
+    """The system refuses such names by raising."""
+    message = broken(tmp_path, ("figure: paper_data/fig1.csv", "figure: " + "a" * 5000))
+
+    assert "cannot be the name of a file" in message
+
+
+@pytest.mark.parametrize("part", ["arms", "search"])
+def test_an_empty_mapping_is_not_a_missing_rule(tmp_path: Path, part: str) -> None:
+    """`arms: {}` has nothing to compare and `search: {}` no rates."""
+    whole = yaml.safe_load(TEXT)
+    (whole if part == "arms" else whole["scales"]["paper"])[part] = {}
+    sentence = "two arms, not 0" if part == "arms" else "the recipe 'period' has no rates here"
+    with pytest.raises(ClaimError, match=sentence):
+        load(written(tmp_path, whole))
+
+
+def test_arms_that_differ_in_words_alone_are_refused(tmp_path: Path) -> None:
+    """An arm that spells out what the recipe says anyway would be compared with itself."""
+    message = broken(
+        tmp_path,
+        ("relu: {model: {activation: relu}}", "relu: {recipe: {momentum: 0.9}}"),
+        ("tanh: {model: {activation: tanh}}", "tanh: {}"),
+    )
+
+    assert "scales.paper.search.period: the arms come out the same here" in message
+
+
 def test_problems_of_several_files_are_told_together(tmp_path: Path) -> None:
     """A folder of claims is checked in one go."""
     paths = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
@@ -154,7 +230,7 @@ def test_problems_of_several_files_are_told_together(tmp_path: Path) -> None:
         ("a: !!python/name:os.system x", "is not read; only plain values are"),
         ("? [1, 2]\n: 3", "keys must be plain names"),
         ("a: " + "[" * 3000, "not YAML"),
-        ("x: y\n" * 300_000, "at most 1000000 are read"),
+        ("x: y\n" * 300_000, "at most 1000000 bytes are read"),
     ],
 )
 def test_files_that_are_no_claims_get_a_clear_line(
@@ -247,6 +323,44 @@ def test_a_misspelled_key_is_always_named(tmp_path: Path, at: int, letter: str) 
             load(path)
 
 
+def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every key of nested mappings, with the keys around it."""
+    if not isinstance(data, dict):
+        return []
+    return [path for k, v in data.items() for path in ((*at, k), *key_paths(v, (*at, k)))]
+
+
+OPTIONAL = re.compile(
+    r"version|paper\.figure|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
+    r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
+    r"|scales\.\w+\.recipe(\.\w+)?"
+)
+
+
+@pytest.mark.parametrize("path", key_paths(yaml.safe_load(TEXT)), ids=".".join)
+def test_a_deleted_key_is_named_unless_it_has_a_default(
+    tmp_path: Path, path: tuple[str, ...]
+) -> None:
+    """A missing key is told at the mapping that should hold it."""
+    data = yaml.safe_load(TEXT)
+    around = data
+    for key in path[:-1]:
+        around = around[key]
+    del around[path[-1]]
+    file = written(tmp_path, data)
+    if OPTIONAL.fullmatch(".".join(path)):
+        load(file)
+        return
+    with pytest.raises(ClaimError) as caught:
+        load(file)
+    message = str(caught.value)
+    if "missing key" in message:
+        line, column = read(file).positions[path[:-1]]
+        assert f":{line}:{column}: {'.'.join(path)}: missing key" in message
+    else:  # an arm or a recipe, which the file itself names elsewhere
+        assert f"{path[-1]!r}" in message
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_get_past_with_anything_but_a_claim_error(raw: bytes) -> None:
@@ -254,8 +368,11 @@ def test_no_bytes_get_past_with_anything_but_a_claim_error(raw: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.yaml"
         path.write_bytes(raw)
-        with pytest.raises(ClaimError):
+        with pytest.raises(ClaimError) as caught:
             load(path)
+    for line in str(caught.value).split("\n"):
+        assert re.match(rf"{re.escape(str(path))}:\d+:\d+: \S", line)
+        assert line.isprintable()
 
 
 def test_reading_a_claim_imports_nothing_heavy() -> None:
@@ -275,7 +392,7 @@ def test_claims_are_frozen() -> None:
     """Science does not change while it runs."""
     claim: Claim = load(SHIPPED)
     with pytest.raises(ValueError, match="frozen"):
-        claim.threshold = 0.5  # type: ignore[misc]
+        claim.threshold = 0.5
 
 
 def test_a_new_claim_of_the_kind_is_a_file_and_no_code(tmp_path: Path) -> None:
