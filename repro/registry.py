@@ -81,12 +81,12 @@ MODELS = {
     "cifar_80sec": ModelFacts(
         title="cuda-convnet layers-80sec: three convolutions and fc64",
         parameters=145_578,
-        arguments=("activation", "initialisation"),
+        arguments=("activation",),
     ),
     "cifar_19pct": ModelFacts(
         title="cuda-convnet layers-19pct: three convolutions, no fc64",
         parameters=89_578,
-        arguments=("activation", "initialisation"),
+        arguments=("activation",),
     ),
 }
 
