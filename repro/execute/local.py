@@ -155,7 +155,11 @@ class _SharedFlag:
         self.parent = os.getpid()
 
     def is_set(self) -> bool:
-        return bool(self.shared.value) or self.parent not in (os.getpid(), os.getppid())
+        return bool(self.shared.value) or self.orphaned()
+
+    def orphaned(self) -> bool:
+        """Whether the parent that made the flag is gone, even if it went before we began."""
+        return self.parent not in (os.getpid(), os.getppid())
 
     def set(self) -> None:
         self.shared.value = True
@@ -172,16 +176,16 @@ def _start(stop: Flag, events: Any) -> None:
     _stop, _events = stop, events
 
 
-def _start_process(stop: Flag, events: Any) -> None:
+def _start_process(stop: _SharedFlag, events: Any) -> None:
     # Ctrl-C reaches the whole group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _start(stop, events)
-    threading.Thread(target=_leave_with_parent, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_leave_with_parent, args=(stop,), daemon=True).start()
 
 
-def _leave_with_parent(parent: int) -> None:
+def _leave_with_parent(stop: _SharedFlag) -> None:
     """An idle worker waits for its next trial for ever, even when nobody is left to send one."""
-    while os.getppid() == parent:
+    while not stop.orphaned():
         time.sleep(1.0)
     with _training:  # the trial in hand is saved first
         os._exit(1)
