@@ -88,6 +88,27 @@ MODELS = {
         parameters=89_578,
         arguments=("activation",),
     ),
+    "cifar_conv_local": ModelFacts(
+        title="cuda-convnet layers-conv-local-11pct: two convolutions, two unshared layers, LRN",
+        parameters=2_112_970,
+        arguments=("activation", "local3", "norm"),
+    ),
+    "alexnet_2012": ModelFacts(
+        title="AlexNet, as printed or as its authors ran it",
+        parameters=60_965_224,
+        arguments=(
+            "activation",
+            "drop_rate",
+            "hidden_bias",
+            "img_size",
+            "norm",
+            "overlapping",
+            "preset",
+            "split",
+            "width",
+            "without",
+        ),
+    ),
 }
 
 # timm's activation names (a test holds them against timm itself) and LeCun's scaled tanh,

@@ -127,19 +127,35 @@ def test_kill_9_loses_no_finished_trial_and_changes_no_bit(
         )
     )
     done: set[str] = set()
+    groups: list[int] = []
     for more in (0, 1, 2):
         process = subprocess.Popen(
             [sys.executable, str(script)], stderr=subprocess.DEVNULL, start_new_session=True
         )
         while process.poll() is None and len(_begun(folder / name)) <= len(done) + more:
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)  # the parent alone; its workers are left behind
         process.wait()
+        groups.append(process.pid)
         finished = set(Store(folder / name).results())
         assert done <= finished
         done = finished
 
     assert_same(finish(folder, name), whole)
+    for _ in range(600):
+        if not _alive(groups):
+            break
+        time.sleep(0.1)
+    assert _alive(groups) == []
+
+
+def _alive(groups: list[int]) -> list[str]:
+    """Processes of these groups that still run: workers must not outlive their parent."""
+    listed = subprocess.run(
+        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
+    return [args for pgid, stat, args in lines if int(pgid) in groups and stat[0] != "Z"]
 
 
 def _begun(store: Path) -> list[Path]:

@@ -1,7 +1,23 @@
 """The nets of the paper and of its authors' code. Importing this registers them with timm."""
 
 from repro.models.activation import ScaledTanh, activation
+from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012
 from repro.models.build import build
 from repro.models.cifar import CifarNet, cifar_19pct, cifar_80sec
+from repro.models.local import ConvLocalNet, cifar_conv_local
+from repro.models.lrn import LocalResponseNorm
 
-__all__ = ["CifarNet", "ScaledTanh", "activation", "build", "cifar_19pct", "cifar_80sec"]
+__all__ = [
+    "AlexNet",
+    "CeilConv2d",
+    "CifarNet",
+    "ConvLocalNet",
+    "LocalResponseNorm",
+    "ScaledTanh",
+    "activation",
+    "alexnet_2012",
+    "build",
+    "cifar_19pct",
+    "cifar_80sec",
+    "cifar_conv_local",
+]

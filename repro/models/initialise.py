@@ -7,10 +7,16 @@ from torch import nn
 __all__ = ["initialise"]
 
 
-def initialise(layers: Mapping[str, nn.Module], scheme: str, stds: Mapping[str, float]) -> None:
-    """Set weights in the order of `layers`, biases to zero. Draws from torch's CPU generator.
+def initialise(
+    layers: Mapping[str, nn.Module],
+    scheme: str,
+    stds: Mapping[str, float],
+    biases: Mapping[str, float] | None = None,
+) -> None:
+    """Set weights in the order of `layers`, then biases, to zero where `biases` has none.
 
     `scheme`: `cuda_convnet` draws N(0, stds[name] squared), `he` and `xavier` scale by fan.
+    Draws from torch's CPU generator.
     """
     for name, layer in layers.items():
         assert isinstance(layer, nn.Conv2d | nn.Linear)
@@ -26,4 +32,4 @@ def initialise(layers: Mapping[str, nn.Module], scheme: str, stds: Mapping[str, 
                 raise ValueError(
                     f"initialisation {scheme!r} is unknown (known: cuda_convnet, he, xavier)"
                 )
-        nn.init.zeros_(layer.bias)
+        nn.init.constant_(layer.bias, (biases or {}).get(name, 0.0))
