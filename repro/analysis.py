@@ -1,64 +1,114 @@
-"""From stored results to an estimate: which trials count, what is missing, how sure it is.
+"""From stored results to estimates: which trials count, what is missing, how sure it is.
 
-Computes, and decides nothing: what the estimate means for the claim is said in verdict.py.
+Computes, and decides nothing: what an estimate means for the claim is said in verdict.py.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from repro.claim import Claim
+from repro.claim import (
+    Difference,
+    DifferenceClaim,
+    LevelClaim,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+    metric_of,
+)
 from repro.errors import StatisticsError
 from repro.plan import RateSearch, confirm_cells, rate_search
-from repro.stats import Estimate, Times, ratio_of_times
+from repro.registry import DATASETS, METRICS
+from repro.stats import (
+    Estimate,
+    Times,
+    correlation,
+    mean_level,
+    paired_difference,
+    ratio_of_times,
+)
 from repro.store import Store
 from repro.trial import Clocks, Result
 
-__all__ = ["Crossing", "Evidence", "RecipeEvidence", "analyse"]
+__all__ = ["DECIDING", "Contrast", "Evidence", "Outcome", "RecipeEvidence", "analyse", "values_of"]
+
+DECIDING = "contrast"  # the name of the one that decides, as in the claim file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Crossing:
-    """When a confirming trial crossed, (lower, upper] in epochs; upper infinite when it did not.
+class Outcome:
+    """How a confirming trial ended.
 
-    A diverged trial never crosses: it counts as censored at the budget, since no further training
-    could bring it there.
+    With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
+    infinite when it did not, as for a diverged trial, which no further training would bring there.
     """
 
     arm: str
     seed: int
-    lower: float
-    upper: float
     trial_id: str
     status: str
     epochs: float
+    metrics: Mapping[str, float]
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """One effect: what is compared, in which unit, and what came out.
+
+    `arms`: as in the effect, first minus (or over) second; one for a level. `metric`: of each arm,
+    by name; none for times. `correlation`: of the arms over seeds. `sd`: of one arm's log times
+    (the larger), or of the values that were averaged; None under two seeds.
+    """
+
+    name: str
+    arms: tuple[str, ...]
+    metrics: tuple[str, ...]
+    unit: str
+    estimate: Estimate | None
+    correlation: float = math.nan
+    sd: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeEvidence:
     """What is known under one recipe. `planned` and `missing` count confirming trials.
 
-    `log_sd` is the larger arm's standard deviation of log crossing times, None under two seeds.
+    `contrasts`: the deciding one first. `gates`: checks of the measurement that failed, a sentence
+    each: with one of them no number counts.
     """
 
     recipe: str
     rates: Mapping[str, RateSearch]
-    crossings: tuple[Crossing, ...]
-    estimate: Estimate | None
+    outcomes: tuple[Outcome, ...]
+    contrasts: tuple[Contrast, ...]
     planned: int
     missing: int
     diverged: int
-    log_sd: float | None
     caveats: tuple[str, ...]
+    gates: tuple[str, ...] = ()
+
+    @property
+    def deciding(self) -> Contrast:
+        """The contrast that the verdict is about."""
+        return self.contrasts[0]
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The deciding contrast's."""
+        return self.deciding.estimate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
     """All that the store knows of a claim at a scale. `provenance`: distinct values by key."""
 
-    claim: Claim
+    claim: TrainedClaim
     scale: str
     recipes: Mapping[str, RecipeEvidence]
     clocks: Clocks
@@ -66,7 +116,7 @@ class Evidence:
     trials: tuple[str, ...]
 
 
-def analyse(claim: Claim, scale: str, fingerprint: str | None, store: Store) -> Evidence:
+def analyse(claim: TrainedClaim, scale: str, fingerprint: str | None, store: Store) -> Evidence:
     """What `store` says of `claim` at `scale` on the data set of `fingerprint`.
 
     Trials that the claim's plan does not name are left out, whoever ran them. `fingerprint` None
@@ -89,7 +139,7 @@ def analyse(claim: Claim, scale: str, fingerprint: str | None, store: Store) -> 
 
 
 def _recipe(
-    claim: Claim,
+    claim: TrainedClaim,
     scale: str,
     recipe: str,
     fingerprint: str,
@@ -97,7 +147,7 @@ def _recipe(
     used: dict[str, Result],
 ) -> RecipeEvidence:
     rates: dict[str, RateSearch] = {}
-    crossings: list[Crossing] = []
+    outcomes: list[Outcome] = []
     planned = claim.scales[scale].seeds * len(claim.arms)
     for arm in claim.arms:
         search = rate_search(claim, scale, recipe, arm, fingerprint, results)
@@ -109,24 +159,26 @@ def _recipe(
             if cell.done(results):
                 result = results[cell.trial.id]
                 used[cell.trial.id] = result
-                crossings.append(_crossing(claim, arm, cell.trial.seed, cell.until, result))
+                outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
     return RecipeEvidence(
         recipe=recipe,
         rates=rates,
-        crossings=tuple(crossings),
-        estimate=_estimate(claim, crossings),
+        outcomes=tuple(outcomes),
+        contrasts=_contrasts(claim, outcomes),
         planned=planned,
-        missing=planned - len(crossings),
-        diverged=sum(crossing.status == "diverged" for crossing in crossings),
-        log_sd=_log_sd(claim, crossings),
-        caveats=tuple(_caveats(claim, planned, crossings)),
+        missing=planned - len(outcomes),
+        diverged=sum(outcome.status == "diverged" for outcome in outcomes),
+        caveats=tuple(_caveats(claim, planned, outcomes)),
+        gates=tuple(_gates(claim, scale, outcomes)),
     )
 
 
-def _crossing(claim: Claim, arm: str, seed: int, budget: float, result: Result) -> Crossing:
-    seen = result.crossing_full if claim.decided_by == "full" else result.crossing_online
-    lower, upper = seen if seen is not None else (budget, math.inf)
-    return Crossing(
+def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Result) -> Outcome:
+    lower = upper = math.nan
+    if isinstance(claim, TimeClaim):
+        seen = result.crossing_full if claim.decided_by == "full" else result.crossing_online
+        lower, upper = seen if seen is not None else (budget, math.inf)
+    return Outcome(
         arm=arm,
         seed=seed,
         lower=lower,
@@ -134,49 +186,162 @@ def _crossing(claim: Claim, arm: str, seed: int, budget: float, result: Result) 
         trial_id=result.trial_id,
         status=result.status,
         epochs=result.epochs,
+        metrics=result.metrics,
     )
 
 
-def _times(crossings: Iterable[Crossing], arm: str) -> Times:
-    of_arm = [crossing for crossing in crossings if crossing.arm == arm]
+# Effects
+
+
+def _contrasts(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> tuple[Contrast, ...]:
+    """Every effect that the claim asks for, the deciding one first."""
+    known = list(outcomes)
+    if isinstance(claim, TimeClaim):
+        return (_ratio(claim, known),)
+    if isinstance(claim, DifferenceClaim):
+        named = {DECIDING: claim.contrast, **claim.also}
+        return tuple(_difference(claim, name, one, known) for name, one in named.items())
+    assert isinstance(claim, LevelClaim)
+    return (_level(claim, known),)
+
+
+def _ratio(claim: TimeClaim, outcomes: list[Outcome]) -> Contrast:
+    slow, fast = arms = arms_of(claim)
+    return Contrast(
+        name=DECIDING,
+        arms=arms,
+        metrics=(),
+        unit="ratio of epochs",
+        estimate=_known(ratio_of_times, _times(outcomes, slow), _times(outcomes, fast)),
+        sd=_log_sd(claim, outcomes),
+    )
+
+
+def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
+    of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
     return Times(
-        lower=np.array([crossing.lower for crossing in of_arm]),
-        upper=np.array([crossing.upper for crossing in of_arm]),
+        lower=np.array([outcome.lower for outcome in of_arm]),
+        upper=np.array([outcome.upper for outcome in of_arm]),
     )
 
 
-def _estimate(claim: Claim, crossings: list[Crossing]) -> Estimate | None:
-    slow, fast = (_times(crossings, arm) for arm in (claim.contrast.slow, claim.contrast.fast))
-    try:
-        return ratio_of_times(slow, fast)
-    except StatisticsError:
-        return None
-
-
-def _log_sd(claim: Claim, crossings: list[Crossing]) -> float | None:
+def _log_sd(claim: TimeClaim, outcomes: list[Outcome]) -> float | None:
     spreads = []
     for arm in claim.arms:
-        upper = _times(crossings, arm).upper
+        upper = _times(outcomes, arm).upper
         seen = upper[np.isfinite(upper)]
         if len(seen) > 1:
             spreads.append(float(np.log(seen).std(ddof=1)))
     return max(spreads) if spreads else None
 
 
-def _caveats(claim: Claim, planned: int, crossings: list[Crossing]) -> Iterable[str]:
-    if 0 < len(crossings) < planned:
-        yield f"{len(crossings)} of {planned} planned confirming trials were run"
+def _difference(
+    claim: DifferenceClaim, name: str, contrast: Difference, outcomes: list[Outcome]
+) -> Contrast:
+    arms = (contrast.higher, contrast.lower)
+    metrics = tuple(metric_of(claim, arm, contrast) for arm in arms)
+    found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
+    shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
+    one, two = (np.array([values[seed] for seed in shared]) for values in found)
+    return Contrast(
+        name=name,
+        arms=arms,
+        metrics=metrics,
+        unit=_unit_of_difference(metrics[0]),
+        estimate=_known(paired_difference, one, two),
+        correlation=correlation(one, two),
+        sd=_sd(one - two),
+    )
+
+
+def _level(claim: LevelClaim, outcomes: list[Outcome]) -> Contrast:
+    (arm,) = arms_of(claim)
+    metric = metric_of(claim, arm)
+    values = np.array(list(values_of(outcomes, arm, metric).values()))
+    return Contrast(
+        name=DECIDING,
+        arms=(arm,),
+        metrics=(metric,),
+        unit=METRICS[metric].unit,
+        estimate=_known(mean_level, values),
+        sd=_sd(values),
+    )
+
+
+def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
+    """An arm's metric by seed, in the unit in which it is shown; what diverged is left out here.
+
+    The verdict says so: a mean over the others would flatter the arm.
+    """
+    return {
+        outcome.seed: METRICS[metric].factor * outcome.metrics[metric]
+        for outcome in outcomes
+        if outcome.arm == arm and metric in outcome.metrics and outcome.status != "diverged"
+    }
+
+
+def _unit_of_difference(metric: str) -> str:
+    return "points" if METRICS[metric].unit == "%" else METRICS[metric].unit
+
+
+def _known(estimator: Callable[..., Estimate], *samples: Any) -> Estimate | None:
+    """What the samples say; None where they say nothing."""
+    try:
+        return estimator(*samples)
+    except StatisticsError:
+        return None
+
+
+def _sd(values: npt.NDArray[np.float64]) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+# What a reader has to know beside the number
+
+
+def _caveats(claim: TrainedClaim, planned: int, outcomes: list[Outcome]) -> Iterable[str]:
+    if 0 < len(outcomes) < planned:
+        yield f"{len(outcomes)} of {planned} planned confirming trials were run"
     for arm in claim.arms:
-        of_arm = [crossing for crossing in crossings if crossing.arm == arm]
-        open_ended = sum(math.isinf(crossing.upper) for crossing in of_arm)
+        of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
+        open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)
         if open_ended:
             yield (
                 f"{open_ended} of {len(of_arm)} {arm} trials did not cross the threshold and "
                 "count as censored"
             )
-        diverged = sum(crossing.status == "diverged" for crossing in of_arm)
+        diverged = sum(outcome.status == "diverged" for outcome in of_arm)
         if diverged:
-            yield f"{diverged} of these diverged"
+            yield f"{diverged} of {len(of_arm)} {arm} trials diverged"
+
+
+# Sec. 5 of the paper starts from outputs that know nothing. A net whose untrained loss is far
+# from that has inputs, weights or labels of the wrong size.
+_FAR_FROM_GUESSING = 1.0  # of ln(classes)
+
+
+def _gates(claim: TrainedClaim, scale: str, outcomes: list[Outcome]) -> Iterable[str]:
+    """Checks without which no number counts; those of data sets of known classes alone."""
+    facts = DATASETS.get(claim.scales[scale].data)
+    if facts is None:
+        return
+    guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
+    for arm in claim.arms:
+        of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
+        poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
+        if poor:
+            yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"
+        odd = [
+            o.metrics["initial_loss"]
+            for o in of_arm
+            if not abs(o.metrics.get("initial_loss", entropy) - entropy)
+            <= _FAR_FROM_GUESSING * entropy
+        ]
+        if odd:
+            yield (
+                f"untrained, {arm} had a loss of {max(odd):.2f} nats, far from guessing's "
+                f"{entropy:.2f}"
+            )
 
 
 def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:

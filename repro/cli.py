@@ -230,15 +230,12 @@ def list_(claims: Path, as_json: bool) -> None:
     loaded = _load(_claims_in(claims))
     if as_json:
         _print_json(
-            [
-                {"id": c.id, "kind": c.kind, "title": c.title, "scales": list(c.scales)}
-                for c in loaded
-            ]
+            [{"id": c.id, "kind": c.kind, "title": c.title, "scales": _scales(c)} for c in loaded]
         )
         return
     width = max(len(c.id) for c in loaded)
     for claim in loaded:
-        click.echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(claim.scales)}]")
+        click.echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
 
 
 @main.command()
@@ -339,6 +336,12 @@ def _claims_in(folder: Path) -> list[Path]:
     if not paths:
         raise click.UsageError(f"no claim files (*.yaml) in {folder}; give --claims")
     return paths
+
+
+def _scales(claim: "Claim") -> list[str]:
+    from repro.claim import TrainedClaim
+
+    return list(claim.scales) if isinstance(claim, TrainedClaim) else ["no training"]
 
 
 def _machine(

@@ -1,12 +1,13 @@
 """Claims, verdicts and data sets as text for a terminal, or as plain values for JSON."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from repro.claim import Claim
+from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.data import status, verify
-from repro.text import duration, estimate_text
+from repro.text import duration, estimate_text, rule_text
 from repro.verdict import Verdict
 
 __all__ = [
@@ -20,13 +21,17 @@ __all__ = [
 
 def describe_verdict(claim: Claim, verdict: Verdict) -> str:
     """The word, the number with its interval, and its company: paper, scale, data, seeds, time."""
+    if isinstance(claim, ExactClaim):
+        return f"{claim.id}: {verdict.word}\n  {verdict.reason}\n  ({claim.paper.section})"
+    assert isinstance(claim, TrainedClaim)
     role = "" if verdict.recipe == claim.verdict_recipe else " (sensitivity)"
     evidence = "" if verdict.decides or role else " (not evidence)"
+    printed = "a number it does not give" if claim.paper.value is None else f"{claim.paper.value:g}"
     return (
         f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}: "
         f"{verdict.word}\n"
         f"  {verdict.reason}\n"
-        f"  ours {estimate_text(verdict.estimate)}, the paper's {verdict.paper_value:g} "
+        f"  ours {estimate_text(verdict.estimate)}, the paper's {printed} "
         f"({claim.paper.unit}, {claim.paper.section})\n"
         f"  {verdict.seeds} seeds an arm, {verdict.data or 'no data yet'}, "
         f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
@@ -61,7 +66,6 @@ def _finite(value: float) -> float | None:
 
 def describe_claim(claim: Claim) -> str:
     """What a person wants to know before running it."""
-    high = "" if claim.region.high is None else f" to {claim.region.high:g}"
     lines = [
         f"{claim.id}: {claim.title}",
         "",
@@ -69,25 +73,28 @@ def describe_claim(claim: Claim) -> str:
         f"Compared: {claim.question.strip()}",
         f"Confounds: {claim.confounds.strip()}",
         "",
-        f"Decided by: {claim.contrast.slow} over {claim.contrast.fast}, epochs to "
-        f"{100 * claim.threshold:g} % training error ({claim.decided_by}); "
-        f"the paper's {claim.paper.value:g}, region {claim.region.low:g}{high}, "
-        f"recipe {claim.verdict_recipe}",
+        f"Decided by: {rule_text(claim)}",
         "",
-        "Scales:",
     ]
+    if isinstance(claim, TrainedClaim):
+        lines += _scale_lines(claim)
+    lines += ["Deviations from the paper:"]
+    lines += [f"  - {deviation}" for deviation in claim.deviations]
+    return "\n".join(lines)
+
+
+def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
+    yield "Scales:"
     for name, scale in claim.scales.items():
-        lines.append(
+        yield (
             f"  {name}: {scale.data}, {scale.model.name}, at most {scale.epochs:g} epochs, "
             f"{scale.seeds} confirming seeds"
         )
-        lines.extend(
-            f"    {recipe} rates {', '.join(f'{rate:g}' for rate in search.rates)}"
-            for recipe, search in scale.search.items()
-        )
-    lines += ["", "Deviations from the paper:"]
-    lines += [f"  - {deviation}" for deviation in claim.deviations]
-    return "\n".join(lines)
+        for recipe, search in scale.search.items():
+            yield f"    {recipe} rates {', '.join(f'{rate:g}' for rate in search.rates)}"
+        for recipe, rate in scale.rate.items():
+            yield f"    {recipe} rate {rate:g}"
+    yield ""
 
 
 def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:

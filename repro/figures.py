@@ -23,22 +23,36 @@ from repro.stats import Estimate
 
 __all__ = [
     "ArmCurves",
+    "ArmErrors",
     "ArmRates",
     "Band",
     "CrossingRow",
+    "MetricRow",
     "PaperCurve",
     "RatePoint",
     "crossing_times",
+    "effects",
+    "error_curves",
+    "kernels",
     "learning_curves",
+    "metric_points",
+    "nearest",
     "rate_sensitivity",
-    "ratios",
     "svg",
 ]
 
 Floats = NDArray[np.float64]
 
-# Okabe and Ito 2008: blue, vermillion, bluish green, reddish purple; a marker for each.
-MARKS = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "D"), ("#CC79A7", "P"))
+# Okabe and Ito 2008: blue, vermillion, bluish green, reddish purple, orange, sky blue; a marker
+# for each.
+MARKS = (
+    ("#0072B2", "o"),
+    ("#D55E00", "s"),
+    ("#009E73", "D"),
+    ("#CC79A7", "P"),
+    ("#E69F00", "^"),
+    ("#56B4E9", "v"),
+)
 GREY = "#555555"
 SHADE = "#009E73"
 
@@ -88,6 +102,25 @@ class ArmCurves:
     crossed: tuple[float, ...] = ()  # epochs
     censored: tuple[tuple[float, float], ...] = ()
     diverged: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArmErrors:
+    """One arm's confirming seeds, epoch by epoch: test error, and error of the training batches."""
+
+    arm: str
+    test: Band | None
+    train: Band | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MetricRow:
+    """One arm under one recipe: a final metric in its unit, a value a seed; how many diverged."""
+
+    label: str
+    mark: int
+    values: tuple[float, ...]
+    diverged: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,10 +230,8 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
         ax.fill_between(
             band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
         )
-        seeds = "1 seed" if band.seeds == 1 else f"median and range of {band.seeds} seeds"
-        ax.plot(
-            band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=f"{arm.arm}: {seeds}"
-        )
+        label = f"{arm.arm}: {_seeds(band.seeds)}"
+        ax.plot(band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=label)
     for epochs, errors in arm.tails:
         ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8)
     if arm.crossed:
@@ -297,26 +328,94 @@ def _strip(
     )
 
 
-def ratios(
+def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
+    """Test error after each epoch, median and range of the seeds; dotted, that of the batches."""
+    for mark, arm in enumerate(arms):
+        colour, marker = MARKS[mark]
+        if arm.test is not None:
+            band = arm.test
+            ax.fill_between(
+                band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
+            )
+            ax.plot(
+                band.epochs,
+                100 * band.median,
+                color=colour,
+                linewidth=1.6,
+                marker=marker,
+                markersize=4,
+                markevery=0.1,
+                label=f"{arm.arm}: test, {_seeds(band.seeds)}",
+            )
+        if arm.train is not None:
+            ax.plot(
+                arm.train.epochs,
+                100 * arm.train.median,
+                color=colour,
+                linewidth=1,
+                linestyle=":",
+                label=f"{arm.arm}: training batches",
+            )
+    ax.set(xlabel="epochs", ylabel="error in %")
+    ax.set_ylim(bottom=0)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(loc="best")
+    else:
+        _not_run(ax)
+    return ax
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"median and range of {count} seeds"
+
+
+def metric_points(ax: Axes, rows: Sequence[MetricRow], *, label: str) -> Axes:
+    """A final metric, a point a seed, a row an arm; `label` names it, with its unit."""
+    for y, row in enumerate(rows):
+        colour, marker = MARKS[row.mark]
+        _strip(ax, row.values, y=y, colour=colour, marker=marker, label=row.label)
+        note = f"{row.diverged} diverged" if row.diverged else ""
+        if not row.values:
+            note = note or "not run"
+        if note:
+            ax.text(
+                0.98, y, note, transform=ax.get_yaxis_transform(), ha="right", va="center",
+                color=GREY, fontsize=8,
+            )  # fmt: skip
+    _rows_y(ax, [row.label for row in rows])
+    ax.margins(x=0.1)
+    ax.set_xlabel(f"{label}, one point a seed")
+    return ax
+
+
+def effects(
     ax: Axes,
     rows: Sequence[tuple[str, Estimate | None]],
     *,
     region: Region,
-    paper: float,
+    paper: float | None,
+    no_effect: float | None,
     label: str,
 ) -> Axes:
-    """The ratio with its interval, a row a recipe.
+    """Estimates with their intervals, a row each, on a log axis where no effect is a ratio of 1.
 
-    The claim's region is shaded, the paper's value marked, with a line at 1, no effect. A bound
-    is an arrow from the bound to where the truth may lie.
+    The claim's region is shaded; the paper's value and no effect are lines. A bound is an arrow
+    from the bound to where the truth may lie.
     """
     found = [e for _, e in rows if e is not None]
-    shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v) and v > 0]
-    shown += [1.0, paper, region.low, *([region.high] if region.high else [])]
-    left, right = _log_x(ax, min(shown), max(shown))
-    ax.axvspan(region.low, region.high or right, color=SHADE, alpha=0.15, linewidth=0)
-    ax.axvline(1, color="black", linewidth=1)
-    ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
+    shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
+    marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
+    ratio = no_effect == 1
+    values = [v for v in shown + marked if v > 0 or not ratio]
+    left, right = (_log_x if ratio else _linear_x)(ax, min(values), max(values))
+    ax.axvspan(
+        region.low, right if region.high is None else region.high, color=SHADE, alpha=0.15,
+        linewidth=0,
+    )  # fmt: skip
+    if no_effect is not None:
+        ax.axvline(no_effect, color="black", linewidth=1)
+    if paper is not None:
+        ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
     for y, (_, estimate) in enumerate(rows):
         if estimate is None:
             ax.text(
@@ -326,7 +425,9 @@ def ratios(
             _interval(ax, estimate, y, left, right)
     _rows_y(ax, [name for name, _ in rows])
     top = ax.get_xaxis_transform()
-    for x, text in ((1.0, "no effect"), (paper, f"paper {paper:g}")):
+    for x, text in ((no_effect, "no effect"), (paper, f"paper {paper:g}" if paper else "")):
+        if x is None:
+            continue
         ax.annotate(
             text,
             (x, 1),
@@ -363,8 +464,49 @@ def _interval(ax: Axes, estimate: Estimate, y: float, left: float, right: float)
     )
 
 
-def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates]) -> Axes:
-    """Training error, all at one age, against the rate.
+def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
+    """The first layer's kernels as images (Fig. 3), the first half of the maps above the second.
+
+    weights: (maps, 3, k, k). Each kernel is stretched to its own range, grey being zero.
+    """
+    maps, _, side, _ = weights.shape
+    columns = math.ceil(maps / 2 / math.ceil(math.sqrt(maps / 6)))
+    rows = math.ceil(maps / 2 / columns)
+    top = np.abs(weights).max((1, 2, 3), keepdims=True)
+    shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=top > 0)
+    cell = side + 1
+    sheet = np.ones((2 * rows * cell + 2, columns * cell - 1, 3))
+    for i, kernel in enumerate(shown):
+        half, place = divmod(i, maps // 2)
+        row, column = divmod(place, columns)
+        y, x = (half * rows + row) * cell + 3 * half, column * cell
+        sheet[y : y + side, x : x + side] = kernel.transpose(1, 2, 0)
+    return _sheet(ax, sheet)
+
+
+def nearest(ax: Axes, images: NDArray[np.uint8]) -> Axes:
+    """Test images and beside each its nearest training images (Fig. 4).
+
+    images: (queries, 1 + neighbours, S, S, 3), grey levels, the query first.
+    """
+    queries, across, side = images.shape[:3]
+    gap = max(1, side // 8)
+    sheet = np.ones((queries * (side + gap) - gap, across * (side + gap) + gap, 3))
+    for row in range(queries):
+        for column in range(across):
+            y, x = row * (side + gap), column * (side + gap) + (2 * gap if column else 0)
+            sheet[y : y + side, x : x + side] = images[row, column] / 255
+    return _sheet(ax, sheet)
+
+
+def _sheet(ax: Axes, pixels: NDArray[np.floating]) -> Axes:
+    ax.imshow(pixels, interpolation="nearest")
+    ax.set_axis_off()
+    return ax
+
+
+def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
+    """Error, all at one age, against the rate.
 
     A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
     diverged one is an x at the top, and a choice at the grid's edge is named in the legend.
@@ -387,7 +529,7 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates]) -> Axes:
     if rates:
         _log_x(ax, min(rates), max(rates), ticks=sorted(rates))
     ax.margins(y=0.15)
-    ax.set(xlabel="learning rate", ylabel="training error in %")
+    ax.set(xlabel="learning rate", ylabel=label)
     if ran:
         ax.legend(loc="best")
     else:
@@ -458,6 +600,13 @@ def _log_x(
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
     return left, right
+
+
+def _linear_x(ax: Axes, low: float, high: float) -> tuple[float, float]:
+    """A linear axis from `low` to `high` with room; its limits."""
+    room = 0.12 * (high - low) or 1.0
+    ax.set_xlim(low - room, high + room)
+    return low - room, high + room
 
 
 def svg(

@@ -7,16 +7,23 @@ drops. PyTorch keeps the rate outside (w <- w - eps v): equal at a constant rate
 after a drop, unless the buffers are rescaled as `set_rate` does.
 """
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
 import torch
 from torch import nn
 
-__all__ = ["PaperSGD", "rate_at"]
+__all__ = ["MOST_DROPS", "PaperSGD", "rate_at", "stalls"]
+
+MOST_DROPS = 3  # sec. 5: the rate "was reduced three times prior to termination"
 
 
 class PaperSGD(torch.optim.SGD):
     """SGD with the rate inside the velocity; biases learn `bias_rate` times faster.
 
     `decay_biases`: the authors' code leaves biases out of weight decay; the paper does not say.
+    `layer_decay`: weight decay of layers by the last part of their name, in place of
+    `weight_decay`. Raises ValueError for a layer that the net does not have.
     """
 
     def __init__(
@@ -28,22 +35,26 @@ class PaperSGD(torch.optim.SGD):
         weight_decay: float,
         bias_rate: float = 1.0,
         decay_biases: bool = False,
+        layer_decay: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        biases = [p for n, p in model.named_parameters() if n.endswith("bias")]
-        weights = [p for n, p in model.named_parameters() if not n.endswith("bias")]
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        unused = set(layer_decay)
+        for name, parameter in model.named_parameters():
+            layer, _, kind = name.rpartition(".")
+            layer = layer.rpartition(".")[2]
+            unused.discard(layer)
+            bias = kind == "bias"
+            decay = layer_decay.get(layer, weight_decay) if decay_biases or not bias else 0.0
+            groups.setdefault((bias_rate if bias else 1.0, decay), []).append(parameter)
+        if unused:
+            raise ValueError(f"layer_decay: the net has no layer {', '.join(sorted(unused))}")
         super().__init__(
             [
-                {"params": weights, "scale": 1.0},
-                {
-                    "params": biases,
-                    "scale": bias_rate,
-                    "lr": rate * bias_rate,
-                    "weight_decay": weight_decay if decay_biases else 0.0,
-                },
+                {"params": params, "scale": scale, "lr": rate * scale, "weight_decay": decay}
+                for (scale, decay), params in groups.items()
             ],
             lr=rate,
             momentum=momentum,
-            weight_decay=weight_decay,
         )
 
     def set_rate(self, rate: float) -> None:
@@ -59,6 +70,28 @@ class PaperSGD(torch.optim.SGD):
             group["lr"] = new
 
 
-def rate_at(epoch: float, *, rate: float, drops: tuple[float, ...]) -> float:
-    """The rate at `epoch`: a tenth of the last at each of `drops` (epochs)."""
-    return float(rate / 10 ** sum(epoch >= drop for drop in drops))
+def rate_at(
+    epoch: float,
+    *,
+    rate: float,
+    drops: tuple[float, ...] = (),
+    stalled: int = 0,
+) -> float:
+    """The rate at `epoch`: a tenth of the last at each of `drops` (epochs) and for each stall."""
+    fallen = sum(epoch >= drop for drop in drops) + min(stalled, MOST_DROPS)
+    return float(rate / 10**fallen)
+
+
+def stalls(errors: Sequence[float], *, patience: int) -> int:
+    """How often the error of each epoch has not improved for `patience` epochs on end.
+
+    The authors divided by ten by hand "when the validation error rate stopped improving" (sec. 5);
+    this is that rule with the hand left out. After MOST_DROPS of them one more ends training.
+    """
+    best, waited, count = float("inf"), 0, 0
+    for error in errors:
+        waited = 0 if error < best else waited + 1
+        best = min(best, error)
+        if waited == patience:
+            count, waited = count + 1, 0
+    return count

@@ -3,17 +3,18 @@
 The plan is a pure function of the claim and of the results: asking again after each trial gives
 the next ones, so a killed run, a second worker and the report all see the same plan.
 
-Each arm's rate is searched by successive halving (Jamieson and Talwalkar 2016) over the same grid
-with the same budgets on tuning seeds; the effect is measured on other seeds.
+Each arm's rate is given, the same for all, or searched by successive halving (Jamieson and
+Talwalkar 2016) over the same grid with the same budgets on tuning seeds: for the earliest crossing
+where a claim is about times, else for the lowest test error. The effect is measured on other seeds.
 """
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
 
-from repro.claim import Claim, Search, model_for, recipe_for
+from repro.claim import Search, TimeClaim, TrainedClaim, arms_of, model_for, recipe_for
 from repro.trial import Result, Trial
 
 __all__ = ["Cell", "RateOutcome", "RateSearch", "confirm_cells", "next_cells", "rate_search"]
@@ -35,9 +36,7 @@ class Cell:
     def done(self, results: Mapping[str, Result]) -> bool:
         """Whether the trial needs no more training for this cell."""
         result = results.get(self.trial.id)
-        return result is not None and (
-            result.status != "censored" or result.epochs >= self.until - 1e-9
-        )
+        return result is not None and (result.ended or result.epochs >= self.until - 1e-9)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +47,7 @@ class RateOutcome:
     status: str
     epochs: float
     crossed: float  # epochs; infinite when it has not crossed
-    error: float  # fraction; infinite when it diverged
+    error: float  # of training for times, else of test; infinite when it diverged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +67,7 @@ class RateSearch:
 class _Arm:
     """One arm of one recipe at one scale: enough to name its trials."""
 
-    claim: Claim
+    claim: TrainedClaim
     scale: str
     recipe: str
     arm: str
@@ -92,10 +91,15 @@ class _Arm:
             images=scale.images,
             rate=rate,
             seed=seed,
-            threshold=self.claim.threshold if scale.threshold is None else scale.threshold,
-            near=self.claim.near,
-            decided_by=self.claim.decided_by,
         )
+        claim = self.claim
+        if isinstance(claim, TimeClaim):
+            trial = replace(
+                trial,
+                threshold=claim.threshold if scale.threshold is None else scale.threshold,
+                near=claim.near,
+                decided_by=claim.decided_by,
+            )
         return Cell(recipe=self.recipe, arm=self.arm, purpose=purpose, trial=trial, until=until)
 
     def tuning(self, rate: float, until: float) -> list[Cell]:
@@ -104,7 +108,7 @@ class _Arm:
 
 
 def rate_search(
-    claim: Claim,
+    claim: TrainedClaim,
     scale: str,
     recipe: str,
     arm: str,
@@ -115,6 +119,11 @@ def rate_search(
 
     A best rate at the edge of the grid extends the grid once by its own step on that side.
     """
+    given = claim.scales[scale].rate.get(recipe)
+    if given is not None:
+        return RateSearch(
+            outcomes=(), chosen=given, done=True, at_edge=False, extended=False, trials=()
+        )
     where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
     grid = where.search.rates
     first = _halve(where, grid, results, extended=False)
@@ -172,20 +181,23 @@ def _outcome(
         status=" and ".join(sorted({result.status for result in found})),
         epochs=max(result.epochs for result in found),
         crossed=median(_crossed(where.claim, result, by) for result in found),
-        error=median(_error(result, by) for result in found),
+        error=median(_error(where.claim, result, by) for result in found),
     )
 
 
-def _crossed(claim: Claim, result: Result, by: float) -> float:
+def _crossed(claim: TrainedClaim, result: Result, by: float) -> float:
+    if not isinstance(claim, TimeClaim):
+        return math.inf
     crossing = result.crossing_full if claim.decided_by == "full" else result.crossing_online
     return math.inf if crossing is None or crossing[1] > by else crossing[1]
 
 
-def _error(result: Result, by: float) -> float:
+def _error(claim: TrainedClaim, result: Result, by: float) -> float:
     if result.status == "diverged" and result.epochs <= by:
         return math.inf
-    epochs = min(len(result.epoch_errors), math.floor(by) if by < math.inf else math.inf)
-    return result.epoch_errors[int(epochs) - 1] if epochs >= 1 else result.train_error
+    errors = result.epoch_errors if isinstance(claim, TimeClaim) else result.test_errors
+    epochs = min(len(errors), math.floor(by) if by < math.inf else math.inf)
+    return errors[int(epochs) - 1] if epochs >= 1 else result.train_error
 
 
 def _speed(outcome: RateOutcome) -> tuple[float, float]:
@@ -208,7 +220,7 @@ def _round(rate: float) -> float:
 
 
 def confirm_cells(
-    claim: Claim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
+    claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
 ) -> list[Cell]:
     """The trials that measure the effect, at the chosen rate, on seeds that tuned nothing."""
     where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
@@ -217,7 +229,7 @@ def confirm_cells(
 
 
 def next_cells(
-    claim: Claim,
+    claim: TrainedClaim,
     scale: str,
     fingerprint: str,
     results: Mapping[str, Result],
@@ -227,8 +239,10 @@ def next_cells(
     """All that can run now, most valuable first; empty when the plan is done.
 
     The recipe that decides comes first; an arm whose search is done does not wait for another;
-    seed 0 of all arms before seed 1, so that what is finished early is paired.
+    arms that decide before the others, and seed 0 of them before seed 1, so that what is finished
+    early is paired.
     """
+    deciding = arms_of(claim)
     recipes = sorted(claim.recipes, key=lambda name: name != claim.verdict_recipe)
     cells: list[Cell] = []
     for recipe in recipes:
@@ -241,7 +255,7 @@ def next_cells(
                 confirm.extend(
                     confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)[:max_seeds]
                 )
-        confirm.sort(key=lambda cell: cell.trial.seed)
+        confirm.sort(key=lambda cell: (cell.arm not in deciding, cell.trial.seed))
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
     return list(_unique(cells))
 

@@ -11,6 +11,7 @@ __all__ = [
     "DATASETS",
     "METRICS",
     "MODELS",
+    "QUANTITIES",
     "DatasetFacts",
     "MetricFacts",
     "ModelFacts",
@@ -19,11 +20,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFacts:
-    """A measured quantity. `unit` is that of the stored number; errors are fractions in code."""
+    """A measured quantity. Stored errors are fractions; `factor` makes them the `unit` shown.
+
+    `error`: whether it is an error rate, for which guessing gives 1 - 1/classes.
+    """
 
     title: str
     unit: str
-    lower_is_better: bool
+    factor: float = 1.0
+    error: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,17 +47,61 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """A net of `repro.models`, as registered with timm. `parameters` at its default arguments."""
+    """A net of `repro.models`, as registered with timm. `parameters` at its default arguments.
+
+    `sized`: whether it is built for one size of inputs, which then follows from the data.
+    """
 
     title: str
     parameters: int
     arguments: tuple[str, ...]  # what a claim file may set besides the number of classes
+    sized: bool = False
 
 
+def _error(title: str) -> MetricFacts:
+    return MetricFacts(title=title, unit="%", factor=100.0, error=True)
+
+
+# All are measured at the end of a trial, on whole images or, where the recipe crops, on the
+# central crop. A trial has those that make sense for its net and its data.
 METRICS = {
-    "train_error": MetricFacts(title="training error", unit="fraction", lower_is_better=True),
-    "test_error": MetricFacts(title="test error", unit="fraction", lower_is_better=True),
+    "train_error": _error("training error"),  # of whole passes over the training set
+    "test_error": _error("test error (top-1)"),
+    "test_top5_error": _error("test error (top-5)"),
+    "test_error_ten_crop": _error("test error (top-1, ten crops)"),
+    "test_top5_error_ten_crop": _error("test error (top-5, ten crops)"),
+    "test_error_ten_crop_logits": _error("test error (top-1, ten crops, logits averaged)"),
+    "gap": MetricFacts(title="test error less training error", unit="%", factor=100.0),
+    "first_epoch_error": _error("training error of the first epoch's batches"),
+    "epochs_to_plateau": MetricFacts(
+        title="first epoch within half a point of the final test error", unit="epochs"
+    ),
+    "colour_split": MetricFacts(
+        title="difference in colour between conv1's two halves", unit="share of energy"
+    ),
+    "neighbours_features": MetricFacts(
+        title="fc7 neighbours of the image's own class", unit="%", factor=100.0
+    ),
+    "neighbours_pixels": MetricFacts(
+        title="pixel neighbours of the image's own class", unit="%", factor=100.0
+    ),
+    "days_for_90_epochs": MetricFacts(
+        title="training time of 90 passes over 1.2 million images", unit="days"
+    ),
+    "initial_loss": MetricFacts(title="loss of the untrained net", unit="nats"),
 }
+
+# What facts are computed of: repro.facts has the functions.
+QUANTITIES = (
+    "crop_positions",
+    "input_numbers",
+    "maps",
+    "multiply_adds",
+    "neurons",
+    "parameters",
+    "parameter_share",
+    "side",
+)
 
 DATASETS = {
     "digits": DatasetFacts(
@@ -100,7 +149,6 @@ MODELS = {
             "activation",
             "drop_rate",
             "hidden_bias",
-            "img_size",
             "norm",
             "overlapping",
             "preset",
@@ -108,6 +156,7 @@ MODELS = {
             "width",
             "without",
         ),
+        sized=True,
     ),
 }
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from repro.claim import Claim
+from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import Machine, Outcome, run_cells
+from repro.facts import compute
 from repro.plan import Cell, next_cells
-from repro.session import Judged, default_scale, judge, register, runnable_hint
+from repro.session import Judged, default_scale, judge, judge_exact, register, runnable_hint
 from repro.store import Store
 from repro.text import duration
 from repro.train import Run
@@ -54,7 +55,7 @@ class RunOutcome:
 
 def _exit_code(one: Judged) -> int:
     # Smoke shows that the machinery works and can never be evidence, for or against.
-    if one.evidence.scale == "smoke":
+    if one.evidence is not None and one.evidence.scale == "smoke":
         complete = all(r.missing == 0 for r in one.evidence.recipes.values())
         return 0 if complete else 4
     return one.deciding.exit_code
@@ -92,11 +93,17 @@ def run_claims(
     started = time.monotonic()
     judged: list[Judged] = []
     interrupted = failed = False
-    for claim in claims:
+    store = Store(machine.store)
+    for claim in _having(claims, scale):
+        if isinstance(claim, ExactClaim):
+            store.keep_facts(claim.id, claim.digest, compute(claim))
+            judged.append(judge_exact(claim, store))
+            continue
+        assert isinstance(claim, TrainedClaim)
         left = None if budget is None else max(0.0, budget - (time.monotonic() - started))
-        at = _scale_of(claim, scale)
+        at = scale or default_scale(claim)
         outcome = _run_claim(claim, at, machine, max_seeds, left)
-        judged.append(judge(claim, at, Store(machine.store)))
+        judged.append(judge(claim, at, store))
         for error in outcome.failures.values():
             say(f"error[{error.code}]: {error}\nnext: {error.hint}")
         failed = failed or bool(outcome.failures)
@@ -109,16 +116,35 @@ def run_claims(
     return RunOutcome(judged=judged, interrupted=interrupted, failed=failed)
 
 
+def _having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
+    """Those that have the scale, or need none; ClaimError when no claim does."""
+    if scale is None:
+        return list(claims)
+    having: list[Claim] = []
+    for claim in claims:
+        if isinstance(claim, TrainedClaim) and scale not in claim.scales:
+            say(f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)}): left out")
+        else:
+            having.append(claim)
+    if not having:
+        raise ClaimError(
+            f"no claim that was named has the {scale} scale",
+            hint="`repro list` shows the scales of each claim",
+        )
+    return having
+
+
 def _run_claim(
-    claim: Claim, scale: str, machine: Machine, max_seeds: int | None, budget: float | None
+    claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None, budget: float | None
 ) -> Outcome:
     dataset = _open(claim, scale, machine)
     store = Store(machine.store)
     register(claim, scale, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-    found = len(judge(claim, scale, store).evidence.trials)
+    evidence = judge(claim, scale, store).evidence
+    assert evidence is not None
     say(
         f"{claim.id} at {scale} scale on {dataset.title}, {machine.device}, "
-        f"{machine.workers} at a time: {found} trials found done"
+        f"{machine.workers} at a time: {len(evidence.trials)} trials found done"
     )
     with Watcher(images=_images(claim, scale, dataset)) as watcher:
         return run_cells(
@@ -137,7 +163,10 @@ def describe_plan(
     claim: Claim, scale: str | None, machine: Machine, *, max_seeds: int | None
 ) -> str:
     """The trials that can run now, with the time that each takes on this device at most."""
-    at = _scale_of(claim, scale)
+    if not isinstance(claim, TrainedClaim):
+        return f"{claim.id}: nothing to train, a second at most"
+    _having([claim], scale)
+    at = scale or default_scale(claim)
     dataset = _open(claim, at, machine)
     results = Store(machine.store).results()
     cells = next_cells(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
@@ -177,31 +206,19 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     return window * WINDOWS * epoch / run.images
 
 
-def _most_epochs(claim: Claim, scale: str, max_seeds: int | None) -> float:
+def _most_epochs(claim: TrainedClaim, scale: str, max_seeds: int | None) -> float:
     """Epochs that the whole claim trains when no arm crosses early and no grid is extended."""
     at = claim.scales[scale]
-    total = 0.0
+    total = len(claim.recipes) * min(at.seeds, max_seeds or at.seeds) * at.epochs
     for search in at.search.values():
         alive, before = len(search.rates), 0.0
         for rung in search.rungs:
             total += alive * search.seeds * (rung - before)
             alive, before = math.ceil(alive * search.keep), rung
-        total += min(at.seeds, max_seeds or at.seeds) * at.epochs
     return total * len(claim.arms)
 
 
-def _scale_of(claim: Claim, scale: str | None) -> str:
-    if scale is None:
-        return default_scale(claim)
-    if scale not in claim.scales:
-        raise ClaimError(
-            f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
-            hint=f"repro show {claim.path}",
-        )
-    return scale
-
-
-def _open(claim: Claim, scale: str, machine: Machine) -> Dataset:
+def _open(claim: TrainedClaim, scale: str, machine: Machine) -> Dataset:
     try:
         with decoding_bar() as progress:
             return open_dataset(
@@ -211,5 +228,5 @@ def _open(claim: Claim, scale: str, machine: Machine) -> Dataset:
         raise DataError(str(error), hint=runnable_hint(claim, error)) from error
 
 
-def _images(claim: Claim, scale: str, dataset: Dataset) -> int:
+def _images(claim: TrainedClaim, scale: str, dataset: Dataset) -> int:
     return len(dataset.train.labels[: claim.scales[scale].images])

@@ -8,14 +8,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from repro.analysis import Evidence, analyse
-from repro.claim import Claim
+from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.errors import DataError
 from repro.registry import DATASETS
-from repro.report import Page
+from repro.report import FactPage, Page
 from repro.store import PlanRecord, Store
-from repro.verdict import Verdict, decide
+from repro.verdict import Verdict, decide, decide_exact
 
-__all__ = ["Judged", "default_scale", "judge", "pages", "planned", "register", "runnable_hint"]
+__all__ = [
+    "Judged",
+    "default_scale",
+    "judge",
+    "judge_exact",
+    "pages",
+    "planned",
+    "register",
+    "runnable_hint",
+]
 
 # Best evidence first.
 SCALES = ("paper", "proxy", "smoke")
@@ -23,24 +32,31 @@ SCALES = ("paper", "proxy", "smoke")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """A claim at a scale with all that is known of it; one verdict a recipe."""
+    """A claim at a scale with all that is known of it; one verdict a recipe.
+
+    `evidence` is None for a claim that needs no training.
+    """
 
     claim: Claim
-    evidence: Evidence
+    evidence: Evidence | None
     verdicts: tuple[Verdict, ...]
 
     @property
     def deciding(self) -> Verdict:
         """The verdict of the recipe that the claim file names."""
-        return next(v for v in self.verdicts if v.recipe == self.claim.verdict_recipe)
+        if isinstance(self.claim, TrainedClaim):
+            return next(v for v in self.verdicts if v.recipe == self.claim.verdict_recipe)
+        return self.verdicts[0]
 
 
-def default_scale(claim: Claim) -> str:
+def default_scale(claim: TrainedClaim) -> str:
     """The scale with the best evidence among those that the claim has."""
     return next(scale for scale in SCALES if scale in claim.scales)
 
 
-def register(claim: Claim, scale: str, *, fingerprint: str, title: str, store: Store) -> PlanRecord:
+def register(
+    claim: TrainedClaim, scale: str, *, fingerprint: str, title: str, store: Store
+) -> PlanRecord:
     """Write down what will be run, before the first trial; the first record of it stands."""
     return store.register(
         PlanRecord(
@@ -54,45 +70,58 @@ def register(claim: Claim, scale: str, *, fingerprint: str, title: str, store: S
     )
 
 
-def planned(claim: Claim, scale: str, store: Store) -> PlanRecord | None:
+def planned(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
     """The record of the claim file as it stands, the newest when there are several data sets."""
     records = [r for r in store.plans(claim.id, scale) if r.digest == claim.digest]
     return records[-1] if records else None
 
 
-def judge(claim: Claim, scale: str, store: Store) -> Judged:
+def judge(claim: TrainedClaim, scale: str, store: Store) -> Judged:
     """What the store says of the claim now, whether or not all of it was run."""
-    record = planned(claim, scale, store)
-    evidence = analyse(claim, scale, record.fingerprint if record else None, store)
+    evidence = _evidence(claim, scale, store)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
     return Judged(claim=claim, evidence=evidence, verdicts=verdicts)
 
 
-def pages(claims: Sequence[Claim], store: Store) -> list[Page]:
+def judge_exact(claim: ExactClaim, store: Store) -> Judged:
+    """What was computed of a claim that needs no training."""
+    facts = store.facts(claim.id, claim.digest)
+    return Judged(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
+
+
+def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
+    record = planned(claim, scale, store)
+    return analyse(claim, scale, record.fingerprint if record else None, store)
+
+
+def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
     """A page for each claim and each of its scales, planned or not."""
-    found: list[Page] = []
+    found: list[Page | FactPage] = []
     for claim in claims:
-        for scale in SCALES:
-            if scale not in claim.scales:
-                continue
-            judged = judge(claim, scale, store)
-            trials = judged.evidence.trials
-            results = store.results()
-            found.append(
-                Page(
-                    claim=claim,
-                    evidence=judged.evidence,
-                    verdicts=judged.verdicts,
-                    trials={name: store.trial(name) for name in trials},
-                    results={name: results[name] for name in trials},
-                    curves={name: store.curve(name) for name in trials},
-                    plan=planned(claim, scale, store),
-                )
-            )
+        if isinstance(claim, ExactClaim):
+            facts = tuple(store.facts(claim.id, claim.digest))
+            found.append(FactPage(claim=claim, facts=facts, verdict=decide_exact(claim, facts)))
+        elif isinstance(claim, TrainedClaim):
+            found += [_page(claim, scale, store) for scale in SCALES if scale in claim.scales]
     return found
 
 
-def runnable_hint(claim: Claim, error: DataError) -> str:
+def _page(claim: TrainedClaim, scale: str, store: Store) -> Page:
+    evidence = _evidence(claim, scale, store)
+    results = store.results()
+    return Page(
+        claim=claim,
+        evidence=evidence,
+        verdicts=tuple(decide(claim, evidence, recipe) for recipe in claim.recipes),
+        trials={name: store.trial(name) for name in evidence.trials},
+        results={name: results[name] for name in evidence.trials},
+        curves={name: store.curve(name) for name in evidence.trials},
+        arrays={name: store.arrays(name) for name in evidence.trials},
+        plan=planned(claim, scale, store),
+    )
+
+
+def runnable_hint(claim: TrainedClaim, error: DataError) -> str:
     """How to get the data, and which scales need none."""
     embedded = [
         name

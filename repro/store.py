@@ -3,9 +3,11 @@
     STORE/
       store.json                     the format's version
       plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
+      facts/CLAIM-DIGEST.json        what needs no training, computed
       trials/ID/trial.json           what was to be trained
       trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
       trials/ID/curve.csv            what was measured on the way
+      trials/ID/arrays.npz           what pictures need, where there is anything
       trials/ID/result.json          what came out, written last
 
 A trial without `result.json` is unfinished. NaN stays NaN.
@@ -15,21 +17,26 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.errors import IntegrityError, MachineError
 from repro.files import write_atomic
-from repro.trial import CURVE_COLUMNS, Result, Trial
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 
 __all__ = ["PlanRecord", "Store"]
 
 FORMAT = 1
+
+Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +98,29 @@ class Store:
         name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
         return self.root / "plans" / name
 
+    # Facts
+
+    def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
+        """Write what was computed for a claim that needs no training."""
+        self._prepare()
+        text = json.dumps([asdict(fact) for fact in facts], indent=1)
+        write_atomic(self._facts_path(claim_id, digest), text)
+
+    def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
+        """What was computed for the claim as it stands; empty when nothing was."""
+        path = self._facts_path(claim_id, digest)
+        if not path.exists():
+            return []
+        try:
+            return [FactOutcome(**fields) for fields in json.loads(_read(path))]
+        except (TypeError, ValueError) as error:
+            raise IntegrityError(
+                f"{path}: not a list of facts: {error}", hint=f"remove {path} and run again"
+            ) from error
+
+    def _facts_path(self, claim_id: str, digest: str) -> Path:
+        return self.root / "facts" / f"{claim_id}-{digest[:12]}.json"
+
     # Trials
 
     def ids(self) -> list[str]:
@@ -125,6 +155,19 @@ class Store:
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
         return pd.read_csv(io.StringIO(_read(path)))
 
+    def arrays(self, trial_id: str) -> dict[str, Array]:
+        """What pictures of one trial need; empty when there is nothing."""
+        path = self.folder(trial_id) / "arrays.npz"
+        if not path.exists():
+            return {}
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise IntegrityError(
+                f"cannot read {path}: {error}", hint=f"remove {path}: pictures need it, numbers not"
+            ) from error
+
     def begin(self, trial: Trial) -> None:
         """Write what is to be trained, before it is."""
         self._prepare()
@@ -137,11 +180,15 @@ class Store:
         write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
         write_atomic(self.folder(trial_id) / "curve.csv", curve.to_csv(index=False))
 
-    def finish(self, result: Result) -> None:
-        """Write what came out. Only a censored trial can be trained further."""
+    def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
+        """Write what came out; the checkpoint goes when the trial can be trained no further."""
         folder = self.folder(result.trial_id)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+            write_atomic(folder / "arrays.npz", buffer.getvalue())
         write_atomic(folder / "result.json", result.to_json())
-        if result.status != "censored":
+        if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def checkpoint(self, trial_id: str) -> bytes | None:
@@ -161,11 +208,15 @@ class Store:
         target = Store(out)
         for path in sorted(self.root.glob("plans/*.json")):
             target.register(PlanRecord(**_read_json(path)))
+        for path in sorted(self.root.glob("facts/*.json")):
+            write_atomic(out / "facts" / path.name, path.read_bytes())
         results = self.results()
         for trial_id, result in results.items():
             target.begin(self.trial(trial_id))
-            for name in ("curve.csv", "result.json"):
+            for name in ("curve.csv", "arrays.npz", "result.json"):
                 path = self.folder(trial_id) / name
+                if not path.exists():
+                    continue
                 write_atomic(target.folder(result.trial_id) / name, path.read_bytes())
         return len(results)
 

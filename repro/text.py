@@ -2,9 +2,30 @@
 
 import math
 
+from repro.claim import (
+    Claim,
+    DifferenceClaim,
+    ExactClaim,
+    LevelClaim,
+    Region,
+    TimeClaim,
+    TrainedClaim,
+    metric_of,
+)
+from repro.registry import METRICS
 from repro.stats import Estimate
 
-__all__ = ["NOT_RUN", "crossing", "duration", "estimate_text", "number", "percent"]
+__all__ = [
+    "NOT_RUN",
+    "contrast_text",
+    "crossing",
+    "duration",
+    "estimate_text",
+    "number",
+    "percent",
+    "region_text",
+    "rule_text",
+]
 
 NOT_RUN = "not run"
 
@@ -48,3 +69,57 @@ def estimate_text(estimate: Estimate | None) -> str:
         return f"at most {number(estimate.high)} ({level} bound)"
     low, high = number(estimate.low), number(estimate.high)
     return f"{number(estimate.value)} ({level} interval {low} to {high})"
+
+
+def region_text(region: Region) -> str:
+    """`from 3 to 9`, or `at 3 or above`."""
+    if region.high is None:
+        return f"at {region.low:g} or above"
+    return f"from {region.low:g} to {region.high:g}"
+
+
+def contrast_text(arms: tuple[str, ...], metrics: tuple[str, ...]) -> str:
+    """What an effect is, in words: `test error (top-1), without less with`."""
+    if not metrics:
+        return f"epochs of {arms[0]} over epochs of {arms[1]}"
+    titles = [METRICS[metric].title for metric in metrics]
+    if len(arms) == 1:
+        return f"{titles[0]} of {arms[0]}"
+    if len(set(titles)) == 1:
+        return f"{titles[0]}, {arms[0]} less {arms[1]}"
+    return f"{titles[0]} less {titles[1]}"
+
+
+def rule_text(claim: Claim) -> str:
+    """How the claim is decided, in one or two sentences."""
+    if isinstance(claim, ExactClaim):
+        counted = sum(fact.decides for fact in claim.facts.values())
+        return f"{counted} facts that need no training. Reproduced when all of them hold."
+    assert isinstance(claim, TrainedClaim)
+    value, unit = claim.paper.value, claim.paper.unit
+    theirs = (
+        f"the paper's value is {value:g} ({unit})"
+        if value is not None
+        else ("the paper gives no number")
+    )
+    return (
+        f"{_what(claim)}, with the {claim.verdict_recipe} recipe. Reproduced when the whole "
+        f"interval lies {region_text(claim.region)}; {theirs}."
+    )
+
+
+def _what(claim: TrainedClaim) -> str:
+    if isinstance(claim, TimeClaim):
+        full = claim.decided_by == "full"
+        how = "full passes over the training set" if full else "the online error"
+        return (
+            f"Epochs to {100 * claim.threshold:g} % training error by {how}, "
+            f"{claim.contrast.slow} over {claim.contrast.fast}"
+        )
+    if isinstance(claim, DifferenceClaim):
+        arms = (claim.contrast.higher, claim.contrast.lower)
+        metrics = tuple(metric_of(claim, arm, claim.contrast) for arm in arms)
+        return f"Seed by seed, {contrast_text(arms, metrics)}"
+    assert isinstance(claim, LevelClaim)
+    (arm,) = claim.arms
+    return METRICS[metric_of(claim, arm)].title.capitalize()

@@ -17,13 +17,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
+from repro.measure import Arrays, evaluate, final_metrics
 from repro.models import build
-from repro.optim import PaperSGD, rate_at
+from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Trial, derive_seed
 
 __all__ = ["CheckpointError", "Progress", "Run", "epoch_order", "train", "window_steps"]
@@ -32,7 +33,11 @@ __all__ = ["CheckpointError", "Progress", "Run", "epoch_order", "train", "window
 # 15,000 images, whose standard error of 0.35 points is well inside a `near` of 1 point.
 _NEAR_WINDOWS = 3
 
-_EVALUATION_BATCH = 1000
+# Sec. 4.2 and the authors' files give no rule for when a net has converged; half a point is what
+# their sibling nets differ by.
+_PLATEAU = 0.005
+
+_PAPER_IMAGES = 90 * 1.2e6  # sec. 5: "roughly 90 cycles" through "1.2 million images"
 
 Row = tuple[float, str, float, float, int, float]
 
@@ -46,7 +51,7 @@ class Progress:
     """How far a trial has come. `windows` counts tenths of epochs; rows follow CURVE_COLUMNS."""
 
     windows: int = 0
-    status: Literal["running", "crossed", "diverged"] = "running"
+    status: Literal["running", "crossed", "plateaued", "diverged"] = "running"
     crossing_full: tuple[float, float] | None = None
     crossing_online: tuple[float, float] | None = None
     above: float = 0.0  # last epoch at which the full training error was above the threshold
@@ -71,6 +76,10 @@ class Progress:
         whole = len(rows) // WINDOWS * WINDOWS
         return tuple(_mean_error(rows[i : i + WINDOWS]) for i in range(0, whole, WINDOWS))
 
+    def test_errors(self) -> tuple[float, ...]:
+        """Test error after each epoch; empty where it is measured at the end alone."""
+        return tuple(row[2] for row in self.rows if row[1] == "test")
+
     def curve(self) -> pd.DataFrame:
         """All that was measured, one row a measurement."""
         return pd.DataFrame(self.rows, columns=list(CURVE_COLUMNS))
@@ -85,7 +94,7 @@ def train(
     checkpoint: bytes | None = None,
     on_window: Callable[["Run"], bool] = lambda _: True,
 ) -> "Run":
-    """Train to `until` epochs, the crossing of the threshold, or divergence, whichever is first.
+    """Train to `until` epochs, the threshold, the last plateau or divergence, whichever is first.
 
     `on_window` is called after each tenth of an epoch, outside the training clock; training
     pauses when it says False. Raises CheckpointError when `checkpoint` cannot be continued.
@@ -98,11 +107,11 @@ def train(
         while not run.ended(until):
             run.train_window()
             if progress.status == "running":
-                run.watch_threshold()
+                run.watch()
             if not on_window(run):
                 break
         if run.ended(until):
-            run.measure("test")
+            run.measure_final()
         return run
 
 
@@ -113,29 +122,46 @@ class Run:
         self._born = time.perf_counter()
         self.trial = trial
         self.device = device
+        recipe = trial.recipe
         self.data = DeviceData(
-            dataset, device=device, inputs=trial.recipe.inputs, images=trial.images
+            dataset,
+            device=device,
+            inputs=recipe.inputs,
+            images=trial.images,
+            crop=recipe.crop,
+            augment=recipe.augment,
+            colour=recipe.colour,
         )
+        self.classes = len(dataset.classes)
         self.images = len(self.data.train.labels)
-        self.model = build(
-            trial.model,
-            trial.arguments,
-            classes=len(dataset.classes),
-            initialisation=trial.recipe.initialisation,
-            seed=derive_seed("weights", trial.seed),
-        ).to(device)
-        self.model.to(memory_format=torch.channels_last)
+        self.model = self._untrained()
         self.optimizer = PaperSGD(
             self.model,
             rate=trial.rate,
-            momentum=trial.recipe.momentum,
-            weight_decay=trial.recipe.weight_decay,
-            bias_rate=trial.recipe.bias_rate,
-            decay_biases=trial.recipe.decay_biases,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            bias_rate=recipe.bias_rate,
+            decay_biases=recipe.decay_biases,
+            layer_decay=recipe.layer_decay,
         )
         self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
+        self.metrics: dict[str, float] = {}
+        self.arrays: Arrays = {}
         self._order: tuple[int, Tensor] | None = None
+
+    def _untrained(self) -> nn.Module:
+        """The net before its first step: a function of the seed alone."""
+        model = build(
+            self.trial.model,
+            self.trial.arguments,
+            classes=self.classes,
+            size=self.data.size,
+            initialisation=self.trial.recipe.initialisation,
+            seed=derive_seed("weights", self.trial.seed),
+        )
+        model.to(memory_format=torch.channels_last)
+        return model.to(self.device)
 
     def ended(self, until: float) -> bool:
         """Whether there is nothing left to train before `until` epochs."""
@@ -149,15 +175,23 @@ class Run:
         epoch, tenth = divmod(self.progress.windows, WINDOWS)
         batches = self._batches(epoch)[self.steps[tenth] : self.steps[tenth + 1]]
         self.model.train()
+        recipe = self.trial.recipe
         self.optimizer.set_rate(
-            rate_at(self.progress.epoch, rate=self.trial.rate, drops=self.trial.recipe.drops)
+            rate_at(
+                self.progress.epoch,
+                rate=self.trial.rate,
+                drops=recipe.drops,
+                stalled=self._stalls(),
+            )
         )
+        # Crops have a generator of their own: arms that differ in dropout see the same ones.
+        augmenting = self._generator("augment") if self.data.augment.any else None
         # Sums stay on the device: asking for a number every step would wait for the card.
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("noise", self.trial.seed, self.progress.windows))
             for indices in batches:
-                totals += self._step(indices)
+                totals += self._step(indices, augmenting)
         loss, wrong = totals.tolist()
         seen = sum(map(len, batches))
         self.progress.windows += 1
@@ -166,8 +200,16 @@ class Run:
         if not math.isfinite(loss):
             self.progress.status = "diverged"
 
-    def _step(self, indices: Tensor) -> Tensor:
-        images, labels = self.data.train.batch(indices)
+    def _stalls(self) -> int:
+        patience = self.trial.recipe.patience
+        return 0 if patience is None else stalls(self.progress.test_errors(), patience=patience)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        seed = derive_seed(purpose, self.trial.seed, self.progress.windows)
+        return torch.Generator(self.device).manual_seed(seed)
+
+    def _step(self, indices: Tensor, augmenting: torch.Generator | None) -> Tensor:
+        images, labels = self.data.training_batch(indices, augmenting)
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             logits = self.model(images)
@@ -184,8 +226,17 @@ class Run:
 
     # Measuring, outside the training clock
 
-    def watch_threshold(self) -> None:
-        """Look for the crossing; near it, by a full pass over the training set at each tenth.
+    def watch(self) -> None:
+        """After a window: look for the crossing, or test the net at the end of an epoch."""
+        if self.trial.threshold is not None:
+            self._watch_threshold(self.trial.threshold)
+        elif self.progress.windows % WINDOWS == 0:
+            self.measure("test")
+            if self._stalls() > MOST_DROPS:
+                self.progress.status = "plateaued"
+
+    def _watch_threshold(self, threshold: float) -> None:
+        """Near the threshold, by a full pass over the training set at each tenth.
 
         Where the online error is more than `near` above the threshold, the full error counts as
         above it: the claim file says so, and full passes far from the threshold buy nothing.
@@ -193,15 +244,11 @@ class Run:
         trial, progress = self.trial, self.progress
         now, before = progress.epoch, (progress.windows - 1) / WINDOWS
         epoch_error, windows = progress.online(WINDOWS)
-        if (
-            progress.crossing_online is None
-            and windows == WINDOWS
-            and epoch_error <= trial.threshold
-        ):
+        if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
             progress.crossing_online = (before, now)
-        near = progress.online(_NEAR_WINDOWS)[0] <= trial.threshold + trial.near
+        near = progress.online(_NEAR_WINDOWS)[0] <= threshold + trial.near
         if progress.crossing_full is None:
-            if near and self.measure("train") <= trial.threshold:
+            if near and self.measure("train") <= threshold:
                 progress.crossing_full = (progress.above, now)
             else:
                 progress.above = now
@@ -213,19 +260,37 @@ class Run:
         """Error of the net as it stands on all images of the split; adds a row to the curve."""
         started = self._now()
         split = self.data.train if source == "train" else self.data.test
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self.model.eval()
-        everything = torch.arange(len(split.labels), device=self.device)
-        with torch.inference_mode():
-            for indices in torch.split(everything, _EVALUATION_BATCH):
-                images, labels = split.batch(indices)
-                with self._autocast():
-                    logits = self.model(images)
-                totals += _totals(logits, labels, F.cross_entropy(logits.float(), labels))
-        loss, wrong = totals.tolist()
+        found = evaluate(self.model, split, self.data.centre, autocast=self._autocast)
         self._clock(evaluate=self._now() - started)
-        self._row(source, wrong / len(everything), loss / len(everything), len(everything))
-        return float(wrong / len(everything))
+        self._row(source, found.error, found.loss, found.images)
+        return found.error
+
+    def measure_final(self) -> None:
+        """All metrics of the net as it stands. With a threshold, the test error alone counts."""
+        if self.trial.threshold is not None:
+            self.metrics = {"test_error": self.measure("test")}
+            return
+        started = self._now()
+        self.metrics, self.arrays = final_metrics(
+            self.model, self._untrained(), self.data, autocast=self._autocast
+        )
+        self._clock(evaluate=self._now() - started)
+        self.metrics |= self._speeds()
+
+    def _speeds(self) -> dict[str, float]:
+        """How soon it learned, in epochs and in the paper's own days."""
+        progress = self.progress
+        errors, tests = progress.epoch_errors(), progress.test_errors()
+        found = {}
+        if errors:
+            found["first_epoch_error"] = errors[0]
+        if tests:
+            near = [error <= tests[-1] + _PLATEAU for error in tests]
+            found["epochs_to_plateau"] = float(near.index(True) + 1)
+        seen = progress.epoch * self.images
+        if seen:
+            found["days_for_90_epochs"] = progress.seconds.train * _PAPER_IMAGES / seen / 86_400
+        return found
 
     def _row(self, source: str, error: float, loss: float, images: int) -> None:
         progress = self.progress
@@ -289,19 +354,21 @@ class Run:
         """What came out, once training has ended."""
         self._clock()
         progress = self.progress
-        status = "censored" if progress.status == "running" else progress.status
+        at_budget: Literal["censored", "finished"] = (
+            "finished" if self.trial.threshold is None else "censored"
+        )
         train_error, _ = progress.online(WINDOWS)
-        test = [row[2] for row in progress.rows if row[1] == "test"]
         online = [row for row in progress.rows if row[1] == "online"]
         return Result(
             trial_id=self.trial.id,
-            status=status,
+            status=at_budget if progress.status == "running" else progress.status,
             epochs=progress.epoch,
             crossing_full=progress.crossing_full,
             crossing_online=progress.crossing_online,
             train_error=train_error,
             epoch_errors=progress.epoch_errors(),
-            test_error=test[-1] if test else math.nan,
+            test_errors=() if self.trial.threshold is not None else progress.test_errors(),
+            metrics=self.metrics,
             loss=online[-1][3] if online else math.nan,
             seconds=progress.seconds,
             provenance=provenance,

@@ -3,19 +3,30 @@
 A trial is one arm, one rate, one seed, at one scale. Its identity is the hash of all that can
 change its numbers and of nothing else: not of the claim, arm or purpose that asked for it, so two
 claims that need the same trial share it; and not of how many epochs it is trained for, since no
-schedule here looks at the horizon, so a trial is continued instead of begun again.
+schedule here looks at the horizon, so a trial is continued instead of begun again. What stands at
+its default is left out, so that a new field makes no old trial another one.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from repro.claim import Recipe
+from repro.claim import Recipe, Scalar
 from repro.errors import IntegrityError
 
-__all__ = ["CURVE_COLUMNS", "NUMERICS", "WINDOWS", "Clocks", "Result", "Trial", "derive_seed"]
+__all__ = [
+    "CURVE_COLUMNS",
+    "NUMERICS",
+    "WINDOWS",
+    "Clocks",
+    "FactOutcome",
+    "Result",
+    "Trial",
+    "derive_seed",
+]
 
 # Raise this when a change of code changes the numbers of a trial; tests/test_train.py holds
 # the curve of a small trial and fails otherwise. Trials of other versions are never mixed.
@@ -31,24 +42,27 @@ WINDOWS = 10
 # train_seconds: the training clock at that moment.
 CURVE_COLUMNS = ("epoch", "source", "error", "loss", "images", "train_seconds")
 
-Scalar = bool | int | float | str
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """One training run. `threshold`, `near` and `decided_by` say when it stops by itself."""
+    """One training run.
+
+    With a `threshold` it stops by itself once it has crossed it; `near` and `decided_by` say how
+    that is looked for. Without one it is trained to the length that is asked for, and tested after
+    each epoch.
+    """
 
     model: str
     arguments: Mapping[str, Scalar]
     recipe: Recipe
     data: str
     fingerprint: str
-    images: int | None  # first n training images; None: all
     rate: float
     seed: int
-    threshold: float
-    near: float
-    decided_by: Literal["full", "online"]
+    images: int | None = None  # first n training images; None: all
+    threshold: float | None = None
+    near: float = 0.0
+    decided_by: Literal["full", "online"] = "full"
     numerics: int = NUMERICS
 
     @property
@@ -58,18 +72,24 @@ class Trial:
 
     def to_json(self) -> str:
         """Canonical: equal trials give equal text."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        fields["recipe"] = self.recipe.model_dump(mode="json")
-        fields["arguments"] = dict(self.arguments)
-        return json.dumps(fields, sort_keys=True, indent=1)
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        said = {
+            f.name: values[f.name]
+            for f in fields(self)
+            if f.default is MISSING or values[f.name] != f.default
+        }
+        said["recipe"] = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        said["arguments"] = dict(self.arguments)
+        said["numerics"] = self.numerics  # always: its default is what changes
+        return json.dumps(said, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Trial":
         """Inverse of `to_json`; IntegrityError when the text is not a trial's."""
         try:
-            fields = json.loads(text)
+            values = json.loads(text)
             return cls(
-                **{**fields, "recipe": Recipe.model_validate_json(json.dumps(fields["recipe"]))}
+                **{**values, "recipe": Recipe.model_validate_json(json.dumps(values["recipe"]))}
             )
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a trial's description: {error}") from error
@@ -100,23 +120,35 @@ class Clocks:
 class Result:
     """What a trial gave. Errors are fractions; NaN where nothing was measured.
 
-    `status`: `crossed` the threshold, `censored` at its budget, or `diverged` (loss not finite).
-    A crossing is (lower, upper] in epochs, by full passes over the training set and by the online
-    error of the last epoch; None where it was not seen before the trial stopped. `train_error` is
-    the online error of the last ten windows, `epoch_errors` that of each whole epoch.
+    `status`: `crossed` its threshold, `censored` at its budget before it did, `finished` the
+    length that was asked for, `plateaued` after its last drop of the rate, or `diverged` (loss
+    not finite). A crossing is (lower, upper] in epochs, by full passes over the training set and
+    by the online error of the last epoch; None where it was not seen before the trial stopped.
+    `train_error` is the online error of the last ten windows, `epoch_errors` that of each whole
+    epoch, `test_errors` the test error after each; `metrics` are by the names of the registry.
     """
 
     trial_id: str
-    status: Literal["crossed", "censored", "diverged"]
+    status: Literal["crossed", "censored", "finished", "plateaued", "diverged"]
     epochs: float
     crossing_full: tuple[float, float] | None
     crossing_online: tuple[float, float] | None
     train_error: float
     epoch_errors: tuple[float, ...]
-    test_error: float
     loss: float
     seconds: Clocks
+    test_errors: tuple[float, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ended(self) -> bool:
+        """Whether more training can never change it."""
+        return self.status not in ("censored", "finished")
+
+    def metric(self, name: str) -> float:
+        """A final metric, in the unit in which it is stored; NaN when it was not measured."""
+        return self.metrics.get(name, math.nan)
 
     def to_json(self) -> str:
         """NaN and infinity in JavaScript's spelling, which Python reads back."""
@@ -126,14 +158,27 @@ class Result:
     def from_json(cls, text: str) -> "Result":
         """Inverse of `to_json`; IntegrityError when the text is not a result's."""
         try:
-            fields: dict[str, Any] = json.loads(text)
-            fields["seconds"] = Clocks(**fields["seconds"])
-            fields["epoch_errors"] = tuple(fields["epoch_errors"])
+            values: dict[str, Any] = json.loads(text)
+            values["seconds"] = Clocks(**values["seconds"])
+            for name in ("epoch_errors", "test_errors"):
+                values[name] = tuple(values[name])
             for name in ("crossing_full", "crossing_online"):
-                fields[name] = None if fields[name] is None else tuple(fields[name])
-            return cls(**fields)
+                values[name] = None if values[name] is None else tuple(values[name])
+            return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise IntegrityError(f"not a trial's result: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactOutcome:
+    """What came out where no training is needed: our number beside the printed one."""
+
+    name: str
+    states: str
+    printed: float
+    ours: float
+    holds: bool
+    decides: bool
 
 
 def derive_seed(*parts: str | int) -> int:

@@ -1,32 +1,40 @@
 """What an estimate means for its claim: the rule, and nothing else.
 
-The interval of the ratio against the region of the claim file, no effect being 1:
+The interval against the region of the claim file; no effect is a ratio of 1, a difference of 0:
 
 | interval                                               | verdict                               |
 | ------------------------------------------------------ | ------------------------------------- |
 | inside the region                                      | reproduced                            |
-| above 1, wholly outside the region                     | direction only                        |
-| above 1, across an edge of the region                  | inconclusive (direction holds)        |
-| wholly at or below 1                                   | not reproduced                        |
-| across 1                                               | inconclusive                          |
+| beyond no effect, wholly outside the region            | direction only                        |
+| beyond no effect, across an edge of the region         | inconclusive (direction holds)        |
+| wholly at no effect or on its other side               | not reproduced                        |
+| across no effect                                       | inconclusive                          |
 | only a lower bound, above the region                   | direction only                        |
 | only a lower bound, inside a region that is open above | reproduced                            |
 | only a lower bound otherwise                           | inconclusive (censoring)              |
-| only an upper bound, at or below 1                     | not reproduced, else inconclusive     |
+| only an upper bound, at or below no effect             | not reproduced, else inconclusive     |
 
-Before that: no confirming trial is `not run`; an unfinished search, fewer than three finished
-seeds an arm, or a best rate at the edge of a grid that was extended once are inconclusive.
+A level has no direction: inside the region is reproduced, wholly outside it not, across an edge
+inconclusive.
+
+Before that: a failed gate is `invalid`; no confirming trial is `not run`; an unfinished search,
+fewer than three finished seeds an arm, a trial that diverged where a metric is averaged, or a best
+rate at the edge of a grid that was extended once are inconclusive.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from repro.analysis import Evidence, RecipeEvidence
-from repro.claim import Claim, Region
+from repro.analysis import Contrast, Evidence, RecipeEvidence
+from repro.claim import Claim, DifferenceClaim, Region, TimeClaim, TrainedClaim, arms_of
 from repro.stats import Estimate, seeds_needed
+from repro.trial import FactOutcome
 
-__all__ = ["Verdict", "Word", "decide"]
+__all__ = ["EXACT", "Verdict", "Word", "decide", "decide_exact"]
+
+EXACT = "exact"  # scale and recipe of what needs no training
 
 Word = Literal[
     "reproduced", "direction only", "not reproduced", "inconclusive", "invalid", "not run"
@@ -57,7 +65,7 @@ class Verdict:
     word: Word
     reason: str
     estimate: Estimate | None
-    paper_value: float
+    paper_value: float | None
     seeds: int
     seconds: float
     data: str
@@ -70,7 +78,7 @@ class Verdict:
         return EXIT_CODES[self.word]
 
 
-def decide(claim: Claim, evidence: Evidence, recipe: str) -> Verdict:
+def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
     found = evidence.recipes[recipe]
     word, reason = _judge(claim, found)
@@ -90,47 +98,89 @@ def decide(claim: Claim, evidence: Evidence, recipe: str) -> Verdict:
     )
 
 
-def _seeds(claim: Claim, found: RecipeEvidence) -> int:
-    return min(sum(c.arm == arm for c in found.crossings) for arm in claim.arms)
+def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
+    return min(sum(o.arm == arm for o in found.outcomes) for arm in arms_of(claim))
 
 
-def _judge(claim: Claim, found: RecipeEvidence) -> tuple[Word, str]:
-    if not found.crossings:
+def _judge(claim: TrainedClaim, found: RecipeEvidence) -> tuple[Word, str]:
+    if not found.outcomes:
         searching = any(o.status != "not run" for s in found.rates.values() for o in s.outcomes)
         if all(s.done and s.chosen is None for s in found.rates.values()):
-            return "inconclusive", "every learning rate diverged in both arms"
+            return "inconclusive", "every learning rate diverged in every arm"
         return "not run", "the search for rates is not finished" if searching else "nothing was run"
-    for arm, search in found.rates.items():
+    if found.gates:
+        return "invalid", "; ".join(found.gates)
+    unready = _unready(claim, found)
+    if unready is not None:
+        return "inconclusive", unready
+    estimate = found.estimate
+    if estimate is None:
+        return "inconclusive", "neither arm reached the threshold within the budget (censoring)"
+    if not isinstance(claim, TimeClaim | DifferenceClaim):
+        return _level(claim.region, found.deciding, estimate)
+    if estimate.bound == "two-sided":
+        return _two_sided(claim, found.deciding, estimate)
+    return _one_sided(claim.region, estimate)
+
+
+def _unready(claim: TrainedClaim, found: RecipeEvidence) -> str | None:
+    """Why no estimate may be judged yet, or ever; None when it may."""
+    arms = arms_of(claim)
+    for arm in arms:
+        search = found.rates[arm]
         if not search.done:
-            return "inconclusive", f"the search for the {arm} arm's rate is not finished"
+            return f"the search for the {arm} arm's rate is not finished"
         if search.chosen is None:
-            return "inconclusive", f"every learning rate of the {arm} arm diverged"
-    edges = [arm for arm, search in found.rates.items() if search.at_edge]
+            return f"every learning rate of the {arm} arm diverged"
+    edges = [arm for arm in arms if found.rates[arm].at_edge]
     if edges:
         return (
-            "inconclusive",
             f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
-            "extended once: a better one may lie outside",
+            "extended once: a better one may lie outside"
         )
     seeds = _seeds(claim, found)
     if seeds < LEAST_SEEDS:
-        return "inconclusive", f"{seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
-    if found.estimate is None:
-        return "inconclusive", "neither arm reached the threshold within the budget (censoring)"
-    if found.estimate.bound == "two-sided":
-        return _two_sided(claim.region, found.estimate, found.log_sd)
-    return _one_sided(claim.region, found.estimate)
+        return f"{seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
+    lost = sum(o.status == "diverged" and o.arm in arms for o in found.outcomes)
+    if lost and not isinstance(claim, TimeClaim):
+        return f"{lost} trials diverged, and a mean over the others would flatter their arm"
+    return None
 
 
-def _two_sided(region: Region, estimate: Estimate, sd: float | None) -> tuple[Word, str]:
+def _level(region: Region, contrast: Contrast, estimate: Estimate) -> tuple[Word, str]:
     top = math.inf if region.high is None else region.high
     inside = f"the region {region.low:g} to {top:g}"
     if region.low <= estimate.low and estimate.high <= top:
         return "reproduced", f"the interval lies in {inside}"
-    if estimate.high <= 1:
+    if estimate.high < region.low:
+        return "not reproduced", f"below {inside}"
+    if estimate.low > top:
+        return "not reproduced", f"above {inside}"
+    edge = region.low if estimate.low < region.low else top
+    return "inconclusive", (
+        f"the interval crosses the edge {edge:g} of {inside} (seeds)"
+        f"{_more(estimate.value - edge, contrast.sd, paired=True)}"
+    )
+
+
+def _two_sided(
+    claim: TimeClaim | DifferenceClaim, contrast: Contrast, estimate: Estimate
+) -> tuple[Word, str]:
+    region, nothing = claim.region, claim.no_effect
+    top = math.inf if region.high is None else region.high
+    inside = f"the region {region.low:g} to {top:g}"
+
+    def more(edge: float) -> str:
+        if isinstance(claim, TimeClaim):
+            return _more(math.log(estimate.value / edge), contrast.sd, paired=False)
+        return _more(estimate.value - edge, contrast.sd, paired=True)
+
+    if region.low <= estimate.low and estimate.high <= top:
+        return "reproduced", f"the interval lies in {inside}"
+    if estimate.high <= nothing:
         return "not reproduced", "the effect is absent or the other way round"
-    if estimate.low <= 1:
-        return "inconclusive", f"the interval includes no effect (seeds){_more(estimate, 1, sd)}"
+    if estimate.low <= nothing:
+        return "inconclusive", f"the interval includes no effect (seeds){more(nothing)}"
     if estimate.high < region.low:
         return "direction only", f"the right side of no effect, but below {inside}"
     if estimate.low > top:
@@ -139,7 +189,7 @@ def _two_sided(region: Region, estimate: Estimate, sd: float | None) -> tuple[Wo
     return (
         "inconclusive",
         f"the direction holds, but the interval crosses the edge {edge:g} of {inside} (seeds)"
-        f"{_more(estimate, edge, sd)}",
+        f"{more(edge)}",
     )
 
 
@@ -159,9 +209,36 @@ def _one_sided(region: Region, estimate: Estimate) -> tuple[Word, str]:
     )
 
 
-def _more(estimate: Estimate, edge: float, sd: float | None) -> str:
+def _more(gap: float, sd: float | None, *, paired: bool) -> str:
     """How many seeds would settle it, if the estimate stays where it is."""
-    if sd is None or estimate.value == edge:
+    if sd is None or gap == 0:
         return ""
-    needed = seeds_needed(sd=sd, gap=abs(math.log(estimate.value / edge)))
+    needed = seeds_needed(sd=sd, gap=abs(gap), paired=paired)
     return "" if needed is None else f"; about {needed} seeds an arm would settle it"
+
+
+def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
+    """The verdict on facts that need no training: reproduced when all that count hold."""
+    wrong = [fact.name for fact in facts if fact.decides and not fact.holds]
+    slips = [fact.name for fact in facts if not fact.decides and not fact.holds]
+    word: Word = "not run" if not facts else "not reproduced" if wrong else "reproduced"
+    counted = sum(fact.decides for fact in facts)
+    reason = f"{counted - len(wrong)} of {counted} facts hold" if facts else "nothing was run"
+    if wrong:
+        reason += f"; not: {', '.join(wrong)}"
+    if slips:
+        reason += f"; known slips of the paper, which do not count: {', '.join(slips)}"
+    return Verdict(
+        claim_id=claim.id,
+        scale=EXACT,
+        recipe=EXACT,
+        word=word,
+        reason=reason,
+        estimate=None,
+        paper_value=claim.paper.value,
+        seeds=0,
+        seconds=0.0,
+        data="no data needed",
+        device="none",
+        decides=True,
+    )

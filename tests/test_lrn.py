@@ -96,3 +96,8 @@ def test_the_spatial_norm_looks_at_one_map_alone() -> None:
     expected = x / (1 + 0.5 * mean.reshape(x.shape)) ** 0.75
 
     torch.testing.assert_close(SpatialResponseNorm(alpha=0.5)(x), expected)
+
+
+def test_the_spatial_norm_has_a_gradient() -> None:
+    """It is differentiated automatically."""
+    assert torch.autograd.gradcheck(SpatialResponseNorm(alpha=0.5), maps().requires_grad_())

@@ -130,7 +130,7 @@ def _train(
         return TrainedCell(outcome="paused")
     store.save(trial.id, checkpoint=run.state(), curve=run.progress.curve())
     result = run.result(provenance(_device_name(machine.device)) | {"data": dataset.title})
-    store.finish(result)
+    store.finish(result, run.arrays)
     return TrainedCell(outcome="finished", result=result)
 
 

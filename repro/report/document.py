@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repro.report.drawings import Drawing, drawings
-from repro.report.page import Page
-from repro.report.tables import Table, evidence_tables, smoke_table, verdict_table
+from repro.report.page import FactPage, Page
+from repro.report.tables import Table, evidence_tables, fact_table, smoke_table, verdict_table
+from repro.text import rule_text
 
 __all__ = ["Document", "Section", "document"]
 
@@ -23,6 +24,7 @@ class Section:
     tables: tuple[Table, ...]
     deviations: tuple[str, ...]
     command: str
+    drawable: bool = True  # False where there is never anything to draw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +38,37 @@ class Document:
     smoke_sections: tuple[Section, ...]
 
 
-def document(pages: Sequence[Page]) -> Document:
+def document(pages: Sequence[Page | FactPage]) -> Document:
     """All pages as one document."""
-    evidence = [page for page in pages if not page.smoke]
-    smoke = [page for page in pages if page.smoke]
+    smoke = [page for page in pages if isinstance(page, Page) and page.smoke]
+    evidence = [page for page in pages if not (isinstance(page, Page) and page.smoke)]
     return Document(
         verdicts=verdict_table(evidence),
-        anchors=tuple(page.name for page in evidence for _ in page.verdicts),
-        sections=tuple(_section(page) for page in evidence),
+        anchors=tuple(
+            page.name
+            for page in evidence
+            for _ in (page.verdicts if isinstance(page, Page) else [page.verdict])
+        ),
+        sections=tuple(
+            _section(page) if isinstance(page, Page) else _fact_section(page) for page in evidence
+        ),
         smoke=smoke_table(smoke),
         smoke_sections=tuple(_section(page) for page in smoke if page.evidence.trials),
+    )
+
+
+def _fact_section(page: FactPage) -> Section:
+    claim = page.claim
+    return Section(
+        anchor=page.name,
+        title=claim.title,
+        verdicts=(("no training", page.verdict.word, page.verdict.reason),),
+        facts=_facts(page),
+        drawings=(),
+        drawable=False,
+        tables=(fact_table(page),),
+        deviations=claim.deviations,
+        command=f"repro run {shlex.quote(claim.path.as_posix())}\nrepro report",
     )
 
 
@@ -63,24 +86,14 @@ def _section(page: Page) -> Section:
     )
 
 
-def _facts(page: Page) -> tuple[tuple[str, str], ...]:
+def _facts(page: Page | FactPage) -> tuple[tuple[str, str], ...]:
     claim = page.claim
-    if page.smoke:  # neither the paper nor the rule: nobody shall hold these numbers against them
+    if isinstance(page, Page) and page.smoke:
+        # Neither the paper nor the rule: nobody shall hold these numbers against them.
         return (("Compared", claim.question),)
     return (
         (f"The paper ({claim.paper.section})", claim.paper.states),
         ("Compared", claim.question),
         ("Confounds", claim.confounds),
-        ("Decided by", _rule(page)),
-    )
-
-
-def _rule(page: Page) -> str:
-    claim, region = page.claim, page.claim.region
-    to = f"from {region.low:g} to {region.high:g}" if region.high else f"at {region.low:g} or above"
-    how = "full passes over the training set" if claim.decided_by == "full" else "the online error"
-    return (
-        f"Epochs to {page.threshold_text} training error by {how}, {claim.contrast.slow} over "
-        f"{claim.contrast.fast}, with the {claim.verdict_recipe} recipe. Reproduced when the whole "
-        f"interval lies {to}; the paper's value is {claim.paper.value:g} ({claim.paper.unit})."
+        ("Decided by", rule_text(claim)),
     )

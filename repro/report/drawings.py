@@ -7,9 +7,13 @@ from functools import partial
 from matplotlib.axes import Axes
 
 from repro import figures
+from repro.analysis import DECIDING, Contrast
+from repro.claim import TimeClaim, metric_of
+from repro.registry import METRICS
 from repro.report import series
 from repro.report.page import Page
-from repro.text import estimate_text
+from repro.stats import Estimate
+from repro.text import contrast_text, estimate_text
 
 __all__ = ["Drawing", "drawings"]
 
@@ -36,29 +40,20 @@ def drawings(page: Page) -> tuple[Drawing, ...]:
 
 
 def _drawings(page: Page) -> Iterator[Drawing]:
-    claim = page.claim
-    arms = " and ".join(claim.arms)
-    yield _learning_curves(page, arms)
-    rows = series.crossing_rows(page)
-    yield Drawing(
-        name=f"{page.name}-crossings",
-        caption=(
-            f"Epochs to {page.threshold_text} training error, a point a confirming seed. "
-            "A triangle pointing right: not crossed by then (censored). A cross: diverged."
-        ),
-        alt="; ".join(f"{row.label}: {_seeds(row)}" for row in rows),
-        svg=figures.svg(
-            f"{page.name}-crossings",
-            [("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
-            inches=(WIDTH * 1.2, SMALL),
-        ),
-    )
+    if isinstance(page.claim, TimeClaim):
+        yield _learning_curves(page, page.claim)
+        yield _crossings(page)
+    else:
+        yield _errors(page)
+        yield _metrics(page)
     if not page.smoke:  # the paper's value and the region are for evidence alone
-        yield _ratios(page)
-    yield _rates(page, arms)
+        yield _effects(page)
+    if page.scale.search:
+        yield _rates(page)
+    yield from _pictures(page)
 
 
-def _learning_curves(page: Page, arms: str) -> Drawing:
+def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     paper = series.paper_curves(page)
     shown = {
         recipe: [series.arm_curves(page, recipe, arm) for arm in page.claim.arms]
@@ -82,61 +77,218 @@ def _learning_curves(page: Page, arms: str) -> Drawing:
     caption = (
         "Training error: online error of the batches, averaged over the epoch that ends there. "
         "Band: smallest to largest of the seeds, as far as all of them ran; from there thin "
-        f"lines, one a seed. Filled markers on the dashed line: where {_measure(page)} crossed "
+        f"lines, one a seed. Filled markers on the dashed line: where {_measure(claim)} crossed "
         f"{page.threshold_text}, which is what counts. A triangle: stopped without having crossed."
     )
     if paper:
-        caption += f" Open markers: read off the paper ({page.claim.paper.section})."
+        caption += f" Open markers: read off the paper ({claim.paper.section})."
     return Drawing(
         name=f"{page.name}-curves",
         caption=caption,
-        alt=f"Training error of {arms} against epochs, for {_names(page)}",
+        alt=f"Training error of {_arms(page)} against epochs, for {_names(page)}",
         svg=figures.svg(f"{page.name}-curves", panels, inches=(WIDTH * len(panels), HEIGHT)),
     )
 
 
-def _ratios(page: Page) -> Drawing:
-    claim = page.claim
-    found = {recipe: page.recipe(recipe) for recipe in claim.recipes}
-    rows = [(recipe, one.estimate if one else None) for recipe, one in found.items()]
-    label = f"epochs of {claim.contrast.slow} over epochs of {claim.contrast.fast}"
-    draw = partial(
-        figures.ratios, rows=rows, region=claim.region, paper=claim.paper.value, label=label
-    )
-    name = f"{page.name}-ratio"
+def _crossings(page: Page) -> Drawing:
+    rows = series.crossing_rows(page)
+    name = f"{page.name}-crossings"
     return Drawing(
         name=name,
         caption=(
-            "The ratio with its interval. Shaded: where the interval has to lie for "
-            "“reproduced”, as the claim file said beforehand. An arrow: only a bound is known."
+            f"Epochs to {page.threshold_text} training error, a point a confirming seed. "
+            "A triangle pointing right: not crossed by then (censored). A cross: diverged."
         ),
-        alt="; ".join(f"{recipe}: {estimate_text(estimate)}" for recipe, estimate in rows),
-        svg=figures.svg(name, [("", draw)], inches=(WIDTH * 1.2, SMALL)),
+        alt="; ".join(f"{row.label}: {_seeds(row)}" for row in rows),
+        svg=figures.svg(
+            name,
+            [("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
+            inches=(WIDTH * 1.2, SMALL),
+        ),
     )
 
 
-def _rates(page: Page, arms: str) -> Drawing:
-    panels: list[Panel] = []
+def _errors(page: Page) -> Drawing:
+    claim = page.claim
+    panels: list[Panel] = [
+        (
+            f"{recipe} recipe",
+            partial(
+                figures.error_curves,
+                arms=[series.arm_errors(page, recipe, arm) for arm in claim.arms],
+            ),
+        )
+        for recipe in claim.recipes
+    ]
+    name = f"{page.name}-curves"
+    return Drawing(
+        name=name,
+        caption=(
+            "Test error after each epoch, over confirming seeds; dotted, the error of that epoch's "
+            "training batches, as the net met them: cropped, mirrored and with dropout where the "
+            "arm has these."
+        ),
+        alt=f"Test error of {_arms(page)} against epochs, for {_names(page)}",
+        svg=figures.svg(name, panels, inches=(max(6.0, WIDTH * len(panels)), HEIGHT)),
+    )
+
+
+def _metrics(page: Page) -> Drawing:
+    claim = page.claim
+    rows = series.metric_rows(page)
+    titles = [METRICS[metric_of(claim, arm)] for arm in claim.arms]
+    label = " or ".join(dict.fromkeys(f"{facts.title} in {facts.unit}" for facts in titles))
+    name = f"{page.name}-metric"
+    return Drawing(
+        name=name,
+        caption=f"{label[0].upper()}{label[1:]} at the end of training, a point a confirming seed.",
+        alt="; ".join(
+            f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or 'not run'}"
+            for row in rows
+        ),
+        svg=figures.svg(
+            name,
+            [("", partial(figures.metric_points, rows=rows, label=label))],
+            inches=(WIDTH * 1.3, 1.2 + 0.36 * len(rows)),
+        ),
+    )
+
+
+def _effects(page: Page) -> Drawing:
+    claim = page.claim
+    rows = list(_effect_rows(page))
+    ratio = isinstance(claim, TimeClaim)
+    label = f"{page.unit}: {contrast_text(*page.compared)}"
+    draw = partial(
+        figures.effects,
+        rows=rows,
+        region=claim.region,
+        paper=claim.paper.value,
+        no_effect=getattr(claim, "no_effect", None),
+        label=label,
+    )
+    name = f"{page.name}-{'ratio' if ratio else 'effect'}"
+    return Drawing(
+        name=name,
+        caption=(
+            f"The {'ratio' if ratio else 'effect'} with its interval. Shaded: where the interval "
+            "has to lie for “reproduced”, as the claim file said beforehand. An arrow: only a "
+            "bound is known."
+        ),
+        alt="; ".join(f"{label}: {estimate_text(estimate)}" for label, estimate in rows),
+        svg=figures.svg(
+            name, [("", draw)], inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.4 * len(rows)))
+        ),
+    )
+
+
+def _effect_rows(page: Page) -> Iterator[tuple[str, Estimate | None]]:
+    """The deciding contrast of each recipe, and the others that have its unit."""
     for recipe in page.claim.recipes:
+        found = page.recipe(recipe)
+        if found is None:
+            yield recipe, None
+            continue
+        for contrast in found.contrasts:
+            if contrast.name == DECIDING:
+                yield recipe, contrast.estimate
+            elif (contrast.unit, contrast.metrics) == (
+                found.deciding.unit,
+                found.deciding.metrics,
+            ):
+                yield f"{recipe}, {contrast.name}", contrast.estimate
+
+
+def _rates(page: Page) -> Drawing:
+    panels: list[Panel] = []
+    times = isinstance(page.claim, TimeClaim)
+    label = f"{'training' if times else 'test'} error in %"
+    for recipe in page.scale.search:
         age = series.common_age(page, recipe)
         when = {None: "", 0: ", when each stopped"}.get(age, f", after {age} epochs")
         found = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
-        panels.append((f"{recipe} recipe{when}", partial(figures.rate_sensitivity, arms=found)))
+        draw = partial(figures.rate_sensitivity, arms=found, label=label)
+        panels.append((f"{recipe} recipe{when}", draw))
     name = f"{page.name}-rates"
     return Drawing(
         name=name,
         caption=(
-            "The search for the rate, on seeds that measure nothing else: training error at the "
+            "The search for the rate, on seeds that measure nothing else: "
+            f"{'training' if times else 'test'} error at the "
             "latest epoch that all rates reached. A number: the epoch at which that rate "
             "crossed. Ringed: chosen. A cross at the top: diverged."
         ),
-        alt=f"Training error of {arms} against learning rate, for {_names(page)}",
+        alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
         svg=figures.svg(name, panels, inches=(WIDTH * len(panels), HEIGHT)),
     )
 
 
-def _measure(page: Page) -> str:
-    return "full passes over the training set" if page.claim.decided_by == "full" else "it"
+# Pictures of trained weights, for the claims that are about them: metric, array, words
+
+
+def _pictures(page: Page) -> Iterator[Drawing]:
+    metrics = {metric for contrast in _contrasts(page) for metric in contrast.metrics}
+    if "colour_split" in metrics:
+        yield from _picture(
+            page,
+            "conv1",
+            figures.kernels,
+            "Kernels of the first layer (the paper's Fig. 3), seed 0: the first half of the maps, "
+            "which two GPUs would keep on one of them, above the second. Each is stretched to its "
+            "own range, grey being zero.",
+            inches=(WIDTH, HEIGHT),
+        )
+    if "neighbours_features" in metrics:
+        yield from _picture(
+            page,
+            "near_images",
+            figures.nearest,
+            "Test images (left) and the training images nearest in fc7 (the paper's Fig. 4), "
+            "seed 0.",
+            inches=(WIDTH, HEIGHT),
+        )
+
+
+def _contrasts(page: Page) -> list[Contrast]:
+    return [c for found in page.evidence.recipes.values() for c in found.contrasts]
+
+
+def _picture(
+    page: Page,
+    array: str,
+    draw: Callable[..., Axes],
+    caption: str,
+    *,
+    inches: tuple[float, float],
+) -> Iterator[Drawing]:
+    """One panel for each arm whose first seed has the array; arms that share a trial once."""
+    shown: dict[str, Panel] = {}
+    for arm in page.claim.arms:
+        for outcome in series.confirmed(page, page.claim.verdict_recipe, arm)[:1]:
+            arrays = page.arrays.get(outcome.trial_id, {})
+            if array in arrays:
+                panel = (arm, partial(draw, **{_ARGUMENT[array]: arrays[array]}))
+                shown.setdefault(outcome.trial_id, panel)
+    if shown:
+        name = f"{page.name}-{array.replace('_', '-')}"
+        panels = list(shown.values()) if len(shown) > 1 else [("", p[1]) for p in shown.values()]
+        yield Drawing(
+            name=name,
+            caption=caption,
+            alt=caption,
+            svg=figures.svg(name, panels, inches=(inches[0] * len(panels), inches[1])),
+        )
+
+
+_ARGUMENT = {"conv1": "weights", "near_images": "images"}
+
+
+def _arms(page: Page) -> str:
+    return " and ".join(page.claim.arms)
+
+
+def _measure(claim: TimeClaim) -> str:
+    return "full passes over the training set" if claim.decided_by == "full" else "it"
 
 
 def _names(page: Page) -> str:

@@ -1,15 +1,17 @@
 """The report as tables for other programs: full precision, empty where nothing was measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 
 import pandas as pd
 
-from repro.report.page import Page
+from repro.registry import METRICS
+from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
-from repro.trial import CURVE_COLUMNS
+from repro.trial import CURVE_COLUMNS, FactOutcome
 
-__all__ = ["curve_frame", "trial_frame", "verdict_frame"]
+__all__ = ["curve_frame", "fact_frame", "trial_frame", "verdict_frame"]
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
@@ -18,40 +20,56 @@ VERDICT_COLUMNS = (
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "claim", "scale", "recipe", "arm", "purpose", "trial", "rate", "seed", "status", "epochs",
-    "full_lower", "full_upper", "online_lower", "online_upper", "train_error", "test_error",
-    "loss", "train_seconds", "evaluate_seconds", "other_seconds", "provenance",
+    "full_lower", "full_upper", "online_lower", "online_upper", "online_error", "loss",
+    *METRICS, "train_seconds", "evaluate_seconds", "other_seconds", "provenance",
 )  # fmt: skip
 
 
-def verdict_frame(pages: Sequence[Page]) -> pd.DataFrame:
+def verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
     """A row a claim, scale and recipe; `evidence` is false at smoke scale."""
-    rows = [
-        {
+    return pd.DataFrame(
+        [row for page in pages for row in _verdict_rows(page)], columns=list(VERDICT_COLUMNS)
+    )
+
+
+def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
+    trained = isinstance(page, Page)
+    plan = page.plan if isinstance(page, Page) else None
+    for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
+        estimate = verdict.estimate
+        yield {
             "claim": verdict.claim_id,
             "scale": verdict.scale,
             "recipe": verdict.recipe,
-            "evidence": not page.smoke,
+            "evidence": not (trained and page.smoke),
             "decides": verdict.decides,
             "verdict": verdict.word,
             "reason": verdict.reason,
-            "estimate": verdict.estimate.value if verdict.estimate else math.nan,
-            "low": verdict.estimate.low if verdict.estimate else math.nan,
-            "high": verdict.estimate.high if verdict.estimate else math.nan,
-            "level": verdict.estimate.level if verdict.estimate else math.nan,
-            "bound": verdict.estimate.bound if verdict.estimate else None,
-            "paper": verdict.paper_value,
+            "estimate": estimate.value if estimate else math.nan,
+            "low": estimate.low if estimate else math.nan,
+            "high": estimate.high if estimate else math.nan,
+            "level": estimate.level if estimate else math.nan,
+            "bound": estimate.bound if estimate else None,
+            "paper": math.nan if verdict.paper_value is None else verdict.paper_value,
             "seeds": verdict.seeds,
             "seconds": verdict.seconds,
             "data": verdict.data,
             "device": verdict.device,
-            "fingerprint": page.plan.fingerprint if page.plan else None,
-            "registered": page.plan.registered if page.plan else None,
+            "fingerprint": plan.fingerprint if plan else None,
+            "registered": plan.registered if plan else None,
             "digest": page.claim.digest,
         }
+
+
+def fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
+    """A row a fact that needs no training."""
+    rows = [
+        {"claim": page.claim.id, **asdict(fact)}
         for page in pages
-        for verdict in page.verdicts
+        if isinstance(page, FactPage)
+        for fact in page.facts
     ]
-    return pd.DataFrame(rows, columns=list(VERDICT_COLUMNS))
+    return pd.DataFrame(rows, columns=["claim", *(f.name for f in fields(FactOutcome))])
 
 
 def trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
@@ -78,9 +96,9 @@ def trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
                     "full_upper": full[1],
                     "online_lower": online[0],
                     "online_upper": online[1],
-                    "train_error": result.train_error,
-                    "test_error": result.test_error,
+                    "online_error": result.train_error,
                     "loss": result.loss,
+                    **{name: result.metric(name) for name in METRICS},
                     "train_seconds": result.seconds.train,
                     "evaluate_seconds": result.seconds.evaluate,
                     "other_seconds": result.seconds.other,

@@ -1,17 +1,22 @@
 """What the report is told: all that is known of one claim at one scale, decided and computed."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from repro.analysis import Evidence, RecipeEvidence
-from repro.claim import Claim, Scale
-from repro.trial import Result, Trial
+from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
+from repro.trial import FactOutcome, Result, Trial
 from repro.verdict import Verdict
 
-__all__ = ["Page", "Registration"]
+__all__ = ["FactPage", "Page", "Registration"]
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 
 class Registration(Protocol):
@@ -31,16 +36,17 @@ class Registration(Protocol):
 class Page:
     """One claim at one scale; `verdicts` one a recipe.
 
-    `trials`, `results` and `curves` (columns CURVE_COLUMNS) hold what is finished, by trial id;
-    `plan` is None while nothing was registered.
+    `trials`, `results`, `curves` (columns CURVE_COLUMNS) and `arrays` hold what is finished, by
+    trial id; `plan` is None while nothing was registered.
     """
 
-    claim: Claim
+    claim: TrainedClaim
     evidence: Evidence
     verdicts: tuple[Verdict, ...]
     trials: Mapping[str, Trial]
     results: Mapping[str, Result]
     curves: Mapping[str, pd.DataFrame]
+    arrays: Mapping[str, Arrays]
     plan: Registration | None
 
     @property
@@ -50,9 +56,11 @@ class Page:
 
     @property
     def threshold(self) -> float:
-        """Training error, a fraction, that an arm has to reach at this scale."""
+        """Training error, a fraction, that an arm has to reach; NaN where there is none."""
         here = self.scale.threshold
-        return self.claim.threshold if here is None else here
+        if here is not None:
+            return here
+        return self.claim.threshold if isinstance(self.claim, TimeClaim) else math.nan
 
     @property
     def threshold_text(self) -> str:
@@ -69,6 +77,31 @@ class Page:
         """Names the section in the page and the files of its figures."""
         return f"{self.claim.id}-{self.evidence.scale}"
 
+    @property
+    def compared(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Arms and metrics of the contrast that decides."""
+        deciding = next(iter(self.evidence.recipes.values())).deciding
+        return deciding.arms, deciding.metrics
+
+    @property
+    def unit(self) -> str:
+        """Of the contrast that decides."""
+        return next(iter(self.evidence.recipes.values())).deciding.unit
+
     def recipe(self, name: str) -> RecipeEvidence | None:
         """What was found under a recipe; None when nothing was."""
         return self.evidence.recipes.get(name)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FactPage:
+    """A claim that needs no training; no facts while nothing was computed."""
+
+    claim: ExactClaim
+    facts: tuple[FactOutcome, ...]
+    verdict: Verdict
+
+    @property
+    def name(self) -> str:
+        """Names the section in the page."""
+        return self.claim.id

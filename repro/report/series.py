@@ -8,13 +8,16 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from repro.analysis import Crossing
+from repro.analysis import Outcome, values_of
+from repro.claim import DifferenceClaim, TrainedClaim, arms_of, metric_of
 from repro.figures import (
     ArmCurves,
+    ArmErrors,
     ArmRates,
     Band,
     CrossingRow,
     Floats,
+    MetricRow,
     PaperCurve,
     RatePoint,
 )
@@ -24,22 +27,25 @@ from repro.trial import WINDOWS, Result, Trial
 
 __all__ = [
     "arm_curves",
+    "arm_errors",
     "arm_rates",
     "common_age",
     "confirmed",
     "crossing_rows",
-    "outcome",
+    "ending",
+    "metric_rows",
+    "metrics_shown",
     "paper_curves",
     "rolling_error",
     "tuned",
 ]
 
 
-def confirmed(page: Page, recipe: str, arm: str) -> list[Crossing]:
+def confirmed(page: Page, recipe: str, arm: str) -> list[Outcome]:
     """What the confirming seeds of one arm gave, by seed."""
     found = page.recipe(recipe)
-    crossings = found.crossings if found else ()
-    return sorted((c for c in crossings if c.arm == arm), key=lambda c: c.seed)
+    outcomes = found.outcomes if found else ()
+    return sorted((o for o in outcomes if o.arm == arm), key=lambda o: o.seed)
 
 
 def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
@@ -51,11 +57,11 @@ def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
     return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))
 
 
-def outcome(crossing: Crossing) -> str:
-    """`crossed`, `censored` or `diverged`."""
-    if math.isfinite(crossing.upper):
+def ending(outcome: Outcome) -> str:
+    """`crossed`, `censored` or `diverged`, of a trial with a threshold."""
+    if math.isfinite(outcome.upper):
         return "crossed"
-    return "diverged" if crossing.status == "diverged" else "censored"
+    return "diverged" if outcome.status == "diverged" else "censored"
 
 
 # Learning curves
@@ -95,9 +101,9 @@ def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
         seeds=len(crossings),
         band=_band(drawn, common) if common else None,
         tails=tuple((e[common - 1 :], y[common - 1 :]) for e, y in drawn if len(e) > common),
-        crossed=tuple(c.upper for c in crossings if outcome(c) == "crossed"),
-        censored=_ends((c, y) for c, (_, y) in ends if outcome(c) == "censored"),
-        diverged=_ends((c, y) for c, (_, y) in ends if outcome(c) == "diverged"),
+        crossed=tuple(c.upper for c in crossings if ending(c) == "crossed"),
+        censored=_ends((c, y) for c, (_, y) in ends if ending(c) == "censored"),
+        diverged=_ends((c, y) for c, (_, y) in ends if ending(c) == "diverged"),
     )
 
 
@@ -112,7 +118,7 @@ def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
     )
 
 
-def _ends(found: Iterable[tuple[Crossing, Floats]]) -> tuple[tuple[float, float], ...]:
+def _ends(found: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float], ...]:
     """Where trials stopped, (epochs, error); those shorter than an epoch have no error to show."""
     return tuple((c.epochs, float(errors[-1])) for c, errors in found if len(errors))
 
@@ -136,6 +142,57 @@ def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
     )
 
 
+def arm_errors(page: Page, recipe: str, arm: str) -> ArmErrors:
+    """Test error after each epoch, and the batches' error of that epoch, over confirming seeds."""
+    results = [page.results[o.trial_id] for o in confirmed(page, recipe, arm)]
+    return ArmErrors(
+        arm=arm,
+        test=_epoch_band([r.test_errors for r in results]),
+        train=_epoch_band([r.epoch_errors for r in results]),
+    )
+
+
+def _epoch_band(errors: Sequence[Sequence[float]]) -> Band | None:
+    drawn = [(np.arange(1.0, len(e) + 1), np.array(e)) for e in errors if e]
+    common = min((len(epochs) for epochs, _ in drawn), default=0)
+    return _band(drawn, common) if common else None
+
+
+# Metrics
+
+
+def metrics_shown(claim: TrainedClaim) -> dict[str, tuple[str, ...]]:
+    """The metrics that a contrast reads, the deciding one first, and the arms of each."""
+    places = [(metric_of(claim, arm), arm) for arm in arms_of(claim)]
+    if isinstance(claim, DifferenceClaim):
+        for contrast in claim.also.values():
+            arms = (contrast.higher, contrast.lower)
+            places += [(metric_of(claim, arm, contrast), arm) for arm in arms]
+    found: dict[str, dict[str, None]] = {}
+    for metric, arm in places:
+        found.setdefault(metric, {})[arm] = None
+    return {metric: tuple(arms) for metric, arms in found.items()}
+
+
+def metric_rows(page: Page) -> list[MetricRow]:
+    """The deciding metric, a row for each recipe and arm, with those that were not run."""
+    claim = page.claim
+    rows = []
+    for recipe in claim.recipes:
+        for mark, arm in enumerate(claim.arms):
+            outcomes = confirmed(page, recipe, arm)
+            values = values_of(outcomes, arm, metric_of(claim, arm))
+            rows.append(
+                MetricRow(
+                    label=f"{recipe} {arm}",
+                    mark=mark,
+                    values=tuple(v for v in values.values() if math.isfinite(v)),
+                    diverged=sum(o.status == "diverged" for o in outcomes),
+                )
+            )
+    return rows
+
+
 # Crossings
 
 
@@ -149,7 +206,7 @@ def crossing_rows(page: Page) -> list[CrossingRow]:
                 status: tuple(
                     c.upper if status == "crossed" else c.epochs
                     for c in crossings
-                    if outcome(c) == status
+                    if ending(c) == status
                 )
                 for status in ("crossed", "censored", "diverged")
             }
@@ -195,9 +252,9 @@ def _rate_point(
     found: RateOutcome, results: Sequence[Result], age: int, chosen: float | None
 ) -> RatePoint:
     errors = [
-        r.epoch_errors[age - 1] if age else r.train_error
+        _errors(r)[age - 1] if age else r.train_error
         for r in results
-        if age <= len(r.epoch_errors) and r.status != "diverged"
+        if age <= len(_errors(r)) and r.status != "diverged"
     ]
     return RatePoint(
         rate=found.rate,
@@ -206,3 +263,8 @@ def _rate_point(
         diverged="diverged" in found.status,
         chosen=found.rate == chosen,
     )
+
+
+def _errors(result: Result) -> tuple[float, ...]:
+    """Of each epoch, as the search judges it: test errors where there are any."""
+    return result.test_errors or result.epoch_errors

@@ -3,16 +3,25 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repro.analysis import Crossing
-from repro.claim import recipe_for
+from repro.analysis import DECIDING, Contrast, Outcome
+from repro.claim import TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
-from repro.report.page import Page
-from repro.report.series import confirmed, outcome, tuned
-from repro.text import NOT_RUN, crossing, duration, estimate_text, percent
+from repro.registry import METRICS
+from repro.report.page import FactPage, Page
+from repro.report.series import confirmed, ending, metrics_shown, tuned
+from repro.text import NOT_RUN, contrast_text, crossing, duration, estimate_text, percent
 from repro.trial import Result, Trial
 from repro.verdict import Verdict
 
-__all__ = ["Table", "TrialRow", "evidence_tables", "smoke_table", "trial_rows", "verdict_table"]
+__all__ = [
+    "Table",
+    "TrialRow",
+    "evidence_tables",
+    "fact_table",
+    "smoke_table",
+    "trial_rows",
+    "verdict_table",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +45,7 @@ class TrialRow:
     result: Result
 
 
-def verdict_table(pages: Sequence[Page]) -> Table:
+def verdict_table(pages: Sequence[Page | FactPage]) -> Table:
     """The answer: a row for every verdict, of every scale that is evidence."""
     return Table(
         caption="Verdicts",
@@ -53,10 +62,19 @@ def verdict_table(pages: Sequence[Page]) -> Table:
             "Data",
             "Time of all trials",
         ),
-        rows=tuple(
-            _verdict_row(page, v) for page in pages if not page.smoke for v in page.verdicts
-        ),
+        rows=tuple(row for page in pages for row in _verdict_rows(page)),
     )
+
+
+def _verdict_rows(page: Page | FactPage) -> Iterator[tuple[str, ...]]:
+    if isinstance(page, Page):
+        yield from (_verdict_row(page, verdict) for verdict in page.verdicts)
+        return
+    verdict = page.verdict
+    holding = sum(fact.holds for fact in page.facts)
+    ours = f"{holding} of {len(page.facts)} statements hold" if page.facts else NOT_RUN
+    yield (page.claim.title, verdict.scale, "none", verdict.word, verdict.reason, ours,
+           "", "", "none needed", "none needed", "")  # fmt: skip
 
 
 def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
@@ -68,7 +86,7 @@ def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
         verdict.word,
         verdict.reason,
         estimate_text(verdict.estimate),
-        f"{verdict.paper_value:g}",
+        _printed(page),
         f"{verdict.seeds} of {page.scale.seeds}",
         verdict.device or NOT_RUN,
         verdict.data or NOT_RUN,
@@ -76,11 +94,34 @@ def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
     )
 
 
+def _printed(page: Page) -> str:
+    value = page.claim.paper.value
+    return "no number" if value is None else f"{value:g}"
+
+
+def fact_table(page: FactPage) -> Table:
+    """Each statement of the paper with the number that follows from the layers."""
+    return Table(
+        caption="What the paper prints, and what follows from its layers",
+        columns=("Statement", "Printed", "Ours", "Holds", "Counts"),
+        rows=tuple(
+            (
+                fact.states,
+                f"{fact.printed:,.10g}",
+                f"{fact.ours:,.10g}",
+                "yes" if fact.holds else "no",
+                "yes" if fact.decides else "no, a known slip",
+            )
+            for fact in page.facts
+        ),
+    )
+
+
 def smoke_table(pages: Sequence[Page]) -> Table:
     """What ran at smoke scale: counts, and no verdict that somebody could quote."""
     return Table(
         caption="Smoke runs: these show that the machinery works and are not evidence",
-        columns=("Claim", "Recipe", "Confirming trials", "Ratio", "Data", "Device"),
+        columns=("Claim", "Recipe", "Confirming trials", "Ours", "Data", "Device"),
         rows=tuple(
             (
                 page.claim.title,
@@ -106,10 +147,12 @@ def _ran(page: Page, recipe: str) -> str:
 
 def evidence_tables(page: Page) -> tuple[Table, ...]:
     """What the verdicts of a page rest on, from the estimate down to every trial."""
+    by_seed = [_crossings(page)] if isinstance(page.claim, TimeClaim) else list(_metrics(page))
+    searched = [_rates(page)] if page.scale.search else []
     return (
         _estimates(page),
-        _crossings(page),
-        _rates(page),
+        *by_seed,
+        *searched,
         _clocks(page),
         _provenance(page),
         _trials(page),
@@ -117,25 +160,62 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
 
 
 def _estimates(page: Page) -> Table:
-    contrast = page.claim.contrast
+    rows: list[tuple[str, ...]] = []
+    for recipe in page.claim.recipes:
+        found = page.recipe(recipe)
+        if found is not None:
+            rows += [_estimate_row(page, recipe, contrast) for contrast in found.contrasts]
     return Table(
-        caption=f"Epochs of {contrast.slow} over epochs of {contrast.fast}, by recipe",
-        columns=("Recipe", "Ours", "Method", "Confirming trials", "Diverged"),
-        rows=tuple(_estimate_row(page, recipe) for recipe in page.claim.recipes),
-    )
+        caption="What is compared, by recipe",
+        columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Confirming trials", "Diverged",
+                 "Correlation over seeds"),
+        rows=tuple(rows),
+    )  # fmt: skip
 
 
-def _estimate_row(page: Page, recipe: str) -> tuple[str, ...]:
+def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...]:
     found = page.recipe(recipe)
-    if found is None:
-        return (recipe, "not measured", "", NOT_RUN, "")
+    what = contrast_text(contrast.arms, contrast.metrics)
+    if contrast.name == DECIDING and len(found.contrasts if found else ()) > 1:
+        what += " (decides)"
+    estimate = contrast.estimate
     return (
         recipe,
-        estimate_text(found.estimate),
-        found.estimate.method if found.estimate else "",
+        what,
+        estimate_text(estimate),
+        contrast.unit,
+        estimate.method if estimate else "",
         _ran(page, recipe),
-        str(found.diverged),
+        str(found.diverged) if found else "",
+        f"{contrast.correlation:.2f}" if contrast.correlation == contrast.correlation else "",
     )
+
+
+def _metrics(page: Page) -> Iterator[Table]:
+    """A table for each metric that a contrast reads: arms by seed."""
+    claim, seeds = page.claim, range(page.scale.seeds)
+    for metric, arms in metrics_shown(claim).items():
+        facts = METRICS[metric]
+        rows: list[tuple[str, ...]] = []
+        for recipe in claim.recipes:
+            for arm in arms:
+                known = {o.seed: o for o in confirmed(page, recipe, arm)}
+                cells = (_metric_cell(known.get(seed), metric) for seed in seeds)
+                rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
+        yield Table(
+            caption=f"{facts.title.capitalize()} in {facts.unit}, by confirming seed",
+            columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
+            rows=tuple(rows),
+        )
+
+
+def _metric_cell(found: Outcome | None, metric: str) -> str:
+    if found is None:
+        return NOT_RUN
+    if found.status == "diverged":
+        return f"diverged at {found.epochs:.1f}"
+    value = found.metrics.get(metric)
+    return "not measured" if value is None else f"{METRICS[metric].factor * value:.4g}"
 
 
 def _crossings(page: Page) -> Table:
@@ -153,10 +233,10 @@ def _crossings(page: Page) -> Table:
     )
 
 
-def _crossing_cell(found: Crossing | None) -> str:
+def _crossing_cell(found: Outcome | None) -> str:
     if found is None:
         return NOT_RUN
-    ended = outcome(found)
+    ended = ending(found)
     if ended == "crossed":
         return crossing((found.lower, found.upper))
     return f"> {found.epochs:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
@@ -190,7 +270,7 @@ def _rates(page: Page) -> Table:
             "Status",
             "Epochs",
             "Crossed by epoch",
-            "Latest training error",
+            "Latest error",
             "Note",
         ),
         rows=tuple(rows),
@@ -282,7 +362,7 @@ def _trials(page: Page) -> Table:
             "Epochs",
             "Crossed, full passes",
             "Crossed, online",
-            "Training error",
+            "Batches' error",
             "Test error",
             "Time",
         ),
@@ -299,7 +379,7 @@ def _trials(page: Page) -> Table:
                 crossing(row.result.crossing_full),
                 crossing(row.result.crossing_online),
                 percent(row.result.train_error),
-                percent(row.result.test_error),
+                percent(row.result.metric("test_error")),
                 duration(row.result.seconds.wall),
             )
             for row in trial_rows(page)

@@ -1,0 +1,154 @@
+"""A claim file, checked: all its problems at once, each with line, column, key path, suggestion."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import models_json_schema
+
+from repro.claim.rules import meant, resolved_rules, rules, sameness_rule, sentence, shown
+from repro.claim.spec import (
+    KINDS,
+    Arm,
+    Claim,
+    Difference,
+    Fact,
+    Model,
+    Paper,
+    Recipe,
+    Region,
+    Scale,
+    Search,
+    TimeClaim,
+    TimeContrast,
+    TrainedClaim,
+)
+from repro.errors import ClaimError
+from repro.yaml_source import KeyPath, Problem, Source, read
+
+__all__ = ["json_schema", "load", "load_all"]
+
+HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
+
+
+def load(path: Path) -> Claim:
+    """The claim of one file; ClaimError with a line for everything that is wrong with it."""
+    return load_all([path])[0]
+
+
+def load_all(paths: Iterable[Path]) -> list[Claim]:
+    """The claims of several files; one ClaimError for the problems of all of them."""
+    claims: list[Claim] = []
+    lines: list[str] = []
+    for path in paths:
+        claim, problems = _check(Path(path))
+        lines += [f"{path}:{problem}" for problem in sorted(problems)]
+        if claim is not None and not problems:
+            claims.append(claim)
+    if lines:
+        raise ClaimError("\n".join(lines), hint=HINT)
+    return claims
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of claim files: one of the kinds."""
+    references, schema = models_json_schema(
+        [(kind, "validation") for kind in KINDS.values()],
+        ref_template="#/$defs/{model}",
+    )
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "oneOf": [references[kind, "validation"] for kind in KINDS.values()],
+        **schema,
+    }
+
+
+def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
+    try:
+        source = read(path)
+    except OSError as error:
+        return None, [Problem(line=1, column=1, path="", sentence=f"cannot read: {error.strerror}")]
+    if source.problems:
+        return None, source.problems
+    if not isinstance(source.data, dict):
+        return None, [source.problem((), "a claim file holds a mapping of keys to values")]
+    kind = _kind(source.data.get("kind"))
+    claim, problems = None, []
+    try:
+        claim = kind.model_validate(source.data)
+        claim._path = path  # noqa: SLF001 - the one place that knows it
+    except ValidationError as error:
+        problems = [
+            _problem(kind, source, details) for details in error.errors() if _tells(details)
+        ]
+    findings = list(rules(kind, source.data, path))
+    problems += [source.problem(where, what) for where, what in findings]
+    if isinstance(claim, TrainedClaim) and not problems:
+        findings = [*sameness_rule(claim), *resolved_rules(claim)]
+        problems = [source.problem(where, what) for where, what in findings]
+    return claim, _unique(problems)
+
+
+def _kind(name: object) -> type[Claim]:
+    """The class of the kind; for one that is misspelled, of the closest: all else is checked."""
+    close = get_close_matches(str(name), KINDS, n=1, cutoff=0.0)
+    return KINDS[close[0] if close else "difference"]
+
+
+def _unique(problems: Sequence[Problem]) -> list[Problem]:
+    return list(dict.fromkeys(problems))
+
+
+def _tells(details: Any) -> bool:
+    """False for a list that only seems empty because its members were refused one by one."""
+    return not (details["type"] == "too_short" and details["input"])
+
+
+_UNION = {"bool", "int", "float", "str"}  # what pydantic adds to the place of a Scalar
+
+
+def _problem(kind: type[Claim], source: Source, details: Any) -> Problem:
+    """One of pydantic's errors, at the place that the file holds."""
+    path: KeyPath = details["loc"]
+    if path not in source.positions and path[-1] in _UNION and path[:-1] in source.positions:
+        value = shown(details["input"])
+        return source.problem(
+            path[:-1], f"must be true, false, a finite number or a text, not {value}"
+        )
+    if path == ("kind",) and details["type"] == "literal_error":
+        known = ", ".join(repr(name) for name in KINDS)
+        given = details["input"]
+        return source.problem(
+            path, f"{shown(given)} is not one of {known}{meant(str(given), KINDS)}"
+        )
+    return source.problem(path, sentence(details, _names_at(kind, path[:-1])))
+
+
+# Which model describes the mapping at a path; * stands for a name that the file chooses.
+_MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
+    ("paper",): Paper,
+    ("region",): Region,
+    ("arms", "*"): Arm,
+    ("arms", "*", "recipe"): Recipe,
+    ("also", "*"): Difference,
+    ("facts", "*"): Fact,
+    ("facts", "*", "model"): Model,
+    ("recipes", "*"): Recipe,
+    ("scales", "*"): Scale,
+    ("scales", "*", "model"): Model,
+    ("scales", "*", "recipe"): Recipe,
+    ("scales", "*", "search", "*"): Search,
+}
+
+
+def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
+    contrast = TimeContrast if kind is TimeClaim else Difference
+    here = {(): kind, ("contrast",): contrast, **_MODELS_AT}
+    for pattern, model in here.items():
+        if len(pattern) == len(path) and all(
+            p in ("*", part) for p, part in zip(pattern, path, strict=True)
+        ):
+            return list(model.model_fields)
+    return []

@@ -1,0 +1,411 @@
+"""Rules of a claim file that types cannot say: what its keys have to do with each other.
+
+They read the raw values, so that they speak even where others fail.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from typing_extensions import TypeIs  # in typing from Python 3.13 on
+
+from repro.claim.spec import (
+    SCALES,
+    Claim,
+    DifferenceClaim,
+    ExactClaim,
+    LevelClaim,
+    Recipe,
+    Scalar,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+    metric_of,
+    model_for,
+    recipe_for,
+)
+from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, QUANTITIES
+from repro.yaml_source import KeyPath
+
+__all__ = ["meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
+
+FOLDER = re.compile(r"folder:[A-Za-z0-9._-]+\Z")
+SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+
+Finding = tuple[KeyPath, str]
+
+
+# What pydantic calls by Python's names.
+_TYPES = {
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "string_type": "must be a text",
+}
+
+
+def sentence(details: Any, names: Iterable[str] = ()) -> str:
+    """What is wrong, of one of pydantic's errors; `names` are the keys that could be meant."""
+    given = details["input"]
+    match details["type"]:
+        case "extra_forbidden":
+            return f"unknown key{meant(str(details['loc'][-1]), names)}"
+        case "missing":
+            return "missing key"
+        case "literal_error":
+            known = details["ctx"]["expected"]
+            return f"{shown(given)} is not one of {known}" + meant(
+                str(given), re.findall(r"'([^']*)'", known)
+            )
+        case "too_short":
+            return "must not be empty"
+        case "value_error":
+            return str(details["msg"]).removeprefix("Value error, ")
+        case kind:
+            message = _TYPES.get(kind) or details["msg"][0].lower() + details["msg"][1:]
+            return f"{message}, not {shown(given)}"
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """` (did you mean 'relu'?)`, or nothing when no name is close."""
+    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value as a person recognises it in the file."""
+    text = repr(list(value) if isinstance(value, tuple) else value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    """All that is wrong between the keys of a file, in no order."""
+    if data.get("id") != path.stem and isinstance(data.get("id"), str):
+        yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
+    yield from _paper_rules(data, path)
+    if issubclass(kind, ExactClaim):
+        for name, fact in _mapping(data, "facts").items():
+            yield from _name_rule(("facts", name), name)
+            yield from _fact_rules(("facts", name), fact)
+        return
+    yield from _region_rules(kind, data)
+    yield from _metric_rule(("metric",), data.get("metric"))
+    yield from _arm_rules(kind, data)
+    yield from _contrast_rules(kind, data)
+    yield from _recipe_rules(data)
+    for name, scale in _mapping(data, "scales").items():
+        if isinstance(scale, Mapping):
+            yield from _scale_rules(kind, data, name, scale)
+
+
+def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
+    """Of what comes out when scale and arm have changed the recipe."""
+    for scale in claim.scales:
+        for recipe in claim.recipes:
+            for arm in claim.arms:
+                way = recipe_for(claim, scale, recipe, arm)
+                at: KeyPath = ("scales", scale)
+                if "crop" in way.augment and way.crop is None:
+                    yield at, f"the {arm} arm has random crops, but {recipe} has no `crop`, a size"
+                if way.drops and way.patience is not None:
+                    yield at, f"{recipe} has both `drops` and `patience`: the rate follows one"
+
+
+def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
+    figure = _mapping(data, "paper").get("figure")
+    if not isinstance(figure, str):
+        return
+    at = ("paper", "figure")
+    folder = path.parent.resolve()
+    try:
+        target = (folder / figure).resolve()
+        if not target.is_relative_to(folder):
+            yield at, f"{figure!r} leaves the folder of the claim file"
+        elif not target.is_file():
+            yield at, f"there is no file {figure!r} beside the claim file"
+    except (OSError, ValueError):  # too long, or with a NUL
+        yield at, f"{shown(figure)} cannot be the name of a file"
+
+
+def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
+    quantity, low, high = (_plain(fact, key) for key in ("quantity", "low", "high"))
+    if isinstance(quantity, str) and quantity not in QUANTITIES:
+        yield (*at, "quantity"), f"{quantity!r} is unknown{meant(quantity, QUANTITIES)}"
+    if _number(low) and _number(high) and high < low:
+        yield (*at, "high"), f"{high} must not be below low, {low}"
+    yield from _model_rules((*at, "model"), _mapping(fact, "model"), {})
+
+
+def _region_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
+    region = _mapping(data, "region")
+    low, high = region.get("low"), region.get("high")
+    if _number(low) and issubclass(kind, TimeClaim) and low <= 1:
+        yield (
+            ("region", "low"),
+            f"{low} is on the wrong side of no effect: a ratio of times claims something above 1",
+        )
+    if _number(low) and issubclass(kind, DifferenceClaim) and low <= 0:
+        yield (
+            ("region", "low"),
+            f"{low} is on the wrong side of no effect: a difference claims something above 0",
+        )
+    if _number(low) and _number(high) and high <= low:
+        yield ("region", "high"), f"{high} must be above low, {low}"
+
+
+def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:
+    if isinstance(name, str) and name not in METRICS:
+        yield at, f"metric {name!r} is unknown{meant(name, METRICS)}"
+
+
+_SIDES = {TimeClaim: ("slow", "fast"), DifferenceClaim: ("higher", "lower")}
+
+
+def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
+    arms = _mapping(data, "arms")
+    for name, arm in arms.items():
+        yield from _name_rule(("arms", name), name)
+        yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
+        yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
+        yield from _metric_rule(("arms", name, "metric"), _plain(arm, "metric"))
+    if not isinstance(data.get("arms"), Mapping):
+        return
+    if issubclass(kind, TimeClaim) and len(arms) != 2:
+        yield ("arms",), f"a comparison of times has two arms, not {len(arms)}"
+    if issubclass(kind, DifferenceClaim) and len(arms) < 2:
+        yield ("arms",), f"a difference has at least two arms, not {len(arms)}"
+    if issubclass(kind, LevelClaim) and len(arms) != 1:
+        yield ("arms",), f"a level is that of one arm, not of {len(arms)}"
+    used = _used_arms(kind, data)
+    for name in arms:
+        if used and name not in used:
+            yield ("arms", name), "no contrast uses this arm"
+
+
+def _used_arms(kind: type[Claim], data: Mapping[str, Any]) -> set[object]:
+    """Arms that a contrast names; empty where there is none to look at."""
+    if not issubclass(kind, DifferenceClaim):
+        return set()
+    contrasts = [_mapping(data, "contrast"), *_mapping(data, "also").values()]
+    return {_plain(contrast, side) for contrast in contrasts for side in ("higher", "lower")}
+
+
+def _contrast_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
+    sides = _SIDES.get(kind)
+    if sides is None:
+        return
+    arms = _mapping(data, "arms")
+    contrasts: dict[KeyPath, Any] = {("contrast",): data.get("contrast")}
+    for name, contrast in _mapping(data, "also").items():
+        yield from _name_rule(("also", name), name)
+        yield from _metric_rule(("also", name, "metric"), _plain(contrast, "metric"))
+        contrasts["also", name] = contrast
+    for at, contrast in contrasts.items():
+        named = [_plain(contrast, side) for side in sides]
+        for side, arm in zip(sides, named, strict=True):
+            if isinstance(arm, str) and arms and arm not in arms:
+                yield (*at, side), f"{arm!r} is not an arm{meant(arm, arms)}"
+        if named[0] is not None and named[0] == named[1]:
+            yield at, f"{sides[0]} and {sides[1]} are the same arm"
+    chosen = [_plain(data.get("contrast"), side) for side in sides]
+    yield from _factor_rule({name: arms[name] for name in chosen if name in arms})
+
+
+def _factor_rule(arms: Mapping[str, Any]) -> Iterator[Finding]:
+    """The arms that decide differ in the one factor under test and in nothing else."""
+    changes = [
+        {(part, k): v for part in ("model", "recipe") for k, v in _mapping(arm, part).items()}
+        | {("metric",): _plain(arm, "metric")}
+        for arm in arms.values()
+    ]
+    for one, two in combinations(changes, 2):
+        factors = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+        if not factors:
+            yield ("arms",), "the arms do not differ: there is nothing to compare"
+        elif len(factors) > 1:
+            names = ", ".join(sorted(".".join(key) for key in factors))
+            yield ("arms",), f"the arms differ in more than the one factor under test: {names}"
+
+
+def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:
+    """An arm may spell out what a recipe or a net has anyway, and so differ in words alone."""
+    for one, two in combinations(arms_of(claim), 2):
+        if metric_of(claim, one) != metric_of(claim, two):
+            continue
+        for scale, at in claim.scales.items():
+            nets_agree = model_for(claim, scale, one) == model_for(claim, scale, two)
+            for recipe in claim.recipes:
+                ways = [recipe_for(claim, scale, recipe, arm) for arm in (one, two)]
+                if nets_agree and ways[0] == ways[1]:
+                    yield (
+                        ("scales", scale, "search" if recipe in at.search else "rate", recipe),
+                        "the arms come out the same here: there is nothing to compare",
+                    )
+
+
+def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    recipes = _mapping(data, "recipes")
+    for name in recipes:
+        yield from _name_rule(("recipes", name), name)
+    chosen = data.get("verdict_recipe")
+    if isinstance(chosen, str) and recipes and chosen not in recipes:
+        yield ("verdict_recipe",), f"{chosen!r} is not a recipe{meant(chosen, recipes)}"
+
+
+def _scale_rules(
+    kind: type[Claim], data: Mapping[str, Any], name: str, scale: Mapping[str, Any]
+) -> Iterator[Finding]:
+    at: KeyPath = ("scales", name)
+    if name not in SCALES:
+        yield at, f"unknown scale; known are {', '.join(SCALES)}{meant(name, SCALES)}"
+    yield from _data_rules((*at, "data"), name, scale.get("data"))
+    yield from _model_rules((*at, "model"), _mapping(scale, "model"), _mapping(data, "arms"))
+    yield from _override_rules((*at, "recipe"), _mapping(scale, "recipe"))
+    yield from _rate_rules(at, _mapping(data, "recipes"), scale)
+    if "threshold" in scale and not issubclass(kind, TimeClaim):
+        yield (*at, "threshold"), "only a comparison of times has a threshold"
+    if name != "smoke" and scale.get("seeds") == 1:
+        yield (*at, "seeds"), "one seed gives no interval; at least 2 are needed"
+    facts = DATASETS.get(str(scale.get("data")))
+    if (
+        facts
+        and facts.images
+        and _number(scale.get("images"))
+        and (scale["images"] > facts.images[0])
+    ):
+        yield (
+            (*at, "images"),
+            f"{scale['data']} has {facts.images[0]} training images, fewer than {scale['images']}",
+        )
+
+
+def _rate_rules(
+    at: KeyPath, recipes: Mapping[str, Any], scale: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Each recipe has a search or a rate, and not both."""
+    searches, rates = _mapping(scale, "search"), _mapping(scale, "rate")
+    for key, given in (("search", searches), ("rate", rates)):
+        for recipe in given:
+            if recipe not in recipes:
+                yield (*at, key, recipe), f"{recipe!r} is not a recipe{meant(recipe, recipes)}"
+    for recipe in recipes:
+        if recipe in searches and recipe in rates:
+            yield (*at, "rate", recipe), "this recipe has a search for its rate already"
+        if recipe not in searches and recipe not in rates:
+            yield (*at, "rate" if rates else "search"), f"the recipe {recipe!r} has no rates here"
+    for recipe, search in searches.items():
+        rungs = search.get("rungs") if isinstance(search, Mapping) else None
+        last = rungs[-1] if isinstance(rungs, tuple) and rungs else None
+        if _number(last) and _number(scale.get("epochs")) and last > scale["epochs"]:
+            yield (
+                (*at, "search", recipe, "rungs"),
+                f"the last rung, {last}, is beyond the budget of {scale['epochs']} epochs",
+            )
+
+
+def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
+    if not isinstance(name, str):
+        return
+    if name.startswith("folder:"):
+        if not FOLDER.match(name) or name.endswith((":.", ":..")):
+            yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
+    elif name not in DATASETS:
+        yield at, f"data set {name!r} is unknown{meant(name, DATASETS)}"
+    elif DATASETS[name].evidence == (scale == "smoke"):
+        kind = "real" if scale == "smoke" else "embedded"
+        wants = "embedded data" if scale == "smoke" else "real images"
+        yield at, f"{name!r} is {kind} data; the {scale} scale wants {wants}"
+
+
+def _model_rules(
+    at: KeyPath, model: Mapping[str, Any], arms: Mapping[str, Any]
+) -> Iterator[Finding]:
+    name = model.get("name")
+    arguments = _mapping(model, "arguments")
+    yield from _activation_rule((*at, "arguments"), arguments)
+    if not isinstance(name, str):
+        return
+    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
+    places += [(("arms", arm, "model"), _mapping(a, "model")) for arm, a in arms.items()]
+    for where, given in places:
+        yield from _ownership_rule(where, given)
+    if name.startswith("timm:"):
+        yield from _timm_rule((*at, "name"), name.removeprefix("timm:"))
+        return
+    if name not in MODELS:
+        yield (
+            (*at, "name"),
+            f"model {name!r} is unknown{meant(name, MODELS)}; timm's are timm:NAME",
+        )
+        return
+    known = [key for key in MODELS[name].arguments if key not in Recipe.model_fields]
+    for where, given in places:
+        for key in given:
+            if key not in known and key not in _DECIDED:
+                yield (*where, key), f"{name} takes no {key!r}{meant(key, known)}"
+
+
+# What a net is built with and a claim does not set there. The builder would overwrite the first
+# two without a word; the others would start from weights that were trained before.
+_DECIDED = {
+    "initialisation": "the initialisation is a field of the recipe",
+    "img_size": "the size of the inputs follows from the images and the recipe's crop",
+    "num_classes": "the number of classes is the data set's",
+    "pretrained": "a trial starts from weights drawn from its seed",
+    "pretrained_cfg": "a trial starts from weights drawn from its seed",
+    "checkpoint_path": "a trial starts from weights drawn from its seed",
+}
+
+
+def _ownership_rule(at: KeyPath, given: Iterable[str]) -> Iterator[Finding]:
+    for key in given:
+        if key in _DECIDED:
+            yield (*at, key), _DECIDED[key]
+
+
+def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
+    import timm
+
+    if not timm.is_model(name):
+        yield at, f"timm has no model {name!r}{meant(name, timm.list_models())}"
+
+
+def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Finding]:
+    name = arguments.get("activation")
+    if isinstance(name, Scalar) and name not in ACTIVATIONS:
+        yield (*at, "activation"), f"activation {name!r} is unknown{meant(str(name), ACTIVATIONS)}"
+
+
+def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding]:
+    """A part of a recipe is held to the whole recipe's types."""
+    whole = {"inputs": "centred", "initialisation": "he", **changes}
+    try:
+        Recipe.model_validate(whole)
+    except ValidationError as error:
+        for details in error.errors():
+            where: KeyPath = (*at, *details["loc"])
+            yield where, sentence(details, Recipe.model_fields)
+
+
+def _name_rule(at: KeyPath, name: str) -> Iterator[Finding]:
+    if not SAFE_NAME.match(name):
+        yield at, f"the name {name!r} may hold letters, digits and '_' alone"
+
+
+def _plain(value: Any, key: str) -> Any:
+    """The value under `key`, None when there is none."""
+    return value.get(key) if isinstance(value, Mapping) else None
+
+
+def _mapping(value: Any, key: str) -> Mapping[str, Any]:
+    """The mapping under `key`, empty when there is none: its absence is told elsewhere."""
+    inner = _plain(value, key)
+    return inner if isinstance(inner, Mapping) else {}
+
+
+def _number(value: object) -> TypeIs[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,320 @@
+"""What a claim file holds, as frozen values. One class a kind of claim.
+
+Seven kinds of question come down to four kinds of claim. The gap between training and test error
+is a metric like another; the same weights looked at twice (ten crops, or one) are two arms that
+differ in the metric and so share their trials; a property of trained weights is a metric, too.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+
+__all__ = [
+    "KINDS",
+    "SCALES",
+    "Arm",
+    "Claim",
+    "Difference",
+    "DifferenceClaim",
+    "ExactClaim",
+    "Fact",
+    "LevelClaim",
+    "Model",
+    "Paper",
+    "Recipe",
+    "Region",
+    "Scalar",
+    "Scale",
+    "Search",
+    "Strict",
+    "TimeClaim",
+    "TimeContrast",
+    "TrainedClaim",
+    "arms_of",
+    "metric_of",
+    "model_for",
+    "recipe_for",
+]
+
+Scalar = bool | int | float | str
+Positive = Annotated[float, Field(gt=0)]
+SCALES = ("smoke", "proxy", "paper")
+
+
+def _increasing_values(values: tuple[float, ...]) -> tuple[float, ...]:
+    if list(values) != sorted(set(values)):
+        raise ValueError("must increase from one value to the next")
+    return values
+
+
+class Strict(BaseModel):
+    """Unknown keys, other types and infinite numbers are refused; nothing changes later."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Paper(Strict):
+    """What the paper says, in our words. `value` is missing where it gives no number.
+
+    `figure`: CSV of points read off, beside the file.
+    """
+
+    section: str
+    states: str
+    value: float | None = None
+    unit: str
+    figure: str | None = None
+
+
+class Recipe(Strict):
+    """How a net is trained; every field changes the numbers.
+
+    `inputs`: `centred` is raw 0-255 less the mean image (sec. 2), `standardised` that at unit
+    variance. `initialisation`: `cuda_convnet` are the authors' standard deviations by layer.
+    `bias_rate`: biases learn that many times faster (2 in the authors' files). `layer_decay`:
+    weight decay of single layers, in place of `weight_decay`.
+
+    `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
+    random places, `flip` left and right (sec. 4.1). `colour`: noise along the principal
+    components of RGB, alpha_i of N(0, 0.1) times the `deviations` (square roots of the
+    eigenvalues, as in the authors' code), these with the image `scaled` by 1/1.1 as there, or the
+    `eigenvalues` of pixels in 0 to 1, as others read the paper.
+
+    `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
+    test error has not improved for so many epochs, three times, then stop (sec. 5).
+    """
+
+    inputs: Literal["centred", "standardised"]
+    initialisation: Literal["cuda_convnet", "he", "xavier"]
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    layer_decay: dict[str, Annotated[float, Field(ge=0)]] = {}
+    bias_rate: Positive = 1.0
+    decay_biases: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    crop: Annotated[int, Field(ge=8)] | None = None
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    colour: Literal["none", "deviations", "scaled", "eigenvalues"] = "none"
+    drops: tuple[Positive, ...] = ()
+    patience: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("drops")
+    @classmethod
+    def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _increasing_values(values)
+
+
+class Model(Strict):
+    """A net by name, `timm:NAME` for any of timm's, and what it is built with."""
+
+    name: str
+    arguments: dict[str, Scalar] = {}
+
+
+class Arm(Strict):
+    """One side of the comparison: what it changes in the net, in the recipe, or in what is read."""
+
+    model: dict[str, Scalar] = {}
+    recipe: dict[str, Any] = {}
+    metric: str | None = None
+
+
+class Region(Strict):
+    """Where the interval has to lie for `reproduced`; open above when `high` is missing."""
+
+    low: float
+    high: float | None = None
+
+
+class Search(Strict):
+    """Successive halving over rates: at each rung (epochs) the better `keep` of them go on."""
+
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    rungs: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    seeds: Annotated[int, Field(ge=1)] = 1
+
+    @field_validator("rates", "rungs")
+    @classmethod
+    def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        return _increasing_values(values)
+
+
+class Scale(Strict):
+    """Where and for how long the claim is tried.
+
+    Each recipe has its learning rate: searched for each arm (`search`), or given (`rate`), the
+    same for all arms.
+    """
+
+    data: str
+    images: Annotated[int, Field(ge=1)] | None = None
+    model: Model
+    epochs: Positive
+    seeds: Annotated[int, Field(ge=1)]
+    search: dict[str, Search] = {}
+    rate: dict[str, Positive] = {}
+    threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
+    recipe: dict[str, Any] = {}
+
+
+class Claim(Strict):
+    """One statement of the paper, with its number, its place, and how it is decided."""
+
+    version: Literal[1] = 1
+    id: str
+    title: str
+    kind: str
+    paper: Paper
+    question: str
+    confounds: str
+    deviations: tuple[str, ...]
+    _path: Path = PrivateAttr(default=Path("claim.yaml"))
+
+    @property
+    def path(self) -> Path:
+        """The file that it was loaded from."""
+        return self._path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that is science: prose and file may change, the rule may not.
+
+        What is at its default is left out, so that a new field changes no digest.
+        """
+        prose = {"title", "paper", "question", "confounds", "deviations"}
+        fields = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
+        fields |= {"value": self.paper.value}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+class TrainedClaim(Claim):
+    """A claim that trials decide: arms, recipes side by side of which one decides, and scales."""
+
+    metric: str
+    arms: dict[str, Arm]
+    region: Region
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
+    verdict_recipe: str
+    scales: Annotated[
+        dict[str, Scale],
+        Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(SCALES)}}),
+    ]
+
+
+class TimeContrast(Strict):
+    """The ratio is epochs(slow) over epochs(fast); 1 means no effect."""
+
+    slow: str
+    fast: str
+
+
+class TimeClaim(TrainedClaim):
+    """Ratio of epochs to a training error, each arm at the rate that is fastest for it."""
+
+    kind: Literal["time_to_threshold"]
+    metric: Literal["train_error"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    decided_by: Literal["full", "online"]
+    near: Annotated[float, Field(ge=0, le=1)]
+    contrast: TimeContrast
+    no_effect: ClassVar[float] = 1.0
+
+
+class Difference(Strict):
+    """The effect is metric(higher) - metric(lower), seed by seed; 0 means no effect.
+
+    `metric`: in place of the claim's, for a further contrast.
+    """
+
+    higher: str
+    lower: str
+    metric: str | None = None
+
+
+class DifferenceClaim(TrainedClaim):
+    """Difference of a metric between two arms at equal length, paired by seed.
+
+    `also`: further contrasts, measured and shown; `contrast` alone decides.
+    """
+
+    kind: Literal["difference"]
+    contrast: Difference
+    also: dict[str, Difference] = {}
+    no_effect: ClassVar[float] = 0.0
+
+
+class LevelClaim(TrainedClaim):
+    """A metric of one arm, held against the published number."""
+
+    kind: Literal["level"]
+
+
+class Fact(Strict):
+    """Something that needs no training: a quantity of a net, or of the way images are cut.
+
+    `printed`: the paper's number; `low` and `high`: what counts as the same, by default that very
+    number. `decides`: false for a known slip of the paper, which is shown and does not count.
+    """
+
+    states: str
+    quantity: str
+    of: str | None = None
+    model: Model
+    printed: float
+    low: float | None = None
+    high: float | None = None
+    decides: bool = True
+
+    def holds(self, value: float) -> bool:
+        """Whether our number counts as the paper's."""
+        low = self.printed if self.low is None else self.low
+        high = self.printed if self.high is None else self.high
+        return low <= value <= high
+
+
+class ExactClaim(Claim):
+    """Facts that are computed: counts and shapes."""
+
+    kind: Literal["exact"]
+    facts: Annotated[dict[str, Fact], Field(min_length=1)]
+
+
+KINDS: dict[str, type[Claim]] = {
+    "time_to_threshold": TimeClaim,
+    "difference": DifferenceClaim,
+    "level": LevelClaim,
+    "exact": ExactClaim,
+}
+
+
+def recipe_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Recipe:
+    """The recipe with what the scale and then the arm change in it."""
+    base = claim.recipes[recipe].model_dump()
+    return Recipe.model_validate(base | claim.scales[scale].recipe | claim.arms[arm].recipe)
+
+
+def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
+    """The scale's net with what the arm changes in it."""
+    model = claim.scales[scale].model
+    return Model(name=model.name, arguments=model.arguments | claim.arms[arm].model)
+
+
+def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None) -> str:
+    """What is read of the arm's trials: the contrast's metric, else the arm's, else the claim's."""
+    return (contrast and contrast.metric) or claim.arms[arm].metric or claim.metric
+
+
+def arms_of(claim: TrainedClaim) -> tuple[str, ...]:
+    """The arms that decide, in the order of the effect."""
+    if isinstance(claim, TimeClaim):
+        return claim.contrast.slow, claim.contrast.fast
+    if isinstance(claim, DifferenceClaim):
+        return claim.contrast.higher, claim.contrast.lower
+    return tuple(claim.arms)

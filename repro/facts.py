@@ -1,0 +1,126 @@
+"""Facts that need no training: what a net's layers hold, and how images are cut.
+
+Nets are built without memory (on torch's meta device), so that 61 million parameters are counted
+in milliseconds.
+"""
+
+from collections.abc import Callable, Iterator
+from math import prod
+
+import torch
+from torch import nn
+
+from repro.claim import ExactClaim, Fact
+from repro.errors import ClaimError
+from repro.models import build
+from repro.trial import FactOutcome
+
+__all__ = ["QUANTITY", "compute"]
+
+_CLASSES, _SIZE, _STORED = 1000, 224, 256  # ILSVRC; crops of 224 from images of 256 (sec. 2, 4.1)
+
+
+def compute(claim: ExactClaim) -> list[FactOutcome]:
+    """Every fact of the claim. Raises ClaimError for a layer that the net does not have."""
+    return [_outcome(claim, name, fact) for name, fact in claim.facts.items()]
+
+
+def _outcome(claim: ExactClaim, name: str, fact: Fact) -> FactOutcome:
+    with torch.device("meta"):
+        net = build(
+            fact.model.name,
+            fact.model.arguments,
+            classes=_CLASSES,
+            size=_SIZE,
+            initialisation="cuda_convnet",
+            seed=0,
+        ).eval()
+        layers = _layers(net)
+        if fact.of is not None and fact.of not in layers:
+            raise ClaimError(
+                f"{claim.path}: facts.{name}.of: {fact.model.name} has no layer {fact.of!r} "
+                f"(it has: {', '.join(layers)})",
+                hint=f"repro show {claim.path}",
+            )
+        ours = QUANTITY[fact.quantity](net, fact.of)
+    return FactOutcome(
+        name=name,
+        states=fact.states,
+        printed=fact.printed,
+        ours=ours,
+        holds=fact.holds(ours),
+        decides=fact.decides,
+    )
+
+
+def _layers(net: nn.Module) -> dict[str, nn.Module]:
+    """Learned layers by the last part of their name."""
+    return {
+        name.rpartition(".")[2]: module
+        for name, module in net.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    """What each learned layer puts out for one image, without the batch."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
+        def note(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+            shapes[name] = tuple(output.shape[1:])
+
+        return note
+
+    hooks = [layer.register_forward_hook(hook(name)) for name, layer in _layers(net).items()]
+    net(torch.empty(1, 3, _SIZE, _SIZE))
+    for handle in hooks:
+        handle.remove()
+    return shapes
+
+
+def _parameters(net: nn.Module, of: str | None) -> float:
+    module = net if of is None else _layers(net)[of]
+    return sum(p.numel() for p in module.parameters())
+
+
+def _share(net: nn.Module, of: str | None) -> float:
+    return 100 * _parameters(net, of) / _parameters(net, None)
+
+
+def _chosen(shapes: dict[str, tuple[int, ...]], of: str | None) -> Iterator[tuple[int, ...]]:
+    return iter(shapes.values()) if of is None else iter([shapes[of]])
+
+
+def _neurons(net: nn.Module, of: str | None) -> float:
+    return sum(prod(shape) for shape in _chosen(_shapes(net), of))
+
+
+def _multiply_adds(net: nn.Module, of: str | None) -> float:
+    layers, shapes = _layers(net), _shapes(net)
+    names = list(layers) if of is None else [of]
+    return sum(
+        prod(shapes[name]) * prod(layers[name].get_parameter("weight").shape[1:]) for name in names
+    )
+
+
+def _maps(net: nn.Module, of: str | None) -> float:
+    return next(_chosen(_shapes(net), of))[0]
+
+
+def _side(net: nn.Module, of: str | None) -> float:
+    return next(_chosen(_shapes(net), of))[-1]
+
+
+# By the names of the registry. Parameters and shares (%) of a layer or of the whole net; neurons:
+# numbers that learned layers put out; maps and side (pixels) of a layer; multiply-adds forward.
+QUANTITY: dict[str, Callable[[nn.Module, str | None], float]] = {
+    "crop_positions": lambda _net, _of: 2.0 * (_STORED - _SIZE + 1) ** 2,  # each mirrored or not
+    "input_numbers": lambda _net, _of: 3.0 * _SIZE**2,
+    "maps": _maps,
+    "multiply_adds": _multiply_adds,
+    "neurons": _neurons,
+    "parameter_share": _share,
+    "parameters": _parameters,
+    "side": _side,
+}
