@@ -52,9 +52,8 @@ class _Row:
 
 @dataclass(kw_only=True)
 class Watcher:
-    """Follows the trials of one claim. `images`: training images an epoch, for the time left."""
+    """Follows the trials of a run."""
 
-    images: int
     clock: Callable[[], float] = time.monotonic
     rows: dict[str, _Row] = field(default_factory=dict)
     finished: int = 0
@@ -128,7 +127,7 @@ class Watcher:
         return table
 
     def _progress(self, cell: Cell, event: Event) -> str:
-        left = max(0.0, cell.until - event.epoch) * self.images / event.images_per_second
+        left = max(0.0, cell.until - event.epoch) * event.images / event.images_per_second
         return (
             f"epoch {event.epoch:.1f} of at most {cell.until:g}, training error "
             f"{100 * event.error:.1f} %, {event.images_per_second:,.0f} images/s, "

@@ -9,7 +9,7 @@ where a claim is about times, else for the lowest test error. The effect is meas
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal
@@ -17,7 +17,15 @@ from typing import Literal
 from repro.claim import Search, TimeClaim, TrainedClaim, arms_of, model_for, recipe_for
 from repro.trial import Result, Trial
 
-__all__ = ["Cell", "RateOutcome", "RateSearch", "confirm_cells", "next_cells", "rate_search"]
+__all__ = [
+    "Cell",
+    "RateOutcome",
+    "RateSearch",
+    "confirm_cells",
+    "merged",
+    "next_cells",
+    "rate_search",
+]
 
 # Tuning seeds are counted from here, confirming seeds from 0: no seed serves both.
 TUNING_SEEDS_FROM = 1000
@@ -257,14 +265,14 @@ def next_cells(
                 )
         confirm.sort(key=lambda cell: (cell.arm not in deciding, cell.trial.seed))
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
-    return list(_unique(cells))
+    return merged(cells)
 
 
-def _unique(cells: list[Cell]) -> Iterator[Cell]:
-    """Equal trials once, to the longest `until` asked for."""
+def merged(cells: Iterable[Cell]) -> list[Cell]:
+    """Equal trials once, in the first one's place, to the longest `until` asked for."""
     longest: dict[str, Cell] = {}
     for cell in cells:
         known = longest.get(cell.trial.id)
         if known is None or cell.until > known.until:
             longest[cell.trial.id] = cell
-    yield from longest.values()
+    return list(longest.values())

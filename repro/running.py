@@ -2,7 +2,6 @@
 
 import math
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +13,7 @@ from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import Machine, Outcome, run_cells
 from repro.facts import compute
-from repro.plan import Cell, next_cells
+from repro.plan import Cell, merged, next_cells
 from repro.session import Judged, default_scale, judge, judge_exact, register, runnable_hint
 from repro.store import Store
 from repro.text import duration
@@ -81,6 +80,15 @@ def workers_for(device: str, asked: int | None) -> int:
     return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """A claim at a scale, its images found and its plan registered."""
+
+    claim: TrainedClaim
+    scale: str
+    fingerprint: str
+
+
 def run_claims(
     claims: Sequence[Claim],
     *,
@@ -89,31 +97,35 @@ def run_claims(
     max_seeds: int | None,
     budget: float | None,
 ) -> RunOutcome:
-    """Run what is missing of each claim in turn; a fault in one does not keep the others."""
-    started = time.monotonic()
-    judged: list[Judged] = []
-    interrupted = failed = False
+    """Run what is missing of all claims, the first one's trials first, each trial once.
+
+    A fault in one, such as missing images, does not keep the others.
+    """
     store = Store(machine.store)
-    for claim in _having(claims, scale):
+    chosen = _having(claims, scale)
+    for claim in chosen:
         if isinstance(claim, ExactClaim):
             store.keep_facts(claim.id, claim.digest, compute(claim))
-            judged.append(judge_exact(claim, store))
-            continue
-        assert isinstance(claim, TrainedClaim)
-        left = None if budget is None else max(0.0, budget - (time.monotonic() - started))
-        at = scale or default_scale(claim)
-        outcome = _run_claim(claim, at, machine, max_seeds, left)
-        judged.append(judge(claim, at, store))
-        for error in outcome.failures.values():
-            say(f"error[{error.code}]: {error}\nnext: {error.hint}")
-        failed = failed or bool(outcome.failures)
-        if outcome.interrupted:
-            interrupted = True
-            say("interrupted: all is saved; the same command continues")
-            break
-        if outcome.out_of_time:
-            say("budget used up: all is saved; the same command continues")
-    return RunOutcome(judged=judged, interrupted=interrupted, failed=failed)
+    trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
+    work, faults = _prepare(trained, scale, machine, store)
+    outcome = _train(work, machine, store, max_seeds, budget)
+    for error in (*faults, *outcome.failures.values()):
+        say(f"error[{error.code}]: {error}\nnext: {error.hint}")
+    if outcome.interrupted:
+        say("interrupted: all is saved; the same command continues")
+    elif outcome.out_of_time:
+        say("budget used up: all is saved; the same command continues")
+    return RunOutcome(
+        judged=[
+            judge_exact(claim, store)
+            if isinstance(claim, ExactClaim)
+            else judge(claim, scale or default_scale(claim), store)
+            for claim in chosen
+            if isinstance(claim, ExactClaim | TrainedClaim)
+        ],
+        interrupted=outcome.interrupted,
+        failed=bool(faults or outcome.failures),
+    )
 
 
 def _having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
@@ -134,23 +146,54 @@ def _having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
     return having
 
 
-def _run_claim(
-    claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None, budget: float | None
+def _prepare(
+    claims: Sequence[TrainedClaim], scale: str | None, machine: Machine, store: Store
+) -> tuple[list[_Work], list[DataError]]:
+    """Find the images of each claim and write down its plan, before any trial is run."""
+    work: list[_Work] = []
+    faults: list[DataError] = []
+    for claim in claims:
+        at = scale or default_scale(claim)
+        try:
+            dataset = _open(claim, at, machine)
+        except DataError as error:
+            faults.append(error)
+            continue
+        register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
+        work.append(_Work(claim=claim, scale=at, fingerprint=dataset.fingerprint))
+        evidence = judge(claim, at, store).evidence
+        found = len(evidence.trials) if evidence else 0
+        say(
+            f"{claim.id} at {at} scale on {dataset.title}, {machine.device}, "
+            f"{machine.workers} at a time: {found} trials found done"
+        )
+    return work, faults
+
+
+def _train(
+    work: Sequence[_Work],
+    machine: Machine,
+    store: Store,
+    max_seeds: int | None,
+    budget: float | None,
 ) -> Outcome:
-    dataset = _open(claim, scale, machine)
-    store = Store(machine.store)
-    register(claim, scale, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-    evidence = judge(claim, scale, store).evidence
-    assert evidence is not None
-    say(
-        f"{claim.id} at {scale} scale on {dataset.title}, {machine.device}, "
-        f"{machine.workers} at a time: {len(evidence.trials)} trials found done"
-    )
-    with Watcher(images=_images(claim, scale, dataset)) as watcher:
+    """All trials in one pool of workers: starting one for each claim costs seconds every time."""
+
+    def plan() -> list[Cell]:
+        results = store.results()
+        return merged(
+            cell
+            for one in work
+            for cell in next_cells(
+                one.claim, one.scale, one.fingerprint, results, max_seeds=max_seeds
+            )
+        )
+
+    if not plan():
+        return Outcome()
+    with Watcher() as watcher:
         return run_cells(
-            lambda: next_cells(
-                claim, scale, dataset.fingerprint, store.results(), max_seeds=max_seeds
-            ),
+            plan,
             machine,
             seconds=budget,
             on_start=watcher.start,
@@ -226,7 +269,3 @@ def _open(claim: TrainedClaim, scale: str, machine: Machine) -> Dataset:
             )
     except DataError as error:
         raise DataError(str(error), hint=runnable_hint(claim, error)) from error
-
-
-def _images(claim: TrainedClaim, scale: str, dataset: Dataset) -> int:
-    return len(dataset.train.labels[: claim.scales[scale].images])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro.analysis import Crossing, Evidence, RecipeEvidence
+from repro.analysis import DECIDING, Contrast, Evidence, Outcome, RecipeEvidence
 from repro.claim import Claim, load
 from repro.plan import Cell, next_cells, rate_search
 from repro.report import Page
@@ -139,6 +139,7 @@ def planted_page(
         trials={cell.trial.id: cell.trial for cell, _ in cells},
         results=results,
         curves={cell.trial.id: planted_curve(result) for cell, result in cells},
+        arrays={},
         plan=Registered(digest=claim.digest) if registered else None,
     )
 
@@ -193,7 +194,6 @@ def _trained(cell: Cell, *, status: str, epochs: float, final: float) -> Result:
         crossing_online=None,
         train_error=final,
         epoch_errors=errors,
-        test_error=float("nan"),
         loss=1.0,
         seconds=Clocks(train=epochs, evaluate=0.5, other=0.25),
         provenance={"device": "a planted device", "torch": "2.0"},
@@ -226,8 +226,8 @@ def _evidence(
     cells: Sequence[tuple[Cell, Result]],
     results: Mapping[str, Result],
 ) -> RecipeEvidence:
-    crossings = tuple(
-        Crossing(
+    outcomes = tuple(
+        Outcome(
             arm=cell.arm,
             seed=cell.trial.seed,
             lower=result.crossing_full[0] if result.crossing_full else result.epochs,
@@ -235,6 +235,7 @@ def _evidence(
             trial_id=cell.trial.id,
             status=result.status,
             epochs=result.epochs,
+            metrics=result.metrics,
         )
         for cell, result in cells
         if cell.recipe == recipe and cell.purpose == "confirm"
@@ -243,12 +244,19 @@ def _evidence(
     return RecipeEvidence(
         recipe=recipe,
         rates={arm: rate_search(claim, scale, recipe, arm, PRINT, results) for arm in claim.arms},
-        crossings=crossings,
-        estimate=planted.estimate if planted else None,
+        outcomes=outcomes,
+        contrasts=(
+            Contrast(
+                name=DECIDING,
+                arms=("slow", "fast"),
+                metrics=(),
+                unit="ratio of epochs",
+                estimate=planted.estimate if planted else None,
+            ),
+        ),
         planned=planned,
-        missing=planned - len(crossings),
+        missing=planned - len(outcomes),
         diverged=0,
-        log_sd=None,
         caveats=(),
     )
 

@@ -80,8 +80,8 @@ def test_tuning_seeds_do_not_enter_the_estimate(claim: Claim, tmp_path: Path) ->
     fill(claim, store, ALL)
     found = analyse(claim, "smoke", PRINT, store).recipes["period"]
 
-    assert {c.seed for c in found.crossings} == {0, 1, 2}
-    assert min(c.upper for c in found.crossings) == 7.6
+    assert {c.seed for c in found.outcomes} == {0, 1, 2}
+    assert min(c.upper for c in found.outcomes) == 7.6
 
 
 def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_censored_trial_is_never_taken_as_crossed(claim: Claim, tmp_path: Path
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL | {("slow", 2): None})
     found = analyse(claim, "smoke", PRINT, store).recipes["period"]
-    (late,) = (c for c in found.crossings if c.arm == "slow" and c.seed == 2)
+    (late,) = (c for c in found.outcomes if c.arm == "slow" and c.seed == 2)
 
     assert (late.lower, late.upper) == (60.0, math.inf)
     assert "1 of 3 slow trials did not cross" in " ".join(found.caveats)
@@ -134,7 +134,7 @@ def test_a_diverged_confirming_trial_counts_as_never_crossing(claim: Claim, tmp_
     found = analyse(claim, "smoke", PRINT, store).recipes["period"]
 
     assert found.diverged == 1
-    assert math.isinf(next(c for c in found.crossings if c.status == "diverged").upper)
+    assert math.isinf(next(c for c in found.outcomes if c.status == "diverged").upper)
     assert cell.done(store.results())
 
 

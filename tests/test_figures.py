@@ -149,8 +149,13 @@ def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
 
 def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
     """All that the verdict compares stands in one figure."""
-    figures.ratios(
-        ax, [("period", estimate())], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio"
+    figures.effects(
+        ax,
+        [("period", estimate())],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=1.0,
+        label="ratio",
     )
     interval = ax.get_lines()[2]
 
@@ -169,11 +174,12 @@ def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
 )
 def test_a_bound_is_an_arrow(ax: Axes, changes: dict[str, object], text: str, arrow: str) -> None:
     """No point and no bar where only one end is known."""
-    figures.ratios(
+    figures.effects(
         ax,
         [("period", estimate(**changes))],
         region=Region(low=3.0, high=None),
         paper=6.0,
+        no_effect=1.0,
         label="ratio",
     )
     markers = [one.get_marker() for one in ax.get_lines()]
@@ -185,8 +191,13 @@ def test_a_bound_is_an_arrow(ax: Axes, changes: dict[str, object], text: str, ar
 
 def test_an_unmeasured_ratio_says_so(ax: Axes) -> None:
     """A row stands for every recipe of the claim."""
-    figures.ratios(
-        ax, [("period", None)], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio"
+    figures.effects(
+        ax,
+        [("period", None)],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=1.0,
+        label="ratio",
     )
 
     assert "not measured" in texts(ax)
@@ -201,11 +212,51 @@ def test_every_interval_fits_the_axes(value: float, below: float, above: float) 
     """Infinite ends are drawn to the edge; finite ones lie inside."""
     ax = Figure().subplots()
     one = estimate(value=value, low=value / below, high=value * above)
-    figures.ratios(ax, [("r", one)], region=Region(low=3.0, high=9.0), paper=6.0, label="ratio")
+    figures.effects(
+        ax, [("r", one)], region=Region(low=3.0, high=9.0), paper=6.0, no_effect=1.0, label="ratio"
+    )
     left, right = ax.get_xlim()
     low, high = xs(ax.get_lines()[2])
 
     assert left <= low <= high <= right
+
+
+def test_a_difference_is_linear_about_zero(ax: Axes) -> None:
+    """Points of error may be negative; no effect is zero and not one."""
+    found = estimate(value=0.4, low=-0.5, high=1.3)
+    figures.effects(
+        ax, [("authors", found)], region=Region(low=0.1), paper=None, no_effect=0.0, label="points"
+    )
+    left, right = ax.get_xlim()
+
+    assert ax.get_xscale() == "linear"
+    assert left < -0.5 < 1.3 < right
+    assert xs(ax.get_lines()[0]) == [0.0, 0.0]
+    assert "no effect" in texts(ax)
+
+
+def test_kernels_of_the_two_halves_stand_apart(ax: Axes) -> None:
+    """Fig. 3: the first half of the maps above the second, each stretched to its own range."""
+    weights = np.zeros((8, 3, 2, 2), dtype=np.float32)
+    weights[0, 0] = 1e-3  # red, however small
+    weights[4, 2] = -5.0  # blue taken away
+    (image,) = figures.kernels(ax, weights).get_images()
+    pixels = np.asarray(image.get_array())
+
+    assert pixels[0, 0].tolist() == [1.0, 0.5, 0.5]
+    second = np.argwhere((pixels == [0.5, 0.5, 0.0]).all(2))
+    assert second[0][0] > pixels.shape[0] / 2
+
+
+def test_neighbours_stand_beside_their_query(ax: Axes) -> None:
+    """Fig. 4: a row a query, which comes first."""
+    images = np.zeros((2, 4, 8, 8, 3), dtype=np.uint8)
+    images[1, 0] = 255
+    (image,) = figures.nearest(ax, images).get_images()
+    pixels = np.asarray(image.get_array())
+
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+    assert pixels[-1, 0].tolist() == [1, 1, 1]
 
 
 def rates(**changes: object) -> ArmRates:
@@ -223,7 +274,7 @@ def rates(**changes: object) -> ArmRates:
 
 def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
     """One look says which rate was taken and which were lost."""
-    figures.rate_sensitivity(ax, [rates()])
+    figures.rate_sensitivity(ax, [rates()], label="training error in %")
 
     assert xs(line(ax, "fast: chosen")) == [0.01]
     assert xs(line(ax, "fast: diverged")) == [0.1]
@@ -235,7 +286,7 @@ def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
 
 def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
     """Beyond the edge a better rate may lie: the reader is told."""
-    figures.rate_sensitivity(ax, [rates(at_edge=True)])
+    figures.rate_sensitivity(ax, [rates(at_edge=True)], label="training error in %")
     legend = ax.get_legend()
 
     assert legend is not None
@@ -244,7 +295,7 @@ def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
 
 def test_a_search_that_was_not_run_says_so(ax: Axes) -> None:
     """An empty panel is not a finding."""
-    figures.rate_sensitivity(ax, [rates(points=())])
+    figures.rate_sensitivity(ax, [rates(points=())], label="training error in %")
 
     assert "not run" in texts(ax)
 
@@ -255,7 +306,7 @@ def test_the_same_data_give_the_same_bytes_and_ids_of_their_own() -> None:
     def draw(name: str) -> str:
         return figures.svg(
             name,
-            [("", lambda ax: figures.rate_sensitivity(ax, [rates()]))],
+            [("", lambda ax: figures.rate_sensitivity(ax, [rates()], label="training error in %"))],
             inches=(4, 3),
         )
 

@@ -116,6 +116,7 @@ def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
         "verdicts.csv",
         "trials.csv",
         "curves.csv",
+        "facts.csv",
         "figures/planted-paper-curves.svg",
         "figures/planted-paper-crossings.svg",
         "figures/planted-paper-ratio.svg",

@@ -89,7 +89,7 @@ def test_the_net_learns_the_synthetic_patterns(dataset: Dataset) -> None:
     result = run(trial_on(dataset), dataset, until=4.0).result({})
 
     assert result.train_error < 0.3
-    assert result.test_error < 0.3
+    assert result.metric("test_error") < 0.3
 
 
 @pytest.mark.parametrize("stop_at", [1, 3, 7, 10, 11, 15])
@@ -201,7 +201,9 @@ def test_bfloat16_is_a_matter_of_the_recipe(dataset: Dataset) -> None:
 
 def test_rate_drops_are_reached(dataset: Dataset) -> None:
     """After a drop to nearly nothing the weights stand still."""
-    recipe = RECIPE.model_copy(update={"drops": (0.2,) * 12, "momentum": 0.0})
+    recipe = RECIPE.model_copy(
+        update={"drops": tuple(0.188 + i / 1000 for i in range(12)), "momentum": 0.0}
+    )
     trial = trial_on(dataset, recipe=Recipe.model_validate(recipe.model_dump()))
     before = run(trial, dataset, until=0.2).model.state_dict()
     after = run(trial, dataset, until=0.5).model.state_dict()

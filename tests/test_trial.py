@@ -1,5 +1,6 @@
 """A trial's identity and seeds; the rows that come back."""
 
+import json
 import math
 from dataclasses import fields, replace
 
@@ -48,7 +49,7 @@ RESULT = Result(
     crossing_online=(1.0, 1.1),
     train_error=0.5,
     epoch_errors=(0.7,),
-    test_error=math.nan,
+    metrics={"test_error": math.nan},
     loss=math.inf,
     seconds=Clocks(train=1.0, evaluate=2.0, other=3.0),
     provenance={"device": "cpu"},
@@ -61,10 +62,39 @@ def test_every_field_is_part_of_the_identity(field: str) -> None:
     assert replace(TRIAL, **{field: OTHER[field]}).id != TRIAL.id
 
 
+OTHER_WAYS: dict[str, object] = {
+    "inputs": "standardised",
+    "initialisation": "he",
+    "batch_size": 64,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "layer_decay": {"fc10": 0.1},
+    "bias_rate": 2.0,
+    "decay_biases": True,
+    "precision": "bfloat16",
+    "crop": 24,
+    "augment": ("flip",),
+    "colour": "deviations",
+    "drops": (3.0,),
+    "patience": 2,
+}
+
+
 @pytest.mark.parametrize("field", Recipe.model_fields)
 def test_every_field_of_the_recipe_is_part_of_the_identity(field: str) -> None:
-    """Whatever a recipe says changes the numbers."""
-    assert f'"{field}"' in TRIAL.to_json()
+    """Whatever a recipe says changes the numbers; a new field needs an entry above."""
+    other = TRIAL.recipe.model_copy(update={field: OTHER_WAYS[field]})
+
+    assert replace(TRIAL, recipe=other).id != TRIAL.id
+
+
+def test_what_stands_at_its_default_is_not_said() -> None:
+    """So a field that is added tomorrow leaves the trials of today what they are."""
+    said = json.loads(TRIAL.to_json())
+
+    assert "threshold" not in json.loads(replace(TRIAL, threshold=None).to_json())
+    assert said["recipe"] == {"inputs": "centred", "initialisation": "cuda_convnet"}
+    assert TRIAL.id == "24bc99afd7650a06"
 
 
 def test_trial_survives_the_round_trip() -> None:
@@ -76,9 +106,9 @@ def test_result_keeps_nan_and_infinity() -> None:
     """NaN stays NaN: nobody decides here that it is zero."""
     back = Result.from_json(RESULT.to_json())
 
-    assert math.isnan(back.test_error)
+    assert math.isnan(back.metric("test_error"))
     assert math.isinf(back.loss)
-    assert replace(back, test_error=0.0) == replace(RESULT, test_error=0.0)
+    assert replace(back, metrics={}) == replace(RESULT, metrics={})
     assert back.seconds.wall == 6.0
 
 

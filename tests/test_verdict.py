@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from repro.analysis import Crossing, Evidence, RecipeEvidence
+from repro.analysis import DECIDING, Contrast, Evidence, Outcome, RecipeEvidence
 from repro.claim import Claim, Region
 from repro.plan import RateOutcome, RateSearch
 from repro.stats import Estimate
@@ -34,9 +34,18 @@ def estimate(low: float, high: float, bound: str = "two-sided") -> Estimate:
     )  # type: ignore[arg-type]
 
 
-def crossings(seeds: int) -> tuple[Crossing, ...]:
+def outcomes(seeds: int) -> tuple[Outcome, ...]:
     return tuple(
-        Crossing(arm=arm, seed=s, lower=1.0, upper=1.1, trial_id="x", status="crossed", epochs=1.1)
+        Outcome(
+            arm=arm,
+            seed=s,
+            lower=1.0,
+            upper=1.1,
+            trial_id="x",
+            status="crossed",
+            epochs=1.1,
+            metrics={},
+        )
         for arm in ("fast", "slow")
         for s in range(seeds)
     )
@@ -53,12 +62,20 @@ def judged(
     evidence = RecipeEvidence(
         recipe="period",
         rates={"fast": search, "slow": search},
-        crossings=crossings(seeds),
-        estimate=found,
+        outcomes=outcomes(seeds),
+        contrasts=(
+            Contrast(
+                name=DECIDING,
+                arms=("slow", "fast"),
+                metrics=(),
+                unit="ratio of epochs",
+                estimate=found,
+                sd=0.1,
+            ),
+        ),
         planned=6,
         missing=0,
         diverged=0,
-        log_sd=0.1,
         caveats=(),
     )
     claim = claim.model_copy(update={"region": region or Region(low=3.0, high=9.0)})
@@ -119,8 +136,8 @@ def test_open_region_is_met_by_a_lower_bound(claim: Claim) -> None:
     ("change", "word", "reason"),
     [
         ({"at_edge": True, "extended": True}, "inconclusive", "lies at the edge of the grid"),
-        ({"done": False, "chosen": None}, "inconclusive", "search for the fast arm's rate is not"),
-        ({"chosen": None}, "inconclusive", "every learning rate of the fast arm diverged"),
+        ({"done": False, "chosen": None}, "inconclusive", "search for the slow arm's rate is not"),
+        ({"chosen": None}, "inconclusive", "every learning rate of the slow arm diverged"),
     ],
 )
 def test_a_search_that_is_not_sound_decides_nothing(

@@ -115,7 +115,7 @@ def planted(
         crossing_online=interval,
         train_error=error,
         epoch_errors=tuple(np.linspace(error, 0.9, int(stop))[::-1].tolist()) if stop >= 1 else (),
-        test_error=error,
+        metrics={"test_error": error},
         loss=1.0,
         seconds=Clocks(train=1.0, evaluate=0.5, other=0.25),
         provenance={"device": "cpu", "data": "planted"},

@@ -43,12 +43,16 @@ class Flag(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A trial's progress, for whoever looks on. `error`: online, of the last window."""
+    """A trial's progress, for whoever looks on.
+
+    `error`: online, of the last window; `images`: training images of an epoch.
+    """
 
     trial_id: str
     epoch: float
     error: float
     images_per_second: float  # of training alone
+    images: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +146,7 @@ def _event(run: Run) -> Event:
         epoch=progress.epoch,
         error=progress.online(1)[0],
         images_per_second=trained / max(progress.seconds.train, 1e-9),
+        images=run.images,
     )
 
 

@@ -33,7 +33,6 @@ def verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 
 
 def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
-    trained = isinstance(page, Page)
     plan = page.plan if isinstance(page, Page) else None
     for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
         estimate = verdict.estimate
@@ -41,7 +40,7 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
             "claim": verdict.claim_id,
             "scale": verdict.scale,
             "recipe": verdict.recipe,
-            "evidence": not (trained and page.smoke),
+            "evidence": not (isinstance(page, Page) and page.smoke),
             "decides": verdict.decides,
             "verdict": verdict.word,
             "reason": verdict.reason,
