@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.errors import ClaimError
-from repro.registry import ACTIVATIONS, DATASETS, MODELS
+from repro.registry import ACTIVATIONS, DATASETS, MODELS, folder_and_size
 from repro.yaml_source import KeyPath, Problem, Source, read
 
 __all__ = [
@@ -42,7 +42,7 @@ Positive = Annotated[float, Field(gt=0)]
 SCALES = ("smoke", "proxy", "paper")
 
 HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
-FOLDER = re.compile(r"folder:[A-Za-z0-9._-]+\Z")
+FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
 SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 
@@ -458,14 +458,23 @@ def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
     if not isinstance(name, str):
         return
     if name.startswith("folder:"):
-        if not FOLDER.match(name) or name.endswith((":.", ":..")):
-            yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
+        yield from _folder_rules(at, name)
     elif name not in DATASETS:
         yield at, f"data set {name!r} is unknown{_meant(name, DATASETS)}"
     elif DATASETS[name].evidence == (scale == "smoke"):
         kind = "real" if scale == "smoke" else "embedded"
         wants = "embedded data" if scale == "smoke" else "real images"
         yield at, f"{name!r} is {kind} data; the {scale} scale wants {wants}"
+
+
+def _folder_rules(at: KeyPath, name: str) -> Iterator[Finding]:
+    try:
+        folder, _ = folder_and_size(name)
+    except ValueError as error:
+        yield at, str(error)
+        return
+    if not FOLDER.match(folder) or folder in (".", ".."):
+        yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
 
 
 def _model_rules(

@@ -22,6 +22,7 @@ import PIL
 from repro.data.contents import Contents, Listing, read_contents
 from repro.data.dataset import Dataset, Images, Labels, Split, content_fingerprint, in_turns
 from repro.data.decode import Shape, decode_listing, image_shape
+from repro.data.names import is_resized, size_of, title_of
 from repro.data.sources import Source, source_key
 from repro.errors import DataError, MachineError
 from repro.registry import DATASETS
@@ -149,30 +150,36 @@ def _check_facts(name: str, source: Source, contents: Contents) -> None:
     if name not in DATASETS:
         return
     facts = DATASETS[name]
-    found = (len(contents.train.labels), len(contents.test.labels), len(contents.classes))
-    expected = (*facts.images, facts.classes)
+    images = (len(contents.train.labels), len(contents.test.labels))
+    found = (images if facts.images else None, len(contents.classes))
+    expected = (facts.images, facts.classes)
     if found != expected:
-        counted = "{:,} training and {:,} test images of {} classes"
         raise DataError(
-            f"{source.path} holds {counted.format(*found)}, but {facts.title} has "
-            f"{counted.format(*expected)}",
+            f"{source.path} holds {_counted(*found)}, but {facts.title} has {_counted(*expected)}",
             hint="complete the files, or use the folder as another data set, by the name "
-            f"folder:{source.path.name}",
+            f"folder:{source.path.name}" + (f"@{facts.size}" if facts.resize else ""),
         )
+
+
+def _counted(images: tuple[int, int] | None, classes: int) -> str:
+    counts = f"{images[0]:,} training and {images[1]:,} test images of " if images else ""
+    return f"{counts}{classes:,} classes"
 
 
 def _write_images(
     name: str, contents: Contents, building: Path, progress: Progress, workers: int | None
 ) -> set[str]:
     """Both splits' images in turns; the formats met. DataError when any image has a fault."""
-    size = DATASETS[name].size if name in DATASETS else None
+    size = size_of(name)
     shape = image_shape(contents.train) if size is None else (size, size, 3)
     total = len(contents.train.labels) + len(contents.test.labels)
     done, faults, formats = 0, list[str](), set[str]()
     for split in _SPLITS:
         listing: Listing = getattr(contents, split)
         with _npy_writer(building / f"{split}_images.npy", listing.labels, shape) as write:
-            for decoded in decode_listing(listing, shape=shape, workers=workers):
+            for decoded in decode_listing(
+                listing, shape=shape, resize=is_resized(name), workers=workers
+            ):
                 faults += decoded.faults
                 formats |= decoded.formats
                 if not faults:  # after the first fault only the others are looked for
@@ -180,7 +187,7 @@ def _write_images(
                 done += len(decoded.images) + len(decoded.faults)
                 progress(done, total)
     if faults:
-        raise _faults_error(faults, total)
+        raise _faults_error(name, faults, total)
     return formats - {""}
 
 
@@ -212,21 +219,24 @@ def _npy_writer(
         os.fsync(file.fileno())
 
 
-def _faults_error(faults: list[str], total: int) -> DataError:
+def _faults_error(name: str, faults: list[str], total: int) -> DataError:
     shown = "\n  ".join(faults[:10]) + ("\n  ..." if len(faults) > 10 else "")
+    various = f"; images of various sizes want a size, as in {name}@256"
     return DataError(
         f"{len(faults):,} of {total:,} images cannot be used:\n  {shown}",
         hint="replace or remove them; they are not left out by themselves, since without them "
-        "it is another data set",
+        f"it is another data set{various if size_of(name) is None else ''}",
     )
 
 
 def _title(name: str, source: Source, formats: set[str]) -> str:
-    title = DATASETS[name].title if name in DATASETS else name.removeprefix("folder:")
+    title = title_of(name)
     if source.kind == "original":
         return f"{title} (original release)"
     container = {"parquet": "Parquet", "folder": "image folder"}[source.kind]
-    return f"{title} ({'/'.join(sorted(formats))} copy, {container})"
+    resized = f", shorter side resized to {size_of(name)}, central square"
+    about = container + (resized if is_resized(name) else "")
+    return f"{title} ({'/'.join(sorted(formats))} copy, {about})"
 
 
 def _write_meta(name: str, title: str, contents: Contents, building: Path) -> None:

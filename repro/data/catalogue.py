@@ -6,7 +6,8 @@ from pathlib import Path
 from repro.data.cache import Progress, cache_folder, open_cached, read_cached
 from repro.data.dataset import Dataset
 from repro.data.embedded import EMBEDDED
-from repro.data.sources import check_name, find, missing
+from repro.data.names import check_name
+from repro.data.sources import find, missing
 
 __all__ = ["fingerprint", "open_dataset"]
 

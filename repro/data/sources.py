@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from repro.data.embedded import EMBEDDED
+from repro.data.names import check_name, folder_of, title_of
 from repro.errors import DataError
 from repro.registry import DATASETS
 
-__all__ = ["ORIGINAL", "Source", "check_name", "find", "missing", "source_key"]
+__all__ = ["ORIGINAL", "Source", "find", "missing", "source_key"]
 
 ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
 _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -42,20 +42,6 @@ class Source:
         return self.train + self.test
 
 
-def check_name(name: str) -> None:
-    """DataError unless `name` is registered or is `folder:` and the name of one folder."""
-    if name in DATASETS:
-        return
-    prefix, _, folder = name.partition(":")
-    if prefix == "folder" and folder not in ("", ".", "..") and Path(folder).name == folder:
-        return
-    close = get_close_matches(name, DATASETS, n=1)
-    raise DataError(
-        f"data set {name!r} is unknown (known: {', '.join(DATASETS)}, folder:NAME)",
-        hint=f"did you mean {close[0]!r}?" if close else "NAME is that of a folder, not a path",
-    )
-
-
 def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
 
@@ -77,8 +63,8 @@ def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
 
 def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
     """The error that says what was looked for, where, and how to get it."""
-    folder = name.removeprefix("folder:")
-    title = DATASETS[name].title if name in DATASETS else f"the data set {folder!r}"
+    folder = folder_of(name)
+    title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
     get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
@@ -124,7 +110,7 @@ def _looking(folder: Path) -> Iterator[None]:
 def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Folders to look into, and whether each is named after the data set."""
     for place in search_dirs:
-        yield place / name.removeprefix("folder:"), True
+        yield place / folder_of(name), True
         if name in DATASETS:
             yield place, False
 

@@ -22,7 +22,7 @@ class Status:
 
     name: str
     title: str
-    images: tuple[int, int]  # training, test
+    images: tuple[int, int] | None  # training, test; None: no published number
     source: Source | None = None
     source_bytes: int = 0
     decoded: Path | None = None
@@ -31,8 +31,9 @@ class Status:
     problem: str = ""
 
     def __str__(self) -> str:
-        train, test = self.images
-        about = f"{self.name}: {self.title}, {train:,} + {test:,} images"
+        about = f"{self.name}: {self.title}"
+        if self.images:
+            about += f", {self.images[0]:,} + {self.images[1]:,} images"
         if self.problem:
             return f"{about}; {self.problem}"
         parts = [about]
