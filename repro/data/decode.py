@@ -35,9 +35,9 @@ class Decoded:
 
 
 def decode_listing(
-    listing: Listing, *, shape: Shape, resize: bool, workers: int | None = None
+    listing: Listing, start: int, *, shape: Shape, resize: bool, workers: int | None = None
 ) -> Iterator[Decoded]:
-    """All chunks of a split in order; `workers` threads, by default one for each core.
+    """A split's images from `start` on, in order; `workers` threads, by default one for each core.
 
     `resize`: bring images to the shape, which is a square; otherwise another shape is a fault.
     """
@@ -45,7 +45,7 @@ def decode_listing(
     workers = workers or os.cpu_count() or 1
     waiting: deque[Future[Decoded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for items in listing.chunks():
+        for items in listing.chunks(start):
             waiting.append(pool.submit(_decode_chunk, items, shape, size))
             # A window, lest all of a large data set is read before the first image is written.
             if len(waiting) > 2 * workers:
@@ -56,7 +56,7 @@ def decode_listing(
 
 def image_shape(listing: Listing) -> Shape:
     """Of the first image; all others have to be alike."""
-    name, content = next(listing.chunks())[0]
+    name, content = next(listing.chunks(0))[0]
     try:
         return _pixels(content)[0].shape
     except Exception as error:
