@@ -16,9 +16,9 @@ import pytest
 
 from repro.data import fingerprint, open_dataset
 from repro.data.cache import cache_folder
-from repro.data.sources import find
+from repro.data.sources import Source, find, source_key
 from repro.errors import DataError, MachineError
-from tests.pictures import encoded, picture, write_folders, write_parquet
+from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
 
 TRAIN = [(encoded(picture(i)), i % 2) for i in range(600)]  # three chunks
 TEST = [(encoded(picture(1000 + i)), i % 2) for i in range(4)]
@@ -108,7 +108,7 @@ def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> N
 
 MANY = [TRAIN[i % 600] for i in range(4500)]  # more than are decoded between two saves
 Write = Callable[..., None]
-CONTAINERS: list[Write] = [write_parquet, write_folders]
+CONTAINERS: list[Write] = [write_parquet, write_folders, write_shards]
 
 
 def steps(home: Path, cache: str, *, stop: int | None = None) -> list[int]:
@@ -294,6 +294,20 @@ def test_image_folders_are_known_by_names_sizes_and_dates(tmp_path: Path) -> Non
     os.utime(tmp_path / "tiny/train/ant/000.png", (1, 1))
 
     assert decoded(tmp_path)[1] == 10
+
+
+def test_large_files_are_known_by_names_sizes_and_dates(tmp_path: Path) -> None:
+    """5 GB of nothing: reading them at each command would take longer than many a training."""
+    file = tmp_path / "train-000000.tar"
+    file.touch()
+    os.truncate(file, 5 * 10**9)
+    source = Source(kind="shards", path=tmp_path, train=(file,), test=())
+    os.utime(file, (1, 1))
+    first, same = source_key(source), source_key(source)
+    os.utime(file, (2, 2))
+
+    assert first == same
+    assert source_key(source) != first
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

@@ -11,20 +11,25 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from repro.data import shards
 from repro.data.dataset import Images, Labels
 from repro.data.sources import Source
 from repro.errors import DataError
 
-__all__ = ["Contents", "Item", "Listing", "read_contents"]
+__all__ = ["Content", "Contents", "Item", "Listing", "read_contents"]
 
 _CHUNK = 64  # images handed on at once: 13 MB at 256x256, and some dozen wait in memory
 
 
+# Encoded bytes, now or when they are asked for; a file; or (H, W, 3) pixels.
+Content = bytes | Callable[[], bytes] | Path | Images
+
+
 class Item(NamedTuple):
-    """One image: what to call it in an error, and its encoded bytes, file, or (H, W, 3) pixels."""
+    """One image, and what to call it in an error."""
 
     name: str
-    content: bytes | Path | Images
+    content: Content
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +54,7 @@ class Contents:
 
 def read_contents(source: Source) -> Contents:
     """Open the files and read labels and classes. DataError when they cannot be what they say."""
-    readers = {"original": _original, "parquet": _parquet, "folder": _folder}
+    readers = {"original": _original, "parquet": _parquet, "shards": _shards, "folder": _folder}
     contents = readers[source.kind](source)
     known = len(contents.classes)
     for split, listing in (("train", contents.train), ("test", contents.test)):
@@ -130,6 +135,34 @@ def _splits(source: Source) -> tuple[tuple[str, tuple[Path, ...]], ...]:
     return ("train", source.train), ("test", source.test)
 
 
+# Tar shards as webdataset writes them
+
+
+def _shards(source: Source) -> Contents:
+    samples = {split: shards.index(files) for split, files in _splits(source)}
+
+    def listing(split: list[shards.Sample]) -> Listing:
+        def chunks(first: int) -> Iterator[list[Item]]:
+            for start in range(first, len(split), _CHUNK):
+                part = split[start : start + _CHUNK]
+                yield [Item(f"{sample.shard} {sample.name}", sample.read) for sample in part]
+
+        labels = np.array([sample.label for sample in split], dtype=np.int64)
+        return Listing(labels=labels, chunks=chunks)
+
+    train, test = listing(samples["train"]), listing(samples["test"])
+    if source.names:
+        classes = tuple(source.names.read_text("utf-8", errors="replace").splitlines())
+    else:
+        classes = _numbers(train.labels, test.labels)
+    return Contents(classes=classes, train=train, test=test)
+
+
+def _numbers(*labels: Labels) -> tuple[str, ...]:
+    """Names for classes that have none."""
+    return tuple(map(str, range(1 + max(int(part.max(initial=-1)) for part in labels))))
+
+
 # Parquet in the Hugging Face image layout: struct{bytes, path} and a whole number
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -141,9 +174,8 @@ def _parquet(source: Source) -> Contents:
     named = [_parquet_classes(file) for file in source.files]
     if len(set(named)) > 1:
         raise DataError(f"{source.path}: its Parquet files disagree about the classes' names")
-    count = 1 + max(int(part.max(initial=-1)) for part in labels.values())
     return Contents(
-        classes=named[0] or tuple(map(str, range(count))),
+        classes=named[0] or _numbers(*labels.values()),
         train=Listing(labels=labels["train"], chunks=partial(_parquet_chunks, source.train)),
         test=Listing(labels=labels["test"], chunks=partial(_parquet_chunks, source.test)),
     )

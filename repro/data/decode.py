@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from repro.data.contents import Item, Listing
+from repro.data.contents import Content, Item, Listing
 from repro.data.dataset import Images
 from repro.errors import DataError
 
@@ -82,10 +81,12 @@ def _decode_chunk(items: list[Item], shape: Shape, size: int | None) -> Decoded:
     return result
 
 
-def _pixels(content: bytes | Path | Images, size: int | None = None) -> tuple[Images, str]:
+def _pixels(content: Content, size: int | None = None) -> tuple[Images, str]:
     """(H, W, 3) uint8, as they are or `size` pixels square, and the file's format."""
     if isinstance(content, np.ndarray):
         return content, ""
+    if callable(content):
+        content = content()
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
         rgb = _rgb(image)
         return np.asarray(rgb if size is None else _square(rgb, size)), image.format or ""

@@ -1,7 +1,7 @@
 """Where a data set's files lie.
 
-Three containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
-Face image layout, and one folder of images for each class.
+Four containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
+Face image layout, tar shards as webdataset writes them, and one folder of images for each class.
 """
 
 import hashlib
@@ -24,6 +24,8 @@ _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 _TEST_NAMES = ("test", "valid", "validation", "val")
 
+_HASHED_BYTES = 4e9  # in all; of larger sources, which take minutes to read, only names and dates
+
 # Below a data set's own folder: where published copies keep their Parquet files.
 _PARQUET_FOLDERS = (".", "data", "plain_text")
 
@@ -32,14 +34,15 @@ _PARQUET_FOLDERS = (".", "data", "plain_text")
 class Source:
     """Files of one data set; train and test in the order in which they are read."""
 
-    kind: Literal["original", "parquet", "folder"]
+    kind: Literal["original", "parquet", "shards", "folder"]
     path: Path
     train: tuple[Path, ...]
     test: tuple[Path, ...]
+    names: Path | None = None  # a list of the classes' names, where the files have none
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.train + self.test
+        return self.train + self.test + ((self.names,) if self.names else ())
 
 
 def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
@@ -55,7 +58,7 @@ def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
         with _looking(folder):
             source = _original(name, folder) or _parquet(folder, named)
             if source is None and named:
-                source = _image_folder(folder)
+                source = _tar_shards(folder) or _image_folder(folder)
             if source is not None and (named or _has_right_rows(name, source)):
                 return source
     return None
@@ -70,7 +73,8 @@ def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
     get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        f"test-*.parquet) or folders of images (train/CLASS/ and test/CLASS/) in:\n  {places}",
+        "test-*.parquet), tar shards (train-*.tar and test-*.tar) or folders of images "
+        f"(train/CLASS/ and test/CLASS/) in:\n  {places}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -80,14 +84,16 @@ def source_key(source: Source) -> str:
     """16 hexadecimal digits that change when the files do.
 
     A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
-    other dates is the same data. Of a folder of images only names, sizes and dates are hashed,
-    since opening a million files takes minutes.
+    other dates is the same data. Of a folder of images, and of more than 4 GB, only names, sizes
+    and dates are hashed, since opening a million files takes minutes.
     """
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
     with _looking(source.path):
+        sizes = [file.stat().st_size for file in source.files]
+        by_date = source.kind == "folder" or sum(sizes) > _HASHED_BYTES
         for file in source.files:
             sha.update(f"\0{file.relative_to(source.path).as_posix()}\0".encode())
-            if source.kind == "folder":
+            if by_date:
                 about = file.stat()
                 sha.update(f"{about.st_size} {about.st_mtime_ns}".encode())
             else:
@@ -159,6 +165,39 @@ def _check_whole(files: tuple[Path, ...]) -> None:
             f"{', '.join(file.name for file in files)}",
             hint="copy the missing files beside them, and leave those of one version only",
         )
+
+
+def _tar_shards(folder: Path) -> Source | None:
+    train = _tars(folder, "train")
+    test = next(filter(None, (_tars(folder, split) for split in _TEST_NAMES)), ())
+    if not train or not test:
+        return None
+    names = folder / "classes.txt"
+    return Source(
+        kind="shards",
+        path=folder,
+        train=train,
+        test=test,
+        names=names if names.is_file() else None,
+    )
+
+
+def _tars(folder: Path, split: str) -> tuple[Path, ...]:
+    """`train.tar`, or all of `train-000000.tar` or `imagenet1k-train-0000.tar`, by number."""
+    numbered = {
+        file: int(found[1] or 0)
+        for file in folder.glob("*.tar")
+        if (found := re.fullmatch(rf"(?:.+-)?{split}(?:-(\d+))?\.tar", file.name))
+    }
+    files = tuple(sorted(numbered, key=lambda file: (numbered[file], file.name)))
+    numbers = [numbered[file] for file in files]
+    if numbers and numbers != list(range(min(numbers[0], 1), len(numbers) + min(numbers[0], 1))):
+        raise DataError(
+            f"{folder} holds {len(files)} shards of the split {split!r}, which do not count from "
+            f"0 or 1 to {numbers[-1]}: {', '.join(file.name for file in files[:10])}",
+            hint="copy the missing files beside them, and leave those of one version only",
+        )
+    return files
 
 
 def _image_folder(folder: Path) -> Source | None:
