@@ -6,6 +6,7 @@ models in `repro.models` (and timm), data sets in `repro.data`.
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "ACTIVATIONS",
@@ -42,6 +43,8 @@ class DatasetFacts:
     size: int
     evidence: bool  # False: embedded data, which can never support a verdict on the paper
     resize: bool = False  # the shorter side to `size`, the central square (Krizhevsky 2012, sec. 2)
+    # "validation" where the test images' labels were never published (Krizhevsky 2012, sec. 6).
+    tested_on: Literal["test", "validation"] = "test"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +93,7 @@ DATASETS = {
         size=256,
         evidence=True,
         resize=True,
+        tested_on="validation",
     ),
 }
 

@@ -1,6 +1,7 @@
 """Images of any size, as ImageNet has them: the shorter side resized, the central square."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from repro.data import Dataset, find, open_dataset
 from repro.data.dataset import Images
 from repro.errors import DataError
 from repro.registry import DATASETS
-from tests.pictures import CLASSES, encoded, picture, write_folders, write_parquet
+from tests.pictures import CLASSES, encoded, picture, write_folders, write_parquet, write_shards
 
 RED, GREEN = (200, 30, 30), (30, 200, 30)
 SAMPLES = Path(os.environ.get("REPRO_DATA", "")) / "imagenet-samples"
@@ -164,6 +165,20 @@ def test_a_registered_set_is_resized_to_its_size(
     assert data.train.images.shape == (4, 256, 256, 3)
     assert data.title.startswith("ILSVRC-2012 (JPEG copy, image folder, shorter side resized to 2")
     assert data.classes == CLASSES
+
+
+@pytest.mark.parametrize("write", [write_parquet, write_shards, write_folders])
+def test_ilsvrc2012_is_tested_on_its_validation_images(
+    write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The labels of its test images are kept back, so copies hold them without any, or with -1."""
+    facts = replace(DATASETS["ilsvrc2012"], images=(4, 2), classes=2, size=16)
+    monkeypatch.setitem(DATASETS, "ilsvrc2012", facts)
+    files = [(encoded(picture(i)), i % 2) for i in range(4)]
+    for test_name, images in (("test", files[:3]), ("val", files[:2])):
+        write(tmp_path / "ilsvrc2012", train=files, test=images, test_name=test_name)
+
+    assert len(open_dataset("ilsvrc2012", (tmp_path,), tmp_path / "cache").test.labels) == 2
 
 
 def test_ilsvrc2010_counts_classes_but_not_images(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ A folder with that name is complete: it is built under another name, by `repro.d
 renamed in one step. A lock makes a second process wait for the first and share what it built;
 the kernel lets go of it when its process dies, however it dies.
 
-Images lie there as raw pixels. At 256x256 one takes 196,608 bytes, the 1.28 million of
-ILSVRC-2012 252 GB, where JPEG of quality 90 would take 23 kB each, about 30 GB. But decoding
-such a JPEG takes 0.4 ms of a core (Pillow, 125 images of ImageNet), in every epoch again: 16
-cores for 40,000 images a second, beside the GPU that wants them. Raw, any image is one read at
-a known place, the kernel's page cache is shared by all trials, and nothing is lost twice.
+Images lie there as raw pixels. At 256x256 one takes 196,608 bytes, and the 1.28 million of
+ILSVRC-2012 take 252 GB; as JPEG of quality 90 they would take 23 kB each, about 30 GB. But to
+decode such a JPEG takes 0.43 ms of a core (Pillow, 125 images of ImageNet), nine minutes in every
+epoch of every trial, and compressing them again would lose a second time what JPEG loses. Raw,
+any image is one read at a known place, and all trials share the kernel's copy in memory.
 """
 
 import fcntl
