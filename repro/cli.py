@@ -285,7 +285,7 @@ def export(store: Path, out: Path) -> None:
 
 @main.group()
 def data() -> None:
-    """Find, download and check the data sets."""
+    """Find, download, decode and check the data sets."""
 
 
 @data.command()
@@ -312,6 +312,25 @@ def fetch(name: str, data_dir: Path | None) -> None:
     from repro.data import fetch as fetch_dataset
 
     click.echo(fetch_dataset(name, _data_dirs(data_dir)[0]))
+
+
+@data.command()
+@click.argument("name")
+@options_data
+@told
+def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
+    """Decode a data set into the cache, once; after a stop the same command continues.
+
+    NAME is a registered data set, folder:NAME, or folder:NAME@SIZE for images of various sizes.
+    """
+    from repro.console import decoding_bar
+    from repro.data import prepare as prepare_dataset
+
+    with decoding_bar() as progress:
+        prepared = prepare_dataset(
+            name, _data_dirs(data_dir), _cache_dir(cache_dir), progress=progress
+        )
+    click.echo(prepared)
 
 
 @data.command()

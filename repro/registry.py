@@ -4,7 +4,9 @@ Registries are plain dicts; a name stands in one place. What a name builds lies 
 models in `repro.models` (and timm), data sets in `repro.data`.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "ACTIVATIONS",
@@ -15,6 +17,7 @@ __all__ = [
     "DatasetFacts",
     "MetricFacts",
     "ModelFacts",
+    "folder_and_size",
 ]
 
 
@@ -35,14 +38,18 @@ class MetricFacts:
 class DatasetFacts:
     """A data set as claims name it. `images` is (train, test); `size` height and width in pixels.
 
-    Besides these names a claim may say `folder:NAME`: a folder of the user's, Parquet or images.
+    Besides these names a claim may say `folder:NAME`: a folder of the user's; see
+    `folder_and_size`.
     """
 
     title: str
     classes: int
-    images: tuple[int, int]
+    images: tuple[int, int] | None  # None: no published number was found, so none is checked
     size: int
     evidence: bool  # False: embedded data, which can never support a verdict on the paper
+    resize: bool = False  # the shorter side to `size`, the central square (Krizhevsky 2012, sec. 2)
+    # "validation" where the test images' labels were never published (Krizhevsky 2012, sec. 6).
+    tested_on: Literal["test", "validation"] = "test"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +131,19 @@ DATASETS = {
     "tiny-imagenet": DatasetFacts(
         title="Tiny ImageNet", classes=200, images=(100_000, 10_000), size=64, evidence=True
     ),
+    # The paper says "roughly" 1.2 million training images, and copies differ by a few.
+    "ilsvrc2010": DatasetFacts(
+        title="ILSVRC-2010", classes=1000, images=None, size=256, evidence=True, resize=True
+    ),
+    "ilsvrc2012": DatasetFacts(
+        title="ILSVRC-2012",
+        classes=1000,
+        images=(1_281_167, 50_000),
+        size=256,
+        evidence=True,
+        resize=True,
+        tested_on="validation",
+    ),
 }
 
 MODELS = {
@@ -184,3 +204,16 @@ ACTIVATIONS = (
     "swish",
     "tanh",
 )
+
+
+def folder_and_size(name: str) -> tuple[str, int | None]:
+    """`folder:NAME@256` as ("NAME", 256): images of any size, to be resized. Without @: None.
+
+    Raises ValueError, with a sentence, when what stands after @ is no size.
+    """
+    folder, at, size = name.removeprefix("folder:").partition("@")
+    if not at:
+        return folder, None
+    if not re.fullmatch(r"[1-9][0-9]{1,3}", size) or not 16 <= int(size) <= 1024:
+        raise ValueError(f"{name!r}: the size after @ is a whole number from 16 to 1024")
+    return folder, int(size)

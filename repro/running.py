@@ -105,7 +105,7 @@ def run_claims(
     chosen = _having(claims, scale)
     for claim in chosen:
         if isinstance(claim, ExactClaim):
-            store.keep_facts(claim.id, claim.digest, compute(claim))
+            store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
     work, faults = _prepare(trained, scale, machine, store)
     outcome = _train(work, machine, store, max_seeds, budget)

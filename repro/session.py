@@ -62,7 +62,7 @@ def register(
         PlanRecord(
             claim_id=claim.id,
             scale=scale,
-            digest=claim.digest,
+            digest=claim.digest(scale),
             fingerprint=fingerprint,
             data_title=title,
             registered=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -72,7 +72,7 @@ def register(
 
 def planned(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
     """The record of the claim file as it stands, the newest when there are several data sets."""
-    records = [r for r in store.plans(claim.id, scale) if r.digest == claim.digest]
+    records = [r for r in store.plans(claim.id, scale) if r.digest == claim.digest(scale)]
     return records[-1] if records else None
 
 
@@ -85,7 +85,7 @@ def judge(claim: TrainedClaim, scale: str, store: Store) -> Judged:
 
 def judge_exact(claim: ExactClaim, store: Store) -> Judged:
     """What was computed of a claim that needs no training."""
-    facts = store.facts(claim.id, claim.digest)
+    facts = store.facts(claim.id, claim.digest())
     return Judged(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
 
 
@@ -99,7 +99,7 @@ def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
     found: list[Page | FactPage] = []
     for claim in claims:
         if isinstance(claim, ExactClaim):
-            facts = tuple(store.facts(claim.id, claim.digest))
+            facts = tuple(store.facts(claim.id, claim.digest()))
             found.append(FactPage(claim=claim, facts=facts, verdict=decide_exact(claim, facts)))
         elif isinstance(claim, TrainedClaim):
             found += [_page(claim, scale, store) for scale in SCALES if scale in claim.scales]

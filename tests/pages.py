@@ -140,7 +140,7 @@ def planted_page(
         results=results,
         curves={cell.trial.id: planted_curve(result) for cell, result in cells},
         arrays={},
-        plan=Registered(digest=claim.digest) if registered else None,
+        plan=Registered(digest=claim.digest(scale)) if registered else None,
     )
 
 

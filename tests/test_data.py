@@ -257,8 +257,9 @@ def test_images_of_another_size_or_depth_are_faults(
     """Nothing is resized or clipped behind one's back."""
     write_parquet(tmp_path / "tiny", train=[*TRAIN_FILES, (content, 0)], test=TEST_FILES)
 
-    with pytest.raises(DataError, match=f"1 of 11 images cannot be used:\n.*{message}"):
+    with pytest.raises(DataError, match=f"1 of 11 images cannot be used:\n.*{message}") as caught:
         opened(tmp_path)
+    assert "images of various sizes want a size, as in folder:tiny@256" in caught.value.hint
 
 
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:

@@ -2,20 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from repro.data import fingerprint, open_dataset
 from repro.data.cache import cache_folder
-from repro.data.sources import find
-from repro.errors import MachineError
-from tests.pictures import encoded, picture, write_folders, write_parquet
+from repro.data.sources import Source, find, source_key
+from repro.errors import DataError, MachineError
+from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
 
 TRAIN = [(encoded(picture(i)), i % 2) for i in range(600)]  # three chunks
 TEST = [(encoded(picture(1000 + i)), i % 2) for i in range(4)]
@@ -92,8 +95,8 @@ def test_two_processes_decode_once_between_them(home: Path) -> None:
 
 
 def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> None:
-    """Kill -9 after the first images; the next process starts again and clears the rest away."""
-    process = elsewhere(home, "os.kill(os.getpid(), signal.SIGKILL)")
+    """Kill -9 after the first images; the next process finishes and leaves nothing beside."""
+    process = elsewhere(home, "done and os.kill(os.getpid(), signal.SIGKILL)")
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert not folder_of(home).exists()
@@ -103,15 +106,106 @@ def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> N
     assert [p for p in (home / "cache").iterdir() if p.is_dir()] == [folder_of(home)]
 
 
-def test_interrupted_build_clears_up_after_itself(home: Path) -> None:
-    """Ctrl-C while decoding."""
+MANY = [TRAIN[i % 600] for i in range(4500)]  # more than are decoded between two saves
+Write = Callable[..., None]
+CONTAINERS: list[Write] = [write_parquet, write_folders, write_shards]
 
-    def interrupt(_done: int, _all: int) -> None:
-        raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        open_dataset("folder:tiny", (home,), home / "cache", progress=interrupt)
-    assert not [p for p in (home / "cache").iterdir() if p.is_dir()]
+def steps(home: Path, cache: str, *, stop: int | None = None) -> list[int]:
+    """Open the data set; how many images were decoded at each step. Ctrl-C at `stop`."""
+    seen: list[int] = []
+
+    def progress(done: int, _all: int) -> None:
+        seen.append(done)
+        if stop is not None and done >= stop:
+            raise KeyboardInterrupt
+
+    with nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):
+        open_dataset("folder:tiny", (home,), home / cache, progress=progress)
+    return seen
+
+
+def content(cache: Path) -> dict[str, bytes]:
+    """All that lies in the one folder of a cache, by name."""
+    (folder,) = (p for p in cache.iterdir() if p.is_dir())
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("write", CONTAINERS)
+def test_killed_build_continues_where_it_was_saved(write: Write, tmp_path: Path) -> None:
+    """Kill -9 near the end: the same bytes as in one go, and most images are decoded once."""
+    write(tmp_path / "tiny", train=MANY, test=TEST)
+    assert steps(tmp_path, "other")[0] == 0
+    process = elsewhere(tmp_path, "done >= 4300 and os.kill(os.getpid(), signal.SIGKILL)")
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    again = steps(tmp_path, "cache")
+
+    assert 4000 < again[0] <= 4300
+    assert again[1] > again[0]
+    assert again[-1] == 4504
+    assert content(tmp_path / "cache") == content(tmp_path / "other")
+
+
+def test_interrupted_build_continues_in_the_test_split(tmp_path: Path) -> None:
+    """Ctrl-C between the splits, and again: each goes on from where the last was saved."""
+    write_parquet(tmp_path / "tiny", train=TEST, test=MANY)
+    steps(tmp_path, "other")
+    first, second = (steps(tmp_path, "cache", stop=stop) for stop in (4, 4200))
+    again = steps(tmp_path, "cache")
+
+    assert (first[0], second[0]) == (0, 4)
+    assert 4000 < again[0] <= 4200
+    assert again[-1] == 4504
+    assert content(tmp_path / "cache") == content(tmp_path / "other")
+
+
+def test_faults_found_before_a_kill_are_not_forgotten(tmp_path: Path) -> None:
+    """A broken image at the beginning, a kill at the end: the next process names it and counts."""
+    seen: list[int] = []
+    bad = [MANY[0], (b"no image", 1), *MANY[2:], (b"no image either", 0)]
+    write_parquet(tmp_path / "tiny", train=bad, test=TEST)
+    elsewhere(tmp_path, "done >= 4300 and os.kill(os.getpid(), signal.SIGKILL)").communicate()
+
+    with pytest.raises(DataError, match=r"2 of 4,505 images cannot be used:\n.* row 1 ") as caught:
+        open_dataset(
+            "folder:tiny",
+            (tmp_path,),
+            tmp_path / "cache",
+            progress=lambda done, _all: seen.append(done),
+        )
+    assert seen[0] > 4000
+    assert "row 4500 " in str(caught.value)
+    assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir()]
+
+
+def test_changed_files_never_continue_an_older_build(tmp_path: Path) -> None:
+    """They have another key: all of them are decoded."""
+    write_parquet(tmp_path / "tiny", train=MANY, test=TEST)
+    steps(tmp_path, "cache", stop=4300)
+    write_parquet(tmp_path / "tiny", train=[TRAIN[5], *MANY[1:]], test=TEST)
+
+    assert steps(tmp_path, "cache")[0] == 0
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"done": 4096}'])
+def test_progress_that_cannot_be_read_starts_again(text: str, tmp_path: Path) -> None:
+    """Nothing is believed of it."""
+    write_parquet(tmp_path / "tiny", train=MANY, test=TEST)
+    steps(tmp_path, "cache", stop=4300)
+    (file,) = (tmp_path / "cache").glob(".*.building/progress.json")
+    file.write_text(text)
+
+    assert steps(tmp_path, "cache")[0] == 0
+
+
+def test_another_decoder_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the pixels from one Pillow and half from another would be no copy of anything."""
+    write_parquet(tmp_path / "tiny", train=MANY, test=TEST)
+    steps(tmp_path, "cache", stop=4300)
+    monkeypatch.setattr("repro.data.build._DECODER", "Pillow 0.1")
+
+    assert steps(tmp_path, "cache")[0] == 0
 
 
 def truncate_images(folder: Path) -> None:
@@ -201,6 +295,20 @@ def test_image_folders_are_known_by_names_sizes_and_dates(tmp_path: Path) -> Non
     assert decoded(tmp_path)[1] == 10
 
 
+def test_large_files_are_known_by_names_sizes_and_dates(tmp_path: Path) -> None:
+    """5 GB of nothing: reading them at each command would take longer than many a training."""
+    file = tmp_path / "train-000000.tar"
+    file.touch()
+    os.truncate(file, 5 * 10**9)
+    source = Source(kind="shards", path=tmp_path, train=(file,), test=())
+    os.utime(file, (1, 1))
+    first, same = source_key(source), source_key(source)
+    os.utime(file, (2, 2))
+
+    assert first == same
+    assert source_key(source) != first
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_number_of_workers_does_not_change_the_data(workers: int, home: Path) -> None:
     """Each image is where its row says, whoever decoded it."""
@@ -229,15 +337,42 @@ def test_a_cache_that_cannot_be_written_is_a_fault_of_the_machine(home: Path) ->
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_a_fault_of_the_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel's own full device in place of the file of images; nothing is left behind."""
+    """The kernel's own full device in place of the file of images, until there is space again."""
     normal = Path.open
 
     def full(self: Path, *args: str, **named: str) -> object:
         place = Path("/dev/full") if self.name == "train_images.npy" else self
         return normal(place, *args, **named)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "open", full)
-    with pytest.raises(MachineError, match="No space left on device") as caught:
-        decoded(home)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        with pytest.raises(MachineError, match="No space left on device") as caught:
+            decoded(home)
     assert "free some space" in caught.value.hint
-    assert not [p for p in (home / "cache").iterdir() if p.is_dir()]
+    assert decoded(home)[1] == 604
+
+
+def test_images_that_are_there_need_no_space_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build stopped near its end continues where the whole would no longer fit."""
+    write_parquet(tmp_path / "tiny", train=MANY, test=TEST)
+    steps(tmp_path, "cache", stop=4300)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=4504 * 192 // 2))
+
+    assert steps(tmp_path, "cache")[-1] == 4504
+
+
+def test_too_little_space_is_told_before_anything_is_decoded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """604 images of 192 bytes, on a disk with one byte less than they need; then with enough."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=604 * 192 - 1))
+    with pytest.raises(
+        MachineError, match=r"need 115,968 more bytes in .*, where 115,967 are"
+    ) as e:
+        steps(home, "cache")
+    assert "--cache-dir" in e.value.hint
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=604 * 192))
+
+    assert steps(home, "cache")[-1] == 604

@@ -208,7 +208,7 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
         "a planted device",
         "0123456789abcdef",
         "2026-01-02T03:04:05+00:00",
-        page.claim.digest,
+        page.claim.digest("paper"),
         "repro run planted.yaml --scale paper",
         "> 20",
     ):

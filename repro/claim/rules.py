@@ -28,12 +28,19 @@ from repro.claim.spec import (
     model_for,
     recipe_for,
 )
-from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, QUANTITIES
+from repro.registry import (
+    ACTIVATIONS,
+    DATASETS,
+    METRICS,
+    MODELS,
+    QUANTITIES,
+    folder_and_size,
+)
 from repro.yaml_source import KeyPath
 
 __all__ = ["meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
 
-FOLDER = re.compile(r"folder:[A-Za-z0-9._-]+\Z")
+FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
 SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 Finding = tuple[KeyPath, str]
@@ -311,14 +318,23 @@ def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
     if not isinstance(name, str):
         return
     if name.startswith("folder:"):
-        if not FOLDER.match(name) or name.endswith((":.", ":..")):
-            yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
+        yield from _folder_rules(at, name)
     elif name not in DATASETS:
         yield at, f"data set {name!r} is unknown{meant(name, DATASETS)}"
     elif DATASETS[name].evidence == (scale == "smoke"):
         kind = "real" if scale == "smoke" else "embedded"
         wants = "embedded data" if scale == "smoke" else "real images"
         yield at, f"{name!r} is {kind} data; the {scale} scale wants {wants}"
+
+
+def _folder_rules(at: KeyPath, name: str) -> Iterator[Finding]:
+    try:
+        folder, _ = folder_and_size(name)
+    except ValueError as error:
+        yield at, str(error)
+        return
+    if not FOLDER.match(folder) or folder in (".", ".."):
+        yield at, f"{name!r}: a folder's name has letters, digits, '.', '_' and '-' alone"
 
 
 def _model_rules(

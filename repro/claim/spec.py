@@ -182,16 +182,18 @@ class Claim(Strict):
         """The file that it was loaded from."""
         return self._path
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all that is science: prose and file may change, the rule may not.
+    def digest(self, scale: str | None = None) -> str:
+        """SHA-256 of all that is science at a scale: prose may change, the rule may not.
 
-        What is at its default is left out, so that a new field changes no digest.
+        What is at its default is left out, so that a new field changes no digest; and so are other
+        scales, which may be added later.
         """
         prose = {"title", "paper", "question", "confounds", "deviations"}
-        fields = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
-        fields |= {"value": self.paper.value}
-        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+        said = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
+        said["value"] = self.paper.value
+        if scale is not None:
+            said["scales"] = {scale: said["scales"][scale]}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 class TrainedClaim(Claim):

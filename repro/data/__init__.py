@@ -5,10 +5,11 @@ from repro.data.dataset import Dataset, Split
 from repro.data.embedded import synthetic
 from repro.data.fetch import fetch
 from repro.data.sources import Source, find
-from repro.data.state import Status, Verification, status, verify
+from repro.data.state import Prepared, Status, Verification, prepare, status, verify
 
 __all__ = [
     "Dataset",
+    "Prepared",
     "Source",
     "Split",
     "Status",
@@ -17,6 +18,7 @@ __all__ = [
     "find",
     "fingerprint",
     "open_dataset",
+    "prepare",
     "status",
     "synthetic",
     "verify",

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.data.cache import Progress, cache_folder, open_cached, read_cached
+from repro.data.build import Progress
+from repro.data.cache import cache_folder, open_cached, read_cached
 from repro.data.dataset import Dataset
 from repro.data.embedded import EMBEDDED
-from repro.data.sources import check_name, find, missing
+from repro.data.names import check_name
+from repro.data.sources import find, missing
 
 __all__ = ["fingerprint", "open_dataset"]
 
@@ -21,7 +23,8 @@ def open_dataset(
 ) -> Dataset:
     """The data set, from the first of `data_dirs` that has it, decoded into `cache_dir` once.
 
-    `progress(decoded, all)` is called while images are decoded. `workers`: decoding threads.
+    `progress(decoded, all)` is called while images are decoded, first with those that an
+    interrupted call has left decoded. `workers`: decoding threads.
     Raises DataError when the data set is missing or not what it should be, MachineError when
     the cache cannot be written.
     """

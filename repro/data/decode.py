@@ -11,12 +11,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from repro.data.contents import Item, Listing
+from repro.data.contents import Content, Item, Listing
 from repro.data.dataset import Images
 from repro.errors import DataError
 
@@ -35,14 +34,18 @@ class Decoded:
 
 
 def decode_listing(
-    listing: Listing, *, shape: Shape, workers: int | None = None
+    listing: Listing, start: int, *, shape: Shape, resize: bool, workers: int | None = None
 ) -> Iterator[Decoded]:
-    """All chunks of a split in order; `workers` threads, by default one for each core."""
+    """A split's images from `start` on, in order; `workers` threads, by default one for each core.
+
+    `resize`: bring images to the shape, which is a square; otherwise another shape is a fault.
+    """
+    size = shape[0] if resize else None
     workers = workers or os.cpu_count() or 1
     waiting: deque[Future[Decoded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for items in listing.chunks():
-            waiting.append(pool.submit(_decode_chunk, items, shape))
+        for items in listing.chunks(start):
+            waiting.append(pool.submit(_decode_chunk, items, shape, size))
             # A window, lest all of a large data set is read before the first image is written.
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
@@ -52,18 +55,18 @@ def decode_listing(
 
 def image_shape(listing: Listing) -> Shape:
     """Of the first image; all others have to be alike."""
-    name, content = next(listing.chunks())[0]
+    name, content = next(listing.chunks(0))[0]
     try:
         return _pixels(content)[0].shape
     except Exception as error:
         raise DataError(f"the first image cannot be read: {name}: {error}") from error
 
 
-def _decode_chunk(items: list[Item], shape: Shape) -> Decoded:
+def _decode_chunk(items: list[Item], shape: Shape, size: int | None) -> Decoded:
     result = Decoded(images=[], faults=[], formats=set())
     for name, content in items:
         try:
-            pixels, kind = _pixels(content)
+            pixels, kind = _pixels(content, size)
         # Pillow's readers raise whatever a broken file makes them raise, SyntaxError included.
         except Exception as error:  # noqa: BLE001
             result.faults.append(f"{name}: {error}")
@@ -78,12 +81,15 @@ def _decode_chunk(items: list[Item], shape: Shape) -> Decoded:
     return result
 
 
-def _pixels(content: bytes | Path | Images) -> tuple[Images, str]:
-    """(H, W, 3) uint8 and the file's format."""
+def _pixels(content: Content, size: int | None = None) -> tuple[Images, str]:
+    """(H, W, 3) uint8, as they are or `size` pixels square, and the file's format."""
     if isinstance(content, np.ndarray):
         return content, ""
+    if callable(content):
+        content = content()
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-        return np.asarray(_rgb(image)), image.format or ""
+        rgb = _rgb(image)
+        return np.asarray(rgb if size is None else _square(rgb, size)), image.format or ""
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -94,3 +100,21 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P":
         image = image.convert("RGBA")  # a palette may hold transparency of its own
     return image.convert("RGB")
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    """The shorter side resized to `size`, and the central square (Krizhevsky 2012, sec. 2).
+
+    The paper names no filter. Pillow's bicubic one weighs all pixels that shrink into one, so
+    that nothing aliases, and enlarges as the authors' later release does (cuda-convnet2,
+    make-data: bicubic; an average of areas when shrinking). libjpeg's coarser decoding, `draft`,
+    is left alone: it changed 8 of 125 images of ImageNet, by up to 3.8 grey levels on average,
+    and saved no time.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    # The filter sees beyond the box: the same pixels as those of a crop after resizing, while an
+    # image of 16 by 60,000 pixels takes no memory to enlarge.
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 
 from repro.data.embedded import EMBEDDED
-from repro.data.sources import ORIGINAL, check_name
+from repro.data.names import check_name, folder_of
+from repro.data.sources import ORIGINAL
 from repro.errors import DataError, MachineError
 
 __all__ = ["fetch"]
@@ -23,7 +24,7 @@ def fetch(name: str, data_dir: Path) -> Path:
     if name != "cifar10":
         raise DataError(
             f"{name} cannot be fetched (only cifar10 can)",
-            hint=f"put its files into {data_dir / name.removeprefix('folder:')}",
+            hint=f"put its files into {data_dir / folder_of(name)}",
         )
     place = data_dir / name / ORIGINAL
     if place.exists():

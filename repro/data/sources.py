@@ -1,7 +1,7 @@
 """Where a data set's files lie.
 
-Three containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
-Face image layout, and one folder of images for each class.
+Four containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
+Face image layout, tar shards as webdataset writes them, and one folder of images for each class.
 """
 
 import hashlib
@@ -9,20 +9,22 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
 from repro.data.embedded import EMBEDDED
+from repro.data.names import check_name, folder_of, title_of
 from repro.errors import DataError
 from repro.registry import DATASETS
 
-__all__ = ["ORIGINAL", "Source", "check_name", "find", "missing", "source_key"]
+__all__ = ["ORIGINAL", "Source", "find", "missing", "source_key"]
 
 ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
 _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 
-_TEST_NAMES = ("test", "valid", "validation", "val")
+_VALIDATION = ("valid", "validation", "val")
+
+_HASHED_BYTES = 4e9  # in all; of larger sources, which take minutes to read, only names and dates
 
 # Below a data set's own folder: where published copies keep their Parquet files.
 _PARQUET_FOLDERS = (".", "data", "plain_text")
@@ -32,28 +34,15 @@ _PARQUET_FOLDERS = (".", "data", "plain_text")
 class Source:
     """Files of one data set; train and test in the order in which they are read."""
 
-    kind: Literal["original", "parquet", "folder"]
+    kind: Literal["original", "parquet", "shards", "folder"]
     path: Path
     train: tuple[Path, ...]
     test: tuple[Path, ...]
+    names: Path | None = None  # a list of the classes' names, where the files have none
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.train + self.test
-
-
-def check_name(name: str) -> None:
-    """DataError unless `name` is registered or is `folder:` and the name of one folder."""
-    if name in DATASETS:
-        return
-    prefix, _, folder = name.partition(":")
-    if prefix == "folder" and folder not in ("", ".", "..") and Path(folder).name == folder:
-        return
-    close = get_close_matches(name, DATASETS, n=1)
-    raise DataError(
-        f"data set {name!r} is unknown (known: {', '.join(DATASETS)}, folder:NAME)",
-        hint=f"did you mean {close[0]!r}?" if close else "NAME is that of a folder, not a path",
-    )
+        return self.train + self.test + ((self.names,) if self.names else ())
 
 
 def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
@@ -67,9 +56,9 @@ def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
         return None
     for folder, named in _folders(name, search_dirs):
         with _looking(folder):
-            source = _original(name, folder) or _parquet(folder, named)
+            source = _original(name, folder) or _parquet(name, folder, named)
             if source is None and named:
-                source = _image_folder(folder)
+                source = _tar_shards(name, folder) or _image_folder(name, folder)
             if source is not None and (named or _has_right_rows(name, source)):
                 return source
     return None
@@ -77,14 +66,15 @@ def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
 
 def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
     """The error that says what was looked for, where, and how to get it."""
-    folder = name.removeprefix("folder:")
-    title = DATASETS[name].title if name in DATASETS else f"the data set {folder!r}"
+    folder = folder_of(name)
+    title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
     get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        f"test-*.parquet) or folders of images (train/CLASS/ and test/CLASS/) in:\n  {places}",
+        "test-*.parquet), tar shards (train-*.tar and test-*.tar) or folders of images "
+        f"(train/CLASS/ and test/CLASS/) in:\n  {places}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -94,16 +84,19 @@ def source_key(source: Source) -> str:
     """16 hexadecimal digits that change when the files do.
 
     A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
-    other dates is the same data. Of a folder of images only names, sizes and dates are hashed,
-    since opening a million files takes minutes.
+    other dates is the same data. Of a folder of images, and of more than 4 GB, only names, sizes
+    and dates are hashed, since opening a million files takes minutes.
     """
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
+    prefix = len(f"{source.path}/")
     with _looking(source.path):
-        for file in source.files:
-            sha.update(f"\0{file.relative_to(source.path).as_posix()}\0".encode())
-            if source.kind == "folder":
-                about = file.stat()
-                sha.update(f"{about.st_size} {about.st_mtime_ns}".encode())
+        about = [file.stat() for file in source.files]
+        by_date = source.kind == "folder" or sum(a.st_size for a in about) > _HASHED_BYTES
+        for file, a in zip(source.files, about, strict=True):
+            # Path.relative_to would double the time that a million files take.
+            sha.update(f"\0{str(file)[prefix:]}\0".encode())
+            if by_date:
+                sha.update(f"{a.st_size} {a.st_mtime_ns}".encode())
             else:
                 with file.open("rb") as content:
                     sha.update(hashlib.file_digest(content, "sha256").digest())
@@ -124,7 +117,7 @@ def _looking(folder: Path) -> Iterator[None]:
 def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Folders to look into, and whether each is named after the data set."""
     for place in search_dirs:
-        yield place / name.removeprefix("folder:"), True
+        yield place / folder_of(name), True
         if name in DATASETS:
             yield place, False
 
@@ -141,11 +134,18 @@ def _original(name: str, folder: Path) -> Source | None:
     )
 
 
-def _parquet(folder: Path, named: bool) -> Source | None:
+def _test_names(name: str) -> tuple[str, ...]:
+    """What the files of the test images may be called; the first that is there is taken."""
+    if name in DATASETS and DATASETS[name].tested_on == "validation":
+        return _VALIDATION
+    return ("test", *_VALIDATION)
+
+
+def _parquet(name: str, folder: Path, named: bool) -> Source | None:
     for below in _PARQUET_FOLDERS if named else (".",):
         path = folder / below
         train = _shards(path, "train")
-        test = next(filter(None, (_shards(path, split) for split in _TEST_NAMES)), ())
+        test = next(filter(None, (_shards(path, split) for split in _test_names(name))), ())
         if train and test:
             if named:
                 _check_whole(train)
@@ -175,9 +175,42 @@ def _check_whole(files: tuple[Path, ...]) -> None:
         )
 
 
-def _image_folder(folder: Path) -> Source | None:
+def _tar_shards(name: str, folder: Path) -> Source | None:
+    train = _tars(folder, "train")
+    test = next(filter(None, (_tars(folder, split) for split in _test_names(name))), ())
+    if not train or not test:
+        return None
+    names = folder / "classes.txt"
+    return Source(
+        kind="shards",
+        path=folder,
+        train=train,
+        test=test,
+        names=names if names.is_file() else None,
+    )
+
+
+def _tars(folder: Path, split: str) -> tuple[Path, ...]:
+    """`train.tar`, or all of `train-000000.tar` or `imagenet1k-train-0000.tar`, by number."""
+    numbered = {
+        file: int(found[1] or 0)
+        for file in folder.glob("*.tar")
+        if (found := re.fullmatch(rf"(?:.+-)?{split}(?:-(\d+))?\.tar", file.name))
+    }
+    files = tuple(sorted(numbered, key=lambda file: (numbered[file], file.name)))
+    numbers = [numbered[file] for file in files]
+    if numbers and numbers != list(range(min(numbers[0], 1), len(numbers) + min(numbers[0], 1))):
+        raise DataError(
+            f"{folder} holds {len(files)} shards of the split {split!r}, which do not count from "
+            f"0 or 1 to {numbers[-1]}: {', '.join(file.name for file in files[:10])}",
+            hint="copy the missing files beside them, and leave those of one version only",
+        )
+    return files
+
+
+def _image_folder(name: str, folder: Path) -> Source | None:
     train = folder / "train"
-    test = next((folder / t for t in _TEST_NAMES if (folder / t).is_dir()), None)
+    test = next((folder / t for t in _test_names(name) if (folder / t).is_dir()), None)
     if not train.is_dir() or test is None:
         return None
     return Source(kind="folder", path=folder, train=_images(train), test=_images(test))

@@ -1,19 +1,21 @@
 """What data there is, and whether it is still what it was."""
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.data.cache import cache_folder, read_cached
+from repro.data.build import Progress
+from repro.data.cache import cache_folder, open_cached, read_cached
 from repro.data.catalogue import open_dataset
 from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.embedded import EMBEDDED
-from repro.data.sources import Source, find
+from repro.data.sources import Source, find, missing
 from repro.errors import DataError
 from repro.registry import DATASETS
 
-__all__ = ["Status", "Verification", "status", "verify"]
+__all__ = ["Prepared", "Status", "Verification", "prepare", "status", "verify"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,7 +24,7 @@ class Status:
 
     name: str
     title: str
-    images: tuple[int, int]  # training, test
+    images: tuple[int, int] | None  # training, test; None: no published number
     source: Source | None = None
     source_bytes: int = 0
     decoded: Path | None = None
@@ -31,8 +33,9 @@ class Status:
     problem: str = ""
 
     def __str__(self) -> str:
-        train, test = self.images
-        about = f"{self.name}: {self.title}, {train:,} + {test:,} images"
+        about = f"{self.name}: {self.title}"
+        if self.images:
+            about += f", {self.images[0]:,} + {self.images[1]:,} images"
         if self.problem:
             return f"{about}; {self.problem}"
         parts = [about]
@@ -75,8 +78,65 @@ def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
         source=source,
         source_bytes=sum(file.stat().st_size for file in source.files),
         decoded=folder if cached else None,
-        decoded_bytes=sum(file.stat().st_size for file in folder.iterdir()) if cached else 0,
+        decoded_bytes=_bytes_in(folder) if cached else 0,
         fingerprint=cached.fingerprint if cached else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A data set that is decoded, and what it took to decode what was missing."""
+
+    dataset: Dataset
+    folder: Path
+    folder_bytes: int
+    decoded: int  # images, now; others were decoded before
+    seconds: float
+
+    def __str__(self) -> str:
+        images = len(self.dataset.train.labels) + len(self.dataset.test.labels)
+        now = "all decoded before"
+        if self.decoded:
+            now = f"{self.decoded:,} decoded now, {self.decoded / self.seconds:,.0f} images/s"
+        return (
+            f"{self.dataset.title}: {images:,} images, {now}; in {self.folder} "
+            f"({_megabytes(self.folder_bytes)}); fingerprint {self.dataset.fingerprint}"
+        )
+
+
+def prepare(
+    name: str,
+    data_dirs: Sequence[Path],
+    cache_dir: Path,
+    *,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> Prepared:
+    """Decode a data set into the cache, from where an earlier call was stopped.
+
+    Raises DataError when there is nothing to decode or an image cannot be used, MachineError when
+    the cache has no room.
+    """
+    source = find(name, data_dirs)
+    if source is None:
+        if name in EMBEDDED:
+            raise DataError(f"{name} is embedded: there is nothing to decode")
+        raise missing(name, data_dirs)
+    steps: list[int] = []
+
+    def watch(done: int, total: int) -> None:
+        steps.append(done)
+        progress(done, total)
+
+    begun = clock()
+    dataset = open_cached(name, source, cache_dir, progress=watch)
+    folder = cache_folder(name, source, cache_dir)
+    return Prepared(
+        dataset=dataset,
+        folder=folder,
+        folder_bytes=_bytes_in(folder),
+        decoded=steps[-1] - steps[0] if steps else 0,
+        seconds=clock() - begun,
     )
 
 
@@ -136,6 +196,10 @@ def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def _megabytes(size: int) -> str:

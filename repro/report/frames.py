@@ -56,7 +56,7 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
             "device": verdict.device,
             "fingerprint": plan.fingerprint if plan else None,
             "registered": plan.registered if plan else None,
-            "digest": page.claim.digest,
+            "digest": page.claim.digest(page.evidence.scale if isinstance(page, Page) else None),
         }
 
 

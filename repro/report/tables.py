@@ -323,7 +323,7 @@ def _provenance(page: Page) -> Table:
         ("data", plan.data_title if plan else NOT_RUN),
         ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
         ("registered", plan.registered if plan else NOT_RUN),
-        ("digest of the claim", claim.digest),
+        ("digest of the claim at this scale", claim.digest(scale)),
         ("precision", ", ".join(sorted(precisions))),
     ]
     known = {name for name, _ in rows}

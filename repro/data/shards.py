@@ -1,0 +1,112 @@
+"""Tar shards as webdataset writes them: for each image `key.jpg`, and in `key.cls` its class.
+
+Files that follow one another with the same name up to its first dot are one sample. One pass over
+the headers finds where each image lies; from then on it is read at its place. Nothing is ever
+extracted, so that no name in a shard can reach outside of it.
+"""
+
+import re
+import tarfile
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from repro.errors import DataError
+
+__all__ = ["Sample", "index"]
+
+_IMAGES = ("jpg", "jpeg", "png", "webp")
+_BLOCK = 512  # bytes; one of zeros says that the archive ends here
+
+
+class Sample(NamedTuple):
+    """One image: its shard, its name there, where its bytes lie, and its class's number."""
+
+    shard: Path
+    name: str
+    offset: int
+    size: int
+    label: int
+
+    def read(self) -> bytes:
+        """The encoded image."""
+        with self.shard.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+
+def index(shards: tuple[Path, ...]) -> list[Sample]:
+    """All images in the shards' order. DataError when one has no label or a shard is damaged."""
+    return [sample for shard in shards for sample in _samples(shard)]
+
+
+def _samples(shard: Path) -> Iterator[Sample]:
+    try:
+        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for key, members in groupby(_files(shard, tar), key=_key):
+                yield from _sample(shard, file, key, list(members))
+            _check_end(shard, file, tar.offset)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(
+            f"{shard} cannot be read as tar: {error}",
+            hint="copy the file again; shards are not compressed, since their images are",
+        ) from error
+
+
+def _files(shard: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    for member in tar:
+        if not (member.isdir() or (member.isreg() and not member.issparse())):
+            raise DataError(f"{shard}: {member.name} is no plain file", hint="leave it out")
+        if not member.isdir() and _key(member)[-1:] not in ("", "/"):  # hidden files
+            yield member
+
+
+def _key(member: tarfile.TarInfo) -> str:
+    folder, slash, file = member.name.rpartition("/")
+    return folder + slash + file.partition(".")[0]
+
+
+def _ending(member: tarfile.TarInfo) -> str:
+    return member.name.rpartition("/")[2].partition(".")[2].lower()
+
+
+def _sample(
+    shard: Path, file: BinaryIO, key: str, members: list[tarfile.TarInfo]
+) -> Iterator[Sample]:
+    """One sample, or none where the files are neither image nor label."""
+    images = [member for member in members if _ending(member) in _IMAGES]
+    labels = [member for member in members if _ending(member) == "cls"]
+    if not images and not labels:
+        return
+    if len(images) != 1 or len(labels) != 1:
+        raise DataError(
+            f"{shard}: {key} has {len(images)} images and {len(labels)} labels, not one of each",
+            hint=f"its files stand one after another: {key}.jpg (or {', '.join(_IMAGES[1:])}) and "
+            f"{key}.cls",
+        )
+    (image,) = images
+    label = _label(shard, file, labels[0])
+    yield Sample(shard, image.name, image.offset_data, image.size, label)
+
+
+def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
+    file.seek(member.offset_data)
+    text = file.read(min(member.size, 20))
+    if not re.fullmatch(rb"\s*-?[0-9]{1,9}\s*", text):
+        raise DataError(
+            f"{shard}: {member.name} holds {text!r}, not the number of a class",
+            hint="classes are counted from 0; their names may stand in classes.txt, one a line",
+        )
+    return int(text)
+
+
+def _check_end(shard: Path, file: BinaryIO, offset: int) -> None:
+    """A damaged header, or a file cut off between two members, tarfile takes for the end."""
+    file.seek(offset)
+    if file.read(_BLOCK) != bytes(_BLOCK):
+        raise DataError(
+            f"{shard} is damaged or incomplete: at byte {offset:,} of {shard.stat().st_size:,} "
+            "there is neither a file nor the archive's end",
+            hint="copy the file again",
+        )
