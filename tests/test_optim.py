@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from repro.optim import PaperSGD, rate_at
+from repro.optim import PaperSGD, rate_at, stalls
 
 
 def paper_loop(
@@ -83,3 +83,32 @@ def test_biases_are_decayed_when_asked() -> None:
 def test_rate_is_divided_by_ten_at_each_drop(epoch: float, expected: float) -> None:
     """The drop counts from its epoch on."""
     assert rate_at(epoch, rate=0.01, drops=(8.0, 12.0)) == pytest.approx(expected)
+
+
+def test_the_rate_falls_when_the_error_stalls_three_times_at_most() -> None:
+    """Sec. 5: divided by ten when the validation error stopped improving."""
+    errors = [0.9, 0.8, 0.8, 0.85, 0.7, 0.7, 0.7]
+
+    assert [stalls(errors[:n], patience=2) for n in range(8)] == [0, 0, 0, 0, 1, 1, 1, 2]
+    assert rate_at(7.0, rate=0.01, stalled=2) == pytest.approx(1e-4)
+    assert rate_at(99.0, rate=0.01, stalled=9) == pytest.approx(1e-5)
+
+
+def test_layers_have_a_decay_of_their_own() -> None:
+    """As in the authors' CIFAR files; a name that no layer has is an error."""
+    net = nn.Sequential()
+    net.conv1, net.fc10 = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+    optimizer = PaperSGD(
+        net, rate=0.1, momentum=0.9, weight_decay=0.0, layer_decay={"fc10": 0.01}, bias_rate=2.0
+    )
+    found = {
+        id(p): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for p in group["params"]
+    }
+
+    assert found[id(net.conv1.weight)] == (0.1, 0.0)
+    assert found[id(net.fc10.weight)] == (0.1, 0.01)
+    assert found[id(net.fc10.bias)] == (0.2, 0.0)
+    with pytest.raises(ValueError, match="no layer fc11"):
+        PaperSGD(net, rate=0.1, momentum=0.9, weight_decay=0.0, layer_decay={"fc11": 0.1})

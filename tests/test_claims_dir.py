@@ -1,0 +1,118 @@
+"""The shipped claims: what they say is the paper's, and each of them can be run."""
+
+from pathlib import Path
+
+import pytest
+
+from repro.claim import Claim, DifferenceClaim, ExactClaim, TrainedClaim, load, recipe_for
+from repro.data import open_dataset
+from repro.plan import next_cells
+
+FOLDER = Path(__file__).parents[1] / "claims"
+PATHS = sorted(FOLDER.glob("*.yaml"))
+
+# Abstract, sec. 3 to 6 and footnote 5.
+PRINTED = {
+    "architecture": None,
+    "bias_init": None,
+    "color_pca": 1.0,
+    "conv1_specialisation": None,
+    "crop_flip": None,
+    "depth": 2.0,
+    "dropout": None,
+    "headline_2010": 37.5,
+    "headline_2012": 40.7,
+    "lrn": 1.4,
+    "lrn_cifar": 13 - 11,
+    "overlapping_pooling": 0.4,
+    "relu_speedup": 6.0,
+    "retrieval": None,
+    "ten_crop": 39.0 - 37.5,
+    "training_cost": 5.5,
+    "two_gpu_split": 1.7,
+    "weight_decay": None,
+}
+
+
+@pytest.fixture(scope="module", params=PATHS, ids=lambda path: path.stem)
+def claim(request: pytest.FixtureRequest) -> Claim:
+    return load(request.param)
+
+
+def test_every_claim_of_the_paper_has_its_file() -> None:
+    """And none that this table does not know."""
+    assert {path.stem for path in PATHS} == PRINTED.keys()
+
+
+def test_the_number_is_the_printed_one(claim: Claim) -> None:
+    """None where the paper gives none."""
+    assert claim.paper.value == PRINTED[claim.id]
+
+
+def test_the_printed_number_lies_in_the_region(claim: Claim) -> None:
+    """A region that shuts out the paper's own number would test another claim."""
+    if isinstance(claim, TrainedClaim) and claim.paper.value is not None:
+        assert claim.region.low <= claim.paper.value
+        assert claim.region.high is None or claim.paper.value <= claim.region.high
+
+
+def test_the_reader_is_told_what_is_compared_and_what_confounds_it(claim: Claim) -> None:
+    """In two sentences or so each, and in which section it stands."""
+    assert "sec." in claim.paper.section or "abstract" in claim.paper.section
+    assert claim.question.count(" ") > 8
+    assert claim.confounds.count(" ") > 5
+    assert claim.path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
+
+
+def test_there_is_a_scale_that_runs_at_once(claim: Claim, tmp_path: Path) -> None:
+    """Embedded data at smoke scale, with a plan that names trials."""
+    if isinstance(claim, ExactClaim):
+        return
+    assert isinstance(claim, TrainedClaim)
+    dataset = open_dataset(claim.scales["smoke"].data, (tmp_path,), tmp_path)
+    cells = next_cells(claim, "smoke", dataset.fingerprint, {})
+
+    assert cells
+    assert {cell.recipe for cell in cells} == set(claim.recipes)
+
+
+def test_the_baseline_is_one_trial_for_all_that_share_it(tmp_path: Path) -> None:
+    """Dropout, crops, norms, GPUs, layers: the whole net is trained once."""
+    fingerprint = open_dataset("digits", (tmp_path,), tmp_path).fingerprint
+    sharing = ["crop_flip", "depth", "dropout", "headline_2010", "lrn", "retrieval", "ten_crop"]
+    trials = [
+        {
+            cell.trial.id
+            for cell in next_cells(_trained(name), "smoke", fingerprint, {})
+            if cell.trial.seed == 0
+        }
+        for name in sharing
+    ]
+
+    assert len(set.intersection(*trials)) == 1
+
+
+def test_the_paper_s_length_is_the_paper_s() -> None:
+    """90 passes, the rate 0.01 divided three times (sec. 5), by the authors' logs."""
+    claim = _trained("headline_2010")
+    paper = claim.scales["paper"]
+    way = recipe_for(claim, "paper", "authors", "net")
+
+    assert (paper.epochs, paper.rate["authors"], way.drops) == (90, 0.01, (23, 51, 78))
+    assert (way.momentum, way.weight_decay, way.batch_size, way.crop) == (0.9, 0.0005, 128, 224)
+    assert way.augment == ("crop", "flip")
+
+
+def test_only_the_contrast_s_arms_differ_in_one_thing_alone() -> None:
+    """The published CIFAR nets differ in three, so that contrast is shown and does not decide."""
+    claim = _trained("lrn_cifar")
+    assert isinstance(claim, DifferenceClaim)
+
+    assert (claim.contrast.higher, claim.contrast.lower) == ("without", "with")
+    assert claim.also["as_published"].higher == "published_13"
+
+
+def _trained(name: str) -> TrainedClaim:
+    claim = load(FOLDER / f"{name}.yaml")
+    assert isinstance(claim, TrainedClaim)
+    return claim

@@ -1,0 +1,229 @@
+"""What is read of a trained net, against slow definitions."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from repro.claim import Recipe
+from repro.data import Dataset
+from repro.data.device import DeviceData, View, colour_components, ten_crop
+from repro.measure import colour_split, evaluate, evaluate_ten
+from repro.train import train
+from tests.worlds import RECIPE, tiny, trial_on
+
+CPU = torch.device("cpu")
+
+
+def no_autocast() -> torch.autocast:
+    return torch.autocast("cpu", enabled=False)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return tiny(tmp_path, images=64)
+
+
+def on_device(dataset: Dataset, **changes: object) -> DeviceData:
+    return DeviceData(dataset, device=CPU, inputs="centred", **changes)  # type: ignore[arg-type]
+
+
+class Fixed(nn.Module):
+    """Class scores that are a fixed random projection of the pixels, so that none are tied."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.randn(x[0].numel(), 10, generator=torch.Generator().manual_seed(0))
+        return x.flatten(1) @ weights / 1000
+
+
+def test_ten_crops_are_the_corners_and_the_centre_and_their_mirrors() -> None:
+    """224 of 256: offsets 0, 32 and 16 (sec. 4.1)."""
+    views = ten_crop(224, 256)
+
+    assert [(v.top, v.left) for v in views[:5]] == [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
+    assert [v.mirrored for v in views] == [False] * 5 + [True] * 5
+    assert len(set(views)) == 10
+
+
+def test_views_are_cut_from_the_centred_image(dataset: Dataset) -> None:
+    """The mean is a pixel's own, wherever the crop lies; a mirror turns the crop."""
+    data = on_device(dataset, crop=24)
+    whole, _ = on_device(dataset).test.batch(torch.arange(4))
+    cut, _ = data.test.batch(torch.arange(4), View(top=3, left=5, size=24))
+    turned, _ = data.test.batch(torch.arange(4), View(top=3, left=5, size=24, mirrored=True))
+
+    torch.testing.assert_close(cut, whole[:, :, 3:27, 5:29])
+    torch.testing.assert_close(turned, cut.flip(3))
+
+
+def test_ten_crops_average_probabilities(dataset: Dataset) -> None:
+    """As the authors' code does; logits are averaged beside it."""
+    data = on_device(dataset, crop=24)
+    ten, logits = evaluate_ten(Fixed(), data.test, data.ten, autocast=no_autocast)
+    outputs = [Fixed()(data.test.batch(torch.arange(100), view)[0]) for view in data.ten]
+    labels = data.test.labels
+    probable = torch.stack([one.softmax(1) for one in outputs]).mean(0)
+    plain = torch.stack(outputs).mean(0)
+
+    assert ten.error == pytest.approx((probable.argmax(1) != labels).double().mean().item())
+    assert logits.error == pytest.approx((plain.argmax(1) != labels).double().mean().item())
+    assert ten.loss != logits.loss
+
+
+def test_top5_counts_the_five_best(dataset: Dataset) -> None:
+    """By sorting."""
+    data = on_device(dataset)
+    found = evaluate(Fixed(), data.test, None, autocast=no_autocast)
+    images, labels = data.test.batch(torch.arange(100))
+    best = Fixed()(images).argsort(1, descending=True)[:, :5]
+
+    assert found.top5_error == pytest.approx((best != labels[:, None]).all(1).double().mean())
+    assert found.error > found.top5_error
+
+
+def test_nan_is_never_right(dataset: Dataset) -> None:
+    """A diverged net is wrong everywhere, among five guesses too."""
+
+    class Nan(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.full((len(x), 10), math.nan)
+
+    found = evaluate(Nan(), on_device(dataset).test, None, autocast=no_autocast)
+
+    assert (found.error, found.top5_error) == (1.0, 1.0)
+
+
+def test_random_crops_reach_every_place_and_mirror_half(dataset: Dataset) -> None:
+    """9 places a side for 24 of 32 pixels; each image has its own."""
+    data = on_device(dataset, crop=24, augment=("crop", "flip"))
+    marked = replace(
+        data.train,
+        images=torch.arange(32 * 32, dtype=torch.int64).reshape(1, 32, 32, 1).expand(1, -1, -1, 3),
+        mean=torch.zeros(32, 32, 3),
+        scale=torch.ones(32, 32, 3),
+    )
+    generator = torch.Generator().manual_seed(0)
+    batch, _ = marked.random_batch(
+        torch.zeros(2000, dtype=torch.int64), data.augment, size=24, generator=generator
+    )
+    left, right = batch[:, 0, 0, 0], batch[:, 0, 0, -1]
+    first = torch.minimum(left, right).int()
+
+    assert set((first // 32).tolist()) == set(range(9))
+    assert set((first % 32).tolist()) == set(range(9))
+    assert 0.4 < (left > right).double().mean() < 0.6
+
+
+def test_without_flips_no_image_is_mirrored(dataset: Dataset) -> None:
+    """And without crops the place is the central one, as in tests."""
+    data = on_device(dataset, crop=24, augment=())
+
+    assert not data.augment.any
+    trained, _ = data.training_batch(torch.arange(8), None)
+    tested, _ = data.train.batch(torch.arange(8), data.centre)
+    torch.testing.assert_close(trained, tested)
+
+
+def test_colour_noise_moves_all_pixels_of_an_image_alike(dataset: Dataset) -> None:
+    """Along the principal components, by 0.1 of the standard deviation on average (sec. 4.1)."""
+    data = on_device(dataset, colour="deviations")
+    indices = torch.zeros(4000, dtype=torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    noisy, _ = data.training_batch(indices, generator)
+    clean, _ = data.train.batch(indices[:1])
+    shift = (noisy - clean).flatten(2)
+
+    assert shift.std(2).max() < 1e-3
+    components = colour_components(dataset.train.images, "deviations")
+    expected = 0.1 * np.sqrt((components**2).sum(0))
+    np.testing.assert_allclose(shift[:, :, 0].std(0).numpy(), expected, rtol=0.06)
+
+
+def test_components_are_those_of_the_pixels() -> None:
+    """Against numpy's covariance; the eigenvalue form is of pixels in 0 to 1."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    images[..., 1] = images[..., 0] // 2  # red and green go together
+    covariance = np.cov(images.reshape(-1, 3).astype(float).T, bias=True)
+    values = np.sort(np.linalg.eigvalsh(covariance))[::-1]
+
+    for colour, lengths in (("deviations", np.sqrt(values)), ("eigenvalues", values / 255)):
+        found = colour_components(images, colour)  # type: ignore[arg-type]
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), lengths, rtol=1e-6)
+    first = colour_components(images, "deviations")[0]
+    np.testing.assert_allclose(covariance @ first, values[0] * first, rtol=1e-6)
+
+
+def test_crops_larger_than_the_images_are_refused(dataset: Dataset) -> None:
+    """Before anything is trained."""
+    with pytest.raises(ValueError, match="crops of 40 pixels do not fit into images of 32"):
+        on_device(dataset, crop=40)
+
+
+def test_colour_split_is_zero_for_grey_and_one_for_opposites() -> None:
+    """Half of the kernels grey, half of them colour alone."""
+    grey = np.ones((4, 3, 5, 5))
+    coloured = np.zeros((4, 3, 5, 5))
+    coloured[:, 0], coloured[:, 2] = 1.0, -1.0
+
+    assert colour_split(np.concatenate([grey, grey])) == 0
+    assert colour_split(np.concatenate([grey, coloured])) == 1
+    assert colour_split(np.concatenate([coloured, coloured])) == 0
+    assert math.isnan(colour_split(np.zeros((8, 3, 5, 5))))
+
+
+NET = {
+    "model": "alexnet_2012",
+    "arguments": {"preset": "authors_2012", "width": 0.05},
+    "threshold": None,
+    "rate": 0.01,
+}
+WAY = Recipe.model_validate(
+    {**RECIPE.model_dump(), "crop": 28, "augment": ("crop", "flip"), "colour": "scaled"}
+)
+
+
+def test_a_trial_measures_all_that_its_net_and_data_allow(tmp_path: Path) -> None:
+    """One baseline serves every claim, whatever each reads of it."""
+    data = tiny(tmp_path)
+    run = train(trial_on(data, recipe=WAY, **NET), data, device=CPU, until=2)
+    result = run.result({})
+
+    assert {
+        "train_error", "test_error", "test_top5_error", "gap", "test_error_ten_crop",
+        "test_top5_error_ten_crop", "colour_split", "neighbours_features", "neighbours_pixels",
+        "first_epoch_error", "epochs_to_plateau", "initial_loss", "days_for_90_epochs",
+    } <= result.metrics.keys()  # fmt: skip
+    assert result.status == "finished"
+    assert len(result.test_errors) == 2
+    assert result.metric("gap") == result.metric("test_error") - result.metric("train_error")
+    assert result.metric("test_error") == result.test_errors[-1]
+    assert run.arrays["near_images"].shape == (5, 7, 32, 32, 3)
+
+
+def test_crops_and_noise_are_the_same_bits_across_a_pause(tmp_path: Path) -> None:
+    """Mid-epoch, with dropout, crops, mirrors and colour: a function of the trial alone."""
+    data = tiny(tmp_path)
+    trial = trial_on(data, recipe=WAY, **NET)
+    whole = train(trial, data, device=CPU, until=1)
+    half = train(trial, data, device=CPU, until=1, on_window=lambda run: run.progress.windows < 4)
+    rest = train(trial, data, device=CPU, until=1, checkpoint=half.state())
+
+    assert half.progress.windows == 4
+    for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert whole.metrics["test_error"] == rest.metrics["test_error"]
+
+
+def test_training_stops_after_the_last_plateau(tmp_path: Path) -> None:
+    """Three drops of the rate, then one more stall ends it (sec. 5)."""
+    data = tiny(tmp_path)
+    recipe = RECIPE.model_copy(update={"patience": 1})
+    trial = trial_on(data, recipe=recipe, threshold=None, rate=1e-12)
+    run = train(trial, data, device=CPU, until=50)
+
+    assert run.result({}).status == "plateaued"
+    assert run.progress.epoch == 5  # the first test error, then four that are no better
