@@ -79,12 +79,12 @@ def _evaluate(
     everything = torch.arange(len(labels), device=labels.device)
     model.eval()
     with torch.inference_mode():
-        for indices in torch.split(everything, max(1, _BATCH // len(views))):
+        batches = torch.split(everything, max(1, _BATCH // len(views)))
+        for rows, wanted in split.stream(batches):
             outputs = []
             for view in views:
-                images, wanted = split.batch(indices, view)
                 with autocast():
-                    outputs.append(model(images).float())
+                    outputs.append(model(split.inputs(rows, view)).float())
             totals += torch.stack([_totals(average(outputs), wanted) for average in averages])
     return [
         Evaluation(error=wrong, top5_error=wrong5, loss=loss, images=len(labels))
@@ -188,8 +188,10 @@ _SHOWN = 5  # queries, as in Fig. 4
 
 def _shown(data: DeviceData, near: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """The first queries and their neighbours as they are stored, (5, 1 + 6, H, W, 3)."""
-    queries = data.test.images[:_SHOWN, None]
-    found = data.train.images[torch.as_tensor(near[:_SHOWN], device=queries.device)]
+    device = data.train.labels.device
+    indices = torch.as_tensor(near[:_SHOWN], device=device)  # (5, 6)
+    queries = data.test.rows(torch.arange(len(indices), device=device))[:, None]
+    found = data.train.rows(indices.flatten()).reshape(*indices.shape, *queries.shape[2:])
     return torch.cat((queries, found), 1).cpu().numpy()
 
 

@@ -190,8 +190,9 @@ class Run:
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed("noise", self.trial.seed, self.progress.windows))
-            for indices in batches:
-                totals += self._step(indices, augmenting)
+            for rows, labels in self.data.train.stream(batches):
+                images = self.data.training_inputs(rows, augmenting)
+                totals += self._step(images, labels)
         loss, wrong = totals.tolist()
         seen = sum(map(len, batches))
         self.progress.windows += 1
@@ -208,8 +209,7 @@ class Run:
         seed = derive_seed(purpose, self.trial.seed, self.progress.windows)
         return torch.Generator(self.device).manual_seed(seed)
 
-    def _step(self, indices: Tensor, augmenting: torch.Generator | None) -> Tensor:
-        images, labels = self.data.training_batch(indices, augmenting)
+    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             logits = self.model(images)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repro.claim import Recipe
 from repro.data import Dataset
-from repro.data.device import DeviceData, View, colour_components, ten_crop
+from repro.data.device import DeviceData, View, colour_components, colour_covariance, ten_crop
 from repro.measure import colour_split, evaluate, evaluate_ten
 from repro.train import train
 from tests.worlds import RECIPE, tiny, trial_on
@@ -107,9 +107,8 @@ def test_random_crops_reach_every_place_and_mirror_half(dataset: Dataset) -> Non
         scale=torch.ones(32, 32, 3),
     )
     generator = torch.Generator().manual_seed(0)
-    batch, _ = marked.random_batch(
-        torch.zeros(2000, dtype=torch.int64), data.augment, size=24, generator=generator
-    )
+    rows = marked.rows(torch.zeros(2000, dtype=torch.int64))
+    batch = marked.random_inputs(rows, data.augment, size=24, generator=generator)
     left, right = batch[:, 0, 0, 0], batch[:, 0, 0, -1]
     first = torch.minimum(left, right).int()
 
@@ -123,7 +122,7 @@ def test_without_flips_no_image_is_mirrored(dataset: Dataset) -> None:
     data = on_device(dataset, crop=24, augment=())
 
     assert not data.augment.any
-    trained, _ = data.training_batch(torch.arange(8), None)
+    trained = data.training_inputs(data.train.rows(torch.arange(8)), None)
     tested, _ = data.train.batch(torch.arange(8), data.centre)
     torch.testing.assert_close(trained, tested)
 
@@ -133,12 +132,12 @@ def test_colour_noise_moves_all_pixels_of_an_image_alike(dataset: Dataset) -> No
     data = on_device(dataset, colour="deviations")
     indices = torch.zeros(4000, dtype=torch.int64)
     generator = torch.Generator().manual_seed(0)
-    noisy, _ = data.training_batch(indices, generator)
+    noisy = data.training_inputs(data.train.rows(indices), generator)
     clean, _ = data.train.batch(indices[:1])
     shift = (noisy - clean).flatten(2)
 
     assert shift.std(2).max() < 1e-3
-    components = colour_components(dataset.train.images, "deviations")
+    components = colour_components(colour_covariance(dataset.train.images), "deviations")
     expected = 0.1 * np.sqrt((components**2).sum(0))
     np.testing.assert_allclose(shift[:, :, 0].std(0).numpy(), expected, rtol=0.06)
 
@@ -148,12 +147,13 @@ def test_components_are_those_of_the_pixels() -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
     images[..., 1] = images[..., 0] // 2  # red and green go together
     covariance = np.cov(images.reshape(-1, 3).astype(float).T, bias=True)
+    np.testing.assert_allclose(colour_covariance(images), covariance, atol=1e-6)
     values = np.sort(np.linalg.eigvalsh(covariance))[::-1]
 
     for colour, lengths in (("deviations", np.sqrt(values)), ("eigenvalues", values / 255)):
-        found = colour_components(images, colour)  # type: ignore[arg-type]
+        found = colour_components(covariance, colour)  # type: ignore[arg-type]
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), lengths, rtol=1e-6)
-    first = colour_components(images, "deviations")[0]
+    first = colour_components(covariance, "deviations")[0]
     np.testing.assert_allclose(covariance @ first, values[0] * first, rtol=1e-6)
 
 
@@ -227,3 +227,35 @@ def test_training_stops_after_the_last_plateau(tmp_path: Path) -> None:
 
     assert run.result({}).status == "plateaued"
     assert run.progress.epoch == 5  # the first test error, then four that are no better
+
+
+def test_images_that_stay_on_disk_give_the_same_bits(tmp_path: Path) -> None:
+    """Read ahead in batches of any number, in training and in evaluation."""
+    data = tiny(tmp_path)
+    ways = [on_device(data, crop=24, augment=("crop",), held=held) for held in (True, False)]
+    batches = torch.split(torch.randperm(640), 50)
+    streams = [way.train.stream(batches) for way in ways]
+    results = [evaluate(Fixed(), way.test, way.centre, autocast=no_autocast) for way in ways]
+
+    assert isinstance(ways[0].train.images, Tensor)
+    assert isinstance(ways[1].train.images, np.ndarray)
+    count = 0
+    for (one, labels), (two, same) in zip(*streams, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(labels, same)
+        count += 1
+    assert count == 13
+    assert results[0] == results[1]
+
+
+def test_statistics_are_kept_beside_the_decoded_images(tmp_path: Path) -> None:
+    """Computed once; a damaged file is computed again."""
+    data = replace(tiny(tmp_path), folder=tmp_path)
+    first = on_device(data)
+    (path,) = tmp_path.glob("statistics-640.npz")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    again = on_device(data)
+
+    assert torch.equal(first.train.mean, again.train.mean)
+    assert len(path.read_bytes()) == len(whole)

@@ -86,6 +86,7 @@ def _read(folder: Path) -> Dataset:
             title=meta["title"],
             fingerprint=meta["fingerprint"],
             classes=tuple(meta["classes"]),
+            folder=folder,
             **splits,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -13,6 +13,7 @@ N images, H by W pixels, 3 channels in the order RGB.
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,10 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Dataset:
-    """`title` says which copy of the images this is, and goes with every result."""
+    """`title` says which copy of the images this is, and goes with every result.
+
+    `folder`: where its decoded images lie, and what is computed of them; None for embedded data.
+    """
 
     name: str
     title: str
@@ -43,6 +47,7 @@ class Dataset:
     train: Split
     test: Split
     classes: tuple[str, ...]
+    folder: Path | None = None
 
 
 def content_fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> str:

@@ -1,13 +1,23 @@
-"""Images on the device: kept as uint8, turned into the net's inputs batch by batch there.
+"""Images on the device: uint8, turned into the net's inputs batch by batch there.
 
-A data set that fits needs no loader: CIFAR-10 is 180 MB. Inputs are what the paper feeds its
-nets, raw RGB less the per-pixel mean of the training set (sec. 2), or the same at unit variance.
-The mean is taken away before the crop: a pixel's own mean, wherever the crop lies.
+A data set that fits is held on the device and needs no loader: CIFAR-10 is 180 MB. One that does
+not, such as the 252 GB of ImageNet at 256x256, stays mapped from disk; threads read the next
+batches while the device works on this one. The numbers are the same either way.
+
+Inputs are what the paper feeds its nets, raw RGB less the per-pixel mean of the training set
+(sec. 2), or the same at unit variance. The mean is taken away before the crop: a pixel's own mean,
+wherever the crop lies.
 
 B images, S pixels a side of the crop.
 """
 
+import io
 import math
+import os
+import zipfile
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +27,7 @@ import torch
 from torch import Tensor
 
 from repro.data.dataset import Dataset, Images, Split
+from repro.files import write_atomic
 
 __all__ = [
     "Augment",
@@ -26,6 +37,7 @@ __all__ = [
     "Inputs",
     "View",
     "colour_components",
+    "colour_covariance",
     "pixel_statistics",
     "ten_crop",
 ]
@@ -34,6 +46,7 @@ Inputs = Literal["centred", "standardised"]
 Colour = Literal["none", "deviations", "scaled", "eigenvalues"]
 
 _CHUNK = 512  # images; its sums of squares have to fit into 32 bits
+_READERS, _AHEAD = 4, 8  # threads, and batches that they may be ahead
 _COLOUR_STD = 0.1  # of alpha (sec. 4.1)
 _AUTHORS_SCALE = 1 / 1.1  # their code divides images with colour noise by 1.1
 
@@ -79,41 +92,70 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceSplit:
-    """One split on the device: images (N, H, W, 3) uint8, labels (N,) int64."""
+    """One split: images (N, H, W, 3) uint8, labels (N,) int64 on the device.
 
-    images: Tensor
+    `images` is a tensor on the device, or an array mapped from disk.
+    """
+
+    images: Tensor | Images
     labels: Tensor
     mean: Tensor  # (H, W, 3) float32, grey levels
     scale: Tensor  # (H, W, 3) float32, by which centred grey levels are multiplied
 
-    def batch(self, indices: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
-        """Inputs (B, 3, S, S) float32 in channels_last and labels (B,), of indices (B,) int64.
+    def rows(self, indices: Tensor) -> Tensor:
+        """Images of indices (B,) int64 on the device, (B, H, W, 3) uint8 there."""
+        if isinstance(self.images, Tensor):
+            return self.images.index_select(0, indices)
+        found = torch.from_numpy(self.images[indices.cpu().numpy()])
+        if self.labels.is_cuda:
+            # From pinned memory the copy runs beside the device's work.
+            return found.pin_memory().to(self.labels.device, non_blocking=True)
+        return found.to(self.labels.device)
 
-        128 images of 32x32 take 0.13 ms on one core. Brackets in place of index_select, together
-        with a scale of 3 numbers, which cannot be multiplied many at a time, make it 0.7 ms.
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of each batch of indices in turn, read ahead where they lie on disk."""
+        if isinstance(self.images, Tensor):
+            for indices in batches:
+                yield self.rows(indices), self.labels.index_select(0, indices)
+            return
+        with ThreadPoolExecutor(_READERS) as pool:
+            ahead = deque(pool.submit(self.rows, indices) for indices in batches[:_AHEAD])
+            for place, indices in enumerate(batches):
+                rows = ahead.popleft().result()
+                ahead.extend(
+                    pool.submit(self.rows, later)
+                    for later in batches[place + _AHEAD : place + _AHEAD + 1]
+                )
+                yield rows, self.labels.index_select(0, indices)
+
+    def batch(self, indices: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
+        """Inputs (B, 3, S, S) and labels (B,) of indices (B,) int64."""
+        return self.inputs(self.rows(indices), view), self.labels.index_select(0, indices)
+
+    def inputs(self, rows: Tensor, view: View | None = None) -> Tensor:
+        """What the net sees of images (B, H, W, 3): (B, 3, S, S) float32 in channels_last.
+
+        128 images of 32x32 take 0.13 ms on one core; with a scale of 3 numbers, which cannot be
+        multiplied many at a time, 0.7 ms.
         """
-        images, mean, scale = self.images, self.mean, self.scale
+        mean, scale = self.mean, self.scale
         if view is not None:
-            rows = slice(view.top, view.top + view.size)
-            columns = slice(view.left, view.left + view.size)
-            images, mean, scale = (
-                images[:, rows, columns],
-                mean[rows, columns],
-                scale[rows, columns],
-            )
-        pixels = images.index_select(0, indices).to(torch.float32)
+            down = slice(view.top, view.top + view.size)
+            right = slice(view.left, view.left + view.size)
+            rows, mean, scale = rows[:, down, right], mean[down, right], scale[down, right]
+        pixels = rows.to(torch.float32)
         pixels.sub_(mean).mul_(scale)
         if view is not None and view.mirrored:
             pixels = pixels.flip(2)
         # (B, H, W, 3) in memory is (B, 3, H, W) in channels_last: no copy is made.
-        return pixels.permute(0, 3, 1, 2), self.labels.index_select(0, indices)
+        return pixels.permute(0, 3, 1, 2)
 
-    def random_batch(
-        self, indices: Tensor, augment: Augment, *, size: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """As `batch`, each image cut, mirrored and coloured at random, by `generator` alone."""
-        height, width = self.images.shape[1:3]
-        count, device = len(indices), self.images.device
+    def random_inputs(
+        self, rows: Tensor, augment: Augment, *, size: int, generator: torch.Generator
+    ) -> Tensor:
+        """As `inputs`, each image cut, mirrored and coloured at random, by `generator` alone."""
+        count, height, width = rows.shape[:3]
+        device = rows.device
 
         def places(room: int) -> Tensor:
             if not augment.crop:
@@ -121,26 +163,28 @@ class DeviceSplit:
             return torch.randint(room + 1, (count, 1), generator=generator, device=device)
 
         along = torch.arange(size, device=device)
-        rows = places(height - size) + along  # (B, S)
-        columns = places(width - size) + along
+        down = places(height - size) + along  # (B, S)
+        right = places(width - size) + along
         if augment.flip:
             mirrored = torch.rand(count, 1, generator=generator, device=device) < 0.5
-            columns = torch.where(mirrored, columns.flip(1), columns)
-        where = rows[:, :, None], columns[:, None, :]
-        pixels = self.images[indices[:, None, None], *where].to(torch.float32)
+            right = torch.where(mirrored, right.flip(1), right)
+        where = down[:, :, None], right[:, None, :]
+        image = torch.arange(count, device=device)[:, None, None]
+        pixels = rows[image, *where].to(torch.float32)
         pixels.sub_(self.mean[where])
         if augment.components is not None:
             alpha = torch.randn(count, 3, generator=generator, device=device) * _COLOUR_STD
             pixels.add_((alpha @ augment.components)[:, None, None]).mul_(augment.shrink)
         pixels.mul_(self.scale[where])
-        return pixels.permute(0, 3, 1, 2), self.labels.index_select(0, indices)
+        return pixels.permute(0, 3, 1, 2)
 
 
 class DeviceData:
     """A data set on a device, as the net's inputs. `images`: the first n training images.
 
-    `crop`: side of the square that the net sees; None: the whole image. Raises ValueError when
-    the images are smaller than that.
+    `crop`: side of the square that the net sees; None: the whole image. `held`: whether images are
+    copied to the device; by default, when they take no more than half of what is free there.
+    Raises ValueError when the images are smaller than the crop.
     """
 
     def __init__(
@@ -153,14 +197,18 @@ class DeviceData:
         crop: int | None = None,
         augment: tuple[str, ...] = (),
         colour: Colour = "none",
+        held: bool | None = None,
     ) -> None:
         used = dataset.train.images[:images]
         side = min(used.shape[1:3])
         if crop is not None and crop > side:
             raise ValueError(f"crops of {crop} pixels do not fit into images of {side}")
-        mean, std = pixel_statistics(used)
+        statistics = _statistics(dataset, images)
+        std = statistics.std
         # An image of one colour throughout has no deviation; it is left at zero.
         factor = np.ones(3) if inputs == "centred" else 1 / np.where(std > 0, std, 1)
+        if held is None:
+            held = used.nbytes + dataset.test.images.nbytes <= _free_bytes(device) / 2
 
         def floats(array: npt.NDArray[np.float64]) -> Tensor:
             return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
@@ -171,28 +219,63 @@ class DeviceData:
         self.augment = Augment(
             crop="crop" in augment,
             flip="flip" in augment,
-            components=None if colour == "none" else floats(colour_components(used, colour)),
+            components=None
+            if colour == "none"
+            else floats(colour_components(statistics.covariance, colour)),
             shrink=_AUTHORS_SCALE if colour == "scaled" else 1.0,
         )
 
         def split(part: Split, first: int | None) -> DeviceSplit:
+            images = part.images[:first]
             return DeviceSplit(
-                images=_tensor(part.images[:first]).to(device),
+                images=_tensor(images).to(device) if held else images,
                 labels=_tensor(part.labels[:first]).to(device),
-                mean=floats(mean),
-                scale=floats(np.broadcast_to(factor, mean.shape)),
+                mean=floats(statistics.mean),
+                scale=floats(np.broadcast_to(factor, statistics.mean.shape)),
             )
 
         self.train = split(dataset.train, images)
         self.test = split(dataset.test, None)
 
-    def training_batch(
-        self, indices: Tensor, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def training_inputs(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """What the net is trained on; `generator` None where nothing is random."""
         if generator is None:
-            return self.train.batch(indices, self.centre)
-        return self.train.random_batch(indices, self.augment, size=self.size, generator=generator)
+            return self.train.inputs(rows, self.centre)
+        return self.train.random_inputs(rows, self.augment, size=self.size, generator=generator)
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Statistics:
+    """Of the training images: mean (H, W, 3), std (3,) by channel, covariance (3, 3) of RGB."""
+
+    mean: npt.NDArray[np.float64]
+    std: npt.NDArray[np.float64]
+    covariance: npt.NDArray[np.float64]
+
+
+def _statistics(dataset: Dataset, images: int | None) -> _Statistics:
+    """Computed once and kept beside the decoded images: of ImageNet they take minutes."""
+    used = dataset.train.images[:images]
+    path = dataset.folder and dataset.folder / f"statistics-{len(used)}.npz"
+    if path is not None and path.is_file():
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as known:
+                return _Statistics(**{name: known[name] for name in known.files})
+        except (OSError, ValueError, TypeError, zipfile.BadZipFile):
+            path.unlink()  # damaged; it is computed again
+    mean, std = pixel_statistics(used)
+    found = _Statistics(mean=mean, std=std, covariance=colour_covariance(used))
+    if path is not None:
+        buffer = io.BytesIO()
+        np.savez(buffer, mean=mean, std=std, covariance=found.covariance)
+        write_atomic(path, buffer.getvalue())
+    return found
 
 
 def pixel_statistics(
@@ -217,22 +300,28 @@ def pixel_statistics(
     return mean, np.sqrt(variance.mean((0, 1)).clip(0))
 
 
-def colour_components(images: Images, colour: Colour) -> npt.NDArray[np.float64]:
-    """Principal components of the RGB values of all pixels, (3, 3), one a row, largest first.
+def colour_covariance(images: Images) -> npt.NDArray[np.float64]:
+    """Covariance (3, 3) of the RGB values of all pixels, in grey levels squared."""
+    products, total = np.zeros((3, 3)), np.zeros(3)
+    for start in range(0, len(images), _CHUNK):
+        pixels = images[start : start + _CHUNK].reshape(-1, 3).astype(np.float64)
+        products += pixels.T @ pixels
+        total += pixels.sum(0)
+    count = len(images) * math.prod(images.shape[1:3])
+    mean = total / count
+    return products / count - np.outer(mean, mean)
+
+
+def colour_components(
+    covariance: npt.NDArray[np.float64], colour: Colour
+) -> npt.NDArray[np.float64]:
+    """Principal components of RGB values with that covariance, (3, 3), one a row, largest first.
 
     Each is as long, in grey levels, as what alpha is multiplied with (sec. 4.1): the standard
     deviation along it, as in the authors' code, or (`eigenvalues`) the variance of pixels in 0 to
     1. Literally, on 0 to 255, the paper's variance would be noise of 1,483 grey levels.
     """
-    covariance = np.zeros((3, 3))
-    total = np.zeros(3)
-    for start in range(0, len(images), _CHUNK):
-        pixels = images[start : start + _CHUNK].reshape(-1, 3).astype(np.float64)
-        covariance += pixels.T @ pixels
-        total += pixels.sum(0)
-    count = len(images) * math.prod(images.shape[1:3])
-    mean = total / count
-    values, vectors = np.linalg.eigh(covariance / count - np.outer(mean, mean))
+    values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1].clip(0), vectors[:, ::-1]
     lengths = values / 255 if colour == "eigenvalues" else np.sqrt(values)
     # The sign of an eigenvector is the library's choice; the noise is symmetric, its bits are not.
