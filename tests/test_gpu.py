@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from repro.data import Dataset
+from repro.data.device import DeviceData
 from repro.train import train
 from tests.worlds import RECIPE, tiny, trial_on
 
@@ -48,3 +49,32 @@ def test_resuming_on_the_accelerator_goes_on(dataset: Dataset) -> None:
     for device in (CUDA, CPU):
         rest = train(trial, dataset, device=device, until=1.0, checkpoint=part)
         assert rest.progress.windows == 10
+
+
+def test_alexnet_trains_on_the_accelerator_as_on_the_cpu(dataset: Dataset) -> None:
+    """Response normalisation, groups, crops, mirrors and colour noise; all metrics come home."""
+    way = RECIPE.model_copy(
+        update={"crop": 28, "augment": ("crop", "flip"), "colour": "deviations"}
+    )
+    net = {"model": "alexnet_2012", "arguments": {"preset": "authors_2012", "width": 0.1}}
+    trial = trial_on(dataset, recipe=way, threshold=None, **net)
+    runs = [train(trial, dataset, device=device, until=1.0) for device in (CPU, CUDA)]
+    losses = [run.progress.curve().query("source=='online'").loss for run in runs]
+
+    assert losses[1][:2].tolist() == pytest.approx(losses[0][:2].tolist(), rel=5e-2)
+    assert runs[1].metrics.keys() == runs[0].metrics.keys()
+
+
+def test_images_on_disk_are_streamed_to_the_accelerator(dataset: Dataset) -> None:
+    """Pinned and read ahead, the same numbers as held there."""
+    held, streamed = (
+        DeviceData(dataset, device=CUDA, inputs="centred", held=held).train
+        for held in (True, False)
+    )
+    batches = torch.split(torch.arange(100, device=CUDA), 32)
+
+    for (one, labels), (two, same) in zip(
+        held.stream(batches), streamed.stream(batches), strict=True
+    ):
+        assert torch.equal(one, two)
+        assert torch.equal(labels, same)

@@ -24,7 +24,17 @@ RESERVE = 20.0  # seconds kept to save, export and pack
 LEAST = 15.0  # seconds under which no stage is begun
 
 # The claims whose outcome says most, first. (claim, scale)
-CLAIMS = [("relu_speedup", "paper")]
+CLAIMS = [
+    ("relu_speedup", "paper"),
+    *(
+        (name, "proxy")
+        for name in (
+            "dropout", "crop_flip", "ten_crop", "depth", "two_gpu_split", "lrn", "lrn_cifar",
+            "conv1_specialisation", "retrieval", "weight_decay", "color_pca", "bias_init",
+            "overlapping_pooling",
+        )
+    ),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,284 @@
+"""Differences and levels: from planted metrics in a real store to estimate and verdict."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import hypothesis.strategies as st
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from scipy import stats as scipy_stats
+
+from repro.analysis import Evidence, analyse
+from repro.claim import TrainedClaim, load
+from repro.errors import ClaimError, StatisticsError
+from repro.plan import Cell, next_cells
+from repro.stats import correlation, mean_level, paired_difference
+from repro.store import Store
+from repro.trial import CURVE_COLUMNS, Clocks, Result
+from repro.verdict import Verdict, decide
+
+PRINT = "0123456789abcdef"
+CURVE = pd.DataFrame(columns=list(CURVE_COLUMNS))
+
+CLAIM = """\
+id: effect
+title: One arm errs less
+kind: {kind}
+paper: {{section: sec. 0, states: It does., value: 2.0, unit: points}}
+question: Which arm errs less?
+confounds: None.
+metric: test_error
+arms:
+{arms}
+region: {{low: 1.0, high: 3.0}}
+recipes:
+  authors: {{inputs: centred, initialisation: cuda_convnet}}
+verdict_recipe: authors
+scales:
+  paper:
+    data: cifar10
+    model: {{name: alexnet_2012}}
+    epochs: 10
+    seeds: 4
+    rate: {{authors: 0.01}}
+deviations: []
+"""
+TWO = """\
+  with: {}
+  without: {model: {drop_rate: 0.0}}
+  third: {model: {drop_rate: 0.3}}
+contrast: {higher: without, lower: with}
+also:
+  gap: {higher: without, lower: with, metric: gap}
+  third: {higher: third, lower: with}"""
+
+Errors = Callable[[Cell], float]
+
+
+def claim_of(folder: Path, *, kind: str = "difference", arms: str = TWO) -> TrainedClaim:
+    path = folder / "effect.yaml"
+    path.write_text(CLAIM.format(kind=kind, arms=arms))
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    return claim
+
+
+def judged(
+    folder: Path, claim: TrainedClaim, errors: Errors, *, seeds: int = 4, loss: float = 2.3
+) -> tuple[Evidence, Verdict]:
+    """Every trial of the plan with its planted test error, NaN for one that diverged."""
+    store = Store(folder / "runs")
+    for cell in next_cells(claim, "paper", PRINT, {}):
+        if cell.trial.seed >= seeds:
+            continue
+        error = errors(cell)
+        store.begin(cell.trial)
+        store.save(cell.trial.id, checkpoint=b"", curve=CURVE)
+        store.finish(
+            Result(
+                trial_id=cell.trial.id,
+                status="diverged" if math.isnan(error) else "finished",
+                epochs=cell.until,
+                crossing_full=None,
+                crossing_online=None,
+                train_error=0.1,
+                epoch_errors=(),
+                loss=1.0,
+                seconds=Clocks(train=1.0),
+                metrics={"test_error": error, "gap": error / 2, "initial_loss": loss},
+            )
+        )
+    evidence = analyse(claim, "paper", PRINT, store)
+    return evidence, decide(claim, evidence, "authors")
+
+
+WITH = (0.40, 0.42, 0.39, 0.41)
+
+
+def planted(effect: float, noise: float = 0.001) -> Errors:
+    """`with` as above; `without` worse by an effect that differs a little from seed to seed."""
+
+    def error(cell: Cell) -> float:
+        more = effect + noise * (-1) ** cell.trial.seed if cell.arm == "without" else 0.0
+        return WITH[cell.trial.seed] + more
+
+    return error
+
+
+@pytest.mark.parametrize(
+    ("effect", "word", "reason"),
+    [
+        (0.02, "reproduced", "the interval lies in the region 1 to 3"),
+        (0.005, "direction only", "below the region"),
+        (0.06, "direction only", "above the region"),
+        (0.0, "inconclusive", "includes no effect"),
+        (-0.02, "not reproduced", "the other way round"),
+        (0.0101, "inconclusive", "crosses the edge 1"),
+    ],
+)
+def test_a_planted_effect_gets_its_verdict(
+    tmp_path: Path, effect: float, word: str, reason: str
+) -> None:
+    """In points, paired by seed: the spread between seeds is taken out."""
+    _, verdict = judged(tmp_path, claim_of(tmp_path), planted(effect))
+
+    assert verdict.word == word
+    assert reason in verdict.reason
+    assert verdict.estimate is not None
+    assert verdict.estimate.value == pytest.approx(100 * effect, abs=1e-9)
+    assert verdict.estimate.high - verdict.estimate.low < 0.5
+
+
+def test_further_contrasts_are_measured_and_do_not_decide(tmp_path: Path) -> None:
+    """Each with its own metric; the deciding one first."""
+    evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02))
+    deciding, gap, third = evidence.recipes["authors"].contrasts
+
+    assert (deciding.name, gap.name, third.name) == ("contrast", "gap", "third")
+    assert gap.estimate is not None
+    assert gap.estimate.value == pytest.approx(1.0)
+    assert third.estimate is not None
+    assert third.estimate.value == pytest.approx(0.0)
+    assert deciding.unit == "points"
+    assert deciding.correlation > 0.9
+    assert verdict.word == "reproduced"
+
+
+def test_two_seeds_are_too_few(tmp_path: Path) -> None:
+    """Whatever they say."""
+    _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), seeds=2)
+
+    assert verdict.word == "inconclusive"
+    assert "2 seeds an arm; at least 3" in verdict.reason
+
+
+def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:
+    """The other seeds' mean would flatter the arm that lost one."""
+    errors = planted(0.02)
+    _, verdict = judged(
+        tmp_path,
+        claim_of(tmp_path),
+        lambda cell: math.nan if (cell.arm, cell.trial.seed) == ("without", 3) else errors(cell),
+    )
+
+    assert verdict.word == "inconclusive"
+    assert "1 trials diverged" in verdict.reason
+    assert "1 of 4 without trials diverged" in verdict.reason
+
+
+def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
+    """CIFAR-10 has ten classes: 90 % is guessing."""
+    _, verdict = judged(
+        tmp_path, claim_of(tmp_path), lambda cell: 0.9 if cell.arm == "without" else 0.4
+    )
+
+    assert verdict.word == "invalid"
+    assert "4 of 4 without trials ended no better than guessing" in verdict.reason
+    assert verdict.exit_code == 5
+
+
+def test_an_odd_start_makes_it_invalid(tmp_path: Path) -> None:
+    """An untrained net knows nothing: its loss is near ln 10."""
+    _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), loss=40.0)
+
+    assert verdict.word == "invalid"
+    assert "had a loss of 40.00 nats, far from guessing's 2.30" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("middle", "word"),
+    [(0.02, "reproduced"), (0.05, "not reproduced"), (0.001, "not reproduced"),
+     (0.03, "inconclusive")],
+)  # fmt: skip
+def test_a_level_is_held_against_the_region(tmp_path: Path, middle: float, word: str) -> None:
+    """No direction: below is as far off as above."""
+    claim = claim_of(tmp_path, kind="level", arms="  net: {}")
+    noise = (-0.0002, 0.0001, 0.0002, -0.0001)
+    _, verdict = judged(tmp_path, claim, lambda cell: middle + noise[cell.trial.seed])
+
+    assert verdict.word == word
+    assert verdict.estimate is not None
+    assert verdict.estimate.value == pytest.approx(100 * middle)
+
+
+def test_arms_that_differ_in_the_metric_share_their_trials(tmp_path: Path) -> None:
+    """The same weights looked at twice are trained once."""
+    arms = "  one: {}\n  two: {metric: gap}\ncontrast: {higher: one, lower: two}"
+    claim = claim_of(tmp_path, arms=arms)
+    cells = next_cells(claim, "paper", PRINT, {})
+    evidence, _ = judged(tmp_path, claim, planted(0.0))
+
+    assert len(cells) == 4
+    assert evidence.recipes["authors"].missing == 0
+    assert evidence.recipes["authors"].estimate is not None
+    assert evidence.recipes["authors"].estimate.value == pytest.approx(100 * np.mean(WITH) / 2)
+
+
+RULES = [
+    (TWO.replace("lower: with}", "lower: without}"), "higher and lower are the same arm"),
+    (TWO.replace("third: {higher", "also3: {higer"), "higer: unknown key (did you mean 'higher'?)"),
+    (TWO.replace("metric: gap", "metric: gup"), "metric 'gup' is unknown (did you mean 'gap'?)"),
+    (TWO.replace("  third: {higher: third, lower: with}", ""), "arms.third: no contrast uses this"),
+    (TWO.replace("{model: {drop_rate: 0.0}}", "{}"), "the arms do not differ"),
+    (
+        TWO.replace("{drop_rate: 0.0}}", "{drop_rate: 0.0}, metric: gap}"),
+        "differ in more than the one factor under test: metric, model.drop_rate",
+    ),
+    (TWO.replace("drop_rate: 0.0", "img_size: 64"), "the size of the inputs follows from the im"),
+    (TWO.replace("{model: {drop_rate: 0.0}}", "{recipe: {augment: [crop]}}"), "but authors has no"),
+]
+
+
+@pytest.mark.parametrize(("arms", "sentence"), RULES)
+def test_each_rule_of_a_difference_has_its_sentence(
+    tmp_path: Path, arms: str, sentence: str
+) -> None:
+    """One line with its place."""
+    with pytest.raises(ClaimError) as caught:
+        claim_of(tmp_path, arms=arms)
+
+    assert sentence in str(caught.value)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**20))
+def test_the_paired_interval_is_student_s(seed: int) -> None:
+    """Against scipy's own test on the same samples."""
+    generator = np.random.default_rng(seed)
+    one, two = generator.normal(size=(2, 5))
+    ours = paired_difference(one, two)
+    theirs = scipy_stats.ttest_rel(one, two).confidence_interval(0.95)
+
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert ours.value == pytest.approx((one - two).mean())
+
+
+def test_few_values_are_wide_and_none_is_an_error() -> None:
+    """One seed says nothing of its spread."""
+    one = mean_level(np.array([2.0]))
+
+    assert (one.value, one.low, one.high) == (2.0, -math.inf, math.inf)
+    with pytest.raises(StatisticsError, match="no seed has this metric"):
+        mean_level(np.array([]))
+    with pytest.raises(StatisticsError, match="not a number"):
+        mean_level(np.array([1.0, math.nan]))
+    assert math.isnan(correlation(np.array([1.0, 2.0]), np.array([1.0, 2.0])))
+    assert correlation(np.arange(4.0), -np.arange(4.0)) == pytest.approx(-1)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_the_interval_holds_the_truth_as_often_as_it_says(n: int) -> None:
+    """95 % by simulation, with pairs that share most of their spread."""
+    generator = np.random.default_rng(n)
+    shared = generator.normal(size=(2000, n))
+    hits = 0
+    for row in shared:
+        one = row + 0.4 + 0.3 * generator.normal(size=n)
+        two = row + 0.3 * generator.normal(size=n)
+        found = paired_difference(one, two)
+        hits += found.low <= 0.4 <= found.high
+
+    assert 0.935 <= hits / 2000 <= 0.965
