@@ -42,6 +42,7 @@ def document(pages: Sequence[Page | FactPage]) -> Document:
     """All pages as one document."""
     smoke = [page for page in pages if isinstance(page, Page) and page.smoke]
     evidence = [page for page in pages if not (isinstance(page, Page) and page.smoke)]
+    evidence.sort(key=lambda page: not _measured(page))  # what was measured comes first
     return Document(
         verdicts=verdict_table(evidence),
         anchors=tuple(
@@ -55,6 +56,10 @@ def document(pages: Sequence[Page | FactPage]) -> Document:
         smoke=smoke_table(smoke),
         smoke_sections=tuple(_section(page) for page in smoke if page.evidence.trials),
     )
+
+
+def _measured(page: Page | FactPage) -> bool:
+    return bool(page.evidence.trials if isinstance(page, Page) else page.facts)
 
 
 def _fact_section(page: FactPage) -> Section:
@@ -80,7 +85,7 @@ def _section(page: Page) -> Section:
         verdicts=() if page.smoke else tuple((v.recipe, v.word, v.reason) for v in page.verdicts),
         facts=_facts(page),
         drawings=drawings(page),
-        tables=evidence_tables(page),
+        tables=evidence_tables(page) if page.evidence.trials else (),
         deviations=() if page.smoke else claim.deviations,
         command=f"repro run {shlex.quote(claim.path.as_posix())} --scale {scale}\nrepro report",
     )
