@@ -425,7 +425,11 @@ def effects(
             _interval(ax, estimate, y, left, right)
     _rows_y(ax, [name for name, _ in rows])
     top = ax.get_xaxis_transform()
-    for x, text in ((no_effect, "no effect"), (paper, f"paper {paper:g}" if paper else "")):
+    # Each name on its own side of its line: the two lines may lie close together.
+    for x, text, side in (
+        (no_effect, "no effect ", "right"),
+        (paper, "" if paper is None else f" paper {paper:g}", "left"),
+    ):
         if x is None:
             continue
         ax.annotate(
@@ -434,7 +438,7 @@ def effects(
             xycoords=top,
             textcoords="offset points",
             xytext=(0, 3),
-            ha="center",
+            ha=side,
             fontsize=8,
             color=GREY,
             annotation_clip=False,

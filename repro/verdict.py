@@ -108,6 +108,8 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> tuple[Word, str]:
         if all(s.done and s.chosen is None for s in found.rates.values()):
             return "inconclusive", "every learning rate diverged in every arm"
         return "not run", "the search for rates is not finished" if searching else "nothing was run"
+    if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
+        return "not run", "of the arms that decide, only trials that other claims share were run"
     if found.gates:
         return "invalid", "; ".join(found.gates)
     unready = _unready(claim, found)
@@ -147,9 +149,15 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> str | None:
     return None
 
 
+def _bounds(region: Region) -> tuple[float, str]:
+    """The region's upper end, and the region in words."""
+    if region.high is None:
+        return math.inf, f"the region {region.low:g} or above"
+    return region.high, f"the region {region.low:g} to {region.high:g}"
+
+
 def _level(region: Region, contrast: Contrast, estimate: Estimate) -> tuple[Word, str]:
-    top = math.inf if region.high is None else region.high
-    inside = f"the region {region.low:g} to {top:g}"
+    top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
         return "reproduced", f"the interval lies in {inside}"
     if estimate.high < region.low:
@@ -167,8 +175,7 @@ def _two_sided(
     claim: TimeClaim | DifferenceClaim, contrast: Contrast, estimate: Estimate
 ) -> tuple[Word, str]:
     region, nothing = claim.region, claim.no_effect
-    top = math.inf if region.high is None else region.high
-    inside = f"the region {region.low:g} to {top:g}"
+    top, inside = _bounds(region)
 
     def more(edge: float) -> str:
         if isinstance(claim, TimeClaim):

@@ -160,7 +160,7 @@ def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
     interval = ax.get_lines()[2]
 
     assert xs(interval) == [3.5, 5.0]
-    assert {"4.00", "no effect", "paper 6"} <= set(texts(ax))
+    assert {"4.00", "no effect ", " paper 6"} <= set(texts(ax))
     assert ax.get_xscale() == "log"
     assert ax.patches[0].get_extents().width > 0
 
@@ -232,7 +232,7 @@ def test_a_difference_is_linear_about_zero(ax: Axes) -> None:
     assert ax.get_xscale() == "linear"
     assert left < -0.5 < 1.3 < right
     assert xs(ax.get_lines()[0]) == [0.0, 0.0]
-    assert "no effect" in texts(ax)
+    assert "no effect " in texts(ax)
 
 
 def test_kernels_of_the_two_halves_stand_apart(ax: Axes) -> None:

@@ -136,8 +136,9 @@ def _errors(page: Page) -> Drawing:
 def _metrics(page: Page) -> Drawing:
     claim = page.claim
     rows = series.metric_rows(page)
-    titles = [METRICS[metric_of(claim, arm)] for arm in claim.arms]
-    label = " or ".join(dict.fromkeys(f"{facts.title} in {facts.unit}" for facts in titles))
+    facts = [METRICS[metric_of(claim, arm)] for arm in claim.arms]
+    same = len({one.title for one in facts}) == 1
+    label = f"{facts[0].title if same else 'what each row names'} in {facts[0].unit}"
     name = f"{page.name}-metric"
     return Drawing(
         name=name,
