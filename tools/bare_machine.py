@@ -23,18 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 RESERVE = 20.0  # seconds kept to save, export and pack
 LEAST = 15.0  # seconds under which no stage is begun
 
-# The claims whose outcome says most, first. (claim, scale)
-CLAIMS = [
-    ("relu_speedup", "paper"),
-    *(
-        (name, "proxy")
-        for name in (
-            "dropout", "crop_flip", "ten_crop", "depth", "two_gpu_split", "lrn", "lrn_cifar",
-            "conv1_specialisation", "retrieval", "weight_decay", "color_pca", "bias_init",
-            "overlapping_pooling",
-        )
+# The claims whose outcome says most, first; those of one stage share workers and trials.
+CLAIMS = {
+    "relu_speedup": ("paper", ["relu_speedup"]),
+    "proxies": (
+        "proxy",
+        ["dropout", "ten_crop", "crop_flip", "depth", "two_gpu_split", "lrn", "lrn_cifar",
+         "conv1_specialisation", "retrieval", "weight_decay", "color_pca", "bias_init",
+         "overlapping_pooling"],
     ),
-]  # fmt: skip
+}  # fmt: skip
+REHEARSED = 2  # claims of a stage, when every stage runs small
 
 
 @dataclass(frozen=True)
@@ -95,15 +94,16 @@ def stages(arguments: argparse.Namespace, work: Path) -> list[Stage]:
     store = ["--store", str(work / "store")]
     data = ["--data-dir", str(arguments.data_dir)] if arguments.data_dir else []
 
-    def claim(name: str, scale: str) -> Stage:
+    def claims(name: str, scale: str, members: list[str]) -> Stage:
+        chosen = members[:REHEARSED] if arguments.rehearse else members
         return Stage(
-            name=f"claim-{name}",
+            name=f"claims-{name}",
             command=lambda left: [
                 python,
                 "-m",
                 "repro",
                 "run",
-                f"claims/{name}.yaml",
+                *(f"claims/{member}.yaml" for member in chosen),
                 "--scale",
                 "smoke" if arguments.rehearse else scale,
                 "--device",
@@ -125,7 +125,7 @@ def stages(arguments: argparse.Namespace, work: Path) -> list[Stage]:
             command=lambda _: [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *selection],
             done=(0,),
         ),
-        *(claim(name, scale) for name, scale in CLAIMS),
+        *(claims(name, scale, members) for name, (scale, members) in CLAIMS.items()),
         Stage(
             name="benchmarks",
             command=lambda _: [
