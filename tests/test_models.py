@@ -65,7 +65,12 @@ def test_same_seed_gives_the_same_weights_in_every_arm(scheme: str) -> None:
 
     def weights(seed: int, act: str) -> torch.Tensor:
         model = build(
-            "cifar_80sec", {"activation": act}, classes=10, initialisation=scheme, seed=seed
+            "cifar_80sec",
+            {"activation": act},
+            classes=10,
+            size=32,
+            initialisation=scheme,
+            seed=seed,
         )
         return torch.cat([p.flatten() for p in model.parameters()])
 
@@ -78,14 +83,14 @@ def test_building_leaves_the_global_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    build("cifar_80sec", {}, classes=10, initialisation="he", seed=1)
+    build("cifar_80sec", {}, classes=10, size=32, initialisation="he", seed=1)
 
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_any_timm_model_can_be_named() -> None:
     """`timm:NAME` builds timm's own model with the data set's classes."""
-    model = build("timm:test_resnet", {}, classes=7, initialisation="he", seed=0).eval()
+    model = build("timm:test_resnet", {}, classes=7, size=32, initialisation="he", seed=0).eval()
 
     assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
 
