@@ -74,7 +74,12 @@ class OurTrainer:
 
 def _net(device: torch.device) -> nn.Module:
     return build(
-        "cifar_80sec", {"activation": "relu"}, classes=10, initialisation="cuda_convnet", seed=0
+        "cifar_80sec",
+        {"activation": "relu"},
+        classes=10,
+        size=32,
+        initialisation="cuda_convnet",
+        seed=0,
     ).to(device)
 
 
