@@ -1,0 +1,42 @@
+"""The command line. Results go to stdout, talk to stderr.
+
+Every command imports what it needs when it runs, so that `repro --help` answers at once.
+"""
+
+import click
+
+from repro import __version__
+from repro.cli.claims import list_, schema, show, validate
+from repro.cli.data import data
+from repro.cli.report import export, report
+from repro.cli.run import plan, run
+
+__all__ = ["main"]
+
+EXIT_CODES = """
+\b
+Exit codes:
+  0    decided as claimed (at smoke scale: everything ran)
+  2    usage or claim file
+  3    not reproduced, or direction only
+  4    inconclusive, or not run
+  5    fault of data, machine or store
+  130  interrupted; the same command continues
+"""
+
+
+@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="repro")
+def main() -> None:
+    """Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
+
+    \b
+    repro list                                         the claims
+    repro run claims/relu_speedup.yaml --scale smoke   try the machinery, in a minute
+    repro run claims/relu_speedup.yaml                 decide on real images
+    repro report                                       HTML, Markdown, CSV and SVG
+    """  # noqa: D301 - click wants the character itself
+
+
+for command in (run, plan, report, list_, show, validate, schema, export, data):
+    main.add_command(command)

@@ -1,0 +1,200 @@
+"""What commands share: options, the words of durations, and how an error is told.
+
+Imports nothing heavy before a command runs, so that `repro --help` answers at once.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from repro.errors import ReproError
+
+if TYPE_CHECKING:
+    from repro.claim import Claim
+    from repro.execute import Machine
+
+__all__ = [
+    "CLAIM",
+    "FOLDER",
+    "SCALE",
+    "Duration",
+    "cache_dir_for",
+    "claims_in",
+    "data_dirs_for",
+    "load_claims",
+    "machine_from",
+    "option_claims",
+    "option_store",
+    "options_data",
+    "options_run",
+    "print_json",
+    "told",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+BUDGET_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Duration(click.ParamType[float]):
+    """`90s`, `45m`, `2h`: seconds as a float."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; a usage error says what is allowed."""
+        if isinstance(value, float):
+            return value
+        number, unit = value[:-1], value[-1:]
+        try:
+            seconds = float(number) * BUDGET_UNITS[unit]
+        except (KeyError, ValueError):
+            self.fail(f"{value!r} is no duration; write 90s, 45m or 2h", param, ctx)
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not a positive duration", param, ctx)
+        return seconds
+
+
+def told(command: F) -> F:
+    """Turn the errors that a user can act on into two lines and an exit code."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except ReproError as error:
+            click.echo(f"error[{error.code}]: {error}", err=True)
+            if error.hint:
+                click.echo(f"next: {error.hint}", err=True)
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted: left at once; the same command continues", err=True)
+            sys.exit(130)
+
+    return run  # type: ignore[return-value]
+
+
+CLAIM = click.Path(path_type=Path, dir_okay=False)
+SCALE = click.Choice(["paper", "proxy", "smoke"])
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def option_store(command: F) -> F:
+    return click.option(
+        "--store",
+        type=FOLDER,
+        default=Path("runs"),
+        show_default=True,
+        envvar="REPRO_STORE",
+        help="Folder of results.",
+    )(command)
+
+
+def option_claims(command: F) -> F:
+    return click.option(
+        "--claims",
+        type=FOLDER,
+        default=Path("claims"),
+        show_default=True,
+        help="Folder of claim files.",
+    )(command)
+
+
+def options_data(command: F) -> F:
+    command = click.option(
+        "--cache-dir",
+        type=FOLDER,
+        envvar="REPRO_CACHE",
+        help="Folder of decoded images.",
+    )(command)
+    return click.option(
+        "--data-dir",
+        type=FOLDER,
+        envvar="REPRO_DATA",
+        help="Folder of data sets; looked into before the default folder.",
+    )(command)
+
+
+def options_run(command: F) -> F:
+    """What `run` and `plan` share: the claims, and the machine."""
+    for add in reversed(
+        [
+            click.argument("claims", nargs=-1, required=True, type=CLAIM),
+            click.option("--scale", type=SCALE, help="Default: the claim's best evidence."),
+            option_store,
+            options_data,
+            click.option(
+                "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
+            ),
+            click.option(
+                "--workers", type=click.IntRange(1), help="Trials at once. Default: by device."
+            ),
+            click.option(
+                "--max-seeds",
+                type=click.IntRange(1),
+                help="Fewer confirming seeds than planned.",
+            ),
+        ]
+    ):
+        command = add(command)
+    return command
+
+
+def load_claims(paths: "tuple[Path, ...] | list[Path]") -> "list[Claim]":
+    from repro.claim import load_all
+
+    return load_all(paths)
+
+
+def claims_in(folder: Path) -> list[Path]:
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise click.UsageError(f"no claim files (*.yaml) in {folder}; give --claims")
+    return paths
+
+
+def machine_from(
+    *,
+    store: Path,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    device: str,
+    workers: int | None,
+    checkpoint_seconds: float = 30.0,
+) -> "Machine":
+    from repro.running import Machine, resolve_device, workers_for
+
+    device = resolve_device(device)
+    return Machine(
+        device=device,
+        workers=workers_for(device, workers),
+        store=store,
+        data_dirs=data_dirs_for(data_dir),
+        cache_dir=cache_dir_for(cache_dir),
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+def data_dirs_for(asked: Path | None) -> tuple[Path, ...]:
+    from platformdirs import user_data_path
+
+    default = user_data_path("repro")
+    return (asked, default) if asked else (default,)
+
+
+def cache_dir_for(asked: Path | None) -> Path:
+    from platformdirs import user_cache_path
+
+    return asked or user_cache_path("repro")
+
+
+def print_json(value: object) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, sort_keys=False))

@@ -1,0 +1,68 @@
+"""Running claims, and saying beforehand what that costs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from repro.cli.options import Duration, load_claims, machine_from, options_run, print_json, told
+
+if TYPE_CHECKING:
+    from repro.session import Judged
+
+__all__ = ["plan", "run"]
+
+
+@click.command()
+@options_run
+@click.option("--budget", type=Duration(), help="Save and stop after this time, such as 45m.")
+@click.option("--checkpoint-every", type=Duration(), default="30s", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
+@told
+def run(
+    claims: tuple[Path, ...],
+    scale: str | None,
+    max_seeds: int | None,
+    budget: float | None,
+    checkpoint_every: float,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Run what is missing of each claim, and say what was found.
+
+    The same command continues an interrupted run. One Ctrl-C saves and stops.
+    """
+    from repro.running import run_claims
+
+    outcome = run_claims(
+        load_claims(claims),
+        scale=scale,
+        machine=machine_from(**flags, checkpoint_seconds=checkpoint_every),
+        max_seeds=max_seeds,
+        budget=budget,
+    )
+    _print_verdicts(outcome.judged, as_json=as_json)
+    sys.exit(outcome.exit_code)
+
+
+@click.command()
+@options_run
+@told
+def plan(claims: tuple[Path, ...], scale: str | None, max_seeds: int | None, **flags: Any) -> None:
+    """Print the trials that come next, and what they cost on this device, measured briefly."""
+    from repro.running import describe_plan
+
+    for claim in load_claims(claims):
+        click.echo(describe_plan(claim, scale, machine_from(**flags), max_seeds=max_seeds))
+
+
+def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
+    from repro.describe import describe_verdict, verdict_fields
+
+    if as_json:
+        print_json([verdict_fields(v) for one in judged for v in one.verdicts])
+        return
+    for one in judged:
+        for verdict in one.verdicts:
+            click.echo(describe_verdict(one.claim, verdict))
