@@ -16,6 +16,7 @@ from repro.claim import (
     DifferenceClaim,
     LevelClaim,
     TimeClaim,
+    TimeContrast,
     TrainedClaim,
     arms_of,
     metric_of,
@@ -197,7 +198,8 @@ def _contrasts(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> tuple[Contra
     """Every effect that the claim asks for, the deciding one first."""
     known = list(outcomes)
     if isinstance(claim, TimeClaim):
-        return (_ratio(claim, known),)
+        ratios = {DECIDING: claim.contrast, **claim.also}
+        return tuple(_ratio(name, one, known) for name, one in ratios.items())
     if isinstance(claim, DifferenceClaim):
         named = {DECIDING: claim.contrast, **claim.also}
         return tuple(_difference(claim, name, one, known) for name, one in named.items())
@@ -205,15 +207,15 @@ def _contrasts(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> tuple[Contra
     return (_level(claim, known),)
 
 
-def _ratio(claim: TimeClaim, outcomes: list[Outcome]) -> Contrast:
-    slow, fast = arms = arms_of(claim)
+def _ratio(name: str, contrast: TimeContrast, outcomes: list[Outcome]) -> Contrast:
+    slow, fast = contrast.slow, contrast.fast
     return Contrast(
-        name=DECIDING,
-        arms=arms,
+        name=name,
+        arms=(slow, fast),
         metrics=(),
         unit="ratio of epochs",
         estimate=_known(ratio_of_times, _times(outcomes, slow), _times(outcomes, fast)),
-        sd=_log_sd(claim, outcomes),
+        sd=_log_sd(outcomes, (slow, fast)),
     )
 
 
@@ -225,9 +227,9 @@ def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
     )
 
 
-def _log_sd(claim: TimeClaim, outcomes: list[Outcome]) -> float | None:
+def _log_sd(outcomes: list[Outcome], arms: tuple[str, ...]) -> float | None:
     spreads = []
-    for arm in claim.arms:
+    for arm in arms:
         upper = _times(outcomes, arm).upper
         seen = upper[np.isfinite(upper)]
         if len(seen) > 1:

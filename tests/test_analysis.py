@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from repro.analysis import analyse
-from repro.claim import Claim
+from repro.claim import Claim, TrainedClaim, load
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import CURVE_COLUMNS, Result
@@ -51,7 +51,7 @@ def _outcome(cell: Cell, confirming: dict[tuple[str, int], float | None]) -> Res
     return planted(cell, crossed=confirming[key]) if key in confirming else None
 
 
-ALL = {
+ALL: dict[tuple[str, int], float | None] = {
     ("fast", 0): 8.0,
     ("fast", 1): 8.4,
     ("fast", 2): 7.6,
@@ -82,6 +82,27 @@ def test_tuning_seeds_do_not_enter_the_estimate(claim: Claim, tmp_path: Path) ->
 
     assert {c.seed for c in found.outcomes} == {0, 1, 2}
     assert min(c.upper for c in found.outcomes) == 7.6
+
+
+def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Path) -> None:
+    """A third arm, over the same fast one, from its own seeds."""
+    path = tmp_path / "three.yaml"
+    path.write_text(
+        claim.path.read_text()
+        .replace("id: tiny", "id: three")
+        .replace("contrast:", "  slower: {model: {activation: sigmoid}}\ncontrast:")
+        .replace("region:", "also:\n  third: {slow: slower, fast: fast}\nregion:")
+    )
+    store = Store(tmp_path / "runs")
+    more = {("slower", 0): 96.0, ("slower", 1): 100.8, ("slower", 2): 91.2}
+    three = load(path)
+    assert isinstance(three, TrainedClaim)
+    fill(three, store, {**ALL, **more})
+    found = analyse(three, "smoke", PRINT, store).recipes["period"]
+    ratios = {one.name: one.estimate.value for one in found.contrasts if one.estimate}
+
+    assert ratios["contrast"] == pytest.approx(6.0, rel=0.01)
+    assert ratios["third"] == pytest.approx(12.0, rel=0.01)
 
 
 def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> None:

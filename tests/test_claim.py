@@ -126,7 +126,7 @@ RULES = [
     (("activation: tanh}", "width: 3}"), r"arms.tanh.model.width: cifar_80sec takes no 'width'$"),
     (("epochs: 60", "epochs: 060"), r"paper.epochs: input should be a valid number, not '060'"),
     (("epochs: 60", "epochs: 1:30"), r"paper.epochs: input should be a valid number, not '1:30'"),
-    (("tanh: {model: {activation: tanh}}", ""), r"a comparison of times has two arms, not 1"),
+    (("tanh: {model: {activation: tanh}}", ""), r"a comparison has at least two arms, not 1"),
 ]  # fmt: skip
 
 
@@ -195,7 +195,9 @@ def test_an_empty_mapping_is_not_a_missing_rule(tmp_path: Path, part: str) -> No
     """`arms: {}` has nothing to compare and `search: {}` no rates."""
     whole = yaml.safe_load(TEXT)
     (whole if part == "arms" else whole["scales"]["paper"])[part] = {}
-    sentence = "two arms, not 0" if part == "arms" else "the recipe 'period' has no rates here"
+    sentence = (
+        "at least two arms, not 0" if part == "arms" else "the recipe 'period' has no rates here"
+    )
     with pytest.raises(ClaimError, match=sentence):
         load(written(tmp_path, whole))
 

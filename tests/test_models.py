@@ -59,7 +59,7 @@ def test_19pct_classifier_starts_at_0_01() -> None:
     assert layers.fc10.weight.std().item() == pytest.approx(0.01, rel=0.1)
 
 
-@pytest.mark.parametrize("scheme", ["cuda_convnet", "he", "xavier"])
+@pytest.mark.parametrize("scheme", ["cuda_convnet", "he", "xavier", "framework"])
 def test_same_seed_gives_the_same_weights_in_every_arm(scheme: str) -> None:
     """Arms that differ in their activation start from the same numbers; another seed does not."""
 

@@ -181,10 +181,8 @@ def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _metric_rule(("arms", name, "metric"), _plain(arm, "metric"))
     if not isinstance(data.get("arms"), Mapping):
         return
-    if issubclass(kind, TimeClaim) and len(arms) != 2:
-        yield ("arms",), f"a comparison of times has two arms, not {len(arms)}"
-    if issubclass(kind, DifferenceClaim) and len(arms) < 2:
-        yield ("arms",), f"a difference has at least two arms, not {len(arms)}"
+    if kind in _SIDES and len(arms) < 2:
+        yield ("arms",), f"a comparison has at least two arms, not {len(arms)}"
     if issubclass(kind, LevelClaim) and len(arms) != 1:
         yield ("arms",), f"a level is that of one arm, not of {len(arms)}"
     used = _used_arms(kind, data)
@@ -195,10 +193,8 @@ def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _used_arms(kind: type[Claim], data: Mapping[str, Any]) -> set[object]:
     """Arms that a contrast names; empty where there is none to look at."""
-    if not issubclass(kind, DifferenceClaim):
-        return set()
     contrasts = [_mapping(data, "contrast"), *_mapping(data, "also").values()]
-    return {_plain(contrast, side) for contrast in contrasts for side in ("higher", "lower")}
+    return {_plain(contrast, side) for contrast in contrasts for side in _SIDES.get(kind, ())}
 
 
 def _contrast_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:

@@ -75,7 +75,8 @@ class Recipe(Strict):
     """How a net is trained; every field changes the numbers.
 
     `inputs`: `centred` is raw 0-255 less the mean image (sec. 2), `standardised` that at unit
-    variance. `initialisation`: `cuda_convnet` are the authors' standard deviations by layer.
+    variance. `initialisation`: `cuda_convnet` are the authors' standard deviations by layer, `he`
+    and `xavier` scale by fan, `framework` is what PyTorch does when it is not asked.
     `bias_rate`: biases learn that many times faster (2 in the authors' files). `layer_decay`:
     weight decay of single layers, in place of `weight_decay`.
 
@@ -90,7 +91,7 @@ class Recipe(Strict):
     """
 
     inputs: Literal["centred", "standardised"]
-    initialisation: Literal["cuda_convnet", "he", "xavier"]
+    initialisation: Literal["cuda_convnet", "he", "xavier", "framework"]
     batch_size: Annotated[int, Field(ge=1)] = 128
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
@@ -218,7 +219,10 @@ class TimeContrast(Strict):
 
 
 class TimeClaim(TrainedClaim):
-    """Ratio of epochs to a training error, each arm at the rate that is fastest for it."""
+    """Ratio of epochs to a training error, each arm at the rate that is fastest for it.
+
+    `also`: further contrasts, measured and shown; `contrast` alone decides.
+    """
 
     kind: Literal["time_to_threshold"]
     metric: Literal["train_error"]
@@ -226,6 +230,7 @@ class TimeClaim(TrainedClaim):
     decided_by: Literal["full", "online"]
     near: Annotated[float, Field(ge=0, le=1)]
     contrast: TimeContrast
+    also: dict[str, TimeContrast] = {}
     no_effect: ClassVar[float] = 1.0
 
 

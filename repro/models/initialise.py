@@ -1,4 +1,4 @@
-"""How weights start: the authors' standard deviations by layer, He, or Xavier."""
+"""How weights start: the authors' standard deviations by layer, He, Xavier, or PyTorch's own."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,8 @@ def initialise(
 ) -> None:
     """Set weights in the order of `layers`, then biases, to zero where `biases` has none.
 
-    `scheme`: `cuda_convnet` draws N(0, stds[name] squared), `he` and `xavier` scale by fan.
+    `scheme`: `cuda_convnet` draws N(0, stds[name] squared), `he` and `xavier` scale by fan,
+    `framework` leaves what PyTorch does by itself, uniform within 1/sqrt(fan), also for biases.
     Draws from torch's CPU generator.
     """
     for name, layer in layers.items():
@@ -28,8 +29,12 @@ def initialise(
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             case "xavier":
                 nn.init.xavier_normal_(layer.weight)
+            case "framework":
+                layer.reset_parameters()
+                continue
             case _:
                 raise ValueError(
-                    f"initialisation {scheme!r} is unknown (known: cuda_convnet, he, xavier)"
+                    f"initialisation {scheme!r} is unknown "
+                    "(known: cuda_convnet, he, xavier, framework)"
                 )
         nn.init.constant_(layer.bias, (biases or {}).get(name, 0.0))
