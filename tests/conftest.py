@@ -14,9 +14,11 @@ def own_folders(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Keep data, cache and store below `tmp_path`; tests marked `data` see the user's data."""
-    monkeypatch.delenv("REPRO_STORE", raising=False)
-    if request.node.get_closest_marker("data") is None:
-        monkeypatch.delenv("REPRO_DATA", raising=False)
-        monkeypatch.delenv("REPRO_CACHE", raising=False)
+    data = request.node.get_closest_marker("data") is not None
+    kept = {"REPRO_DATA", "REPRO_CACHE"} if data else set()
+    for name in {name for name in os.environ if name.startswith("REPRO_")} - kept:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
+    if not data:
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))

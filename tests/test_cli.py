@@ -40,7 +40,7 @@ def test_help_names_the_exit_codes_and_examples() -> None:
 
     for code in ("0 ", "2 ", "3 ", "4 ", "5 ", "130 "):
         assert f"\n    {code}" in text
-    assert "repro run claims/relu_speedup.yaml" in text
+    assert "repro run relu_speedup" in text
 
 
 def test_list_and_show_say_what_is_claimed() -> None:

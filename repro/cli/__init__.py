@@ -7,9 +7,11 @@ import click
 
 from repro import __version__
 from repro.cli.claims import list_, schema, show, validate
+from repro.cli.command import group
 from repro.cli.data import data
 from repro.cli.report import export, report
 from repro.cli.run import plan, run
+from repro.cli.setup import completion, config
 
 __all__ = ["main"]
 
@@ -25,18 +27,30 @@ Exit codes:
 """
 
 
-@click.group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def main() -> None:
     """Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
 
     \b
-    repro list                                         the claims
-    repro run claims/relu_speedup.yaml --scale smoke   try the machinery, in a minute
-    repro run claims/relu_speedup.yaml                 decide on real images
-    repro report                                       HTML, Markdown, CSV and SVG
+    repro list                              the claims
+    repro run relu_speedup --scale smoke    try the machinery, in a minute
+    repro run relu_speedup                  decide on real images
+    repro report                            HTML, Markdown, CSV and SVG
     """  # noqa: D301 - click wants the character itself
 
 
-for command in (run, plan, report, list_, show, validate, schema, export, data):
+for command in (
+    run,
+    plan,
+    report,
+    list_,
+    show,
+    validate,
+    schema,
+    export,
+    data,
+    config,
+    completion,
+):
     main.add_command(command)

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from repro.cli.options import CLAIM, claims_in, load_claims, option_claims, print_json, told
+from repro.cli.command import command
+from repro.cli.options import (
+    CLAIM,
+    claims_in,
+    load_claims,
+    option_claims,
+    option_claims_dir,
+    print_json,
+    told,
+)
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -13,9 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["list_", "schema", "show", "validate"]
 
 
-@click.command("list")
+@command(
+    "list",
+    examples="""
+    repro list
+    repro list --claims examples/dropout_paper/claims
+    repro list --json    # id, kind, title and scales of each
+    """,
+)
 @option_claims
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
 @told
 def list_(claims: Path, as_json: bool) -> None:
     """The claims, what the paper says, and the scales that each has."""
@@ -30,9 +46,15 @@ def list_(claims: Path, as_json: bool) -> None:
         click.echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
 
 
-@click.command()
+@command(
+    examples="""
+    repro show relu_speedup
+    repro show claims/relu_speedup.yaml --json
+    """
+)
 @click.argument("claim", type=CLAIM)
-@click.option("--json", "as_json", is_flag=True)
+@option_claims_dir
+@click.option("--json", "as_json", is_flag=True, help="The whole file, for machines.")
 @told
 def show(claim: Path, as_json: bool) -> None:
     """One claim: what the paper states, what is compared, and how it is decided."""
@@ -45,8 +67,14 @@ def show(claim: Path, as_json: bool) -> None:
         click.echo(describe_claim(loaded))
 
 
-@click.command()
+@command(
+    examples="""
+    repro validate relu_speedup
+    repro validate claims/relu_speedup.yaml claims/lrn.yaml
+    """
+)
 @click.argument("claims", nargs=-1, required=True, type=CLAIM)
+@option_claims_dir
 @told
 def validate(claims: tuple[Path, ...]) -> None:
     """Check claim files; every problem of every file is printed."""
@@ -54,7 +82,12 @@ def validate(claims: tuple[Path, ...]) -> None:
         click.echo(f"{claim.id}: valid")
 
 
-@click.command()
+@command(
+    examples="""
+    repro schema                          # to the terminal
+    repro schema > claims/schema.json     # for an editor that checks YAML
+    """
+)
 @told
 def schema() -> None:
     """The JSON Schema of claim files, for editors."""

@@ -4,17 +4,24 @@ from pathlib import Path
 
 import click
 
+from repro.cli.command import command, group
 from repro.cli.options import FOLDER, cache_dir_for, data_dirs_for, options_data, told
+from repro.cli.settings import setting
 
 __all__ = ["data"]
 
 
-@click.group()
+@group()
 def data() -> None:
     """Find, download, decode and check the data sets."""
 
 
-@data.command()
+@command(
+    examples="""
+    repro data status
+    repro data status --data-dir /data
+    """
+)
 @options_data
 @told
 def status(data_dir: Path | None, cache_dir: Path | None) -> None:
@@ -24,9 +31,14 @@ def status(data_dir: Path | None, cache_dir: Path | None) -> None:
     click.echo(describe_data(data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 
 
-@data.command()
+@command(
+    examples="""
+    repro data fetch cifar10
+    repro data fetch cifar10 --data-dir /data
+    """
+)
 @click.argument("name")
-@click.option(
+@setting(
     "--data-dir",
     type=FOLDER,
     envvar="REPRO_DATA",
@@ -40,7 +52,12 @@ def fetch(name: str, data_dir: Path | None) -> None:
     click.echo(fetch_dataset(name, data_dirs_for(data_dir)[0]))
 
 
-@data.command()
+@command(
+    examples="""
+    repro data prepare ilsvrc2012
+    repro data prepare folder:birds@256 --data-dir /data
+    """
+)
 @click.argument("name")
 @options_data
 @told
@@ -59,7 +76,11 @@ def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     click.echo(prepared)
 
 
-@data.command()
+@command(
+    examples="""
+    repro data verify cifar10
+    """
+)
 @click.argument("name")
 @options_data
 @told
@@ -68,3 +89,7 @@ def verify(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     from repro.describe import describe_verification
 
     click.echo(describe_verification(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
+
+
+for inner in (status, fetch, prepare, verify):
+    data.add_command(inner)

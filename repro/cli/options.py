@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
+from repro.cli.settings import setting
 from repro.errors import ReproError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ __all__ = [
     "load_claims",
     "machine_from",
     "option_claims",
+    "option_claims_dir",
     "option_store",
     "options_data",
     "options_run",
@@ -80,24 +83,24 @@ def told(command: F) -> F:
     return run  # type: ignore[return-value]
 
 
-CLAIM = click.Path(path_type=Path, dir_okay=False)
-SCALE = click.Choice(["paper", "proxy", "smoke"])
+CLAIM = ClaimPath()
+SCALE = ScaleName()
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 def option_store(command: F) -> F:
-    return click.option(
+    return setting(
         "--store",
         type=FOLDER,
         default=Path("runs"),
         show_default=True,
-        envvar="REPRO_STORE",
         help="Folder of results.",
     )(command)
 
 
 def option_claims(command: F) -> F:
-    return click.option(
+    """For a command that reads the whole folder."""
+    return setting(
         "--claims",
         type=FOLDER,
         default=Path("claims"),
@@ -106,14 +109,27 @@ def option_claims(command: F) -> F:
     )(command)
 
 
+def option_claims_dir(command: F) -> F:
+    """For a command whose claims are named one by one."""
+    return setting(
+        "--claims",
+        "claims_dir",
+        cls=ClaimsFolder,
+        type=FOLDER,
+        default=Path("claims"),
+        show_default=True,
+        help="Folder in which claims are looked up by name.",
+    )(command)
+
+
 def options_data(command: F) -> F:
-    command = click.option(
+    command = setting(
         "--cache-dir",
         type=FOLDER,
         envvar="REPRO_CACHE",
         help="Folder of decoded images.",
     )(command)
-    return click.option(
+    return setting(
         "--data-dir",
         type=FOLDER,
         envvar="REPRO_DATA",
@@ -127,12 +143,13 @@ def options_run(command: F) -> F:
         [
             click.argument("claims", nargs=-1, required=True, type=CLAIM),
             click.option("--scale", type=SCALE, help="Default: the claim's best evidence."),
+            option_claims_dir,
             option_store,
             options_data,
-            click.option(
+            setting(
                 "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
             ),
-            click.option(
+            setting(
                 "--workers", type=click.IntRange(1), help="Trials at once. Default: by device."
             ),
             click.option(
@@ -155,7 +172,9 @@ def load_claims(paths: "tuple[Path, ...] | list[Path]") -> "list[Claim]":
 def claims_in(folder: Path) -> list[Path]:
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
-        raise click.UsageError(f"no claim files (*.yaml) in {folder}; give --claims")
+        raise click.UsageError(
+            f"no claim files (*.yaml) in {folder}; give --claims, or begin one by `repro new NAME`"
+        )
     return paths
 
 

@@ -4,12 +4,18 @@ from pathlib import Path
 
 import click
 
+from repro.cli.command import command
 from repro.cli.options import FOLDER, claims_in, load_claims, option_claims, option_store, told
 
 __all__ = ["export", "report"]
 
 
-@click.command()
+@command(
+    examples="""
+    repro report                            # of runs/, into report/
+    repro report --store reports/store --out report
+    """
+)
 @option_store
 @option_claims
 @click.option(
@@ -29,7 +35,12 @@ def report(store: Path, claims: Path, out: Path) -> None:
     click.echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out))
 
 
-@click.command()
+@command(
+    examples="""
+    repro export reports/store
+    repro export --store runs /data/evidence
+    """
+)
 @option_store
 @click.argument("out", type=FOLDER)
 @told

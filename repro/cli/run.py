@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from repro.cli.command import command
 from repro.cli.options import Duration, load_claims, machine_from, options_run, print_json, told
+from repro.cli.settings import setting
 
 if TYPE_CHECKING:
     from repro.session import Judged
@@ -14,10 +16,24 @@ if TYPE_CHECKING:
 __all__ = ["plan", "run"]
 
 
-@click.command()
+@command(
+    examples="""
+    repro run architecture                           # no training: seconds
+    repro run relu_speedup --scale smoke             # embedded data: does it work here?
+    repro run relu_speedup --scale paper --budget 45m
+    repro run claims/*.yaml --scale proxy            # all that have the scale, each trial once
+    repro run lrn --device cuda:1 --store /data/runs --json
+    """
+)
 @options_run
-@click.option("--budget", type=Duration(), help="Save and stop after this time, such as 45m.")
-@click.option("--checkpoint-every", type=Duration(), default="30s", show_default=True)
+@setting("--budget", type=Duration(), help="Save and stop after this time, such as 45m.")
+@setting(
+    "--checkpoint-every",
+    type=Duration(),
+    default="30s",
+    show_default=True,
+    help="How much a power cut may cost.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 @told
 def run(
@@ -46,7 +62,12 @@ def run(
     sys.exit(outcome.exit_code)
 
 
-@click.command()
+@command(
+    examples="""
+    repro plan relu_speedup --scale smoke
+    repro plan lrn --scale paper --device cuda
+    """
+)
 @options_run
 @told
 def plan(claims: tuple[Path, ...], scale: str | None, max_seeds: int | None, **flags: Any) -> None:

@@ -1,0 +1,98 @@
+"""What every command has: examples under its help, `--no-color`, and settings from files.
+
+Knows nothing of claims; `repro.cli.settings` says what may stand in the files.
+"""
+
+import os
+from collections.abc import Callable
+from inspect import cleandoc
+from typing import Any
+
+import click
+
+from repro.cli.settings import defaults
+
+__all__ = ["Command", "Group", "command", "group"]
+
+
+def _uncoloured(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value:
+        os.environ["NO_COLOR"] = "1"  # the one switch that every library and worker looks at
+
+
+NO_COLOR = click.Option(
+    ["--no-color"],
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_uncoloured,
+    help="Plain text, as NO_COLOR in the environment does.",
+)
+
+
+class Command(click.Command):
+    """A command whose help ends with examples; each is a line that can be run as it stands."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = cleandoc(examples).splitlines()
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own, `--no-color`, and `--help` last."""
+        *own, last = super().get_params(ctx)
+        return [*own, NO_COLOR, last]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, then what else was to stand at the end."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples:
+                    formatter.write(f"{' ' * formatter.current_indent}{line}\n")
+        super().format_epilog(ctx, formatter)
+
+
+class Group(click.Group):
+    """Commands that read their settings from files, too, once one of them is named."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Its own, `--no-color`, and `--help` last."""
+        *own, last = super().get_params(ctx)
+        return [*own, NO_COLOR, last]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Before the command is parsed: what the files say is its default."""
+        if ctx.parent is None and ctx.default_map is None:
+            try:
+                ctx.default_map = defaults(self)
+            except click.UsageError:
+                if not ctx.resilient_parsing:  # a shell that completes a word is not told
+                    raise
+        return super().resolve_command(ctx, args)
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Keeps the words of the command, to say how it is continued."""
+        words = [info_name or "repro", *args]
+        ctx = super().make_context(info_name, args, parent, **extra)
+        if parent is None:
+            ctx.meta["repro.words"] = words
+        return ctx
+
+
+def command(
+    name: str | None = None, *, examples: str, **attributes: Any
+) -> Callable[[Callable[..., Any]], Command]:
+    """As click.command, with examples: lines that begin with `repro`, `#` before a remark."""
+    return click.command(name, cls=Command, examples=examples, **attributes)
+
+
+def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
+    """As click.group, for groups whose commands take settings."""
+    return click.group(name, cls=Group, **attributes)

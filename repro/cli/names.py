@@ -1,0 +1,124 @@
+"""Claims, scales and arms as arguments: by name, with what a shell may complete."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from repro.cli.settings import Setting
+
+if TYPE_CHECKING:
+    from repro.claim import Claim
+
+__all__ = ["ArmName", "ClaimPath", "ClaimsFolder", "ScaleName"]
+
+
+class ClaimsFolder(Setting):
+    """The folder in which the other arguments of a command look claims up."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes, is_eager=True, expose_value=False)
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Kept with the context, also while a shell completes a line."""
+        value, rest = super().handle_parse_result(ctx, opts, args)
+        ctx.meta["repro.claims_dir"] = value
+        return value, rest
+
+
+class ClaimPath(click.ParamType[Path]):
+    """A claim file, or the name of one in the folder of claims."""
+
+    name = "claim"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The file; a usage error says what was meant."""
+        path = Path(value)
+        if path.is_file():
+            return path
+        named = path.suffix == "" and len(path.parts) == 1
+        folder = _claims_dir(ctx) if named else path.parent
+        found = folder / f"{path.stem}.yaml"
+        if named and found.is_file():
+            return found
+        known = _claims_in(folder)
+        close = difflib.get_close_matches(path.stem, known, n=1)
+        if close:
+            meant = close[0] if named else str(folder / f"{close[0]}.yaml")
+            why = f" (did you mean {meant!r}?)"
+        elif known:
+            why = f": there are {', '.join(known)}"
+        else:
+            why = ": there is no claim file (*.yaml); --claims names another folder"
+        raise click.BadParameter(f"no claim {value!r} in {folder}{why}", ctx=ctx, param=param)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Names of claims; files where a path was begun."""
+        del param
+        names = [name for name in _claims_in(_claims_dir(ctx)) if name.startswith(incomplete)]
+        if names:
+            return [CompletionItem(name) for name in names]
+        return [CompletionItem(incomplete, type="file")]
+
+
+class ScaleName(click.Choice[str]):
+    """A scale; a shell is offered those that the claims on the line have."""
+
+    def __init__(self) -> None:
+        super().__init__(["paper", "proxy", "smoke"])
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Best evidence first."""
+        del param
+        having = {scale for claim in _claims_of(ctx) for scale in getattr(claim, "scales", ())}
+        return [
+            CompletionItem(scale)
+            for scale in self.choices
+            if scale.startswith(incomplete) and (not having or scale in having)
+        ]
+
+
+class ArmName(click.ParamType[str]):
+    """An arm of the claim on the line."""
+
+    name = "arm"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """As the claim file has them."""
+        del param
+        arms = {arm: None for claim in _claims_of(ctx) for arm in getattr(claim, "arms", ())}
+        return [CompletionItem(arm) for arm in arms if arm.startswith(incomplete)]
+
+
+def _claims_dir(ctx: click.Context | None) -> Path:
+    return (ctx and ctx.meta.get("repro.claims_dir")) or Path("claims")
+
+
+def _claims_in(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def _claims_of(ctx: click.Context) -> "list[Claim]":
+    """Those on the line; none where a file cannot be read, since nobody is there to be told."""
+    from repro.claim import load_all
+    from repro.errors import ClaimError
+
+    one, several = ctx.params.get("claim"), ctx.params.get("claims")
+    paths = [one] if isinstance(one, Path) else list(several or [])
+    try:
+        # Before an option whose value is still to come, click has not looked at arguments yet.
+        paths = paths or [ClaimPath().convert(word, None, ctx) for word in ctx.args]
+        return load_all(paths)
+    except (ClaimError, click.UsageError):
+        return []

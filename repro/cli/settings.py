@@ -1,0 +1,169 @@
+"""Options that describe the machine can stand in a file or in the environment, too.
+
+An option of the command line comes before the environment, that before `repro.toml` in the
+working directory (or `[tool.repro]` in `pyproject.toml` where there is no `repro.toml`), that
+before `config.toml` in the user's configuration folder. In a file, a table named after a command
+comes before what stands at the top. Science never stands here: it stands in the claim file.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["Effective", "Setting", "config_files", "defaults", "effective", "setting"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Setting(click.Option):
+    """An option that files and one environment variable, REPRO_ and its name, may set, too."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **{"show_envvar": True, **attributes})
+        if self.envvar is None:
+            self.envvar = f"REPRO_{self.key.upper().replace('-', '_')}"
+
+    @property
+    def key(self) -> str:
+        """Its name in a file: that of the option without dashes."""
+        return max(self.opts, key=len).removeprefix("--")
+
+
+def setting(*declarations: str, **attributes: Any) -> Callable[[F], F]:
+    """As click.option, for an option that describes the machine."""
+    return click.option(*declarations, **{"cls": Setting, **attributes})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effective:
+    """A setting of one command as it stands now, and where it comes from."""
+
+    command: str
+    key: str
+    envvar: str
+    value: Any
+    source: str
+
+
+def config_files() -> tuple[Path, ...]:
+    """Where settings are looked for, the strongest first."""
+    from platformdirs import user_config_path
+
+    project, shared = Path("repro.toml"), Path("pyproject.toml")
+    if not project.exists() and shared.exists() and "[tool.repro" in shared.read_text("utf-8"):
+        project = shared
+    return project, user_config_path("repro") / "config.toml"
+
+
+def defaults(root: click.Group) -> dict[str, Any]:
+    """What the files say, as click's `default_map`; UsageError for what they cannot mean."""
+    layers = [_read(path, root) for path in config_files() if path.exists()]
+    found: dict[str, Any] = {}
+    for names, param in _settings(root):
+        given = _given(layers, names, param)
+        if given is not None:
+            inner = found
+            for name in names:
+                inner = inner.setdefault(name, {})
+            inner[str(param.name)] = given[0]
+    return found
+
+
+def effective(root: click.Group) -> list[Effective]:
+    """Every setting of every command, by key."""
+    layers = [_read(path, root) for path in config_files() if path.exists()]
+    found = []
+    for names, param in _settings(root):
+        envvar = str(param.envvar)
+        given = _given(layers, names, param)
+        if os.environ.get(envvar):
+            value, source = os.environ[envvar], f"environment, {envvar}"
+        elif given is not None:
+            value, source = given[0], str(given[1])
+        else:
+            value, source = param.to_info_dict()["default"], "default"
+        found.append(
+            Effective(
+                command=" ".join(names), key=param.key, envvar=envvar, value=value, source=source
+            )
+        )
+    return sorted(found, key=lambda one: (one.key, one.command))
+
+
+def _settings(
+    command: click.Command, names: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Setting]]:
+    """Every setting of the command tree, with the names that lead to its command."""
+    for param in command.params:
+        if isinstance(param, Setting):
+            yield names, param
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from _settings(inner, (*names, name))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layer:
+    path: Path
+    values: Mapping[str, Any]
+
+
+def _given(
+    layers: Iterable[_Layer], names: tuple[str, ...], param: Setting
+) -> tuple[Any, Path] | None:
+    """The strongest layer's value, a command's table before the top."""
+    for layer in layers:
+        table = layer.values.get(names[0], {}) if names else {}
+        for values in (table, layer.values):
+            if isinstance(values, Mapping) and not isinstance(values.get(param.key, {}), Mapping):
+                return _value(layer, param, values[param.key]), layer.path
+    return None
+
+
+def _value(layer: _Layer, param: Setting, value: Any) -> Any:
+    """Checked; a folder is meant from where the file lies."""
+    if isinstance(param.type, click.Path) and isinstance(value, str):
+        value = str(layer.path.parent / Path(value).expanduser())
+    try:
+        param.type_cast_value(click.Context(click.Command("config")), value)
+    except click.BadParameter as error:
+        raise click.UsageError(f"{layer.path}: {param.key}: {error.message}") from error
+    return value
+
+
+def _read(path: Path, root: click.Group) -> _Layer:
+    """One file, every key of which is known."""
+    import tomllib
+
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"{path}: cannot be read: {error}") from error
+    if path.name == "pyproject.toml":
+        values = values.get("tool", {}).get("repro", {})
+    known: dict[str, set[str]] = {}
+    for names, param in _settings(root):
+        known.setdefault(names[0], set()).add(param.key)
+    everywhere = set().union(*known.values())
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            if key not in known:
+                raise _unknown(path, f"[{key}]", key, known)
+            for inner in value:
+                if inner not in known[key]:
+                    raise _unknown(path, f"{key}.{inner}", inner, known[key])
+        elif key not in everywhere:
+            raise _unknown(path, key, key, everywhere)
+    return _Layer(path=path, values=values)
+
+
+def _unknown(path: Path, shown: str, key: str, known: Iterable[str]) -> click.UsageError:
+    names = sorted(known)
+    close = difflib.get_close_matches(key, names, n=1)
+    meant = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+    return click.UsageError(f"{path}: unknown key {shown} ({meant})")

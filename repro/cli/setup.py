@@ -1,0 +1,81 @@
+"""Setting the tool up: what is configured, and completion for a shell."""
+
+import click
+
+from repro.cli.command import command
+from repro.cli.options import print_json
+from repro.cli.settings import config_files, effective
+
+__all__ = ["completion", "config"]
+
+
+@command(
+    "config",
+    examples="""
+    repro config          # every setting, its value, and where that comes from
+    repro config --json
+    """,
+)
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_context
+def config(ctx: click.Context, as_json: bool) -> None:
+    """Every setting with its value, and where that comes from.
+
+    An option of the command line comes before its environment variable, that before `repro.toml`
+    in the working directory (or `[tool.repro]` in `pyproject.toml`), that before `config.toml` in
+    the user's configuration folder, that before the default. A key is an option without its
+    dashes; a table named after a command, such as `[run]`, holds for that command alone. Settings
+    describe the machine: what is to be measured stands in the claim file.
+    """
+    root = ctx.find_root().command
+    assert isinstance(root, click.Group)
+    found = effective(root)
+    if as_json:
+        print_json(
+            [
+                {
+                    "command": one.command,
+                    "key": one.key,
+                    "environment": one.envvar,
+                    "value": None if one.value is None else str(one.value),
+                    "source": one.source,
+                }
+                for one in found
+            ]
+        )
+        return
+    for path in config_files():
+        click.echo(f"# {path}: {'read' if path.exists() else 'not there'}")
+    for key in dict.fromkeys(one.key for one in found):
+        mine = [one for one in found if one.key == key]
+        if len({(str(one.value), one.source) for one in mine}) == 1:
+            click.echo(_line(key, mine[0].value, mine[0].source, mine[0].envvar))
+            continue
+        for one in mine:
+            click.echo(_line(f"{one.command}.{key}", one.value, one.source, one.envvar))
+
+
+def _line(name: str, value: object, source: str, envvar: str) -> str:
+    shown = "not set" if value is None else value
+    return f"{name:18} {shown!s:22} {source} ({envvar})"
+
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@command(
+    examples="""
+    repro completion bash   # add to ~/.bashrc:  eval "$(repro completion bash)"
+    repro completion zsh    # add to ~/.zshrc:   eval "$(repro completion zsh)"
+    repro completion fish   # save as ~/.config/fish/completions/repro.fish
+    """
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print a script that lets a shell complete commands, options, claims, scales and arms."""
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())
