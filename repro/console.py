@@ -94,6 +94,8 @@ class Watcher:
         if ended.result is None:
             if ended.outcome == "paused":
                 self._say(f"{_name(cell)}: saved, not finished")
+            elif ended.outcome == "lost":
+                self._say(f"{_name(cell)}: its worker was lost; goes on from its last checkpoint")
             return
         self.finished += 1
         result = ended.result

@@ -11,7 +11,7 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
-from repro.execute import Machine, Outcome, run_cells
+from repro.execute import Local, Machine, Outcome, run_cells
 from repro.facts import compute
 from repro.plan import Cell, merged, next_cells
 from repro.session import Judged, default_scale, judge, judge_exact, register, runnable_hint
@@ -194,7 +194,7 @@ def _train(
     with Watcher() as watcher:
         return run_cells(
             plan,
-            machine,
+            Local(machine),
             seconds=budget,
             on_start=watcher.start,
             on_event=watcher.event,

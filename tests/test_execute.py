@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 import warnings
+from collections import Counter
+from concurrent.futures import Future
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +15,7 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.execute import Machine, run_cells
+from repro.execute import Local, Machine, TrainedCell, WorkerLost, run_cells
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from tests.worlds import claim_file
@@ -51,7 +53,7 @@ def curves(store: Path) -> dict[str, pd.DataFrame]:
 
 def finish(folder: Path, name: str = "store", *, workers: int = 1) -> dict[str, pd.DataFrame]:
     where = machine(folder, name, workers=workers)
-    outcome = run_cells(plan_of(folder, where.store), where)
+    outcome = run_cells(plan_of(folder, where.store), Local(where))
     assert outcome.failures == {}
     return curves(where.store)
 
@@ -87,7 +89,7 @@ def test_a_finished_store_asks_for_nothing(
     folder, _ = uninterrupted
     where = machine(folder)
 
-    assert run_cells(plan_of(folder, where.store), where).finished == 0
+    assert run_cells(plan_of(folder, where.store), Local(where)).finished == 0
 
 
 def test_a_budget_pauses_and_the_same_call_goes_on(
@@ -96,7 +98,7 @@ def test_a_budget_pauses_and_the_same_call_goes_on(
     """Out of time is no fault; what was trained is kept, and the numbers are the same."""
     folder, whole = uninterrupted
     where = machine(folder, "budget")
-    outcome = run_cells(plan_of(folder, where.store), where, seconds=0.0)
+    outcome = run_cells(plan_of(folder, where.store), Local(where), seconds=0.0)
 
     assert outcome.out_of_time
     assert not outcome.failures
@@ -175,7 +177,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
             seen.append(time.monotonic())
             os.kill(os.getpid(), signal.SIGINT)
 
-    outcome = run_cells(plan_of(folder, where.store), where, on_event=first_event)
+    outcome = run_cells(plan_of(folder, where.store), Local(where), on_event=first_event)
 
     assert outcome.interrupted
     assert outcome.finished < len(whole)
@@ -188,7 +190,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(
     """A warning, not a crash; the numbers are those of an undamaged run."""
     folder, whole = uninterrupted
     where = machine(folder, "damaged")
-    run_cells(plan_of(folder, where.store), where, seconds=0.0)
+    run_cells(plan_of(folder, where.store), Local(where), seconds=0.0)
     begun = Store(where.store)
     (path,) = where.store.glob("trials/*/checkpoint.pt")
     path.write_bytes(path.read_bytes()[:100])
@@ -216,7 +218,7 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
         return [cell for cell in cells if cell.trial.id not in done]
 
     cells = plan_cells(tmp_path)
-    outcome = run_cells(without_broken, where)
+    outcome = run_cells(without_broken, Local(where))
 
     assert set(outcome.failures) == {broken}
     assert outcome.finished == len(cells) - 1
@@ -226,3 +228,50 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
 def plan_cells(folder: Path) -> list[Cell]:
     """The first cells of the tiny claim, on an empty store."""
     return plan_of(folder, folder / "no store")()
+
+
+class Losing(Local):
+    """Loses the worker of each trial the first `times` times, before it gets any further."""
+
+    def __init__(self, where: Machine, times: int) -> None:
+        super().__init__(where)
+        self.times = times
+        self.seen: Counter[str] = Counter()
+
+    def submit(self, cell: Cell) -> Future[TrainedCell]:
+        self.seen[cell.trial.id] += 1
+        if self.seen[cell.trial.id] > self.times:
+            return super().submit(cell)
+        lost: Future[TrainedCell] = Future()
+        lost.set_exception(WorkerLost("the node is gone"))
+        return lost
+
+
+def test_a_trial_that_loses_its_worker_goes_on_with_another(
+    uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
+) -> None:
+    """Lost workers are counted and no trial is; the numbers are those of an untroubled run."""
+    folder, whole = uninterrupted
+    where = machine(folder, "lost once")
+    told: list[str] = []
+    outcome = run_cells(
+        plan_of(folder, where.store),
+        Losing(where, 1),
+        on_finish=lambda _, ended: told.append(ended.outcome),
+    )
+
+    assert outcome.failures == {}
+    assert outcome.lost == told.count("lost") >= len(whole)
+    assert_same(curves(where.store), whole)
+
+
+def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
+    """Three workers lost without a step forward: the error says how to go on."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    where = machine(tmp_path)
+    cells = plan_cells(tmp_path)
+    outcome = run_cells(lambda: cells, Losing(where, 99))
+
+    assert outcome.failures.keys() == {cell.trial.id for cell in cells}
+    assert "killed 3 times: the node is gone" in str(outcome.failures[cells[0].trial.id])
+    assert outcome.finished == 0

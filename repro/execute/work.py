@@ -57,9 +57,13 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedCell:
-    """How the work on a cell ended: `busy` means that another process holds the trial."""
+    """How the work on a cell ended.
 
-    outcome: Literal["finished", "paused", "busy"]
+    `busy`: another process holds the trial; `lost`: its worker is gone, and the trial goes on
+    with another one from its last checkpoint.
+    """
+
+    outcome: Literal["finished", "paused", "busy", "lost"]
     result: Result | None = None
 
 

@@ -1,0 +1,215 @@
+"""The one driver: it asks the plan what comes next and hands it to a back-end, wherever that is.
+
+The plan is asked again whenever a trial ends, so no arm waits for another, and nothing is decided
+here but how often a trial may lose its worker.
+"""
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+from repro.errors import MachineError, ReproError
+from repro.execute.work import Event, TrainedCell
+from repro.plan import Cell
+
+__all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
+
+_MOST_LOSSES = 3  # of workers, without the trial getting any further in between
+_LOOK_SECONDS = 0.2
+_HELD_SECONDS = 1.0
+
+
+class WorkerLost(BrokenExecutor):
+    """The process or the node that trained a cell is gone; the trial has its last checkpoint."""
+
+
+class Backend(Protocol):
+    """Where cells are trained. Entered once; leaving it ends all work that is still under way."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def slots(self) -> int:
+        """How many cells can be trained at once now; nodes may come and go."""
+        ...
+
+    def submit(self, cell: Cell) -> Future[TrainedCell]:
+        """Train it. The future raises BrokenExecutor when the worker is lost."""
+        ...
+
+    def events(self) -> Iterable[Event]:
+        """Progress since this was last asked."""
+        ...
+
+    def stop(self) -> None:
+        """Each trial is saved at its next tenth of an epoch, and then paused."""
+        ...
+
+    def kill(self) -> None:
+        """All work ends at once; what was not yet saved is lost."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
+class Outcome:
+    """How the work ended. `failures` are faults of the machine; outcomes of trials are results.
+
+    `lost`: how often a trial's worker was lost and the trial went on with another one.
+    """
+
+    finished: int = 0
+    lost: int = 0
+    interrupted: bool = False
+    out_of_time: bool = False
+    failures: dict[str, ReproError] = field(default_factory=dict)
+
+
+def run_cells(
+    plan: Callable[[], list[Cell]],
+    backend: Backend,
+    *,
+    seconds: float | None = None,
+    on_start: Callable[[Cell], None] = lambda _: None,
+    on_event: Callable[[Event], None] = lambda _: None,
+    on_finish: Callable[[Cell, TrainedCell], None] = lambda _cell, _result: None,
+) -> Outcome:
+    """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
+
+    The first Ctrl-C (or SIGTERM) saves each trial at its next tenth of an epoch; a second one
+    leaves at once and loses what was not yet saved.
+    """
+    return _Driver(
+        plan=plan,
+        backend=backend,
+        seconds=seconds,
+        on_start=on_start,
+        on_event=on_event,
+        on_finish=on_finish,
+    ).drive()
+
+
+@dataclass(kw_only=True)
+class _Driver:
+    plan: Callable[[], list[Cell]]
+    backend: Backend
+    seconds: float | None
+    on_start: Callable[[Cell], None]
+    on_event: Callable[[Event], None]
+    on_finish: Callable[[Cell, TrainedCell], None]
+    outcome: Outcome = field(default_factory=Outcome)
+    running: dict[Future[TrainedCell], Cell] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)  # in the hands of another process
+    losses: Counter[str] = field(default_factory=Counter)
+    furthest: dict[str, float] = field(default_factory=dict)  # epochs
+    stopping: bool = False
+    queued: bool = False  # cells wait for a slot
+    held: bool = False  # cells wait for another process
+
+    def drive(self) -> Outcome:
+        deadline = None if self.seconds is None else time.monotonic() + self.seconds
+        with self.backend, _saving_on_signals(self):
+            try:
+                self._submit()
+                while self.running or self.queued or self.held:
+                    ended = self._wait()
+                    for future in ended:
+                        self._end(future)
+                    for event in self.backend.events():
+                        self._look_on(event)
+                    if deadline is not None and time.monotonic() > deadline:
+                        self.outcome.out_of_time = True
+                        self.stop()
+                    free = self.queued and self.backend.slots() > len(self.running)
+                    if ended or free or not self.running:
+                        self._submit()
+            finally:
+                self.stop()
+        return self.outcome
+
+    def stop(self) -> None:
+        self.stopping = True
+        self.backend.stop()
+
+    def _submit(self) -> None:
+        self.queued = self.held = False
+        if self.stopping:
+            return
+        known = {cell.trial.id for cell in self.running.values()} | self.outcome.failures.keys()
+        left = [cell for cell in self.plan() if cell.trial.id not in known]
+        free = [cell for cell in left if cell.trial.id not in self.busy]
+        slots = max(0, self.backend.slots() - len(self.running))
+        for cell in free[:slots]:
+            self.on_start(cell)
+            self.running[self.backend.submit(cell)] = cell
+        self.queued, self.held = len(free) > slots, len(left) > len(free)
+
+    def _wait(self) -> set[Future[TrainedCell]]:
+        if self.running:
+            return wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED).done
+        # All that is left is in the hands of another process, or waits for a node.
+        time.sleep(_HELD_SECONDS)
+        self.busy.clear()
+        return set()
+
+    def _end(self, future: Future[TrainedCell]) -> None:
+        cell = self.running.pop(future)
+        trial = cell.trial.id
+        try:
+            ended = future.result()
+        except ReproError as error:
+            self.outcome.failures[trial] = error
+            return
+        except BrokenExecutor as error:
+            self.losses[trial] += 1
+            if self.losses[trial] >= _MOST_LOSSES:
+                self.outcome.failures[trial] = MachineError(
+                    f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}",
+                    hint="the same command continues from its last checkpoint; "
+                    "if memory ran out, give fewer --workers",
+                )
+                return
+            self.outcome.lost += 1
+            ended = TrainedCell(outcome="lost")
+        if ended.outcome == "busy":
+            self.busy.add(trial)
+        elif ended.outcome == "finished":
+            self.outcome.finished += 1
+            self.busy.clear()
+        self.on_finish(cell, ended)
+
+    def _look_on(self, event: Event) -> None:
+        if event.epoch > self.furthest.get(event.trial_id, 0.0):
+            self.furthest[event.trial_id] = event.epoch
+            del self.losses[event.trial_id]
+        self.on_event(event)
+
+
+class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
+    """First signal: save and stop. Second: leave now, killing the workers."""
+
+    def __init__(self, driver: _Driver) -> None:
+        self.driver = driver
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        # Python lets only the main thread listen; elsewhere the host program decides.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.before[number] = signal.signal(number, self._handle)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, _number: int, _frame: object) -> None:
+        if self.driver.outcome.interrupted:
+            self.driver.backend.kill()
+            raise KeyboardInterrupt
+        self.driver.outcome.interrupted = True
+        self.driver.stop()
