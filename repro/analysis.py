@@ -5,7 +5,8 @@ Computes, and decides nothing: what an estimate means for the claim is said in v
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,23 @@ from repro.stats import (
     Estimate,
     Times,
     correlation,
+    look_level,
     mean_level,
     paired_difference,
     ratio_of_times,
 )
-from repro.store import Store
 from repro.trial import Clocks, Result
 
-__all__ = ["DECIDING", "Contrast", "Evidence", "Outcome", "RecipeEvidence", "analyse", "values_of"]
+__all__ = [
+    "DECIDING",
+    "Contrast",
+    "Evidence",
+    "Look",
+    "Outcome",
+    "RecipeEvidence",
+    "analyse",
+    "values_of",
+]
 
 DECIDING = "contrast"  # the name of the one that decides, as in the claim file
 
@@ -77,11 +87,27 @@ class Contrast:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """A look at the results: the `number`-th of `of`, at so many seeds an arm.
+
+    `level`: of each interval, so that those of all looks hold together 95 times in 100.
+    """
+
+    number: int
+    of: int
+    seeds: int
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeEvidence:
     """What is known under one recipe. `planned` and `missing` count confirming trials.
 
-    `contrasts`: the deciding one first. `gates`: checks of the measurement that failed, a sentence
-    each: with one of them no number counts.
+    `outcomes`: of all seeds that were run; `contrasts`, the deciding one first, of those of the
+    `look` that counts: the first that settles the claim, else the last whose seeds are complete;
+    None before the first look, whose seeds so far are then shown. `seeds`: finished in all arms
+    that decide, without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks
+    of the measurement that failed, a sentence each: with one of them no number counts.
     """
 
     recipe: str
@@ -93,6 +119,9 @@ class RecipeEvidence:
     diverged: int
     caveats: tuple[str, ...]
     gates: tuple[str, ...] = ()
+    look: Look | None = None
+    seeds: int = 0
+    wanted: int = 0
 
     @property
     def deciding(self) -> Contrast:
@@ -107,7 +136,11 @@ class RecipeEvidence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """All that the store knows of a claim at a scale. `provenance`: distinct values by key."""
+    """All that the store knows of a claim at a scale. `provenance`: distinct values by key.
+
+    `finished_before`: confirming trials that there were when the plan was registered; None where
+    that was not written down.
+    """
 
     claim: TrainedClaim
     scale: str
@@ -115,18 +148,32 @@ class Evidence:
     clocks: Clocks
     provenance: Mapping[str, tuple[str, ...]]
     trials: tuple[str, ...]
+    finished_before: int | None = 0
 
 
-def analyse(claim: TrainedClaim, scale: str, fingerprint: str | None, store: Store) -> Evidence:
-    """What `store` says of `claim` at `scale` on the data set of `fingerprint`.
+Settles = Callable[[TrainedClaim, RecipeEvidence], bool]
+
+
+def analyse(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str | None,
+    results: Mapping[str, Result],
+    *,
+    settles: Settles = lambda _claim, _found: False,
+) -> Evidence:
+    """What `results` say of `claim` at `scale` on the data set of `fingerprint`.
 
     Trials that the claim's plan does not name are left out, whoever ran them. `fingerprint` None
-    means that nothing was ever planned: the evidence is then empty.
+    means that nothing was ever planned: the evidence is then empty. `settles`: whether a look ends
+    the run, which the rule of verdicts knows; seeds beyond that look, which other claims may have
+    asked for, cannot undo it.
     """
-    results = store.results() if fingerprint is not None else {}
+    if fingerprint is None:
+        results = {}
     used: dict[str, Result] = {}
     recipes = {
-        recipe: _recipe(claim, scale, recipe, fingerprint or "", results, used)
+        recipe: _recipe(claim, scale, recipe, fingerprint or "", results, used, settles)
         for recipe in claim.recipes
     }
     return Evidence(
@@ -146,10 +193,10 @@ def _recipe(
     fingerprint: str,
     results: Mapping[str, Result],
     used: dict[str, Result],
+    settles: Settles,
 ) -> RecipeEvidence:
     rates: dict[str, RateSearch] = {}
     outcomes: list[Outcome] = []
-    planned = claim.scales[scale].seeds * len(claim.arms)
     for arm in claim.arms:
         search = rate_search(claim, scale, recipe, arm, fingerprint, results)
         rates[arm] = search
@@ -161,17 +208,56 @@ def _recipe(
                 result = results[cell.trial.id]
                 used[cell.trial.id] = result
                 outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
-    return RecipeEvidence(
-        recipe=recipe,
-        rates=rates,
-        outcomes=tuple(outcomes),
-        contrasts=_contrasts(claim, outcomes),
-        planned=planned,
-        missing=planned - len(outcomes),
-        diverged=sum(outcome.status == "diverged" for outcome in outcomes),
-        caveats=tuple(_caveats(claim, planned, outcomes)),
-        gates=tuple(_gates(claim, scale, outcomes)),
+    seeds = _complete(claim, outcomes)
+    level = look_level(claim.scales[scale].seeds, paired=not isinstance(claim, TimeClaim))
+
+    looks = claim.scales[scale].seeds
+
+    def at(look: Look | None) -> RecipeEvidence:
+        counted = [o for o in outcomes if look is None or o.seed < look.seeds]
+        return RecipeEvidence(
+            recipe=recipe,
+            rates=rates,
+            outcomes=tuple(outcomes),
+            contrasts=_contrasts(claim, counted, level),
+            planned=0,
+            missing=0,
+            diverged=sum(outcome.status == "diverged" for outcome in outcomes),
+            caveats=(),
+            gates=tuple(_gates(claim, scale, outcomes)),
+            look=look,
+            seeds=seeds,
+        )
+
+    found, wanted = at(None), looks[0]
+    for number, n in enumerate(looks, 1):
+        if n > seeds:
+            break
+        found = at(Look(number=number, of=len(looks), seeds=n, level=level))
+        if settles(claim, found):
+            wanted = n
+            break
+        wanted = looks[min(number, len(looks) - 1)]
+    return _asked(claim, found, wanted)
+
+
+def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
+    """With the count of the trials of so many seeds, and what a reader has to know."""
+    ran = sum(outcome.seed < wanted for outcome in found.outcomes)
+    asked = wanted * len(claim.arms)
+    return replace(
+        found,
+        wanted=wanted,
+        planned=asked,
+        missing=asked - ran,
+        caveats=tuple(_caveats(claim, ran, asked, found)),
     )
+
+
+def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
+    """Seeds that all deciding arms have finished, counted from 0 to the first gap."""
+    ended = {(outcome.arm, outcome.seed) for outcome in outcomes}
+    return next(seed for seed in count() if any((arm, seed) not in ended for arm in arms_of(claim)))
 
 
 def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Result) -> Outcome:
@@ -194,27 +280,30 @@ def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Re
 # Effects
 
 
-def _contrasts(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> tuple[Contrast, ...]:
+def _contrasts(claim: TrainedClaim, outcomes: list[Outcome], level: float) -> tuple[Contrast, ...]:
     """Every effect that the claim asks for, the deciding one first."""
-    known = list(outcomes)
     if isinstance(claim, TimeClaim):
         ratios = {DECIDING: claim.contrast, **claim.also}
-        return tuple(_ratio(name, one, known) for name, one in ratios.items())
+        return tuple(_ratio(name, one, outcomes, level) for name, one in ratios.items())
     if isinstance(claim, DifferenceClaim):
         named = {DECIDING: claim.contrast, **claim.also}
-        return tuple(_difference(claim, name, one, known) for name, one in named.items())
+        return tuple(_difference(claim, name, one, outcomes, level) for name, one in named.items())
     assert isinstance(claim, LevelClaim)
-    return (_level(claim, known),)
+    return (_level(claim, outcomes, level),)
 
 
-def _ratio(name: str, contrast: TimeContrast, outcomes: list[Outcome]) -> Contrast:
+def _ratio(
+    name: str, contrast: TimeContrast, outcomes: list[Outcome], level: float
+) -> Contrast:
     slow, fast = contrast.slow, contrast.fast
     return Contrast(
         name=name,
         arms=(slow, fast),
         metrics=(),
         unit="ratio of epochs",
-        estimate=_known(ratio_of_times, _times(outcomes, slow), _times(outcomes, fast)),
+        estimate=_known(
+            ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
+        ),
         sd=_log_sd(outcomes, (slow, fast)),
     )
 
@@ -238,7 +327,7 @@ def _log_sd(outcomes: list[Outcome], arms: tuple[str, ...]) -> float | None:
 
 
 def _difference(
-    claim: DifferenceClaim, name: str, contrast: Difference, outcomes: list[Outcome]
+    claim: DifferenceClaim, name: str, contrast: Difference, outcomes: list[Outcome], level: float
 ) -> Contrast:
     arms = (contrast.higher, contrast.lower)
     metrics = tuple(metric_of(claim, arm, contrast) for arm in arms)
@@ -250,13 +339,13 @@ def _difference(
         arms=arms,
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
-        estimate=_known(paired_difference, one, two),
+        estimate=_known(paired_difference, one, two, level=level),
         correlation=correlation(one, two),
         sd=_sd(one - two),
     )
 
 
-def _level(claim: LevelClaim, outcomes: list[Outcome]) -> Contrast:
+def _level(claim: LevelClaim, outcomes: list[Outcome], level: float) -> Contrast:
     (arm,) = arms_of(claim)
     metric = metric_of(claim, arm)
     values = np.array(list(values_of(outcomes, arm, metric).values()))
@@ -265,7 +354,7 @@ def _level(claim: LevelClaim, outcomes: list[Outcome]) -> Contrast:
         arms=(arm,),
         metrics=(metric,),
         unit=METRICS[metric].unit,
-        estimate=_known(mean_level, values),
+        estimate=_known(mean_level, values, level=level),
         sd=_sd(values),
     )
 
@@ -286,10 +375,10 @@ def _unit_of_difference(metric: str) -> str:
     return "points" if METRICS[metric].unit == "%" else METRICS[metric].unit
 
 
-def _known(estimator: Callable[..., Estimate], *samples: Any) -> Estimate | None:
+def _known(estimator: Callable[..., Estimate], *samples: Any, level: float) -> Estimate | None:
     """What the samples say; None where they say nothing."""
     try:
-        return estimator(*samples)
+        return estimator(*samples, level=level)
     except StatisticsError:
         return None
 
@@ -301,9 +390,13 @@ def _sd(values: npt.NDArray[np.float64]) -> float | None:
 # What a reader has to know beside the number
 
 
-def _caveats(claim: TrainedClaim, planned: int, outcomes: list[Outcome]) -> Iterable[str]:
-    if 0 < len(outcomes) < planned:
-        yield f"{len(outcomes)} of {planned} planned confirming trials were run"
+def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -> Iterable[str]:
+    look, outcomes = found.look, found.outcomes
+    if 0 < ran < asked:
+        yield f"{ran} of {asked} planned confirming trials were run"
+    beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
+    if look and beyond:
+        yield f"{len(beyond)} seeds beyond the look at {look.seeds} are shown and do not count"
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)

@@ -7,7 +7,7 @@ from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.data import status, verify
-from repro.text import duration, estimate_text, rule_text
+from repro.text import duration, estimate_text, looks_text, rule_text
 from repro.verdict import Verdict
 
 __all__ = [
@@ -33,9 +33,16 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
         f"  {verdict.reason}\n"
         f"  ours {estimate_text(verdict.estimate)}, the paper's {printed} "
         f"({claim.paper.unit}, {claim.paper.section})\n"
-        f"  {verdict.seeds} seeds an arm, {verdict.data or 'no data yet'}, "
+        f"  {seeds_text(verdict)}, {verdict.data or 'no data yet'}, "
         f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
     )
+
+
+def seeds_text(verdict: Verdict) -> str:
+    """`5 seeds an arm (look 2 of 4)`."""
+    look = verdict.look
+    which = f" (look {look.number} of {look.of})" if look and look.of > 1 else ""
+    return f"{verdict.seeds} seeds an arm{which}"
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:
@@ -53,7 +60,10 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
         "high": _finite(estimate.high) if estimate else None,
         "bound": estimate.bound if estimate else None,
         "paper": verdict.paper_value,
+        "level": estimate.level if estimate else None,
         "seeds": verdict.seeds,
+        "look": verdict.look.number if verdict.look else None,
+        "looks": verdict.look.of if verdict.look else None,
         "seconds": verdict.seconds,
         "data": verdict.data,
         "device": verdict.device,
@@ -88,7 +98,7 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
     for name, scale in claim.scales.items():
         yield (
             f"  {name}: {scale.data}, {scale.model.name}, at most {scale.epochs:g} epochs, "
-            f"{scale.seeds} confirming seeds"
+            f"{looks_text(scale.seeds)}"
         )
         for recipe, search in scale.search.items():
             yield f"    {recipe} rates {', '.join(f'{rate:g}' for rate in search.rates)}"

@@ -230,10 +230,13 @@ def _round(rate: float) -> float:
 def confirm_cells(
     claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
 ) -> list[Cell]:
-    """The trials that measure the effect, at the chosen rate, on seeds that tuned nothing."""
+    """The trials that measure the effect, at the chosen rate, on seeds that tuned nothing.
+
+    Those of all looks, in the order of their seeds.
+    """
     where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
     at = claim.scales[scale]
-    return [where.cell(rate, seed, at.epochs, "confirm") for seed in range(at.seeds)]
+    return [where.cell(rate, seed, at.epochs, "confirm") for seed in range(at.seeds[-1])]
 
 
 def next_cells(
@@ -242,15 +245,19 @@ def next_cells(
     fingerprint: str,
     results: Mapping[str, Result],
     *,
-    max_seeds: int | None = None,
+    seeds: Mapping[str, int] | None = None,
 ) -> list[Cell]:
     """All that can run now, most valuable first; empty when the plan is done.
 
+    `seeds`: how many confirming seeds an arm are wanted, by recipe; those of the first look unless
+    said otherwise, since only who has seen the results can say whether another look is needed.
     The recipe that decides comes first; an arm whose search is done does not wait for another;
     arms that decide before the others, and seed 0 of them before seed 1, so that what is finished
     early is paired.
     """
     deciding = arms_of(claim)
+    first = claim.scales[scale].seeds[0]
+    wanted = dict.fromkeys(claim.recipes, first) | dict(seeds or {})
     recipes = sorted(claim.recipes, key=lambda name: name != claim.verdict_recipe)
     cells: list[Cell] = []
     for recipe in recipes:
@@ -260,9 +267,8 @@ def next_cells(
             search = rate_search(claim, scale, recipe, arm, fingerprint, results)
             tune.extend(search.wanted)
             if search.chosen is not None:
-                confirm.extend(
-                    confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)[:max_seeds]
-                )
+                possible = confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)
+                confirm.extend(possible[: wanted[recipe]])
         confirm.sort(key=lambda cell: (cell.arm not in deciding, cell.trial.seed))
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
     return merged(cells)

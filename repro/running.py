@@ -13,8 +13,16 @@ from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import Local, Machine, Outcome, run_cells
 from repro.facts import compute
-from repro.plan import Cell, merged, next_cells
-from repro.session import Judged, default_scale, judge, judge_exact, register, runnable_hint
+from repro.plan import Cell, merged
+from repro.session import (
+    Judged,
+    default_scale,
+    judge,
+    judge_exact,
+    next_trials,
+    register,
+    runnable_hint,
+)
 from repro.store import Store
 from repro.text import duration
 from repro.train import Run
@@ -184,7 +192,7 @@ def _train(
         return merged(
             cell
             for one in work
-            for cell in next_cells(
+            for cell in next_trials(
                 one.claim, one.scale, one.fingerprint, results, max_seeds=max_seeds
             )
         )
@@ -212,7 +220,7 @@ def describe_plan(
     at = scale or default_scale(claim)
     dataset = _open(claim, at, machine)
     results = Store(machine.store).results()
-    cells = next_cells(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
+    cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     if not cells:
         return f"{claim.id} at {at} scale: nothing left to run"
     epoch = seconds_an_epoch(cells[0], dataset, machine.device)
@@ -231,7 +239,7 @@ def describe_plan(
     lines.append(
         f"{duration(epoch)} an epoch on {machine.device}, {machine.workers} at a time: these take "
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
-        "less where arms cross the threshold early"
+        "less where arms cross the threshold early, or a look settles it"
     )
     return "\n".join(lines)
 
@@ -250,9 +258,10 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
 
 
 def _most_epochs(claim: TrainedClaim, scale: str, max_seeds: int | None) -> float:
-    """Epochs that the whole claim trains when no arm crosses early and no grid is extended."""
+    """Epochs of the whole claim when no look settles it, no arm crosses early, no grid grows."""
     at = claim.scales[scale]
-    total = len(claim.recipes) * min(at.seeds, max_seeds or at.seeds) * at.epochs
+    seeds = min(at.seeds[-1], max_seeds or at.seeds[-1])
+    total = len(claim.recipes) * seeds * at.epochs
     for search in at.search.values():
         alive, before = len(search.rates), 0.0
         for rung in search.rungs:

@@ -3,23 +3,26 @@
 The command line parses and prints; what it does with claims, machine and store stands here.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from repro.analysis import Evidence, analyse
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.errors import DataError
+from repro.plan import Cell, next_cells
 from repro.registry import DATASETS
 from repro.report import FactPage, Page
 from repro.store import PlanRecord, Store
-from repro.verdict import Verdict, decide, decide_exact
+from repro.trial import Result
+from repro.verdict import Verdict, decide, decide_exact, settles
 
 __all__ = [
     "Judged",
     "default_scale",
     "judge",
     "judge_exact",
+    "next_trials",
     "pages",
     "planned",
     "register",
@@ -57,7 +60,12 @@ def default_scale(claim: TrainedClaim) -> str:
 def register(
     claim: TrainedClaim, scale: str, *, fingerprint: str, title: str, store: Store
 ) -> PlanRecord:
-    """Write down what will be run, before the first trial; the first record of it stands."""
+    """Write down what will be run, before the first trial; the first record of it stands.
+
+    How many of its confirming trials were finished by then, for whatever claim they were run, is
+    written down with it: results that were there could have been looked at.
+    """
+    found = analyse(claim, scale, fingerprint, store.results())
     return store.register(
         PlanRecord(
             claim_id=claim.id,
@@ -66,6 +74,7 @@ def register(
             fingerprint=fingerprint,
             data_title=title,
             registered=datetime.now(UTC).isoformat(timespec="seconds"),
+            finished_before=sum(len(recipe.outcomes) for recipe in found.recipes.values()),
         )
     )
 
@@ -74,6 +83,28 @@ def planned(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
     """The record of the claim file as it stands, the newest when there are several data sets."""
     records = [r for r in store.plans(claim.id, scale) if r.digest == claim.digest(scale)]
     return records[-1] if records else None
+
+
+def next_trials(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+    *,
+    max_seeds: int | None = None,
+) -> list[Cell]:
+    """The trials that come next: those of the look after the last one, unless that settled it.
+
+    A pure function of claim and results. `max_seeds` ends at the last look with so many seeds; or
+    short of the first, where nothing can be decided.
+    """
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    looks = claim.scales[scale].seeds
+    most = looks[-1]
+    if max_seeds is not None:
+        most = max((n for n in looks if n <= max_seeds), default=max_seeds)
+    seeds = {name: min(found.wanted, most) for name, found in evidence.recipes.items()}
+    return next_cells(claim, scale, fingerprint, results, seeds=seeds)
 
 
 def judge(claim: TrainedClaim, scale: str, store: Store) -> Judged:
@@ -91,7 +122,9 @@ def judge_exact(claim: ExactClaim, store: Store) -> Judged:
 
 def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
     record = planned(claim, scale, store)
-    return analyse(claim, scale, record.fingerprint if record else None, store)
+    fingerprint = record.fingerprint if record else None
+    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles)
+    return replace(evidence, finished_before=record.finished_before if record else 0)
 
 
 def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:

@@ -41,7 +41,11 @@ Array = npt.NDArray[np.generic]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanRecord:
-    """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601."""
+    """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601.
+
+    `finished_before`: confirming trials of this plan that were already there, run for another
+    claim or under an earlier plan; None in records of older versions.
+    """
 
     claim_id: str
     scale: str
@@ -49,6 +53,7 @@ class PlanRecord:
     fingerprint: str
     data_title: str
     registered: str
+    finished_before: int | None = None
 
 
 class Store:

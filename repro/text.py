@@ -21,6 +21,7 @@ __all__ = [
     "crossing",
     "duration",
     "estimate_text",
+    "looks_text",
     "number",
     "percent",
     "region_text",
@@ -62,13 +63,21 @@ def estimate_text(estimate: Estimate | None) -> str:
     """`3.10 (95 % interval 2.20 to 4.40)`, `at least 2.10 (95 % bound)`, or `not measured`."""
     if estimate is None:
         return "not measured"
-    level = f"{100 * estimate.level:g} %"
+    level = f"{100 * estimate.level:.3g} %"
     if estimate.bound == "lower":
         return f"at least {number(estimate.low)} ({level} bound)"
     if estimate.bound == "upper":
         return f"at most {number(estimate.high)} ({level} bound)"
     low, high = number(estimate.low), number(estimate.high)
     return f"{number(estimate.value)} ({level} interval {low} to {high})"
+
+
+def looks_text(seeds: tuple[int, ...]) -> str:
+    """`5 confirming seeds`, or `3, 5, 8 or 12 confirming seeds`, until a look settles it."""
+    if len(seeds) == 1:
+        return f"{seeds[0]} confirming seeds"
+    *first, last = seeds
+    return f"{', '.join(map(str, first))} or {last} confirming seeds: the first look that settles it ends it"
 
 
 def region_text(region: Region) -> str:

@@ -8,7 +8,8 @@ The interval against the region of the claim file; no effect is a ratio of 1, a 
 | beyond no effect, wholly outside the region            | direction only                        |
 | beyond no effect, across an edge of the region         | inconclusive (direction holds)        |
 | wholly at no effect or on its other side               | not reproduced                        |
-| across no effect                                       | inconclusive                          |
+| across no effect, wholly below the region              | not reproduced                        |
+| across no effect otherwise                             | inconclusive                          |
 | only a lower bound, above the region                   | direction only                        |
 | only a lower bound, inside a region that is open above | reproduced                            |
 | only a lower bound otherwise                           | inconclusive (censoring)              |
@@ -18,29 +19,38 @@ A level has no direction: inside the region is reproduced, wholly outside it not
 inconclusive.
 
 Before that: a failed gate is `invalid`; no confirming trial is `not run`; an unfinished search,
-fewer than three finished seeds an arm, a trial that diverged where a metric is averaged, or a best
-rate at the edge of a grid that was extended once are inconclusive.
+fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
+averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
+
+The first look that settles the claim ends the run: what more seeds could change is inconclusive
+for want of seeds, or of crossings.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from repro.analysis import Contrast, Evidence, RecipeEvidence
-from repro.claim import Claim, DifferenceClaim, Region, TimeClaim, TrainedClaim, arms_of
+from repro.analysis import Contrast, Evidence, Look, RecipeEvidence
+from repro.claim import (
+    LEAST_SEEDS,
+    Claim,
+    DifferenceClaim,
+    Region,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+)
 from repro.stats import Estimate, seeds_needed
 from repro.trial import FactOutcome
 
-__all__ = ["EXACT", "Verdict", "Word", "decide", "decide_exact"]
+__all__ = ["EXACT", "Verdict", "Word", "decide", "decide_exact", "settles"]
 
 EXACT = "exact"  # scale and recipe of what needs no training
 
 Word = Literal[
     "reproduced", "direction only", "not reproduced", "inconclusive", "invalid", "not run"
 ]
-
-LEAST_SEEDS = 3
 
 EXIT_CODES: dict[Word, int] = {
     "reproduced": 0,
@@ -56,7 +66,8 @@ EXIT_CODES: dict[Word, int] = {
 class Verdict:
     """A word with its company. `decides`: by the claim's own recipe, on data that are evidence.
 
-    `seconds`: wall time of all trials of the claim at the scale.
+    `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
+    None before the first. `seeds`: an arm, of that look, or finished before it.
     """
 
     claim_id: str
@@ -71,6 +82,7 @@ class Verdict:
     data: str
     device: str
     decides: bool
+    look: Look | None = None
 
     @property
     def exit_code(self) -> int:
@@ -81,7 +93,7 @@ class Verdict:
 def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
     found = evidence.recipes[recipe]
-    word, reason = _judge(claim, found)
+    word, reason, _ = _judge(claim, found)
     return Verdict(
         claim_id=claim.id,
         scale=evidence.scale,
@@ -90,34 +102,53 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         reason="; ".join([reason, *found.caveats]),
         estimate=found.estimate,
         paper_value=claim.paper.value,
-        seeds=_seeds(claim, found),
+        seeds=found.look.seeds if found.look else _seeds(claim, found),
         seconds=evidence.clocks.wall,
         data=", ".join(evidence.provenance.get("data", ())),
         device=", ".join(evidence.provenance.get("device", ())),
         decides=recipe == claim.verdict_recipe and evidence.scale != "smoke",
+        look=found.look,
     )
+
+
+def settles(claim: TrainedClaim, found: RecipeEvidence) -> bool:
+    """Whether the look that `found` stands at ends the run: more seeds could change nothing."""
+    return not _judge(claim, found).open
+
+
+class _Ruling(NamedTuple):
+    """`open`: whether more seeds could change it."""
+
+    word: Word
+    reason: str
+    open: bool = False
 
 
 def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
     return min(sum(o.arm == arm for o in found.outcomes) for arm in arms_of(claim))
 
 
-def _judge(claim: TrainedClaim, found: RecipeEvidence) -> tuple[Word, str]:
+def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
     if not found.outcomes:
         searching = any(o.status != "not run" for s in found.rates.values() for o in s.outcomes)
         if all(s.done and s.chosen is None for s in found.rates.values()):
-            return "inconclusive", "every learning rate diverged in every arm"
-        return "not run", "the search for rates is not finished" if searching else "nothing was run"
+            return _Ruling("inconclusive", "every learning rate diverged in every arm")
+        why = "the search for rates is not finished" if searching else "nothing was run"
+        return _Ruling("not run", why, open=True)
     if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
-        return "not run", "of the arms that decide, only trials that other claims share were run"
+        why = "of the arms that decide, only trials that other claims share were run"
+        return _Ruling("not run", why, open=True)
     if found.gates:
-        return "invalid", "; ".join(found.gates)
+        return _Ruling("invalid", "; ".join(found.gates))
     unready = _unready(claim, found)
     if unready is not None:
-        return "inconclusive", unready
+        return unready
     estimate = found.estimate
+    if estimate is None and isinstance(claim, TimeClaim):
+        why = "neither arm reached the threshold within the budget (censoring)"
+        return _Ruling("inconclusive", why)
     if estimate is None:
-        return "inconclusive", "neither arm reached the threshold within the budget (censoring)"
+        return _Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
     if not isinstance(claim, TimeClaim | DifferenceClaim):
         return _level(claim.region, found.deciding, estimate)
     if estimate.bound == "two-sided":
@@ -125,27 +156,36 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> tuple[Word, str]:
     return _one_sided(claim.region, estimate)
 
 
-def _unready(claim: TrainedClaim, found: RecipeEvidence) -> str | None:
+def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
     """Why no estimate may be judged yet, or ever; None when it may."""
     arms = arms_of(claim)
     for arm in arms:
         search = found.rates[arm]
         if not search.done:
-            return f"the search for the {arm} arm's rate is not finished"
+            why = f"the search for the {arm} arm's rate is not finished"
+            return _Ruling("inconclusive", why, open=True)
         if search.chosen is None:
-            return f"every learning rate of the {arm} arm diverged"
+            return _Ruling("inconclusive", f"every learning rate of the {arm} arm diverged")
     edges = [arm for arm in arms if found.rates[arm].at_edge]
     if edges:
-        return (
+        return _Ruling(
+            "inconclusive",
             f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
-            "extended once: a better one may lie outside"
+            "extended once: a better one may lie outside",
         )
-    seeds = _seeds(claim, found)
-    if seeds < LEAST_SEEDS:
-        return f"{seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
-    lost = sum(o.status == "diverged" and o.arm in arms for o in found.outcomes)
+    counted = found.look.seeds if found.look else math.inf
+    lost = sum(
+        o.status == "diverged" and o.arm in arms and o.seed < counted for o in found.outcomes
+    )
     if lost and not isinstance(claim, TimeClaim):
-        return f"{lost} trials diverged, and a mean over the others would flatter their arm"
+        why = f"{lost} trials diverged, and a mean over the others would flatter their arm"
+        return _Ruling("inconclusive", why)
+    if found.look is None:
+        why = f"{_seeds(claim, found)} seeds an arm; the first look is at {found.wanted} (seeds)"
+        return _Ruling("inconclusive", why, open=True)
+    if found.look.seeds < LEAST_SEEDS:
+        why = f"{found.look.seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
+        return _Ruling("inconclusive", why, open=True)
     return None
 
 
@@ -156,71 +196,76 @@ def _bounds(region: Region) -> tuple[float, str]:
     return region.high, f"the region {region.low:g} to {region.high:g}"
 
 
-def _level(region: Region, contrast: Contrast, estimate: Estimate) -> tuple[Word, str]:
+def _level(region: Region, contrast: Contrast, estimate: Estimate) -> _Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
-        return "reproduced", f"the interval lies in {inside}"
+        return _Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high < region.low:
-        return "not reproduced", f"below {inside}"
+        return _Ruling("not reproduced", f"below {inside}")
     if estimate.low > top:
-        return "not reproduced", f"above {inside}"
+        return _Ruling("not reproduced", f"above {inside}")
     edge = region.low if estimate.low < region.low else top
-    return "inconclusive", (
-        f"the interval crosses the edge {edge:g} of {inside} (seeds)"
-        f"{_more(estimate.value - edge, contrast.sd, paired=True)}"
-    )
+    more = _more(estimate.value - edge, contrast.sd, estimate.level, paired=True)
+    why = f"the interval crosses the edge {edge:g} of {inside} (seeds){more}"
+    return _Ruling("inconclusive", why, open=True)
 
 
 def _two_sided(
     claim: TimeClaim | DifferenceClaim, contrast: Contrast, estimate: Estimate
-) -> tuple[Word, str]:
+) -> _Ruling:
     region, nothing = claim.region, claim.no_effect
     top, inside = _bounds(region)
 
     def more(edge: float) -> str:
         if isinstance(claim, TimeClaim):
-            return _more(math.log(estimate.value / edge), contrast.sd, paired=False)
-        return _more(estimate.value - edge, contrast.sd, paired=True)
+            gap = math.log(estimate.value / edge)
+            return _more(gap, contrast.sd, estimate.level, paired=False)
+        return _more(estimate.value - edge, contrast.sd, estimate.level, paired=True)
 
     if region.low <= estimate.low and estimate.high <= top:
-        return "reproduced", f"the interval lies in {inside}"
+        return _Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high <= nothing:
-        return "not reproduced", "the effect is absent or the other way round"
+        return _Ruling("not reproduced", "the effect is absent or the other way round")
+    if estimate.low <= nothing and estimate.high < region.low:
+        return _Ruling("not reproduced", f"includes no effect, and lies wholly below {inside}")
     if estimate.low <= nothing:
-        return "inconclusive", f"the interval includes no effect (seeds){more(nothing)}"
+        why = f"the interval includes no effect (seeds){more(nothing)}"
+        return _Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
-        return "direction only", f"the right side of no effect, but below {inside}"
+        return _Ruling("direction only", f"the right side of no effect, but below {inside}")
     if estimate.low > top:
-        return "direction only", f"the right side of no effect, but above {inside}"
+        return _Ruling("direction only", f"the right side of no effect, but above {inside}")
     edge = region.low if estimate.low < region.low else top
-    return (
+    return _Ruling(
         "inconclusive",
         f"the direction holds, but the interval crosses the edge {edge:g} of {inside} (seeds)"
         f"{more(edge)}",
+        open=True,
     )
 
 
-def _one_sided(region: Region, estimate: Estimate) -> tuple[Word, str]:
+def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
     if estimate.bound == "upper":
         if estimate.high <= 1:
-            return "not reproduced", "the arm that should be faster never crossed"
-        return "inconclusive", "the faster arm never crossed: only an upper bound (censoring)"
+            return _Ruling("not reproduced", "the arm that should be faster never crossed")
+        why = "the faster arm never crossed: only an upper bound (censoring)"
+        return _Ruling("inconclusive", why, open=True)
     if region.high is None and estimate.low >= region.low:
-        return "reproduced", f"the ratio is at least {estimate.low:.2f}, in the open region"
+        return _Ruling(
+            "reproduced", f"the ratio is at least {estimate.low:.2f}, in the open region"
+        )
     if region.high is not None and estimate.low > region.high:
-        return "direction only", "the lower bound is already above the region"
+        return _Ruling("direction only", "the lower bound is already above the region")
     holds = "; the direction holds" if estimate.low > 1 else ""
-    return (
-        "inconclusive",
-        f"no slow trial crossed: only a lower bound is known (censoring){holds}",
-    )
+    why = f"no slow trial crossed: only a lower bound is known (censoring){holds}"
+    return _Ruling("inconclusive", why, open=True)
 
 
-def _more(gap: float, sd: float | None, *, paired: bool) -> str:
+def _more(gap: float, sd: float | None, level: float, *, paired: bool) -> str:
     """How many seeds would settle it, if the estimate stays where it is."""
     if sd is None or gap == 0:
         return ""
-    needed = seeds_needed(sd=sd, gap=abs(gap), paired=paired)
+    needed = seeds_needed(sd=sd, gap=abs(gap), paired=paired, level=level)
     return "" if needed is None else f"; about {needed} seeds an arm would settle it"
 
 

@@ -7,6 +7,7 @@ science stands in the file; the command line describes the machine.
 from repro.claim.load import json_schema, load, load_all
 from repro.claim.spec import (
     KINDS,
+    LEAST_SEEDS,
     SCALES,
     Arm,
     Claim,
@@ -33,6 +34,7 @@ from repro.claim.spec import (
 
 __all__ = [
     "KINDS",
+    "LEAST_SEEDS",
     "SCALES",
     "Arm",
     "Claim",

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.claim.spec import (
+    LEAST_SEEDS,
     SCALES,
     Claim,
     DifferenceClaim,
@@ -271,8 +272,13 @@ def _scale_rules(
     yield from _rate_rules(at, _mapping(data, "recipes"), scale)
     if "threshold" in scale and not issubclass(kind, TimeClaim):
         yield (*at, "threshold"), "only a comparison of times has a threshold"
-    if name != "smoke" and scale.get("seeds") == 1:
-        yield (*at, "seeds"), "one seed gives no interval; at least 2 are needed"
+    seeds = scale.get("seeds")
+    first = seeds[0] if isinstance(seeds, tuple) and seeds else seeds
+    if name != "smoke" and _number(first) and 1 <= first < LEAST_SEEDS:
+        yield (
+            (*at, "seeds"),
+            f"the first look is at {first}; a verdict needs at least {LEAST_SEEDS} seeds an arm",
+        )
     facts = DATASETS.get(str(scale.get("data")))
     if (
         facts

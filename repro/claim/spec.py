@@ -10,10 +10,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    field_validator,
+)
 
 __all__ = [
     "KINDS",
+    "LEAST_SEEDS",
     "SCALES",
     "Arm",
     "Claim",
@@ -42,12 +50,30 @@ __all__ = [
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
 SCALES = ("smoke", "proxy", "paper")
+LEAST_SEEDS = 3  # an arm, for any verdict
 
 
 def _increasing_values(values: tuple[float, ...]) -> tuple[float, ...]:
     if list(values) != sorted(set(values)):
         raise ValueError("must increase from one value to the next")
     return values
+
+
+def _looks(value: object) -> object:
+    """A number of seeds is one look at so many."""
+    looks = (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+    if (
+        not isinstance(looks, tuple)
+        or not looks
+        or not all(isinstance(n, int) and not isinstance(n, bool) for n in looks)
+        or list(looks) != sorted(set(looks))
+        or looks[0] < 1
+    ):
+        raise ValueError(
+            "must be a number of seeds, or the numbers at which the run looks, each above the one "
+            "before, such as 5 or [3, 5, 8, 12]"
+        )
+    return looks
 
 
 class Strict(BaseModel):
@@ -151,14 +177,18 @@ class Scale(Strict):
     """Where and for how long the claim is tried.
 
     Each recipe has its learning rate: searched for each arm (`search`), or given (`rate`), the
-    same for all arms.
+    same for all arms. `seeds`: confirming seeds an arm at which the results are looked at; a run
+    ends at the first look that settles the claim. A plain number is a single look.
     """
 
     data: str
     images: Annotated[int, Field(ge=1)] | None = None
     model: Model
     epochs: Positive
-    seeds: Annotated[int, Field(ge=1)]
+    seeds: Annotated[
+        tuple[int, ...],
+        BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),
+    ]
     search: dict[str, Search] = {}
     rate: dict[str, Positive] = {}
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None

@@ -87,11 +87,20 @@ def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
         verdict.reason,
         estimate_text(verdict.estimate),
         _printed(page),
-        f"{verdict.seeds} of {page.scale.seeds}",
+        _seeds(page, verdict),
         verdict.device or NOT_RUN,
         verdict.data or NOT_RUN,
         duration(verdict.seconds) if verdict.seconds else NOT_RUN,
     )
+
+
+def _seeds(page: Page, verdict: Verdict) -> str:
+    """`3 of 3`, or `5 (look 2 of 4: 3, 5, 8, 12)`."""
+    looks = page.scale.seeds
+    if len(looks) == 1:
+        return f"{verdict.seeds} of {looks[0]}"
+    which = f"look {verdict.look.number} of {len(looks)}" if verdict.look else "no look yet"
+    return f"{verdict.seeds} ({which}: {', '.join(map(str, looks))})"
 
 
 def _printed(page: Page) -> str:
@@ -193,7 +202,7 @@ def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...
 
 def _metrics(page: Page) -> Iterator[Table]:
     """A table for each metric that a contrast reads: arms by seed."""
-    claim, seeds = page.claim, range(page.scale.seeds)
+    claim, seeds = page.claim, _seeds_shown(page)
     for metric, arms in metrics_shown(claim).items():
         facts = METRICS[metric]
         rows: list[tuple[str, ...]] = []
@@ -209,6 +218,13 @@ def _metrics(page: Page) -> Iterator[Table]:
         )
 
 
+def _seeds_shown(page: Page) -> range:
+    """Those that were asked for by now, and those that were run beyond."""
+    found = page.evidence.recipes.values()
+    ran = (outcome.seed + 1 for recipe in found for outcome in recipe.outcomes)
+    return range(max([page.scale.seeds[0], *(recipe.wanted for recipe in found), *ran]))
+
+
 def _metric_cell(found: Outcome | None, metric: str) -> str:
     if found is None:
         return NOT_RUN
@@ -219,7 +235,7 @@ def _metric_cell(found: Outcome | None, metric: str) -> str:
 
 
 def _crossings(page: Page) -> Table:
-    seeds = range(page.scale.seeds)
+    seeds = _seeds_shown(page)
     rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
@@ -322,7 +338,7 @@ def _provenance(page: Page) -> Table:
     rows = [
         ("data", plan.data_title if plan else NOT_RUN),
         ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
-        ("registered", plan.registered if plan else NOT_RUN),
+        ("registered", _registered(page)),
         ("digest of the claim at this scale", claim.digest(scale)),
         ("precision", ", ".join(sorted(precisions))),
     ]
@@ -333,6 +349,16 @@ def _provenance(page: Page) -> Table:
         if name not in known
     ]
     return Table(caption="Where the numbers come from", columns=("What", "Value"), rows=tuple(rows))
+
+
+def _registered(page: Page) -> str:
+    if page.plan is None:
+        return NOT_RUN
+    before = page.evidence.finished_before
+    if before == 0:
+        return f"{page.plan.registered}, before any of its confirming trials"
+    seen = "an unknown number" if before is None else str(before)
+    return f"{page.plan.registered}, when {seen} of its confirming trials were already there"
 
 
 def trial_rows(page: Page) -> Iterator[TrialRow]:

@@ -1,0 +1,21 @@
+"""Statistics as pure functions on arrays. Knows no claims and no files."""
+
+from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference
+from repro.stats.looks import ERROR, holm, look_level, over_all_looks
+from repro.stats.power import seeds_needed, smallest_effect
+from repro.stats.times import Times, ratio_of_times
+
+__all__ = [
+    "ERROR",
+    "Estimate",
+    "Times",
+    "correlation",
+    "holm",
+    "look_level",
+    "mean_level",
+    "over_all_looks",
+    "paired_difference",
+    "ratio_of_times",
+    "seeds_needed",
+    "smallest_effect",
+]
