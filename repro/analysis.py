@@ -292,9 +292,7 @@ def _contrasts(claim: TrainedClaim, outcomes: list[Outcome], level: float) -> tu
     return (_level(claim, outcomes, level),)
 
 
-def _ratio(
-    name: str, contrast: TimeContrast, outcomes: list[Outcome], level: float
-) -> Contrast:
+def _ratio(name: str, contrast: TimeContrast, outcomes: list[Outcome], level: float) -> Contrast:
     slow, fast = contrast.slow, contrast.fast
     return Contrast(
         name=name,

@@ -77,7 +77,9 @@ def looks_text(seeds: tuple[int, ...]) -> str:
     if len(seeds) == 1:
         return f"{seeds[0]} confirming seeds"
     *first, last = seeds
-    return f"{', '.join(map(str, first))} or {last} confirming seeds: the first look that settles it ends it"
+    return (
+        f"{', '.join(map(str, first))} or {last} confirming seeds: a look that settles it is last"
+    )
 
 
 def region_text(region: Region) -> str:

@@ -240,7 +240,7 @@ def _evidence(
         for cell, result in cells
         if cell.recipe == recipe and cell.purpose == "confirm"
     )
-    planned = 2 * claim.scales[scale].seeds
+    planned = 2 * claim.scales[scale].seeds[0]
     return RecipeEvidence(
         recipe=recipe,
         rates={arm: rate_search(claim, scale, recipe, arm, PRINT, results) for arm in claim.arms},

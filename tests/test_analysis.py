@@ -65,7 +65,7 @@ def test_known_times_give_the_known_ratio(claim: Claim, tmp_path: Path) -> None:
     """Planted truth through the real store and plan: six times, on three seeds."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL)
-    found = analyse(claim, "smoke", PRINT, store).recipes["period"]
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
 
     assert found.estimate is not None
     assert found.estimate.value == pytest.approx(6.0, rel=0.01)
@@ -78,7 +78,7 @@ def test_tuning_seeds_do_not_enter_the_estimate(claim: Claim, tmp_path: Path) ->
     """The rate's own seed crossed at 0.5 and is nowhere among the crossings."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL)
-    found = analyse(claim, "smoke", PRINT, store).recipes["period"]
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
 
     assert {c.seed for c in found.outcomes} == {0, 1, 2}
     assert min(c.upper for c in found.outcomes) == 7.6
@@ -98,7 +98,7 @@ def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Pa
     three = load(path)
     assert isinstance(three, TrainedClaim)
     fill(three, store, {**ALL, **more})
-    found = analyse(three, "smoke", PRINT, store).recipes["period"]
+    found = analyse(three, "smoke", PRINT, store.results()).recipes["period"]
     ratios = {one.name: one.estimate.value for one in found.contrasts if one.estimate}
 
     assert ratios["contrast"] == pytest.approx(6.0, rel=0.01)
@@ -109,7 +109,7 @@ def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> No
     """A half-finished store gives what it has."""
     store = Store(tmp_path / "runs")
     fill(claim, store, {key: value for key, value in ALL.items() if key != ("slow", 2)})
-    found = analyse(claim, "smoke", PRINT, store).recipes["period"]
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
 
     assert found.missing == 1
     assert "5 of 6 planned confirming trials were run" in found.caveats
@@ -119,7 +119,7 @@ def test_a_censored_trial_is_never_taken_as_crossed(claim: Claim, tmp_path: Path
     """Its upper end is infinite, and the estimate moves up, not to the budget."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL | {("slow", 2): None})
-    found = analyse(claim, "smoke", PRINT, store).recipes["period"]
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
     (late,) = (c for c in found.outcomes if c.arm == "slow" and c.seed == 2)
 
     assert (late.lower, late.upper) == (60.0, math.inf)
@@ -132,7 +132,7 @@ def test_all_slow_trials_censored_give_a_lower_bound(claim: Claim, tmp_path: Pat
     """At least 60 over 8, less what three seeds leave open."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL | dict.fromkeys([("slow", s) for s in range(3)]))
-    estimate = analyse(claim, "smoke", PRINT, store).recipes["period"].estimate
+    estimate = analyse(claim, "smoke", PRINT, store.results()).recipes["period"].estimate
 
     assert estimate is not None
     assert estimate.bound == "lower"
@@ -152,7 +152,7 @@ def test_a_diverged_confirming_trial_counts_as_never_crossing(claim: Claim, tmp_
     )  # fmt: skip
     broken = replace(planted(cell, crossed=None, epochs=3.0), status="diverged", loss=math.nan)
     store.finish(broken)
-    found = analyse(claim, "smoke", PRINT, store).recipes["period"]
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
 
     assert found.diverged == 1
     assert math.isinf(next(c for c in found.outcomes if c.status == "diverged").upper)
@@ -163,7 +163,7 @@ def test_clocks_and_provenance_cover_all_trials_that_count(claim: Claim, tmp_pat
     """Tuning trials cost time too."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL)
-    evidence = analyse(claim, "smoke", PRINT, store)
+    evidence = analyse(claim, "smoke", PRINT, store.results())
 
     assert len(evidence.trials) == 12
     assert evidence.clocks.train == 12.0
@@ -174,12 +174,12 @@ def test_results_on_other_images_do_not_count(claim: Claim, tmp_path: Path) -> N
     """Another fingerprint is another data set."""
     store = Store(tmp_path / "runs")
     fill(claim, store, ALL)
-    evidence = analyse(claim, "smoke", "f" * 16, store)
+    evidence = analyse(claim, "smoke", "f" * 16, store.results())
 
     assert evidence.trials == ()
     assert evidence.recipes["period"].missing == 6
 
 
-def test_nothing_planned_is_nothing_found(claim: Claim, tmp_path: Path) -> None:
+def test_nothing_planned_is_nothing_found(claim: Claim) -> None:
     """An empty store is no error."""
-    assert analyse(claim, "smoke", None, Store(tmp_path / "none")).trials == ()
+    assert analyse(claim, "smoke", None, {}).trials == ()

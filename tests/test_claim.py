@@ -19,6 +19,7 @@ from repro.yaml_source import read
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "claims" / "relu_speedup.yaml"
 TEXT = SHIPPED.read_text()
+LOOKS = "seeds: [3, 5, 8, 12]"
 
 
 def broken(folder: Path, *changes: tuple[str, str]) -> str:
@@ -100,8 +101,10 @@ RULES = [
     (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
     (("  smoke:", "  smok:"), r"scales.smok: unknown scale; known are smoke, proxy, paper \(did"),
     (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
-    (("seeds: 5", "seeds: 1"), r"scales.paper.seeds: one seed gives no interval"),
-    (("seeds: 5", "seeds: 0"), r"scales.paper.seeds: input should be greater than or equal to 1"),
+    ((LOOKS, "seeds: 1"), r"scales.paper.seeds: the first look is at 1; a verdict needs"),
+    ((LOOKS, "seeds: 0"), r"scales.paper.seeds: must be a number of seeds, or the numbers at"),
+    ((LOOKS, "seeds: [5, 3]"), r"scales.paper.seeds: must be .*, each above the one before"),
+    ((LOOKS, "seeds: [2, 5]"), r"scales.paper.seeds: the first look is at 2; a verdict needs"),
     (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the fold"),
     (("figure: paper_data/", "figure: paper/"), r"paper.figure: there is no file 'paper/fig1.csv'"),
     (("id: relu_speedup", "id: relu"), r"id: 'relu' must be the file's name, 'relu_speedup'"),
@@ -294,7 +297,7 @@ def test_prose_may_change_and_the_rule_may_not(tmp_path: Path) -> None:
     same = load(SHIPPED).digest("paper")
     assert digest("title: ReLUs", "title: Rectifiers") == same
     assert digest("low: 3.0", "low: 2.0") != same
-    assert digest("seeds: 5", "seeds: 6") != same
+    assert digest(LOOKS, "seeds: [3, 5, 8]") != same
     assert digest("value: 6.0", "value: 5.0") != same
 
 

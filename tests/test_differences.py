@@ -91,7 +91,7 @@ def judged(
                 metrics={"test_error": error, "gap": error / 2, "initial_loss": loss},
             )
         )
-    evidence = analyse(claim, "paper", PRINT, store)
+    evidence = analyse(claim, "paper", PRINT, store.results())
     return evidence, decide(claim, evidence, "authors")
 
 
@@ -114,7 +114,7 @@ def planted(effect: float, noise: float = 0.001) -> Errors:
         (0.02, "reproduced", "the interval lies in the region 1 to 3"),
         (0.005, "direction only", "below the region"),
         (0.06, "direction only", "above the region"),
-        (0.0, "inconclusive", "includes no effect"),
+        (0.0, "not reproduced", "includes no effect, and lies wholly below the region"),
         (-0.02, "not reproduced", "the other way round"),
         (0.0101, "inconclusive", "crosses the edge 1"),
     ],
@@ -152,7 +152,7 @@ def test_two_seeds_are_too_few(tmp_path: Path) -> None:
     _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), seeds=2)
 
     assert verdict.word == "inconclusive"
-    assert "2 seeds an arm; at least 3" in verdict.reason
+    assert "2 seeds an arm; the first look is at 4" in verdict.reason
 
 
 def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:

@@ -146,9 +146,9 @@ def test_an_arm_whose_search_is_done_does_not_wait_for_the_other(claim: Claim) -
 
 
 def test_fewer_seeds_can_be_asked_for(claim: Claim) -> None:
-    """`--max-seeds` takes the first ones."""
+    """The first ones are taken."""
     results = tune(claim, {0.01: 0.5})
-    cells = next_cells(claim, "smoke", PRINT, results, max_seeds=1)
+    cells = next_cells(claim, "smoke", PRINT, results, seeds={"period": 1})
 
     assert {c.trial.seed for c in cells} == {0}
 

@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from repro.analysis import DECIDING, Contrast, Evidence, Outcome, RecipeEvidence
+from repro.analysis import DECIDING, Contrast, Evidence, Look, Outcome, RecipeEvidence
 from repro.claim import Claim, Region
 from repro.plan import RateOutcome, RateSearch
 from repro.stats import Estimate
@@ -77,6 +77,9 @@ def judged(
         missing=0,
         diverged=0,
         caveats=(),
+        look=Look(number=1, of=1, seeds=3, level=0.95) if seeds >= 3 else None,
+        seeds=seeds,
+        wanted=3,
     )
     claim = claim.model_copy(update={"region": region or Region(low=3.0, high=9.0)})
     return decide(
@@ -152,7 +155,7 @@ def test_a_search_that_is_not_sound_decides_nothing(
 
 def test_two_seeds_are_too_few(claim: Claim) -> None:
     """And none is `not run`."""
-    assert "2 seeds an arm; at least 3" in judged(claim, estimate(4, 8), seeds=2).reason
+    assert "2 seeds an arm; the first look is at 3" in judged(claim, estimate(4, 8), seeds=2).reason
     assert judged(claim, None, seeds=0).word == "not run"
 
 

@@ -118,9 +118,9 @@ def _censored(slow: Times, fast: Times, level: float) -> Estimate:
     # known beforehand, and together they err no more often than `level` says.
     both = (1 + level) / 2
     if slow.censored.all():
-        value = _exp(model.limit(-1.0, both))
+        value, p = _exp(model.limit(-1.0, both)), min(1.0, 2 * model.p_of_none(-1.0))
         return Estimate(value=value, low=value, high=math.inf, level=level, seeds=n,
-                        method=method, bound="lower", p=min(1.0, 2 * model.p_of_none(-1.0)))  # fmt: skip
+                        method=method, bound="lower", p=p)  # fmt: skip
     if fast.censored.all():
         value = _exp(model.limit(1.0, both))
         return Estimate(value=value, low=0.0, high=value, level=level, seeds=n,
@@ -156,9 +156,8 @@ class _LogNormal:
         self.events = int((~self.censored).sum())
         floor = max(_width_variance(slow), _width_variance(fast), 1e-6)
         self.sharpest = 1 / math.sqrt(floor)  # of 1 / sigma
-        guess = float(
-            self.log_time[self.is_slow > 0].mean() - self.log_time[self.is_slow < 1].mean()
-        )
+        first = len(slow.lower)
+        guess = float(self.log_time[:first].mean() - self.log_time[first:].mean())
         if slow.censored.all():
             self.best = guess + FAR
         elif fast.censored.all():
@@ -205,7 +204,8 @@ class _LogNormal:
     def _log_likelihood(self, x: Array, a: Array, s: Array) -> Array:
         z = s[:, None] * x - a[:, None]
         seen = np.log(s[:, None]) - z**2 / 2
-        return np.where(self.censored, special.log_ndtr(-z), seen).sum(1)
+        each: Array = np.where(self.censored, special.log_ndtr(-z), seen)
+        return np.asarray(each.sum(1))
 
     def _step(self, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
         """Newton's step, (D,) in a and in s; along the edge where s cannot grow."""
