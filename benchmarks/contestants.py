@@ -50,6 +50,7 @@ def trial(dataset: Dataset, precision: str) -> Trial:
         images=None,
         rate=1e-3,
         seed=0,
+        numerics=1,
         threshold=1e-6,
         near=0.0,
         decided_by="full",

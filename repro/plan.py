@@ -15,6 +15,7 @@ from statistics import median
 from typing import Literal
 
 from repro.claim import Search, TimeClaim, TrainedClaim, arms_of, model_for, recipe_for
+from repro.numerics import numerics
 from repro.trial import Result, Trial
 
 __all__ = [
@@ -99,6 +100,7 @@ class _Arm:
             images=scale.images,
             rate=rate,
             seed=seed,
+            numerics=numerics(model.name),
         )
         claim = self.claim
         if isinstance(claim, TimeClaim):

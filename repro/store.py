@@ -36,6 +36,9 @@ __all__ = ["PlanRecord", "Store"]
 
 FORMAT = 1
 
+# What the registry has that a clock decides.
+CLOCK_METRICS = {"days_for_90_epochs"}
+
 Array = npt.NDArray[np.generic]
 
 
@@ -159,6 +162,23 @@ class Store:
         if not path.exists():
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
         return pd.read_csv(io.StringIO(_read(path)))
+
+    def numbers(self, trial_id: str) -> str:
+        """All that the trial's code and seed decide, as text: no clock, no machine.
+
+        Equal texts are equal numbers, NaN included.
+        """
+        result = self.result(trial_id)
+        said = {} if result is None else json.loads(result.to_json())
+        for clock in ("seconds", "provenance"):
+            said.pop(clock, None)
+        said["metrics"] = {
+            name: value
+            for name, value in said.get("metrics", {}).items()
+            if name not in CLOCK_METRICS
+        }
+        curve = self.curve(trial_id).drop(columns="train_seconds")
+        return json.dumps({**said, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
 
     def arrays(self, trial_id: str) -> dict[str, Array]:
         """What pictures of one trial need; empty when there is nothing."""

@@ -6,7 +6,9 @@ import pytest
 
 from repro.claim import Claim, DifferenceClaim, ExactClaim, TrainedClaim, load, recipe_for
 from repro.data import open_dataset
+from repro.numerics import numerics
 from repro.plan import next_cells
+from repro.registry import MODELS
 
 FOLDER = Path(__file__).parents[1] / "claims"
 PATHS = sorted(FOLDER.glob("*.yaml"))
@@ -120,3 +122,9 @@ def _trained(name: str) -> TrainedClaim:
     claim = load(FOLDER / f"{name}.yaml")
     assert isinstance(claim, TrainedClaim)
     return claim
+
+
+@pytest.mark.parametrize("model", [*MODELS, "timm:resnet18"])
+def test_the_code_that_trials_reach_is_known(model: str) -> None:
+    """So the evidence that is kept is found; after a change of code: python tools/numerics.py."""
+    assert numerics(model) == 1, "compare and record: python tools/numerics.py"

@@ -16,6 +16,7 @@ PACKAGE = Path(repro.__file__).parent
 RANKS = {
     "errors": 0,
     "files": 1,
+    "numerics": 1,
     "provenance": 1,
     "registry": 1,
     "stats": 1,

@@ -228,7 +228,7 @@ def test_too_few_images_for_tenths_are_refused() -> None:
 
 
 def test_numbers_of_this_version_are_kept(dataset: Dataset) -> None:
-    """If this fails because a change of code changed the numbers, raise trial.NUMERICS.
+    """If a change of code is meant to change the numbers: python tools/numerics.py --changed.
 
     The bound is that of float32 sums in another order on another machine.
     """

@@ -21,6 +21,7 @@ TRIAL = Trial(
     images=None,
     rate=0.001,
     seed=0,
+    numerics=1,
     threshold=0.25,
     near=0.01,
     decided_by="full",
@@ -38,7 +39,7 @@ OTHER = {
     "threshold": 0.3,
     "near": 0.02,
     "decided_by": "online",
-    "numerics": 99,
+    "numerics": "train.Run=2",
 }
 
 RESULT = Result(

@@ -72,6 +72,7 @@ def trial_on(dataset: Dataset, **changes: object) -> Trial:
         "images": None,
         "rate": 0.01,
         "seed": 0,
+        "numerics": 1,
         "threshold": 0.0001,
         "near": 0.0,
         "decided_by": "full",

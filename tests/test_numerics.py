@@ -1,0 +1,100 @@
+"""Which code a trial's numbers come from: syntax that is reached counts, all else does not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import repro
+from repro.errors import MachineError
+from repro.numerics import TABLE, digests, numerics
+
+PACKAGE = Path(repro.__file__).parent
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The package's sources, to be changed."""
+    shutil.copytree(PACKAGE, tmp_path / "repro", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "repro"
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def changed(copy: Path, model: str = "cifar_80sec") -> set[str]:
+    """Definitions that a trial reaches and that differ from the package's."""
+    before, after = digests(model), digests(model, copy)
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+
+
+def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
+    """The evidence survives a comment."""
+    edit(
+        copy / "optim.py",
+        "    return count",
+        '    """Moved."""\n    # how often\n\n    return (\n        count\n    )',
+    )
+
+    assert changed(copy) == set()
+
+
+def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
+    """A constant, and a method, wherever they stand."""
+    edit(copy / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    edit(copy / "train.py", "self.model.train()", "self.model.train(True)")
+
+    assert changed(copy) == {"optim.MOST_DROPS", "train.Run"}
+
+
+def test_another_nets_code_is_not_reached(copy: Path) -> None:
+    """Trials of one net keep their results when another net is changed."""
+    edit(copy / "models" / "local.py", "self.layers(x)", "self.layers(x) + 0")
+
+    assert changed(copy) == set()
+    assert changed(copy, "cifar_conv_local") == {"models.local.ConvLocalNet"}
+
+
+def test_what_cannot_change_a_number_is_not_followed(copy: Path) -> None:
+    """Messages, words, the store."""
+    edit(copy / "registry.py", "test error (top-1)", "top-1 test error")
+    edit(copy / "trial.py", "    loss: float\n", "    loss: float\n    more: float = 0.0\n")
+
+    assert changed(copy) == set()
+
+
+def test_a_function_that_moves_to_another_file_is_new_code(copy: Path) -> None:
+    """Through a re-export it is still found, under its new name."""
+    text = (copy / "optim.py").read_text(encoding="utf-8")
+    (copy / "rules.py").write_text(text, encoding="utf-8")
+    (copy / "optim.py").write_text(
+        "from repro.rules import MOST_DROPS, PaperSGD, rate_at, stalls\n", encoding="utf-8"
+    )
+
+    assert {"optim.PaperSGD", "rules.PaperSGD"} <= changed(copy)
+
+
+def test_changed_code_has_results_of_its_own(copy: Path, tmp_path: Path) -> None:
+    """Until its numbers are shown to be those of a generation, which is then written down."""
+    edit(copy / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    digest = digests("cifar_80sec", copy)["optim.MOST_DROPS"]
+    found = [numerics("cifar_80sec", copy)]
+    for generation in (1, 2):
+        table = tmp_path / f"{generation}.txt"
+        line = f"optim.MOST_DROPS {generation} {digest}\n"
+        table.write_text(TABLE.read_text(encoding="utf-8") + line)
+        found.append(numerics("cifar_80sec", copy, table))
+
+    assert found == [f"optim.MOST_DROPS={digest}", 1, "optim.MOST_DROPS=2"]
+
+
+def test_without_sources_it_says_what_to_install(copy: Path) -> None:
+    """Compiled files alone do not say which code they are."""
+    (copy / "train.py").unlink()
+
+    with pytest.raises(MachineError, match=r"no source of repro\.train") as caught:
+        digests("cifar_80sec", copy)
+    assert "install the wheel" in caught.value.hint
