@@ -5,7 +5,7 @@ Computes, and decides nothing: what an estimate means for the claim is said in v
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
@@ -74,7 +74,8 @@ class Contrast:
 
     `arms`: as in the effect, first minus (or over) second; one for a level. `metric`: of each arm,
     by name; none for times. `correlation`: of the arms over seeds. `sd`: of one arm's log times
-    (the larger), or of the values that were averaged; None under two seeds.
+    (the larger), or of the values that were averaged; None under two seeds. `by_seed`: the effect
+    at each seed that all its arms finished; for times, where both crossed.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Contrast:
     estimate: Estimate | None
     correlation: float = math.nan
     sd: float | None = None
+    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -303,7 +305,17 @@ def _ratio(name: str, contrast: TimeContrast, outcomes: list[Outcome], level: fl
             ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
         ),
         sd=_log_sd(outcomes, (slow, fast)),
+        by_seed=_ratios(outcomes, slow, fast),
     )
+
+
+def _ratios(outcomes: Iterable[Outcome], slow: str, fast: str) -> dict[int, float]:
+    seen = {(o.arm, o.seed): o.upper for o in outcomes if math.isfinite(o.upper)}
+    return {
+        seed: time / seen[fast, seed]
+        for (arm, seed), time in sorted(seen.items())
+        if arm == slow and (fast, seed) in seen
+    }
 
 
 def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
@@ -340,13 +352,15 @@ def _difference(
         estimate=_known(paired_difference, one, two, level=level),
         correlation=correlation(one, two),
         sd=_sd(one - two),
+        by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
     )
 
 
 def _level(claim: LevelClaim, outcomes: list[Outcome], level: float) -> Contrast:
     (arm,) = arms_of(claim)
     metric = metric_of(claim, arm)
-    values = np.array(list(values_of(outcomes, arm, metric).values()))
+    by_seed = values_of(outcomes, arm, metric)
+    values = np.array(list(by_seed.values()))
     return Contrast(
         name=DECIDING,
         arms=(arm,),
@@ -354,6 +368,7 @@ def _level(claim: LevelClaim, outcomes: list[Outcome], level: float) -> Contrast
         unit=METRICS[metric].unit,
         estimate=_known(mean_level, values, level=level),
         sd=_sd(values),
+        by_seed=by_seed,
     )
 
 

@@ -2,14 +2,21 @@
 
 Errors come as fractions and are drawn in percent. A censored trial is drawn as an arrowhead where
 it ended, never as a crossing. Colours are Okabe and Ito's, told apart by colour-blind readers;
-arms also differ by marker, so that a black and white print is read the same way.
+arms also differ by marker, so that a black and white print is read the same way. All colours but
+those of images are in SCHEME, so that a page can give each a twin for the dark.
+
+What belongs to an arm has the class `arm-N` in the SVG, its range over seeds `band-N`, the paper's
+points `paper-N`; the attribute `data-axes` says how coordinates become values. The script of a page
+works on these.
 """
 
 import io
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 
 import matplotlib as mpl
 import numpy as np
@@ -22,11 +29,14 @@ from repro.claim import Region
 from repro.stats import Estimate
 
 __all__ = [
+    "MARKS",
+    "SCHEME",
     "ArmCurves",
     "ArmErrors",
     "ArmRates",
     "Band",
     "CrossingRow",
+    "EffectRow",
     "MetricRow",
     "PaperCurve",
     "RatePoint",
@@ -53,8 +63,17 @@ MARKS = (
     ("#E69F00", "^"),
     ("#56B4E9", "v"),
 )
-GREY = "#555555"
-SHADE = "#009E73"
+INK, GREY, GRID, PAPER = "#1b1f24", "#57606a", "#d8dee4", "#ffffff"
+SHADE = MARKS[2][0]
+
+# Each colour of a figure, as matplotlib writes it, by the name that a style sheet gives it.
+SCHEME = {
+    INK: "--ink",
+    GREY: "--grey",
+    GRID: "--grid",
+    PAPER: "--page",
+    **{colour.lower(): f"--arm-{mark}" for mark, (colour, _) in enumerate(MARKS)},
+}
 
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine measures alike
@@ -64,11 +83,17 @@ STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#dddddd",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "legend.fontsize": 8,
-    "figure.facecolor": "white",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     # Glyphs as paths: labels look and fit the same without the font, on screen and in print.
     # The numbers stand as text in the tables beside the figure.
@@ -144,6 +169,15 @@ class CrossingRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EffectRow:
+    """One effect: its estimate, None when not measured, and its value at each seed."""
+
+    label: str
+    estimate: Estimate | None
+    seeds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RatePoint:
     """A rate on the tuning seeds.
 
@@ -174,6 +208,7 @@ def learning_curves(
     threshold: float,
     until: float,
     paper: Sequence[PaperCurve] = (),
+    log: bool = False,
 ) -> Axes:
     """Training error against epochs up to `until`, with the paper's points in the same axes.
 
@@ -204,20 +239,18 @@ def learning_curves(
             linewidth=0.8,
             marker=marker,
             markersize=5,
-            markerfacecolor="white",
+            markerfacecolor=PAPER,
+            gid=f"paper-{places[curve.arm]}",
             label=f"{curve.arm}: the paper's, read off",
         )
     if not any(arm.seeds for arm in arms):
         _not_run(ax)
-    ax.set(
-        xlim=(0, 1.04 * until),
-        ylim=(
-            0,
-            max(60.0, 1.05 * ax.dataLim.ymax, ax.get_ylim()[1]),
-        ),  # panels share it: the highest stands
-        xlabel="epochs",
-        ylabel="training error in %",
-    )
+    top = max(60.0, 1.05 * ax.dataLim.ymax, ax.get_ylim()[1])  # panels share it: the highest
+    ax.set(xlim=(0, 1.04 * until), xlabel="epochs", ylabel="training error in %")
+    if log:
+        _log_errors(ax, top)
+    else:
+        ax.set_ylim(0, top)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
     return ax
@@ -225,15 +258,22 @@ def learning_curves(
 
 def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> None:
     colour, marker = MARKS[mark]
+    gid = f"arm-{mark}"
     if arm.band is not None:
         band = arm.band
         ax.fill_between(
-            band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
+            band.epochs,
+            100 * band.low,
+            100 * band.high,
+            color=colour,
+            alpha=0.2,
+            linewidth=0,
+            gid=f"band-{mark}",
         )
         label = f"{arm.arm}: {_seeds(band.seeds)}"
-        ax.plot(band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=label)
+        ax.plot(band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=label, gid=gid)
     for epochs, errors in arm.tails:
-        ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8)
+        ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8, gid=gid)
     if arm.crossed:
         ax.plot(
             arm.crossed,
@@ -242,12 +282,13 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
             linestyle="none",
             marker=marker,
             markersize=5,
-            markeredgecolor="black",
+            markeredgecolor=INK,
             markeredgewidth=0.6,
+            gid=gid,
             label=f"{arm.arm}: crossed",
         )
     if arm.censored:
-        _points(ax, arm.censored, colour, ">", f"{arm.arm}: not crossed (censored)")
+        _points(ax, arm.censored, mark, ">", f"{arm.arm}: not crossed (censored)")
         epoch = max(epoch for epoch, _ in arm.censored)
         ax.annotate(
             f"{len(arm.censored)} of {arm.seeds}: > {epoch:g}",
@@ -257,19 +298,21 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
             ha="right",
             color=colour,
             fontsize=8,
+            gid=gid,
         )
     if arm.diverged:
-        _points(ax, arm.diverged, colour, "x", f"{arm.arm}: diverged")
+        _points(ax, arm.diverged, mark, "x", f"{arm.arm}: diverged")
 
 
 def _points(
-    ax: Axes, points: Sequence[tuple[float, float]], colour: str, marker: str, label: str
+    ax: Axes, points: Sequence[tuple[float, float]], mark: int, marker: str, label: str
 ) -> None:
     epochs, errors = zip(*points, strict=True)
     ax.plot(
         epochs,
         [100 * error for error in errors],
-        color=colour,
+        color=MARKS[mark][0],
+        gid=f"arm-{mark}",
         linestyle="none",
         marker=marker,
         markersize=7,
@@ -282,13 +325,14 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
     """Epochs to the threshold, a point a seed, a row an arm, on a log axis."""
     for y, row in enumerate(rows):
         colour, marker = MARKS[row.mark]
+        gid = f"arm-{row.mark}"
         for times, shape, outcome in (
             (row.crossed, marker, "crossed"),
             (row.censored, ">", "censored"),
             (row.diverged, "x", "diverged"),
         ):
             label = f"{row.label}: {outcome}"
-            _strip(ax, times, y=y, colour=colour, marker=shape, label=label)
+            _strip(ax, times, y=y, mark=row.mark, marker=shape, label=label)
         if row.censored:
             ax.annotate(
                 f"{len(row.censored)} seeds > {max(row.censored):g}",
@@ -298,6 +342,7 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
                 ha="right",
                 color=colour,
                 fontsize=8,
+                gid=gid,
             )
         if not (row.crossed or row.censored or row.diverged):
             ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", color=GREY)
@@ -309,7 +354,7 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
 
 
 def _strip(
-    ax: Axes, times: Sequence[float], *, y: float, colour: str, marker: str, label: str
+    ax: Axes, times: Sequence[float], *, y: float, mark: int, marker: str, label: str
 ) -> None:
     """Equal times stand beside each other: spread over a fifth of a row."""
     if not times:
@@ -318,7 +363,8 @@ def _strip(
     ax.plot(
         sorted(times),
         y + spread,
-        color=colour,
+        color=MARKS[mark][0],
+        gid=f"arm-{mark}",
         linestyle="none",
         marker=marker,
         markersize=6,
@@ -328,14 +374,21 @@ def _strip(
     )
 
 
-def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
+def error_curves(ax: Axes, arms: Sequence[ArmErrors], *, log: bool = False) -> Axes:
     """Test error after each epoch, median and range of the seeds; dotted, that of the batches."""
     for mark, arm in enumerate(arms):
         colour, marker = MARKS[mark]
+        gid = f"arm-{mark}"
         if arm.test is not None:
             band = arm.test
             ax.fill_between(
-                band.epochs, 100 * band.low, 100 * band.high, color=colour, alpha=0.2, linewidth=0
+                band.epochs,
+                100 * band.low,
+                100 * band.high,
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+                gid=f"band-{mark}",
             )
             ax.plot(
                 band.epochs,
@@ -345,6 +398,7 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
                 marker=marker,
                 markersize=4,
                 markevery=0.1,
+                gid=gid,
                 label=f"{arm.arm}: test, {_seeds(band.seeds)}",
             )
         if arm.train is not None:
@@ -354,15 +408,35 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
                 color=colour,
                 linewidth=1,
                 linestyle=":",
+                gid=gid,
                 label=f"{arm.arm}: training batches",
             )
     ax.set(xlabel="epochs", ylabel="error in %")
-    ax.set_ylim(bottom=0)
+    top = max(1.05 * ax.dataLim.ymax, ax.get_ylim()[1])  # panels share it
+    if log:
+        _log_errors(ax, top)
+    else:
+        ax.set_ylim(0, top)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
     else:
         _not_run(ax)
     return ax
+
+
+def _log_errors(ax: Axes, top: float) -> None:
+    """Errors in percent on a log axis, with plain numbers; zero has no place on it."""
+    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
+    shown = np.concatenate([y[np.isfinite(y) & (y > 0)] for y in drawn] or [np.empty(0)])
+    bottom = max(0.8 * float(shown.min(initial=top)), top / 1000)
+    if ax.get_yscale() == "log":  # a panel beside this one, which shares the axis
+        bottom = min(bottom, ax.get_ylim()[0])
+    ax.set_yscale("log")
+    ax.set_ylim(bottom, top)
+    ticks = [step * 10.0**k for k in range(-2, 3) for step in (1, 2, 3, 5, 7)]
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _seeds(count: int) -> str:
@@ -372,8 +446,8 @@ def _seeds(count: int) -> str:
 def metric_points(ax: Axes, rows: Sequence[MetricRow], *, label: str) -> Axes:
     """A final metric, a point a seed, a row an arm; `label` names it, with its unit."""
     for y, row in enumerate(rows):
-        colour, marker = MARKS[row.mark]
-        _strip(ax, row.values, y=y, colour=colour, marker=marker, label=row.label)
+        marker = MARKS[row.mark][1]
+        _strip(ax, row.values, y=y, mark=row.mark, marker=marker, label=row.label)
         note = f"{row.diverged} diverged" if row.diverged else ""
         if not row.values:
             note = note or "not run"
@@ -390,7 +464,7 @@ def metric_points(ax: Axes, rows: Sequence[MetricRow], *, label: str) -> Axes:
 
 def effects(
     ax: Axes,
-    rows: Sequence[tuple[str, Estimate | None]],
+    rows: Sequence[EffectRow],
     *,
     region: Region,
     paper: float | None,
@@ -400,10 +474,11 @@ def effects(
     """Estimates with their intervals, a row each, on a log axis where no effect is a ratio of 1.
 
     The claim's region is shaded; the paper's value and no effect are lines. A bound is an arrow
-    from the bound to where the truth may lie.
+    from the bound to where the truth may lie. Small and below the interval: a point a seed.
     """
-    found = [e for _, e in rows if e is not None]
+    found = [row.estimate for row in rows if row.estimate is not None]
     shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
+    shown += [v for row in rows for v in row.seeds]
     marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
     ratio = no_effect == 1
     values = [v for v in shown + marked if v > 0 or not ratio]
@@ -413,17 +488,26 @@ def effects(
         linewidth=0,
     )  # fmt: skip
     if no_effect is not None:
-        ax.axvline(no_effect, color="black", linewidth=1)
+        ax.axvline(no_effect, color=INK, linewidth=1)
     if paper is not None:
         ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
-    for y, (_, estimate) in enumerate(rows):
-        if estimate is None:
+    for y, row in enumerate(rows):
+        if row.estimate is None:
             ax.text(
                 0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
             )
         else:
-            _interval(ax, estimate, y, left, right)
-    _rows_y(ax, [name for name, _ in rows])
+            _interval(ax, row.estimate, y, left, right)
+        ax.plot(
+            row.seeds,
+            [y + 0.22] * len(row.seeds),
+            color=GREY,
+            linestyle="none",
+            marker="d",
+            markersize=4,
+            label=f"_{row.label}: seeds",
+        )
+    _rows_y(ax, [row.label for row in rows])
     top = ax.get_xaxis_transform()
     # Each name on its own side of its line: the two lines may lie close together.
     for x, text, side in (
@@ -479,12 +563,13 @@ def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
     top = np.abs(weights).max((1, 2, 3), keepdims=True)
     shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=top > 0)
     cell = side + 1
-    sheet = np.ones((2 * rows * cell + 2, columns * cell - 1, 3))
+    sheet = np.zeros((2 * rows * cell + 2, columns * cell - 1, 4))  # nothing, seen through
     for i, kernel in enumerate(shown):
         half, place = divmod(i, maps // 2)
         row, column = divmod(place, columns)
         y, x = (half * rows + row) * cell + 3 * half, column * cell
-        sheet[y : y + side, x : x + side] = kernel.transpose(1, 2, 0)
+        sheet[y : y + side, x : x + side, :3] = kernel.transpose(1, 2, 0)
+        sheet[y : y + side, x : x + side, 3] = 1
     return _sheet(ax, sheet)
 
 
@@ -495,11 +580,12 @@ def nearest(ax: Axes, images: NDArray[np.uint8]) -> Axes:
     """
     queries, across, side = images.shape[:3]
     gap = max(1, side // 8)
-    sheet = np.ones((queries * (side + gap) - gap, across * (side + gap) + gap, 3))
+    sheet = np.zeros((queries * (side + gap) - gap, across * (side + gap) + gap, 4))
     for row in range(queries):
         for column in range(across):
             y, x = row * (side + gap), column * (side + gap) + (2 * gap if column else 0)
-            sheet[y : y + side, x : x + side] = images[row, column] / 255
+            sheet[y : y + side, x : x + side, :3] = images[row, column] / 255
+            sheet[y : y + side, x : x + side, 3] = 1
     return _sheet(ax, sheet)
 
 
@@ -527,6 +613,7 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
             color=colour,
             marker=marker,
             markersize=5,
+            gid=f"arm-{mark}",
             label=f"{arm.arm}{edge}",
         )
         _rate_notes(ax, arm, shown, mark=mark)
@@ -542,7 +629,7 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
 
 
 def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: int) -> None:
-    colour, _ = MARKS[mark]
+    colour, gid = MARKS[mark][0], f"arm-{mark}"
     for point in shown:
         if math.isfinite(point.crossed):
             ax.annotate(
@@ -553,6 +640,7 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
                 ha="center",
                 fontsize=8,
                 color=colour,
+                gid=gid,
             )
     ringed = [p for p in shown if p.chosen]
     ax.plot(
@@ -563,6 +651,7 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
         marker="o",
         markersize=12 + 5 * mark,  # both are seen where both chose the same
         markerfacecolor="none",
+        gid=gid,
         label=f"_{arm.arm}: chosen",  # the underscore keeps it out of the legend
     )
     lost = [p.rate for p in arm.points if p.diverged]
@@ -574,6 +663,7 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
         linestyle="none",
         marker="x",
         markersize=7,
+        gid=gid,
         label=f"_{arm.arm}: diverged",
     )
 
@@ -633,7 +723,28 @@ def svg(
         file = io.StringIO()
         empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
         figure.savefig(file, format="svg", metadata=empty)
+        scales = json.dumps([_scales(ax, axes[0]) for ax in axes if ax.axison])
     text = file.getvalue()
-    text = text[text.index("<svg") :]
+    text = text[text.index("<svg") :].replace("<svg", f'<svg data-axes="{escape(scales)}"', 1)
+    text = re.sub(r'\bid="((?:arm|band|paper)-\d+)"', r'class="\1"', text)
     text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\g<1>{name}-", text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
+def _scales(ax: Axes, first: Axes) -> dict[str, object]:
+    """Where the axes lie, in the SVG's points from the top left, and what their ends are.
+
+    `names`: of x and y; `rows`: what stands at 0, 1, ... where the y axis has no name. `first` has
+    the labels of the y axis, which the panels share.
+    """
+    width, height = 72 * ax.figure.get_size_inches()  # type: ignore[union-attr] # these axes lie in a figure
+    box = ax.get_position()
+    ends = (box.x0 * width, (1 - box.y0) * height, box.x1 * width, (1 - box.y1) * height)
+    y_name = first.get_ylabel()
+    return {
+        "box": [round(float(end), 2) for end in ends],
+        "x": [*(float(f"{v:.6g}") for v in ax.get_xlim()), ax.get_xscale()],
+        "y": [*(float(f"{v:.6g}") for v in ax.get_ylim()), ax.get_yscale()],
+        "names": [ax.get_xlabel(), y_name],
+        "rows": [] if y_name else [label.get_text() for label in first.get_yticklabels()],
+    }

@@ -21,11 +21,13 @@ __all__ = [
     "crossing",
     "duration",
     "estimate_text",
+    "interval_text",
     "looks_text",
     "number",
     "percent",
     "region_text",
     "rule_text",
+    "value_text",
 ]
 
 NOT_RUN = "not run"
@@ -64,12 +66,31 @@ def estimate_text(estimate: Estimate | None) -> str:
     if estimate is None:
         return "not measured"
     level = f"{100 * estimate.level:.3g} %"
-    if estimate.bound == "lower":
-        return f"at least {number(estimate.low)} ({level} bound)"
-    if estimate.bound == "upper":
-        return f"at most {number(estimate.high)} ({level} bound)"
+    if estimate.bound != "two-sided":
+        return f"{value_text(estimate)} ({level} bound)"
     low, high = number(estimate.low), number(estimate.high)
-    return f"{number(estimate.value)} ({level} interval {low} to {high})"
+    return f"{value_text(estimate)} ({level} interval {low} to {high})"
+
+
+def value_text(estimate: Estimate | None) -> str:
+    """`3.10`, `at least 2.10` where only a bound is known, or `not measured`."""
+    if estimate is None:
+        return "not measured"
+    if estimate.bound == "lower":
+        return f"at least {number(estimate.low)}"
+    if estimate.bound == "upper":
+        return f"at most {number(estimate.high)}"
+    return number(estimate.value)
+
+
+def interval_text(estimate: Estimate | None) -> str:
+    """`2.20 to 4.40 (95 %)`, or `a bound (95 %)`; empty where nothing was measured."""
+    if estimate is None:
+        return ""
+    level = f"({100 * estimate.level:.3g} %)"
+    if estimate.bound != "two-sided":
+        return f"a bound {level}"
+    return f"{number(estimate.low)} to {number(estimate.high)} {level}"
 
 
 def looks_text(seeds: tuple[int, ...]) -> str:

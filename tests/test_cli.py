@@ -51,7 +51,10 @@ def test_list_and_show_say_what_is_claimed() -> None:
     assert listed.exit_code == 0
     assert "relu_speedup" in listed.output
     assert "lies from 3 to 9; the paper's value is 6 (ratio of epochs" in shown.output
-    assert "paper: cifar10, cifar_80sec, at most 60 epochs, 3, 5, 8 or 12 confirming seeds" in shown.output
+    assert (
+        "paper: cifar10, cifar_80sec, at most 60 epochs, 3, 5, 8 or 12 confirming seeds"
+        in shown.output
+    )
 
 
 def test_json_goes_to_stdout_alone() -> None:
@@ -165,6 +168,22 @@ def test_report_of_a_store_and_of_its_export_are_the_same(ran: tuple[Path, Resul
 
     pages = [(folder / out / "report.html").read_bytes() for out in ("a", "b")]
     assert pages[0] == pages[1]
+
+
+def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> None:
+    """`--format` may be repeated; `publish` gives a folder for a web server."""
+    folder, _ = ran
+    shared = ("--store", folder / "runs", "--claims", folder)
+    short = repro(
+        "report", *shared, "--out", folder / "short", "--format", "summary", "--format", "junit"
+    )
+    site = repro("publish", *shared, folder / "site")
+
+    assert {path.name for path in (folder / "short").iterdir()} == {"summary.md", "junit.xml"}
+    assert short.stdout.strip() == str(folder / "short" / "summary.md")
+    assert site.stdout.strip() == str(folder / "site" / "index.html")
+    assert (folder / "site" / "claims" / "tiny.html").exists()
+    assert repro("report", *shared, "--format", "pdf").exit_code == 2
 
 
 def test_report_of_an_empty_store_says_not_run(tmp_path: Path) -> None:

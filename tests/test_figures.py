@@ -1,6 +1,10 @@
 """What a figure shows, read from its axes: nothing here compares pixels."""
 
+import json
 import math
+import re
+from functools import partial
+from html import unescape
 
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from matplotlib.lines import Line2D
 
 from repro import figures
 from repro.claim import Region
-from repro.figures import ArmCurves, ArmRates, Band, CrossingRow, PaperCurve, RatePoint
+from repro.figures import ArmCurves, ArmRates, Band, CrossingRow, EffectRow, PaperCurve, RatePoint
 from repro.stats import Estimate
 
 EPOCHS = np.arange(1.0, 11.0)
@@ -93,7 +97,7 @@ def test_the_papers_points_have_open_markers_on_a_thin_dashed_line(ax: Axes) -> 
     figures.learning_curves(ax, [arm("fast"), arm("slow")], threshold=0.25, until=40, paper=[paper])
     drawn = line(ax, "slow: the paper's")
 
-    assert drawn.get_markerfacecolor() == "white"
+    assert drawn.get_markerfacecolor() == figures.PAPER
     assert drawn.get_linestyle() == "--"
     assert drawn.get_linewidth() < 1
     assert drawn.get_color() == line(ax, "slow: median").get_color()
@@ -151,7 +155,7 @@ def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
     """All that the verdict compares stands in one figure."""
     figures.effects(
         ax,
-        [("period", estimate())],
+        [EffectRow(label="period", estimate=estimate(), seeds=(3.8, 4.2))],
         region=Region(low=3.0, high=9.0),
         paper=6.0,
         no_effect=1.0,
@@ -160,6 +164,7 @@ def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
     interval = ax.get_lines()[2]
 
     assert xs(interval) == [3.5, 5.0]
+    assert xs(line(ax, "period: seeds")) == [3.8, 4.2]
     assert {"4.00", "no effect ", " paper 6"} <= set(texts(ax))
     assert ax.get_xscale() == "log"
     assert ax.patches[0].get_extents().width > 0
@@ -176,7 +181,7 @@ def test_a_bound_is_an_arrow(ax: Axes, changes: dict[str, object], text: str, ar
     """No point and no bar where only one end is known."""
     figures.effects(
         ax,
-        [("period", estimate(**changes))],
+        [EffectRow(label="period", estimate=estimate(**changes))],
         region=Region(low=3.0, high=None),
         paper=6.0,
         no_effect=1.0,
@@ -193,7 +198,7 @@ def test_an_unmeasured_ratio_says_so(ax: Axes) -> None:
     """A row stands for every recipe of the claim."""
     figures.effects(
         ax,
-        [("period", None)],
+        [EffectRow(label="period", estimate=None)],
         region=Region(low=3.0, high=9.0),
         paper=6.0,
         no_effect=1.0,
@@ -213,7 +218,12 @@ def test_every_interval_fits_the_axes(value: float, below: float, above: float) 
     ax = Figure().subplots()
     one = estimate(value=value, low=value / below, high=value * above)
     figures.effects(
-        ax, [("r", one)], region=Region(low=3.0, high=9.0), paper=6.0, no_effect=1.0, label="ratio"
+        ax,
+        [EffectRow(label="r", estimate=one)],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=1.0,
+        label="ratio",
     )
     left, right = ax.get_xlim()
     low, high = xs(ax.get_lines()[2])
@@ -225,7 +235,12 @@ def test_a_difference_is_linear_about_zero(ax: Axes) -> None:
     """Points of error may be negative; no effect is zero and not one."""
     found = estimate(value=0.4, low=-0.5, high=1.3)
     figures.effects(
-        ax, [("authors", found)], region=Region(low=0.1), paper=None, no_effect=0.0, label="points"
+        ax,
+        [EffectRow(label="authors", estimate=found)],
+        region=Region(low=0.1),
+        paper=None,
+        no_effect=0.0,
+        label="points",
     )
     left, right = ax.get_xlim()
 
@@ -243,8 +258,8 @@ def test_kernels_of_the_two_halves_stand_apart(ax: Axes) -> None:
     (image,) = figures.kernels(ax, weights).get_images()
     pixels = np.asarray(image.get_array())
 
-    assert pixels[0, 0].tolist() == [1.0, 0.5, 0.5]
-    second = np.argwhere((pixels == [0.5, 0.5, 0.0]).all(2))
+    assert pixels[0, 0].tolist() == [1.0, 0.5, 0.5, 1.0]
+    second = np.argwhere((pixels == [0.5, 0.5, 0.0, 1.0]).all(2))
     assert second[0][0] > pixels.shape[0] / 2
 
 
@@ -255,8 +270,8 @@ def test_neighbours_stand_beside_their_query(ax: Axes) -> None:
     (image,) = figures.nearest(ax, images).get_images()
     pixels = np.asarray(image.get_array())
 
-    assert pixels[0, 0].tolist() == [0, 0, 0]
-    assert pixels[-1, 0].tolist() == [1, 1, 1]
+    assert pixels[0, 0].tolist() == [0, 0, 0, 1]
+    assert pixels[-1, 0].tolist() == [1, 1, 1, 1]
 
 
 def rates(**changes: object) -> ArmRates:
@@ -317,3 +332,56 @@ def test_the_same_data_give_the_same_bytes_and_ids_of_their_own() -> None:
     assert "Date" not in draw("a")
     assert ids["a"]
     assert ids["a"].isdisjoint(ids["b"])
+
+
+def test_an_svg_says_which_arm_is_which_and_what_its_coordinates_mean() -> None:
+    """A page's script can hide an arm and read values: classes, and the ends of the axes."""
+    draw = partial(
+        figures.learning_curves, arms=[arm("fast"), arm("slow")], threshold=0.25, until=40
+    )
+    text = figures.svg("one", [("left", draw), ("right", draw)], inches=(8, 3))
+    (axes,) = re.findall(r'data-axes="([^"]*)"', text)
+    left, right = json.loads(unescape(axes))
+
+    assert {'class="arm-0"', 'class="arm-1"', 'class="band-0"'} <= set(
+        re.findall(r'class="[^"]*"', text)
+    )
+    assert left["box"][0] < left["box"][2] < right["box"][0] < right["box"][2] < 8 * 72
+    assert left["x"] == [0, pytest.approx(41.6), "linear"]
+    assert left["names"] == right["names"] == ["epochs", "training error in %"]
+
+
+def test_every_colour_has_a_name_for_the_dark() -> None:
+    """Whatever is drawn can be given a twin by a style sheet: SCHEME has all colours."""
+    draw = partial(
+        figures.learning_curves, arms=[arm(name) for name in "abcdef"], threshold=0.25, until=40
+    )
+    rows = [
+        EffectRow(label="a", estimate=estimate(), seeds=(3.0,)),
+        EffectRow(label="b", estimate=None),
+    ]
+    effect = partial(
+        figures.effects, rows=rows, region=Region(low=3.0), paper=6.0, no_effect=1.0, label="r"
+    )
+    text = figures.svg("one", [("", draw)], inches=(5, 3)) + figures.svg(
+        "two", [("", effect)], inches=(5, 3)
+    )
+    found = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text))
+
+    assert found
+    assert found <= figures.SCHEME.keys()
+    assert not re.search(r"<g transform", text)  # letters of black have no fill to be replaced
+
+
+def test_errors_on_a_log_axis_leave_out_zero() -> None:
+    """Two panels share the lower end of the smaller errors."""
+    left, right = Figure().subplots(1, 2, sharey=True)
+    low = arm(
+        "fast",
+        band=Band(seeds=1, epochs=EPOCHS, median=np.linspace(0.2, 0, 10), low=EPOCHS, high=EPOCHS),
+    )
+    figures.learning_curves(left, [low], threshold=0.25, until=40, log=True)
+    figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40, log=True)
+
+    assert left.get_yscale() == right.get_yscale() == "log"
+    assert 0 < left.get_ylim()[0] < 100 * 0.2 / 9

@@ -4,12 +4,13 @@ import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pandas as pd
 import pytest
 
 from repro.claim import Claim
-from repro.report import Page, write_report
+from repro.report import Page, write_report, write_site
 from repro.report.series import rolling_error
 from repro.session import pages, register
 from repro.stats import Estimate
@@ -26,6 +27,7 @@ from tests.pages import (
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
+ALL = ["html", "md", "summary", "junit", "csv", "parquet", "svg"]
 REGENERATE = "REPRO_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
 
 
@@ -86,7 +88,7 @@ class Elements(HTMLParser):
 
 
 def html(shown: list[Page], out: Path) -> str:
-    return write_report(shown, out, frozenset({"html"})).read_text()
+    return write_report(shown, out, ["html"]).read_text()
 
 
 def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -> None:
@@ -96,7 +98,7 @@ def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -
         {"period": Planted(fast=(2.0,), slow=(3.0,), estimate=None)},
         scale="smoke",
     )
-    text = write_report([smoke, page], tmp_path / "out", frozenset({"md", "svg"})).read_text()
+    text = write_report([smoke, page], tmp_path / "out", ["md", "svg"]).read_text()
     if os.environ.get("REPRO_GOLDEN"):
         GOLDEN.write_text(text)
 
@@ -105,18 +107,21 @@ def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -
 
 def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
     """No clock and no chance in any file."""
-    first = write_report([page], tmp_path / "one")
-    write_report([page], tmp_path / "two")
+    first = write_report([page], tmp_path / "one", ALL)
+    write_report([page], tmp_path / "two", ALL)
 
     assert first == tmp_path / "one" / "report.html"
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert set(files(tmp_path / "one")) == {
         "report.html",
         "report.md",
-        "verdicts.csv",
-        "trials.csv",
-        "curves.csv",
-        "facts.csv",
+        "summary.md",
+        "junit.xml",
+        *(
+            f"{name}.{kind}"
+            for name in ("verdicts", "facts", "trials", "curves")
+            for kind in ("csv", "parquet")
+        ),
         "figures/planted-paper-curves.svg",
         "figures/planted-paper-crossings.svg",
         "figures/planted-paper-ratio.svg",
@@ -126,14 +131,14 @@ def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
 
 def test_only_what_is_asked_for_is_written(page: Page, tmp_path: Path) -> None:
     """Markdown without figures links to none."""
-    main = write_report([page], tmp_path / "out", frozenset({"md"}))
+    main = write_report([page], tmp_path / "out", ["md"])
 
     assert set(files(tmp_path / "out")) == {"report.md"}
     assert "figures/" not in main.read_text()
 
 
 def test_html_needs_nothing_besides_itself(page: Page, tmp_path: Path) -> None:
-    """No script, no style sheet, no image, no font from anywhere; links stay in the page."""
+    """No file of script, style, image or font from anywhere; links stay in the page."""
     text = html([page], tmp_path)
     elements = Elements(text)
     links = [
@@ -145,7 +150,7 @@ def test_html_needs_nothing_besides_itself(page: Page, tmp_path: Path) -> None:
 
     assert links
     assert [link for link in links if not str(link).startswith("#")] == []
-    assert {tag for tag, _ in elements.tags} & {"script", "link", "img", "iframe"} == set()
+    assert {tag for tag, _ in elements.tags} & {"link", "img", "iframe"} == set()
     assert "@import" not in text
     assert re.findall(r"url\((?!#)", text) == []
 
@@ -159,8 +164,9 @@ def test_html_is_semantic(page: Page, tmp_path: Path) -> None:
     assert len(elements.all("h1")) == 1
     assert len(elements.all("caption")) == len(elements.all("table"))
     assert all(a.get("scope") in {"col", "row"} for a in elements.all("th"))
-    assert all(a.get("role") == "img" and a.get("aria-label") for a in elements.all("svg"))
-    assert len(elements.all("svg")) == 4
+    figures = [a for a in elements.all("svg") if a.get("class") != "glyphs"]
+    assert all(a.get("role") == "img" and a.get("aria-label") for a in figures)
+    assert len(figures) == 5  # the curves twice, once on a log axis
     assert len(ids) == len(set(ids))
     assert {str(t).removeprefix("#") for t in targets} <= set(ids)
 
@@ -170,15 +176,15 @@ def test_text_of_a_claim_is_never_markup(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     title = "<script>alert(1)</script> | `code` *star*"
     page = planted_page(written_claim(Path(), title=title), {"modern": MODERN})
-    write_report([page], tmp_path / "out")
+    write_report([page], tmp_path / "out", ALL)
     elements = Elements((tmp_path / "out" / "report.html").read_text())
     markdown = (tmp_path / "out" / "report.md").read_text()
     (row,) = [line for line in markdown.splitlines() if "direction only" in line and "|" in line]
 
-    assert elements.all("script") == []
+    assert len(elements.all("script")) == 1  # ours
     assert title in elements.text
     assert "<script>" not in markdown.replace("\\<script\\>", "")
-    assert len(re.findall(r"(?<!\\)\|", row)) == 12
+    assert len(re.findall(r"(?<!\\)\|", row)) == 14
     assert "\\`code\\`" in row
 
 
@@ -188,7 +194,7 @@ def test_a_reason_cannot_break_a_table(claim: Claim, tmp_path: Path) -> None:
         fast=(6.0,), slow=(9.0,), estimate=None, word="invalid", reason="one\ntwo | three"
     )
     page = planted_page(claim, {"period": planted})
-    text = write_report([page], tmp_path / "out", frozenset({"md"})).read_text()
+    text = write_report([page], tmp_path / "out", ["md"]).read_text()
 
     assert "| one two \\| three |" in text
 
@@ -201,6 +207,7 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
         "inconclusive",
         "2 of 3 slow trials did not cross",
         "at least 2.90 (95 % bound)",
+        "1.50 to 1.90 (95 %)",
         "1.70 (95 % interval 1.50 to 1.90)",
         "modern (sensitivity)",
         "3 of 3",
@@ -217,10 +224,10 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
 
 def test_nothing_run_renders_and_says_so(claim: Claim, tmp_path: Path) -> None:
     """A page is there before the first trial."""
-    write_report([empty_page(claim)], tmp_path / "out")
+    write_report([empty_page(claim)], tmp_path / "out", ALL)
     elements = Elements((tmp_path / "out" / "report.html").read_text())
 
-    assert elements.all("svg") == []
+    assert [a.get("class") for a in elements.all("svg")] == ["glyphs"]
     assert "Not run yet" in elements.text
     assert "not run" in elements.text
     assert len(pd.read_csv(tmp_path / "out" / "trials.csv")) == 0
@@ -245,7 +252,7 @@ def test_half_finished_cells_say_not_run(claim: Claim, tmp_path: Path) -> None:
 def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:
     """Its table is apart and says what it is; no verdict word, no paper's curve, no region."""
     planted = {"period": MODERN, "modern": MODERN}
-    write_report([planted_page(claim, planted, scale="smoke")], tmp_path / "out")
+    write_report([planted_page(claim, planted, scale="smoke")], tmp_path / "out", ALL)
     text = Elements((tmp_path / "out" / "report.html").read_text()).text
     verdicts = pd.read_csv(tmp_path / "out" / "verdicts.csv")
 
@@ -261,7 +268,7 @@ def test_csv_keeps_every_digit_and_nothing_where_nothing_was_measured(
     page: Page, tmp_path: Path
 ) -> None:
     """Fractions at full precision; NaN is empty; every finished trial once."""
-    write_report([page], tmp_path / "out", frozenset({"csv"}))
+    write_report([page], tmp_path / "out", ["csv"])
     trials = pd.read_csv(tmp_path / "out" / "trials.csv")
     raw = (tmp_path / "out" / "trials.csv").read_text()
     curves = pd.read_csv(tmp_path / "out" / "curves.csv")
@@ -285,7 +292,7 @@ def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
         store.begin(cell.trial)
         store.save(cell.trial.id, checkpoint=b"", curve=planted_curve(result))
         store.finish(result)
-    write_report(pages([claim], store), tmp_path / "out")
+    write_report(pages([claim], store), tmp_path / "out", ALL)
     text = Elements((tmp_path / "out" / "report.html").read_text()).text
     trials = pd.read_csv(tmp_path / "out" / "trials.csv")
 
@@ -293,6 +300,90 @@ def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
     assert "4 of 6" in text
     assert "> 20" in text
     assert "not run" in text
+
+
+def test_junit_has_a_case_for_each_claim_and_scale(
+    claim: Claim, page: Page, tmp_path: Path
+) -> None:
+    """No answer is skipped, a claim that fails is a failure, smoke passes when it ran."""
+    smoke = planted_page(claim, {"period": MODERN}, scale="smoke")
+    failed = planted_page(claim, {"period": MODERN})
+    shown = [page, failed, smoke, empty_page(claim, "smoke")]
+    suite = ET.parse(write_report(shown, tmp_path, ["junit"])).getroot()[0]
+
+    assert suite.attrib["tests"] == "4"
+    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("1", "2")
+    assert [case.attrib["classname"] for case in suite] == ["repro.paper"] * 2 + ["repro.smoke"] * 2
+    assert [case[0].tag for case in suite] == ["skipped", "failure", "system-out", "skipped"]
+    assert "2 of 3 slow trials did not cross" in suite[0][0].attrib["message"]
+
+
+def test_a_summary_fits_into_a_comment(claim: Claim, page: Page, tmp_path: Path) -> None:
+    """Counts, what was measured, and where; what was not run is counted alone."""
+    text = write_report([page], tmp_path, ["summary"]).read_text()
+    nothing = write_report([empty_page(claim)], tmp_path, ["summary"]).read_text()
+
+    assert text.startswith("Of 1 claims and scales: 1 inconclusive; 0 not run.")
+    assert "| the same, recipe modern (sensitivity) | paper | direction only |" in text
+    assert "Measured with planted images, on a planted device." in text
+    assert nothing == "Of 1 claims and scales: none; 1 not run.\n"
+
+
+def test_parquet_holds_what_csv_holds(page: Page, tmp_path: Path) -> None:
+    """Two ways to the same tables."""
+    write_report([page], tmp_path, ["csv", "parquet"])
+
+    for name in ("verdicts", "facts", "trials", "curves"):
+        one = pd.read_csv(tmp_path / f"{name}.csv")
+        two = pd.read_parquet(tmp_path / f"{name}.parquet")
+        assert list(one.columns) == list(two.columns)
+        assert len(one) == len(two)
+    assert list(two["error"]) == pytest.approx(list(one["error"]), nan_ok=True)
+
+
+def test_a_site_is_whole_and_nothing_in_it_is_absolute(
+    claim: Claim, page: Page, tmp_path: Path
+) -> None:
+    """Each link leads to a file of the site, and to a place that is there."""
+    smoke = planted_page(claim, {"period": MODERN}, scale="smoke")
+    index = write_site([page, smoke], tmp_path / "site")
+    written = {path for path in index.parent.rglob("*") if path.is_file()}
+    pages = {path: Elements(path.read_text()) for path in written if path.suffix == ".html"}
+    ids = {path: {a["id"] for _, a in found.tags if "id" in a} for path, found in pages.items()}
+
+    assert {path.name for path in pages} == {"index.html", "report.html", "planted.html"}
+    for path, found in pages.items():
+        for _, attributes in found.tags:
+            for link in (attributes.get("href"), attributes.get("src")):
+                if link is None:
+                    continue
+                name, _, part = link.partition("#")
+                target = (path.parent / name).resolve() if name else path
+                assert target in written, link
+                assert not part or part in ids[target], link
+
+
+@pytest.mark.parametrize("left_out", ["curves", "results", "plans"])
+def test_any_part_of_a_store_renders(claim: Claim, tmp_path: Path, left_out: str) -> None:
+    """Files that are not there yet, or no more, are shown as missing in every format."""
+    store = Store(tmp_path / "store")
+    cells = planted_cells(claim, "paper", {"period": PERIOD})
+    if left_out != "plans":
+        print_ = cells[0][0].trial.fingerprint
+        register(claim, "paper", fingerprint=print_, title="set", store=store)
+    for place, (cell, result) in enumerate(cells):
+        store.begin(cell.trial)
+        if left_out != "curves" or place % 2:
+            store.save(cell.trial.id, checkpoint=b"", curve=planted_curve(result))
+        if left_out != "results" or place % 2:
+            store.finish(result)
+
+    found = pages([claim], store)
+    write_report(found, tmp_path / "out", ["md", "summary", "junit"])
+    index = write_site(found, tmp_path / "site")
+    trials = pd.read_csv(index.parent / "data" / "trials.csv")
+
+    assert (len(trials) == len(cells)) == (left_out == "curves")
 
 
 def test_rolling_error_is_the_mean_of_one_epoch_of_windows() -> None:

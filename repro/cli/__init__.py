@@ -9,7 +9,7 @@ from repro import __version__
 from repro.cli.claims import list_, schema, show, validate
 from repro.cli.command import group
 from repro.cli.data import data
-from repro.cli.report import export, report
+from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run
 from repro.cli.setup import completion, config
 
@@ -49,6 +49,7 @@ for command in (
     validate,
     schema,
     export,
+    publish,
     data,
     config,
     completion,

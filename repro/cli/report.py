@@ -7,13 +7,17 @@ import click
 from repro.cli.command import command
 from repro.cli.options import FOLDER, claims_in, load_claims, option_claims, option_store, told
 
-__all__ = ["export", "report"]
+__all__ = ["export", "publish", "report"]
+
+FORMATS = ("html", "md", "csv", "svg", "parquet", "summary", "junit")
+USUAL = FORMATS[:4]
 
 
 @command(
     examples="""
     repro report                            # of runs/, into report/
     repro report --store reports/store --out report
+    repro report --format summary           # report/summary.md, short
     """
 )
 @option_store
@@ -25,14 +29,51 @@ __all__ = ["export", "report"]
     show_default=True,
     help="Folder to write into.",
 )
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(FORMATS),
+    multiple=True,
+    default=USUAL,
+    show_default=True,
+    help="May be given several times.",
+)
 @told
-def report(store: Path, claims: Path, out: Path) -> None:
-    """Write what the store says as HTML, Markdown, CSV and SVG; also of a half-finished run."""
+def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> None:
+    """Write what the store says, also of a half-finished run.
+
+    \b
+    html     report.html: one page that needs nothing besides itself
+    md       report.md, for a page of a repository
+    csv      verdicts, facts, trials and curves, a file each
+    svg      figures/
+    parquet  the tables of csv
+    summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
+    junit    junit.xml: a test case for each claim and scale
+    """  # noqa: D301 - click wants the character itself
     from repro.report import write_report
     from repro.session import pages
     from repro.store import Store
 
-    click.echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out))
+    click.echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out, formats))
+
+
+@command(
+    examples="""
+    repro publish site                      # then: python -m http.server --directory site
+    """
+)
+@option_store
+@option_claims
+@click.argument("out", type=FOLDER)
+@told
+def publish(store: Path, claims: Path, out: Path) -> None:
+    """Write a site into a folder, for any web server: the verdicts, a page a claim, the data."""
+    from repro.report import write_site
+    from repro.session import pages
+    from repro.store import Store
+
+    click.echo(write_site(pages(load_claims(claims_in(claims)), Store(store)), out))
 
 
 @command(

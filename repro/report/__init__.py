@@ -1,48 +1,45 @@
-"""What was found, as one HTML file, Markdown, CSV and SVG. Formatting only; never imports torch.
+"""What was found, in the formats that people and programs read. Formatting only; never torch.
 
-The page holds no date of its own: the same store gives the same bytes.
+Nothing here holds a date of its own: the same store gives the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from repro.files import write_atomic
 from repro.report.document import document
-from repro.report.frames import curve_frame, fact_frame, trial_frame, verdict_frame
+from repro.report.frames import csv_files, parquet_files
 from repro.report.html import render_html
-from repro.report.markdown import render_markdown
+from repro.report.junit import render_junit
+from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
+from repro.report.site import write_site
 
-__all__ = ["FORMATS", "FactPage", "Page", "write_report"]
+__all__ = ["FactPage", "Page", "write_report", "write_site"]
 
-FORMATS = frozenset({"html", "md", "csv", "svg"})
+Files = Mapping[str, str | bytes]
 
 
-def write_report(
-    pages: Sequence[Page | FactPage], out: Path, formats: frozenset[str] = FORMATS
-) -> Path:
-    """Write the formats asked for into `out`; returns the file (or folder) to open first.
-
-    report.html, report.md, verdicts.csv, facts.csv, trials.csv, curves.csv, figures/*.svg.
-    """
+def write_report(pages: Sequence[Page | FactPage], out: Path, formats: Iterable[str]) -> Path:
+    """Write the formats asked for into `out`; returns the file to open first, or the folder."""
+    asked = frozenset(formats)
     whole = document(pages)
-    trained = [page for page in pages if isinstance(page, Page)]
-    if "svg" in formats:
-        for section in (*whole.sections, *whole.smoke_sections):
-            for drawing in section.drawings:
-                write_atomic(out / "figures" / f"{drawing.name}.svg", drawing.svg)
-    if "csv" in formats:
-        frames = {
-            "verdicts": verdict_frame(pages),
-            "facts": fact_frame(pages),
-            "trials": trial_frame(trained),
-            "curves": curve_frame(trained),
-        }
-        for name, frame in frames.items():
-            write_atomic(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
-    if "md" in formats:
-        write_atomic(out / "report.md", render_markdown(whole, figures="svg" in formats))
-    if "html" in formats:
-        write_atomic(out / "report.html", render_html(whole))
-    mains = (out / "report.html", out / "report.md")
-    return next((m for m, f in zip(mains, ("html", "md"), strict=True) if f in formats), out)
+    # In the order in which a reader would open them.
+    makers: dict[str, Callable[[], Files]] = {
+        "html": lambda: {"report.html": render_html(whole)},
+        "md": lambda: {"report.md": render_markdown(whole, figures="svg" in asked)},
+        "summary": lambda: {"summary.md": render_summary(whole)},
+        "junit": lambda: {"junit.xml": render_junit(pages)},
+        "csv": lambda: csv_files(pages),
+        "parquet": lambda: parquet_files(pages),
+        "svg": lambda: {
+            f"figures/{drawing.name}.svg": drawing.svg
+            for claim in whole.claims
+            for drawing in claim.drawings
+        },
+    }
+    made = [make() for name, make in makers.items() if name in asked]
+    for files in made:
+        for name, content in files.items():
+            write_atomic(out / name, content)
+    return out / next(iter(made[0])) if made and len(made[0]) == 1 else out

@@ -1,104 +1,127 @@
-"""The report as a value: what both pages say, in the order in which they say it."""
+"""The report as a value: what every format says, in the order in which it says it."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from repro.report.drawings import Drawing, drawings
+from repro.report.matrix import Row, command, rows
 from repro.report.page import FactPage, Page
-from repro.report.tables import Table, evidence_tables, fact_table, smoke_table, verdict_table
+from repro.report.tables import Table, evidence_tables, fact_tables, smoke_table
 from repro.text import rule_text
+from repro.verdict import EXACT
 
-__all__ = ["Document", "Section", "document"]
+__all__ = ["ClaimSection", "Document", "ScaleSection", "document"]
+
+_BEST_FIRST = (EXACT, "paper", "proxy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Section:
-    """One claim at one scale. `facts`: what is stated, compared and decided, with headings."""
+class ScaleSection:
+    """What was found of one claim at one scale."""
 
     anchor: str
     title: str
     verdicts: tuple[tuple[str, str, str], ...]  # recipe, word, reason; none at smoke scale
-    facts: tuple[tuple[str, str], ...]
     drawings: tuple[Drawing, ...]
     tables: tuple[Table, ...]
-    deviations: tuple[str, ...]
     command: str
     drawable: bool = True  # False where there is never anything to draw
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClaimSection:
+    """One claim. `facts`: what is stated, compared and decided, with headings."""
+
+    anchor: str
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    deviations: tuple[str, ...]
+    scales: tuple[ScaleSection, ...]
+    smoke: ScaleSection | None  # kept apart wherever it is shown; None while nothing was run
+    rows: tuple[Row, ...]
+
+    @property
+    def drawings(self) -> tuple[Drawing, ...]:
+        """The figures of all scales."""
+        parts = (*self.scales, *([self.smoke] if self.smoke else []))
+        return tuple(drawing for part in parts for drawing in part.drawings)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
     """Evidence first; what ran at smoke scale stands apart, at the end."""
 
-    verdicts: Table
-    anchors: tuple[str, ...]  # of the section of each row of `verdicts`
-    sections: tuple[Section, ...]
+    claims: tuple[ClaimSection, ...]
     smoke: Table
-    smoke_sections: tuple[Section, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The verdicts of all claims: what was measured first, the best evidence first."""
+        found = [row for claim in self.claims for row in claim.rows]
+        return tuple(
+            sorted(found, key=lambda row: (not row.measured, _BEST_FIRST.index(row.scale)))
+        )
 
 
 def document(pages: Sequence[Page | FactPage]) -> Document:
-    """All pages as one document."""
-    smoke = [page for page in pages if isinstance(page, Page) and page.smoke]
-    evidence = [page for page in pages if not (isinstance(page, Page) and page.smoke)]
-    evidence.sort(key=lambda page: not _measured(page))  # what was measured comes first
-    return Document(
-        verdicts=verdict_table(evidence),
-        anchors=tuple(
-            page.name
-            for page in evidence
-            for _ in (page.verdicts if isinstance(page, Page) else [page.verdict])
-        ),
-        sections=tuple(
-            _section(page) if isinstance(page, Page) else _fact_section(page) for page in evidence
-        ),
-        smoke=smoke_table(smoke),
-        smoke_sections=tuple(_section(page) for page in smoke if page.evidence.trials),
-    )
+    """All pages, those of a claim beside each other, as one document; what was measured first."""
+    claims = [_claim(list(scales)) for _, scales in groupby(pages, key=lambda page: page.claim.id)]
+    claims.sort(key=lambda claim: not any(row.measured for row in claim.rows))
+    return Document(claims=tuple(claims), smoke=smoke_table(_smoke_pages(pages)))
 
 
-def _measured(page: Page | FactPage) -> bool:
-    return bool(page.evidence.trials if isinstance(page, Page) else page.facts)
-
-
-def _fact_section(page: FactPage) -> Section:
-    claim = page.claim
-    return Section(
-        anchor=page.name,
+def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
+    claim = pages[0].claim
+    run = [page for page in _smoke_pages(pages) if page.evidence.trials]
+    return ClaimSection(
+        anchor=claim.id,
         title=claim.title,
-        verdicts=(("no training", page.verdict.word, page.verdict.reason),),
-        facts=_facts(page),
-        drawings=(),
-        drawable=False,
-        tables=(fact_table(page),),
+        facts=(
+            (f"The paper ({claim.paper.section})", claim.paper.states),
+            ("Compared", claim.question),
+            ("Confounds", claim.confounds),
+            ("Decided by", rule_text(claim)),
+        ),
         deviations=claim.deviations,
-        command=f"repro run {shlex.quote(claim.path.as_posix())}\nrepro report",
+        scales=tuple(_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)),
+        smoke=_smoke(run[0]) if run else None,
+        rows=tuple(row for page in pages for row in rows(page)),
     )
 
 
-def _section(page: Page) -> Section:
-    claim, scale = page.claim, page.evidence.scale
-    return Section(
+def _smoke_pages(pages: Sequence[Page | FactPage]) -> list[Page]:
+    return [page for page in pages if isinstance(page, Page) and page.smoke]
+
+
+def _scale(page: Page | FactPage) -> ScaleSection:
+    if isinstance(page, FactPage):
+        return ScaleSection(
+            anchor=f"{page.name}-exact",
+            title="Without training",
+            verdicts=(("no training", page.verdict.word, page.verdict.reason),),
+            drawings=(),
+            tables=fact_tables(page),
+            command=command(page),
+            drawable=False,
+        )
+    return ScaleSection(
         anchor=page.name,
-        title=f"{claim.title} ({scale} scale{', not evidence' if page.smoke else ''})",
-        verdicts=() if page.smoke else tuple((v.recipe, v.word, v.reason) for v in page.verdicts),
-        facts=_facts(page),
+        title=f"At {page.evidence.scale} scale",
+        verdicts=tuple((v.recipe, v.word, v.reason) for v in page.verdicts),
         drawings=drawings(page),
         tables=evidence_tables(page) if page.evidence.trials else (),
-        deviations=() if page.smoke else claim.deviations,
-        command=f"repro run {shlex.quote(claim.path.as_posix())} --scale {scale}\nrepro report",
+        command=command(page),
     )
 
 
-def _facts(page: Page | FactPage) -> tuple[tuple[str, str], ...]:
-    claim = page.claim
-    if isinstance(page, Page) and page.smoke:
-        # Neither the paper nor the rule: nobody shall hold these numbers against them.
-        return (("Compared", claim.question),)
-    return (
-        (f"The paper ({claim.paper.section})", claim.paper.states),
-        ("Compared", claim.question),
-        ("Confounds", claim.confounds),
-        ("Decided by", rule_text(claim)),
+def _smoke(page: Page) -> ScaleSection:
+    """Neither the paper nor the rule: nobody shall hold these numbers against them."""
+    return ScaleSection(
+        anchor=page.name,
+        title=f"{page.claim.title} (smoke scale, not evidence)",
+        verdicts=(),
+        drawings=drawings(page),
+        tables=evidence_tables(page),
+        command=command(page),
     )

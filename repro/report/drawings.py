@@ -1,8 +1,8 @@
 """The figures of a page, each with its caption and with words for those who do not see it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from matplotlib.axes import Axes
 
@@ -12,7 +12,6 @@ from repro.claim import TimeClaim, metric_of
 from repro.registry import METRICS
 from repro.report import series
 from repro.report.page import Page
-from repro.stats import Estimate
 from repro.text import contrast_text, estimate_text
 
 __all__ = ["Drawing", "drawings"]
@@ -24,14 +23,34 @@ WIDTH = 4.6  # of a panel
 SMALL = 2.8  # height of a figure with a row an arm or a recipe
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """A figure. `name`: of its file, without the ending; `alt`: what it shows, in words."""
+    """A figure, drawn when it is first looked at.
+
+    `name`: of its file, without the ending; `alt`: what it shows, in words; `panels`: title and
+    what draws it; `arms`: those that it tells apart, in the order of their marks; `log_panels`: the
+    same with errors on a log axis, where that is worth looking at.
+    """
 
     name: str
     caption: str
     alt: str
-    svg: str
+    panels: Sequence[Panel]
+    inches: tuple[float, float]
+    arms: tuple[str, ...] = ()
+    log_panels: Sequence[Panel] = ()
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure's file."""
+        return figures.svg(self.name, self.panels, inches=self.inches)
+
+    @cached_property
+    def log(self) -> str | None:
+        """The figure on a log axis."""
+        if not self.log_panels:
+            return None
+        return figures.svg(f"{self.name}-log", self.log_panels, inches=self.inches)
 
 
 def drawings(page: Page) -> tuple[Drawing, ...]:
@@ -61,7 +80,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     }
     longest = max((page.results[t].epochs for t in page.evidence.trials), default=0.0)
     until = max([longest, *([40.0] if paper else [])])  # the paper's figure ends at 40
-    panels: list[Panel] = [
+    panels = [
         (
             f"{recipe} recipe",
             partial(
@@ -82,11 +101,24 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     )
     if paper:
         caption += f" Open markers: read off the paper ({claim.paper.section})."
+    return _curves(
+        page, panels, f"Training error of {_arms(page)} against epochs, for {_names(page)}", caption
+    )
+
+
+def _curves(
+    page: Page, panels: Sequence[tuple[str, partial[Axes]]], alt: str, caption: str
+) -> Drawing:
+    """Panels of errors against epochs, with their twins on a log axis."""
+    name = f"{page.name}-curves"
     return Drawing(
-        name=f"{page.name}-curves",
+        name=name,
         caption=caption,
-        alt=f"Training error of {_arms(page)} against epochs, for {_names(page)}",
-        svg=figures.svg(f"{page.name}-curves", panels, inches=(WIDTH * len(panels), HEIGHT)),
+        alt=alt,
+        panels=panels,
+        inches=(max(6.0, WIDTH * len(panels)), HEIGHT),
+        arms=tuple(page.claim.arms),
+        log_panels=[(title, partial(draw, log=True)) for title, draw in panels],
     )
 
 
@@ -100,17 +132,15 @@ def _crossings(page: Page) -> Drawing:
             "A triangle pointing right: not crossed by then (censored). A cross: diverged."
         ),
         alt="; ".join(f"{row.label}: {_seeds(row)}" for row in rows),
-        svg=figures.svg(
-            name,
-            [("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
-            inches=(WIDTH * 1.2, SMALL),
-        ),
+        arms=tuple(page.claim.arms),
+        panels=[("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
+        inches=(WIDTH * 1.2, SMALL),
     )
 
 
 def _errors(page: Page) -> Drawing:
     claim = page.claim
-    panels: list[Panel] = [
+    panels = [
         (
             f"{recipe} recipe",
             partial(
@@ -120,16 +150,13 @@ def _errors(page: Page) -> Drawing:
         )
         for recipe in claim.recipes
     ]
-    name = f"{page.name}-curves"
-    return Drawing(
-        name=name,
-        caption=(
-            "Test error after each epoch, over confirming seeds; dotted, the error of that epoch's "
-            "training batches, as the net met them: cropped, mirrored and with dropout where the "
-            "arm has these."
-        ),
-        alt=f"Test error of {_arms(page)} against epochs, for {_names(page)}",
-        svg=figures.svg(name, panels, inches=(max(6.0, WIDTH * len(panels)), HEIGHT)),
+    return _curves(
+        page,
+        panels,
+        f"Test error of {_arms(page)} against epochs, for {_names(page)}",
+        "Test error after each epoch, over confirming seeds; dotted, the error of that epoch's "
+        "training batches, as the net met them: cropped, mirrored and with dropout where the "
+        "arm has these.",
     )
 
 
@@ -147,11 +174,9 @@ def _metrics(page: Page) -> Drawing:
             f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or 'not run'}"
             for row in rows
         ),
-        svg=figures.svg(
-            name,
-            [("", partial(figures.metric_points, rows=rows, label=label))],
-            inches=(WIDTH * 1.3, 1.2 + 0.36 * len(rows)),
-        ),
+        arms=tuple(page.claim.arms),
+        panels=[("", partial(figures.metric_points, rows=rows, label=label))],
+        inches=(WIDTH * 1.3, 1.2 + 0.36 * len(rows)),
     )
 
 
@@ -172,32 +197,33 @@ def _effects(page: Page) -> Drawing:
     return Drawing(
         name=name,
         caption=(
-            f"The {'ratio' if ratio else 'effect'} with its interval. Shaded: where the interval "
-            "has to lie for “reproduced”, as the claim file said beforehand. An arrow: only a "
-            "bound is known."
+            f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
+            "its values seed by seed. Shaded: where the interval has to lie for “reproduced”, as "
+            "the claim file said beforehand. An arrow: only a bound is known."
         ),
-        alt="; ".join(f"{label}: {estimate_text(estimate)}" for label, estimate in rows),
-        svg=figures.svg(
-            name, [("", draw)], inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.4 * len(rows)))
-        ),
+        alt="; ".join(f"{row.label}: {estimate_text(row.estimate)}" for row in rows),
+        panels=[("", draw)],
+        inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.4 * len(rows))),
     )
 
 
-def _effect_rows(page: Page) -> Iterator[tuple[str, Estimate | None]]:
+def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
     """The deciding contrast of each recipe, and the others that have its unit."""
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
         if found is None:
-            yield recipe, None
+            yield figures.EffectRow(label=recipe, estimate=None)
             continue
         for contrast in found.contrasts:
             if contrast.name == DECIDING:
-                yield recipe, contrast.estimate
-            elif (contrast.unit, contrast.metrics) == (
-                found.deciding.unit,
-                found.deciding.metrics,
-            ):
-                yield f"{recipe}, {contrast.name}", contrast.estimate
+                label = recipe
+            elif (contrast.unit, contrast.metrics) == (found.deciding.unit, found.deciding.metrics):
+                label = f"{recipe}, {contrast.name}"
+            else:
+                continue
+            yield figures.EffectRow(
+                label=label, estimate=contrast.estimate, seeds=tuple(contrast.by_seed.values())
+            )
 
 
 def _rates(page: Page) -> Drawing:
@@ -220,7 +246,9 @@ def _rates(page: Page) -> Drawing:
             "crossed. Ringed: chosen. A cross at the top: diverged."
         ),
         alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
-        svg=figures.svg(name, panels, inches=(WIDTH * len(panels), HEIGHT)),
+        arms=tuple(page.claim.arms),
+        panels=panels,
+        inches=(WIDTH * len(panels), HEIGHT),
     )
 
 
@@ -277,7 +305,8 @@ def _picture(
             name=name,
             caption=caption,
             alt=caption,
-            svg=figures.svg(name, panels, inches=(inches[0] * len(panels), inches[1])),
+            panels=panels,
+            inches=(inches[0] * len(panels), inches[1]),
         )
 
 

@@ -1,5 +1,6 @@
 """The report as tables for other programs: full precision, empty where nothing was measured."""
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
@@ -7,16 +8,17 @@ from dataclasses import asdict, fields
 import pandas as pd
 
 from repro.registry import METRICS
+from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.trial import CURVE_COLUMNS, FactOutcome
 
-__all__ = ["curve_frame", "fact_frame", "trial_frame", "verdict_frame"]
+__all__ = ["csv_files", "parquet_files"]
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
     "high", "level", "bound", "paper", "seeds", "seconds", "data", "device", "fingerprint",
-    "registered", "digest",
+    "registered", "digest", "command",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "claim", "scale", "recipe", "arm", "purpose", "trial", "rate", "seed", "status", "epochs",
@@ -25,7 +27,35 @@ TRIAL_COLUMNS = (
 )  # fmt: skip
 
 
-def verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
+def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, str]:
+    """verdicts, facts, trials and curves as CSV, by the name of the file."""
+    return {
+        f"{name}.csv": frame.to_csv(index=False, lineterminator="\n")
+        for name, frame in _frames(pages).items()
+    }
+
+
+def parquet_files(pages: Sequence[Page | FactPage]) -> dict[str, bytes]:
+    """The same tables as Parquet, by the name of the file."""
+    files = {}
+    for name, frame in _frames(pages).items():
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        files[f"{name}.parquet"] = buffer.getvalue()
+    return files
+
+
+def _frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
+    trained = [page for page in pages if isinstance(page, Page)]
+    return {
+        "verdicts": _verdict_frame(pages),
+        "facts": _fact_frame(pages),
+        "trials": _trial_frame(trained),
+        "curves": _curve_frame(trained),
+    }
+
+
+def _verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
     """A row a claim, scale and recipe; `evidence` is false at smoke scale."""
     return pd.DataFrame(
         [row for page in pages for row in _verdict_rows(page)], columns=list(VERDICT_COLUMNS)
@@ -57,10 +87,11 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
             "fingerprint": plan.fingerprint if plan else None,
             "registered": plan.registered if plan else None,
             "digest": page.claim.digest(page.evidence.scale if isinstance(page, Page) else None),
+            "command": command(page),
         }
 
 
-def fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
+def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
     """A row a fact that needs no training."""
     rows = [
         {"claim": page.claim.id, **asdict(fact)}
@@ -71,7 +102,7 @@ def fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", *(f.name for f in fields(FactOutcome))])
 
 
-def trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
+def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
     """A row a finished trial and place in a plan; crossings in epochs, errors as fractions."""
     unseen = (math.nan, math.nan)
     rows = []
@@ -107,7 +138,7 @@ def trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
 
 
-def curve_frame(pages: Sequence[Page]) -> pd.DataFrame:
+def _curve_frame(pages: Sequence[Page]) -> pd.DataFrame:
     """Every measurement of every finished trial, once; columns as in the store, and the trial."""
     curves = {trial_id: curve for page in pages for trial_id, curve in page.curves.items()}
     columns = ["trial", *CURVE_COLUMNS]

@@ -1,28 +1,71 @@
-"""The report as one HTML file that needs nothing besides itself: no script, no network."""
+"""The report as HTML: one file that needs nothing besides itself, or a site of a page a claim."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from repro.report.document import Document
+from repro.report.document import ClaimSection, Document
+from repro.report.glyphs import Glyphs
 
-__all__ = ["render_html"]
+__all__ = ["ASSETS", "asset", "render_claim", "render_html", "render_index"]
+
+ASSETS = ("report.css", "report.js")  # inside the one file, beside the pages of a site
 
 
 def render_html(document: Document) -> str:
-    """The page. Everything is escaped but the figures, which are ours."""
+    """The whole report as one page."""
+    return _render("report.html", document=document, link=lambda claim, part: f"#{part or claim}")
+
+
+def render_index(document: Document, data: Sequence[str]) -> str:
+    """The first page of a site: the verdicts, with links to the claims and the files of `data`."""
+    return _render(
+        "index.html",
+        document=document,
+        data=data,
+        link=lambda claim, part: f"claims/{claim}.html" + (f"#{part}" if part else ""),
+    )
+
+
+def render_claim(claim: ClaimSection) -> str:
+    """One claim's page of a site."""
+    return _render(
+        "claim.html",
+        claim=claim,
+        link=lambda claim, part: f"{claim}.html" + (f"#{part}" if part else ""),
+    )
+
+
+def _render(template: str, *, link: Callable[[str, str], str], **values: object) -> str:
+    """Everything is escaped but the figures and the two files of ours that go inside."""
+    glyphs = Glyphs()
     environment = Environment(
-        loader=PackageLoader("repro", "report"),
+        loader=PackageLoader("repro", "report/templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template("template.html").render(document=document)
+    environment.filters |= {"figure": glyphs.figure, "sorting": _sorting, "json": json.dumps}
+    environment.globals |= {
+        "asset": lambda name: Markup(asset(name)),  # noqa: S704 - our own files
+        "glyphs": glyphs.shared,
+        "link": link,
+    }
+    return environment.get_template(template).render(**values)
 
 
-def _figure(svg: str, alt: str) -> Markup:
-    """The SVG element, named for those who do not see it."""
-    start = Markup('<svg role="img" aria-label="{}"').format(alt)
-    return start + Markup(svg.removeprefix("<svg"))  # noqa: S704 - drawn by repro.figures, names in it are paths
+def asset(name: str) -> str:
+    """The text of one of ASSETS."""
+    loader = PackageLoader("repro", "report/templates")
+    text, _, _ = loader.get_source(Environment(autoescape=True), name)
+    return text
+
+
+def _sorting(value: float) -> str:
+    """What a script sorts by; empty where there is no number."""
+    return f"{value:.6g}" if math.isfinite(value) else ""

@@ -1,12 +1,14 @@
-"""The report as Markdown: the verdict table, and a short section for each claim and scale."""
+"""The report as Markdown: for a page of a repository, and short for a comment or a CI summary."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from repro.report.document import Document, Section
+from repro.report.document import ClaimSection, Document, ScaleSection
+from repro.report.matrix import measured_table, verdict_table
 from repro.report.tables import Table
 
-__all__ = ["render_markdown"]
+__all__ = ["markdown_table", "render_markdown", "render_summary"]
 
 
 def render_markdown(document: Document, *, figures: bool) -> str:
@@ -14,51 +16,74 @@ def render_markdown(document: Document, *, figures: bool) -> str:
     return "\n".join(_lines(document, figures=figures)).rstrip() + "\n"
 
 
-def _lines(document: Document, *, figures: bool) -> Iterator[str]:
-    yield from ("# Reproduction report", "", "## Verdicts", "")
-    yield from _table(document.verdicts)
-    for section in document.sections:
-        yield from _section(section, level=2, figures=figures)
+def render_summary(document: Document) -> str:
+    """How many claims stand how, what was measured, and where: half a screen."""
+    deciding = [row for row in document.rows if row.decides]
+    counts = Counter(row.word for row in deciding if row.measured)
+    words = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
+    unmeasured = [row for row in deciding if not row.measured]
+    lines = [f"Of {len(deciding)} claims and scales: {words}; {len(unmeasured)} not run.", ""]
+    measured = [row for row in document.rows if row.measured]
+    if measured:
+        lines += markdown_table(measured_table(measured))
+        places = {f"{row.data}, on {row.device}" for row in measured if row.seeds}
+        if places:
+            lines.append(f"Measured with {_escape('; '.join(sorted(places)))}.")
     if document.smoke.rows:
-        yield from (f"## {_escape(document.smoke.caption)}", "")
-        yield from _table(document.smoke)
-    for section in document.smoke_sections:
-        yield from _section(section, level=3, figures=figures)
+        ran = sum(claim.smoke is not None for claim in document.claims)
+        lines += ["", f"Smoke runs, which are not evidence: {ran} claims."] if ran else []
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _section(section: Section, *, level: int, figures: bool) -> Iterator[str]:
-    yield from (f"{'#' * level} {_escape(section.title)}", "")
-    for recipe, word, reason in section.verdicts:
-        yield f"- **{_escape(word)}** with the {_escape(recipe)} recipe: {_escape(reason)}"
-    if section.verdicts:
-        yield ""
-    for heading, text in section.facts:
-        yield from (f"**{_escape(heading)}.** {_escape(text)}", "")
-    if figures:
-        for drawing in section.drawings:
-            yield from (f"![{_escape(drawing.alt)}](figures/{drawing.name}.svg)", "")
-            yield from (_escape(drawing.caption), "")
-    for table in section.tables:
-        if not table.wide:  # the long list of trials is in trials.csv
-            yield from (f"**{_escape(table.caption)}**", "")
-            yield from _table(table)
-    if section.deviations:
-        yield from ("**Deviations from the paper**", "")
-        yield from (f"- {_escape(deviation)}" for deviation in section.deviations)
-        yield ""
-    yield from (
-        "**To repeat it**",
-        "",
-        *(f"    {line}" for line in section.command.split("\n")),
-        "",
-    )
-
-
-def _table(table: Table) -> Iterator[str]:
+def markdown_table(table: Table) -> Iterator[str]:
+    """A table's lines, and an empty one."""
     yield _row(table.columns)
     yield "|" + " --- |" * len(table.columns)
     yield from (_row(row) for row in table.rows)
     yield ""
+
+
+def _lines(document: Document, *, figures: bool) -> Iterator[str]:
+    yield from ("# Reproduction report", "", "## Verdicts", "")
+    yield from markdown_table(verdict_table(document.rows))
+    for claim in document.claims:
+        if claim.scales:
+            yield from _claim(claim, figures=figures)
+    if document.smoke.rows:
+        yield from (f"## {_escape(document.smoke.caption)}", "")
+        yield from markdown_table(document.smoke)
+    for claim in document.claims:
+        if claim.smoke:
+            yield from _scale(claim.smoke, figures=figures)
+
+
+def _claim(claim: ClaimSection, *, figures: bool) -> Iterator[str]:
+    yield from (f"## {_escape(claim.title)}", "")
+    for heading, text in claim.facts:
+        yield from (f"**{_escape(heading)}.** {_escape(text)}", "")
+    for scale in claim.scales:
+        yield from _scale(scale, figures=figures)
+    if claim.deviations:
+        yield from ("### Deviations from the paper", "")
+        yield from (f"- {_escape(deviation)}" for deviation in claim.deviations)
+        yield ""
+
+
+def _scale(part: ScaleSection, *, figures: bool) -> Iterator[str]:
+    yield from (f"### {_escape(part.title)}", "")
+    for recipe, word, reason in part.verdicts:
+        yield f"- **{_escape(word)}** with the {_escape(recipe)} recipe: {_escape(reason)}"
+    if part.verdicts:
+        yield ""
+    if figures:
+        for drawing in part.drawings:
+            yield from (f"![{_escape(drawing.alt)}](figures/{drawing.name}.svg)", "")
+            yield from (_escape(drawing.caption), "")
+    for table in part.tables:
+        if not table.wide:  # the long list of trials is in trials.csv
+            yield from (f"**{_escape(table.caption)}**", "")
+            yield from markdown_table(table)
+    yield from ("To repeat it:", "", f"    {part.command}", "")
 
 
 def _row(cells: Sequence[str]) -> str:

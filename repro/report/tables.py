@@ -11,16 +11,14 @@ from repro.report.page import FactPage, Page
 from repro.report.series import confirmed, ending, metrics_shown, tuned
 from repro.text import NOT_RUN, contrast_text, crossing, duration, estimate_text, percent
 from repro.trial import Result, Trial
-from repro.verdict import Verdict
 
 __all__ = [
     "Table",
     "TrialRow",
     "evidence_tables",
-    "fact_table",
+    "fact_tables",
     "smoke_table",
     "trial_rows",
-    "verdict_table",
 ]
 
 
@@ -45,70 +43,12 @@ class TrialRow:
     result: Result
 
 
-def verdict_table(pages: Sequence[Page | FactPage]) -> Table:
-    """The answer: a row for every verdict, of every scale that is evidence."""
-    return Table(
-        caption="Verdicts",
-        columns=(
-            "Claim",
-            "Scale",
-            "Recipe",
-            "Verdict",
-            "Reason",
-            "Ours",
-            "Paper",
-            "Seeds an arm",
-            "Device",
-            "Data",
-            "Time of all trials",
-        ),
-        rows=tuple(row for page in pages for row in _verdict_rows(page)),
-    )
+def fact_tables(page: FactPage) -> tuple[Table, ...]:
+    """What was computed; nothing while nothing was."""
+    return (_statements(page),) if page.facts else ()
 
 
-def _verdict_rows(page: Page | FactPage) -> Iterator[tuple[str, ...]]:
-    if isinstance(page, Page):
-        yield from (_verdict_row(page, verdict) for verdict in page.verdicts)
-        return
-    verdict = page.verdict
-    holding = sum(fact.holds for fact in page.facts)
-    ours = f"{holding} of {len(page.facts)} statements hold" if page.facts else NOT_RUN
-    yield (page.claim.title, verdict.scale, "none", verdict.word, verdict.reason, ours,
-           "", "", "none needed", "none needed", "")  # fmt: skip
-
-
-def _verdict_row(page: Page, verdict: Verdict) -> tuple[str, ...]:
-    role = "" if verdict.decides else " (sensitivity)"
-    return (
-        page.claim.title,
-        verdict.scale,
-        f"{verdict.recipe}{role}",
-        verdict.word,
-        verdict.reason,
-        estimate_text(verdict.estimate),
-        _printed(page),
-        _seeds(page, verdict),
-        verdict.device or NOT_RUN,
-        verdict.data or NOT_RUN,
-        duration(verdict.seconds) if verdict.seconds else NOT_RUN,
-    )
-
-
-def _seeds(page: Page, verdict: Verdict) -> str:
-    """`3 of 3`, or `5 (look 2 of 4: 3, 5, 8, 12)`."""
-    looks = page.scale.seeds
-    if len(looks) == 1:
-        return f"{verdict.seeds} of {looks[0]}"
-    which = f"look {verdict.look.number} of {len(looks)}" if verdict.look else "no look yet"
-    return f"{verdict.seeds} ({which}: {', '.join(map(str, looks))})"
-
-
-def _printed(page: Page) -> str:
-    value = page.claim.paper.value
-    return "no number" if value is None else f"{value:g}"
-
-
-def fact_table(page: FactPage) -> Table:
+def _statements(page: FactPage) -> Table:
     """Each statement of the paper with the number that follows from the layers."""
     return Table(
         caption="What the paper prints, and what follows from its layers",
@@ -160,6 +100,7 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
     searched = [_rates(page)] if page.scale.search else []
     return (
         _estimates(page),
+        _checks(page),
         *by_seed,
         *searched,
         _clocks(page),
@@ -176,10 +117,9 @@ def _estimates(page: Page) -> Table:
             rows += [_estimate_row(page, recipe, contrast) for contrast in found.contrasts]
     return Table(
         caption="What is compared, by recipe",
-        columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Confirming trials", "Diverged",
-                 "Correlation over seeds"),
+        columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Correlation over seeds"),
         rows=tuple(rows),
-    )  # fmt: skip
+    )
 
 
 def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...]:
@@ -194,9 +134,32 @@ def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...
         estimate_text(estimate),
         contrast.unit,
         estimate.method if estimate else "",
-        _ran(page, recipe),
-        str(found.diverged) if found else "",
         f"{contrast.correlation:.2f}" if contrast.correlation == contrast.correlation else "",
+    )
+
+
+def _checks(page: Page) -> Table:
+    """How complete the measurement is, and which of its gates failed."""
+    rows = []
+    for recipe in page.claim.recipes:
+        found = page.recipe(recipe)
+        if found is None:
+            continue
+        ends = [ending(o) for o in found.outcomes] if isinstance(page.claim, TimeClaim) else []
+        rows.append(
+            (
+                recipe,
+                _ran(page, recipe),
+                str(ends.count("censored")) if ends else "",
+                str(found.diverged),
+                "; ".join(found.gates) or "none",
+                "; ".join(found.caveats),
+            )
+        )
+    return Table(
+        caption="Checks of the measurement",
+        columns=("Recipe", "Confirming trials", "Censored", "Diverged", "Failed gates", "Note"),
+        rows=tuple(rows),
     )
 
 

@@ -1,0 +1,163 @@
+"""The answer: a row for each claim, scale and recipe, with all that belongs to the number."""
+
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from repro.report.page import FactPage, Page
+from repro.report.tables import Table
+from repro.text import NOT_RUN, duration, estimate_text, interval_text, value_text
+from repro.verdict import Verdict
+
+__all__ = ["Row", "command", "measured_table", "rows", "verdict_table"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """A verdict and its company, as text.
+
+    `value`, `printed`, `seconds`: what rows are sorted by, NaN where there is none; `anchor`: of
+    the section that has the evidence.
+    """
+
+    claim: str
+    title: str
+    anchor: str
+    scale: str
+    recipe: str
+    decides: bool
+    word: str
+    reason: str
+    ours: str
+    interval: str
+    estimate: str  # both
+    paper: str
+    unit: str
+    seeds: str
+    time: str
+    device: str
+    data: str
+    command: str
+    value: float = math.nan
+    printed: float = math.nan
+    seconds: float = math.nan
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to look at."""
+        return self.word != NOT_RUN
+
+
+def rows(page: Page | FactPage) -> Iterator[Row]:
+    """A row for each verdict of a page; none at smoke scale, which has no verdict."""
+    if isinstance(page, FactPage):
+        yield _fact_row(page)
+    elif not page.smoke:
+        yield from _trained_rows(page)
+
+
+def command(page: Page | FactPage) -> str:
+    """What measures it again, or goes on with it."""
+    scale = f" --scale {page.evidence.scale}" if isinstance(page, Page) else ""
+    return f"repro run {shlex.quote(page.claim.path.as_posix())}{scale}"
+
+
+def _fact_row(page: FactPage) -> Row:
+    verdict = page.verdict
+    counted = [fact for fact in page.facts if fact.decides]
+    holding = sum(fact.holds for fact in counted)
+    return Row(
+        claim=page.claim.id,
+        title=page.claim.title,
+        anchor=f"{page.name}-exact",
+        scale=verdict.scale,
+        recipe="none",
+        decides=verdict.decides,
+        word=verdict.word,
+        reason=verdict.reason,
+        ours=f"{holding} of {len(counted)} facts" if counted else NOT_RUN,
+        interval="",
+        estimate="",
+        paper="",
+        unit=page.claim.paper.unit,
+        seeds="",
+        time="",
+        device="none needed",
+        data="none needed",
+        command=command(page),
+    )
+
+
+def _trained_rows(page: Page) -> Iterator[Row]:
+    value = page.claim.paper.value
+    for verdict in page.verdicts:
+        role = "" if verdict.decides else " (sensitivity)"
+        estimate = verdict.estimate
+        yield Row(
+            claim=page.claim.id,
+            title=page.claim.title,
+            anchor=page.name,
+            scale=verdict.scale,
+            recipe=f"{verdict.recipe}{role}",
+            decides=verdict.decides,
+            word=verdict.word,
+            reason=verdict.reason,
+            ours=value_text(estimate),
+            interval=interval_text(estimate),
+            estimate=estimate_text(estimate),
+            paper="no number" if value is None else f"{value:g}",
+            unit=page.unit,
+            seeds=_seeds(page, verdict),
+            time=duration(verdict.seconds) if verdict.seconds else NOT_RUN,
+            device=verdict.device or NOT_RUN,
+            data=verdict.data or NOT_RUN,
+            command=command(page),
+            value=estimate.value if estimate else math.nan,
+            printed=math.nan if value is None else value,
+            seconds=verdict.seconds or math.nan,
+        )
+
+
+def _seeds(page: Page, verdict: Verdict) -> str:
+    """`3 of 3`, or `5 (look 2 of 4: 3, 5, 8, 12)`."""
+    looks = page.scale.seeds
+    if len(looks) == 1:
+        return f"{verdict.seeds} of {looks[0]}"
+    which = f"look {verdict.look.number} of {len(looks)}" if verdict.look else "no look yet"
+    return f"{verdict.seeds} ({which}: {', '.join(map(str, looks))})"
+
+
+def verdict_table(found: Sequence[Row]) -> Table:
+    """The rows as plain cells."""
+    return Table(
+        caption="A verdict for each claim, scale and recipe",
+        columns=("Claim", "Scale", "Recipe", "Verdict", "Ours", "Interval", "Paper", "Unit",
+                 "Seeds an arm", "Time of all trials", "Device", "Data", "Reason"),
+        rows=tuple(
+            (row.title, row.scale, row.recipe, row.word, row.ours, row.interval, row.paper,
+             row.unit, row.seeds, row.time, row.device, row.data, row.reason)
+            for row in found
+        ),
+    )  # fmt: skip
+
+
+def measured_table(found: Sequence[Row]) -> Table:
+    """What was measured, short enough for a README or a comment."""
+    return Table(
+        caption="What was measured",
+        columns=("Claim", "Scale", "Verdict", "Ours", "Paper", "Unit", "Seeds an arm"),
+        rows=tuple(
+            (
+                row.title if row.decides else f"the same, recipe {row.recipe}",
+                row.scale,
+                row.word,
+                row.estimate or row.ours,
+                row.paper,
+                row.unit,
+                row.seeds,
+            )
+            for row in found
+            if row.measured
+        ),
+    )

@@ -1,0 +1,36 @@
+"""The report as a folder that any web server can show: verdicts first, then a page a claim.
+
+    index.html  report.html  claims/CLAIM.html  assets/  data/  figures/
+
+All links are relative, so the folder may lie anywhere.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from repro.files import write_atomic
+from repro.report.document import document
+from repro.report.frames import csv_files, parquet_files
+from repro.report.html import ASSETS, asset, render_claim, render_html, render_index
+from repro.report.page import FactPage, Page
+
+__all__ = ["write_site"]
+
+
+def write_site(pages: Sequence[Page | FactPage], out: Path) -> Path:
+    """Write the site into `out`; returns its first page."""
+    whole = document(pages)
+    data = csv_files(pages) | parquet_files(pages)
+    files: dict[str, str | bytes] = {
+        "report.html": render_html(whole),
+        ".nojekyll": "",  # for GitHub's Pages: serve the files as they are
+        **{f"assets/{name}": asset(name) for name in ASSETS},
+        **{f"data/{name}": content for name, content in data.items()},
+    }
+    for claim in whole.claims:
+        files[f"claims/{claim.anchor}.html"] = render_claim(claim)
+        files |= {f"figures/{drawing.name}.svg": drawing.svg for drawing in claim.drawings}
+    files["index.html"] = render_index(whole, tuple(data))
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    return out / "index.html"

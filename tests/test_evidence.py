@@ -1,0 +1,39 @@
+"""What is said of the kept evidence is what the kept evidence says."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from repro.report import write_report
+from repro.report.document import document
+from repro.report.markdown import render_markdown
+
+ROOT = Path(__file__).parents[1]
+AGAIN = "run: python tools/evidence.py"
+
+
+def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every number in them is read from reports/store, by the code as it stands."""
+    monkeypatch.chdir(ROOT)
+    spec = importlib.util.spec_from_file_location("evidence", "tools/evidence.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    found = tool.evidence()
+    whole = document(found)
+    write_report(found, tmp_path, ["csv"])
+    tables = sorted(tmp_path.glob("*.csv"))
+    drawn = {drawing.name for claim in whole.claims for drawing in claim.drawings}
+
+    assert len(tables) == 4
+    for path in tables:
+        assert (tool.REPORT / path.name).read_bytes() == path.read_bytes(), AGAIN
+    for path, text in tool.texts(whole).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path}: {AGAIN}"
+    kept = (tool.REPORT / "report.md").read_text(encoding="utf-8")
+    assert kept == render_markdown(whole, figures=True), AGAIN
+    assert {path.stem for path in tool.REPORT.glob("figures/*.svg")} == drawn, AGAIN

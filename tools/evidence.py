@@ -1,0 +1,75 @@
+"""Write all that is said of the evidence in reports/store, after it was exported anew.
+
+    python tools/evidence.py
+
+reports/report is what `repro report` writes; the parts of README.md and reports/README.md between
+the markers are made of the same verdicts. tests/test_evidence.py says when one of them is stale.
+"""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from repro.claim import load_all
+from repro.report import write_report
+from repro.report.document import Document, document
+from repro.report.markdown import markdown_table, render_summary
+from repro.report.page import FactPage, Page
+from repro.report.tables import Table
+from repro.session import pages
+from repro.store import Store
+
+FORMATS = ("html", "md", "csv", "svg")
+CLAIMS, STORE, REPORT = Path("claims"), Path("reports/store"), Path("reports/report")
+START, END = "<!-- results -->", "<!-- /results -->"
+PICTURE = (
+    "![Training error of ReLU and tanh nets against epochs, ours and the paper's]"
+    "(reports/report/figures/relu_speedup-paper-curves.svg)"
+)
+
+
+def evidence() -> list[Page | FactPage]:
+    """What the kept store says of every claim; run in the root of the repository."""
+    return pages(load_all(sorted(CLAIMS.glob("*.yaml"))), Store(STORE))
+
+
+def texts(whole: Document) -> dict[Path, str]:
+    """The files with a part of results, as they have to be."""
+    return {
+        Path("README.md"): _with_results("README.md", f"{PICTURE}\n\n{render_summary(whole)}"),
+        Path("reports/README.md"): _with_results("reports/README.md", _measurements(whole)),
+    }
+
+
+def _with_results(path: str, results: str) -> str:
+    text = Path(path).read_text(encoding="utf-8")
+    marked = re.compile(f"(?<={re.escape(START)}\n).*?(?={re.escape(END)})", re.DOTALL)
+    return marked.sub(lambda _: results, text, count=1)
+
+
+def _measurements(whole: Document) -> str:
+    table = Table(
+        caption="What was measured, and where",
+        columns=("Claim", "Scale", "Data", "Device", "Seeds an arm", "Time of all trials"),
+        rows=tuple(
+            (row.claim, row.scale, row.data, row.device, row.seeds, row.time)
+            for row in whole.rows
+            if row.measured and row.decides and row.seeds
+        ),
+    )
+    return "\n".join(markdown_table(table))
+
+
+def main() -> None:
+    """Write everything; prints what is there."""
+    found = evidence()
+    shutil.rmtree(REPORT, ignore_errors=True)  # what is drawn no longer goes
+    print(write_report(found, REPORT, FORMATS), file=sys.stderr)
+    for path, text in texts(document(found)).items():
+        path.write_text(text, encoding="utf-8")
+        print(path, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
