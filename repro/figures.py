@@ -709,17 +709,27 @@ def svg(
     *,
     inches: tuple[float, float],
 ) -> str:
-    """Panels (title, draw) side by side with one scale of errors, as an SVG element.
+    """Panels (title, draw), two in a row, with one scale of errors, as an SVG element.
+
+    inches: width and height of a panel.
 
     The same data give the same bytes: no date, and ids salted by `name`. Every id begins with
     `name`, so that several figures may stand in one page.
     """
     with mpl.rc_context({**STYLE, "svg.hashsalt": name}):  # type: ignore[dict-item] # the stubs list each key's own type
-        figure = Figure(figsize=inches, layout="constrained")
-        axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        columns = min(len(panels), 2)
+        rows = math.ceil(len(panels) / columns)
+        size = (columns * inches[0], rows * inches[1])
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        axes = grid[: len(panels)]
         for ax, (title, draw) in zip(axes, panels, strict=True):
             draw(ax).set_title(title)
-            ax.label_outer()
+        for ax in axes[1::2]:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+        for ax in grid[len(panels) :]:
+            ax.set_axis_off()
         file = io.StringIO()
         empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
         figure.savefig(file, format="svg", metadata=empty)

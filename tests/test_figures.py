@@ -339,7 +339,7 @@ def test_an_svg_says_which_arm_is_which_and_what_its_coordinates_mean() -> None:
     draw = partial(
         figures.learning_curves, arms=[arm("fast"), arm("slow")], threshold=0.25, until=40
     )
-    text = figures.svg("one", [("left", draw), ("right", draw)], inches=(8, 3))
+    text = figures.svg("one", [("left", draw), ("right", draw)], inches=(4, 3))
     (axes,) = re.findall(r'data-axes="([^"]*)"', text)
     left, right = json.loads(unescape(axes))
 

@@ -28,8 +28,8 @@ class Drawing:
     """A figure, drawn when it is first looked at.
 
     `name`: of its file, without the ending; `alt`: what it shows, in words; `panels`: title and
-    what draws it; `arms`: those that it tells apart, in the order of their marks; `log_panels`: the
-    same with errors on a log axis, where that is worth looking at.
+    what draws it; `inches`: of a panel; `arms`: those that it tells apart, in the order of their
+    marks; `log_panels`: the same with errors on a log axis, where that is worth looking at.
     """
 
     name: str
@@ -116,7 +116,7 @@ def _curves(
         caption=caption,
         alt=alt,
         panels=panels,
-        inches=(max(6.0, WIDTH * len(panels)), HEIGHT),
+        inches=(WIDTH if len(panels) > 1 else 6.0, HEIGHT),
         arms=tuple(page.claim.arms),
         log_panels=[(title, partial(draw, log=True)) for title, draw in panels],
     )
@@ -248,7 +248,7 @@ def _rates(page: Page) -> Drawing:
         alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
         arms=tuple(page.claim.arms),
         panels=panels,
-        inches=(WIDTH * len(panels), HEIGHT),
+        inches=(WIDTH, HEIGHT),
     )
 
 
@@ -306,7 +306,7 @@ def _picture(
             caption=caption,
             alt=caption,
             panels=panels,
-            inches=(inches[0] * len(panels), inches[1]),
+            inches=inches,
         )
 
 
