@@ -186,7 +186,11 @@
   const rounded = (value) => Number(value.toPrecision(3)).toString();
 
   const reading = (point, axes, arms) => {
-    const panel = axes.find(({ box }) => point.x >= box[0] - 4 && point.x <= box[2] + 4) ?? axes[0];
+    const panel =
+      axes.find(
+        ({ box: [left, bottom, right, top] }) =>
+          point.x > left - 4 && point.x < right + 4 && point.y > top - 4 && point.y < bottom + 4,
+      ) ?? axes[0];
     const [left, bottom, right, top] = panel.box;
     const x = scaled((point.x - left) / (right - left), panel.x);
     const y = scaled((bottom - point.y) / (bottom - top), panel.y);
