@@ -37,7 +37,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that need no accelerator, no data set and no patience; or those asked for."""
     install(session, "test")
-    selection = session.posargs or ["-m", "not slow and not gpu and not data"]
+    selection = session.posargs or ["-m", "not slow and not gpu and not data and not docs"]
     session.run("python", "-m", "pytest", *selection)
 
 
@@ -54,6 +54,14 @@ def typecheck(session: nox.Session) -> None:
     """Check the types, strictly."""
     install(session, "typecheck")
     session.run("mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/, and run every command that it shows."""
+    install(session, "docs")
+    session.run("mkdocs", "build", "--strict", "--quiet")
+    session.run("python", "-m", "pytest", "-m", "docs", "tests/test_docs.py", *session.posargs)
 
 
 @nox.session(default=False)

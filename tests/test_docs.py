@@ -1,0 +1,275 @@
+"""The documentation: its commands work, its reference is complete, and the site needs no network.
+
+Every `sh` block is run, page by page, as a reader would, in a copy of what the pages name. A block
+that cannot be run here says so to the reader, in its title; its commands are parsed all the same.
+A `text` block after it is what was printed, `...` standing for whatever differs.
+"""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from repro.claim import load
+from repro.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = "Not run in the tests: "
+
+# Blocks that are not run, by page: to be as few as can be.
+LEFT_OUT = {
+    "README.md": 3,
+    "docs/how-to/data.md": 2,
+    "docs/how-to/gpu-and-cluster.md": 1,
+    "docs/how-to/run.md": 1,
+    "docs/tutorial/first-verdict.md": 1,
+    "docs/tutorial/own-claim.md": 1,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Block:
+    """A fenced block; `follows`: directly after another, with nothing said in between."""
+
+    page: str
+    language: str
+    title: str
+    body: str
+    follows: bool
+
+    @property
+    def left_out(self) -> bool:
+        return self.title.startswith(NOT_RUN)
+
+    @property
+    def lines(self) -> list[str]:
+        """Commands, each whole."""
+        whole = self.body.replace("\\\n", " ")
+        return [line for line in whole.splitlines() if line.split("#")[0].strip()]
+
+
+FENCE = re.compile(
+    r'^```(?P<language>\w*)(?: title="(?P<title>[^"]*)")?\n(?P<body>.*?)^```$',
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text, end = page.read_text(encoding="utf-8"), 0
+    for fence in FENCE.finditer(text):
+        yield Block(
+            page=str(page.relative_to(ROOT)),
+            language=fence["language"],
+            title=fence["title"] or "",
+            body=fence["body"],
+            follows=not text[end : fence.start()].strip(),
+        )
+        end = fence.end()
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+COMMANDS = [block for block in BLOCKS if block.language == "sh"]
+
+
+def tool(name: str) -> ModuleType:
+    """A module of tools/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_block_that_is_not_run_is_counted() -> None:
+    """What a reader is shown untried stays little, and says why."""
+    found: dict[str, int] = {}
+    for block in COMMANDS:
+        if block.left_out:
+            found[block.page] = found.get(block.page, 0) + 1
+
+    assert found == LEFT_OUT
+
+
+def test_every_fence_says_what_it_holds() -> None:
+    """A fence without a language, or with an unknown option, would escape the tests."""
+    opened = sum(
+        len(re.findall(r"^```.+$", page.read_text(encoding="utf-8"), re.MULTILINE))
+        for page in PAGES
+    )
+
+    assert {block.language for block in BLOCKS} <= {"python", "sh", "text", "toml", "yaml"}
+    assert len(BLOCKS) == opened
+
+
+def repro_calls(line: str) -> Iterator[list[str]]:
+    """The words of each call of `repro` in a line of shell."""
+    for part in re.split(r"&&|\|\||[|;]", line):
+        words = shlex.split(part.partition(">")[0], comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        if words and words[0] == "repro":
+            yield words[1:]
+
+
+@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block.page)
+def test_commands_exist_with_their_options(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that are too dear to run."""
+    monkeypatch.chdir(ROOT)
+    own = {"gelu_speedup", "dropout-2014/*.yaml", "dropout-2014"}  # what a reader makes on the way
+    for line in block.lines:
+        for words in repro_calls(line):
+            parse(expanded("architecture" if word in own else word for word in words))
+
+
+def expanded(words: Iterable[str]) -> list[str]:
+    """As a shell hands them on: claims/*.yaml as the files that there are."""
+    return [
+        name
+        for word in words
+        for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])
+    ]
+
+
+def parse(words: list[str]) -> None:
+    """What click makes of the words, without doing it."""
+    command: click.Command = main
+    while isinstance(command, click.Group) and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    if words not in (["--version"], ["--help"]):
+        command.make_context("repro", words)
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in BLOCKS if block.language == "yaml"], ids=lambda block: block.page
+)
+def test_example_claims_are_valid(block: Block, tmp_path: Path) -> None:
+    """A reader who saves an example gets no error."""
+    path = tmp_path / "gelu_speedup.yaml"
+    path.write_text(block.body, encoding="utf-8")
+
+    assert load(path).id == "gelu_speedup"
+
+
+def test_the_reference_has_every_command() -> None:
+    """Generated from the tree of commands, so that a new one is in it."""
+    reference = tool("reference")
+    page = reference.pages()["reference/commands.md"]
+
+    assert len(list(reference.commands())) > len(main.commands)
+    for name, command in reference.commands():
+        assert f"## {name}\n" in page
+        assert " ".join(str(command.get_short_help_str(500)).split()) in " ".join(page.split())
+
+
+@pytest.mark.parametrize("page", tool("reference").pages().values())
+def test_tables_of_the_reference_have_equal_rows(page: str) -> None:
+    """A stroke in a cell would shift the columns of its row."""
+    for rows in re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}
+
+        assert len(widths) == 1
+
+
+# Run by `nox -s docs`
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader has: the repository's claims and evidence, and `repro` on the path."""
+    folder = tmp_path_factory.mktemp("reader")
+    for name in ("claims", "reports"):
+        shutil.copytree(ROOT / name, folder / name)
+    shim = folder / "bin" / "repro"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m repro "$@"\n')
+    shim.chmod(0o755)
+    return folder
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.language == "sh" for b in blocks(p))],
+                         ids=lambda page: str(page.relative_to(ROOT)))  # fmt: skip
+def test_every_command_of_a_page_runs(
+    page: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order of the page, with what earlier pages have left; verdicts may be open."""
+    monkeypatch.chdir(workspace)
+    monkeypatch.setenv("PATH", f"{workspace / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(workspace))
+    monkeypatch.setenv("REPRO_WORKERS", "1")  # in this process, which has torch already
+    printed = ""
+    for block in blocks(page):
+        if block.language == "yaml" and block.title:
+            (workspace / block.title).write_text(block.body, encoding="utf-8")
+        elif block.language == "sh" and not block.left_out:
+            printed = "".join(run(line, monkeypatch) for line in block.lines)
+        elif block.language == "text" and block.follows:
+            expected = re.escape(block.body.strip()).replace(re.escape("..."), ".*")
+
+            assert re.fullmatch(expected, printed.strip(), re.DOTALL), printed
+
+
+def run(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One command of a page and what it prints; torch is imported once for all of them."""
+    words = shlex.split(line, comments=True)
+    if words[0] == "export":
+        name, _, value = words[1].partition("=")
+        monkeypatch.setenv(name, os.path.expandvars(value))
+        return ""
+    if words[0] == "repro" and not re.search(r"[|<>$;&]", line):
+        result = CliRunner().invoke(main, expanded(words[1:]))
+
+        assert result.exit_code in (0, 3, 4), f"{line}\n{result.output}"  # 3 and 4: a verdict
+        return result.output
+    done = subprocess.run(["bash", "-ec", line], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    return done.stdout
+
+
+class Loaded(HTMLParser):
+    """What a browser fetches for a page without being asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag in ("script", "img", "iframe", "source"):
+            self.found.append(values.get("src") or "")
+        elif tag == "link" and values.get("rel") in ("stylesheet", "icon", "preload"):
+            self.found.append(values.get("href") or "")
+
+
+@pytest.mark.docs
+def test_the_site_is_built_strictly_and_needs_no_network(tmp_path: Path) -> None:
+    """Every link is right, and nothing is fetched from elsewhere when a page is read."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    for page in tmp_path.rglob("*.html"):
+        loaded = Loaded()
+        loaded.feed(page.read_text(encoding="utf-8"))
+
+        assert not [link for link in loaded.found if re.match(r"(https?:)?//", link)], page
+    for sheet in tmp_path.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet

@@ -1,0 +1,51 @@
+"""What MkDocs is told beyond its configuration: generated pages, and files outside docs/.
+
+A page may link to a file of the repository, such as ../claims/lrn.yaml, so that the link works
+where the page is read as Markdown; in the site that file is carried along under the same path.
+"""
+
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+from reference import pages
+
+ROOT = Path(__file__).parents[1]
+
+# [text](../claims/lrn.yaml) and ![text](../reports/report/figures/lrn-proxy-effect.svg)
+_OUTSIDE = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the reference, and what pages link to outside docs/."""
+    for place, text in pages().items():
+        files.append(File.generated(config, place, content=text))
+    for page in list(files.documentation_pages()):
+        for link in _OUTSIDE.findall(page.content_string):
+            found = _outside(page.src_uri, link)
+            if found is not None and files.get_file_from_path(found) is None:
+                files.append(File.generated(config, found, abs_src_path=str(ROOT / found)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Point links that leave docs/ to where the file lies in the site."""
+    del config, files
+
+    def moved(link: re.Match[str]) -> str:
+        found = _outside(page.file.src_uri, link[1])
+        here = posixpath.dirname(page.file.src_uri)
+        return link[1] if found is None else posixpath.relpath(found, here or ".")
+
+    return _OUTSIDE.sub(moved, markdown)
+
+
+def _outside(page: str, link: str) -> str | None:
+    """A link's target below the root of the repository; None where it stays inside docs/."""
+    target = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
+    if target.startswith(("docs/", "..")) or not (ROOT / target).is_file():
+        return None
+    return target
