@@ -1,5 +1,6 @@
 """The same net, batch and data, trained by this project and as people would otherwise do it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -15,7 +16,7 @@ from torchvision.transforms import functional as transforms
 from repro.claim import Recipe
 from repro.data import Dataset
 from repro.models import build
-from repro.train import Run
+from repro.train import Population, Run, device_data
 from repro.trial import WINDOWS, Trial
 
 __all__ = ["BareLoop", "Contestant", "OurTrainer", "PlainLoop"]
@@ -59,18 +60,23 @@ def trial(dataset: Dataset, precision: str) -> Trial:
 
 @dataclass
 class OurTrainer:
-    """`repro.train.Run`, window by window: bfloat16, channels_last, uint8 on the device."""
+    """`repro.train.Population`, window by window: bfloat16, channels_last, uint8 on the device."""
 
     dataset: Dataset
     device: torch.device
     name: str = "this project"
 
     def __post_init__(self) -> None:
-        self.run = Run(trial(self.dataset, "bfloat16"), self.dataset, self.device)
+        self.population = Population([_run(self.dataset, self.device)])
 
     def train_some(self) -> int:
-        self.run.train_window()
-        return self.run.images // WINDOWS
+        self.population.train_window()
+        return self.population.runs[0].images // WINDOWS
+
+
+def _run(dataset: Dataset, device: torch.device) -> Run:
+    ours = trial(dataset, "bfloat16")
+    return Run(ours, device_data(ours, dataset, device), until=math.inf)
 
 
 def _net(device: torch.device) -> nn.Module:
@@ -94,7 +100,7 @@ class BareLoop:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        run = Run(trial(dataset, "bfloat16"), dataset, device)
+        run = _run(dataset, device)
         order = torch.arange(run.images, device=device)
         steps = run.steps[1]
         self.batches = [run.data.train.batch(i) for i in order.split(BATCH)[:steps]]

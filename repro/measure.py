@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
+from repro.population import side_by_side
 
 __all__ = [
     "Arrays",
@@ -22,6 +23,7 @@ __all__ = [
     "colour_split",
     "evaluate",
     "evaluate_ten",
+    "evaluate_together",
     "final_metrics",
     "neighbours",
 ]
@@ -53,42 +55,69 @@ def evaluate(
     first: int | None = None,
 ) -> Evaluation:
     """The net as it stands on one view of the split's (first) images. A NaN is never right."""
-    (found,) = _evaluate(model, split, [view], [_stacked], autocast, first)
+    model.eval()
+    ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first)
     return found
+
+
+def evaluate_together(
+    models: Sequence[nn.Module], split: DeviceSplit, view: View | None, *, autocast: Autocast
+) -> list[Evaluation]:
+    """As `evaluate`, of each net, all at once; they are of one shape."""
+    if len(models) == 1:
+        return [evaluate(models[0], split, view, autocast=autocast)]
+    net = side_by_side(models)
+    found = _evaluate(net, split, [view], [_stacked], autocast, None, nets=len(models))
+    return [evaluation for (evaluation,) in found]
 
 
 def evaluate_ten(
     model: nn.Module, split: DeviceSplit, views: Sequence[View], *, autocast: Autocast
 ) -> tuple[Evaluation, Evaluation]:
     """Over several views: softmax outputs averaged, as the authors did (sec. 4.1); logits."""
-    probabilities, logits = _evaluate(model, split, views, [_probable, _stacked], autocast, None)
+    model.eval()
+    ((probabilities, logits),) = _evaluate(
+        model, split, views, [_probable, _stacked], autocast, None
+    )
     return probabilities, logits
 
 
 def _evaluate(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     split: DeviceSplit,
     views: Sequence[View | None],
     averages: Sequence[Callable[[list[Tensor]], Tensor]],
     autocast: Autocast,
     first: int | None,
-) -> list[Evaluation]:
-    """One evaluation for each way to average the views' logits, (B, C) each."""
+    *,
+    nets: int = 1,
+) -> list[list[Evaluation]]:
+    """For each net, one evaluation for each way to average the views' logits, (B, C) each.
+
+    With several `nets`, the model gives the logits of all, (P, B, C).
+    """
     labels = split.labels[:first]
-    totals = torch.zeros(len(averages), 3, dtype=torch.float64, device=labels.device)
+    totals = torch.zeros(nets, len(averages), 3, dtype=torch.float64, device=labels.device)
     everything = torch.arange(len(labels), device=labels.device)
-    model.eval()
+    together = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
-        batches = torch.split(everything, max(1, _BATCH // len(views)))
+        batches = torch.split(everything, max(1, _BATCH // (len(views) * nets)))
         for rows, wanted in split.stream(batches):
             outputs = []
             for view in views:
                 with autocast():
                     outputs.append(model(split.inputs(rows, view)).float())
-            totals += torch.stack([_totals(average(outputs), wanted) for average in averages])
+            means = [average(outputs) for average in averages]
+            if nets == 1:
+                totals += torch.stack([_totals(mean, wanted) for mean in means])
+            else:
+                totals += torch.stack([together(mean, wanted) for mean in means], 1)
     return [
-        Evaluation(error=wrong, top5_error=wrong5, loss=loss, images=len(labels))
-        for wrong, wrong5, loss in (totals / max(1, len(labels))).tolist()
+        [
+            Evaluation(error=wrong, top5_error=wrong5, loss=loss, images=len(labels))
+            for wrong, wrong5, loss in net
+        ]
+        for net in (totals / max(1, len(labels))).tolist()
     ]
 
 

@@ -25,7 +25,7 @@ from repro.session import (
 )
 from repro.store import Store
 from repro.text import duration
-from repro.train import Run
+from repro.train import Population, Run, device_data
 from repro.trial import WINDOWS
 
 __all__ = [
@@ -248,10 +248,11 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     """Time of one epoch of training, from one short window of the cell's own trial."""
     short = 20 * cell.trial.recipe.batch_size * WINDOWS
     trial = replace(cell.trial, images=min(short, len(dataset.train.labels)))
-    run = Run(trial, dataset, torch.device(device))
-    run.train_window()  # the first window pays for start-up
+    run = Run(trial, device_data(trial, dataset, torch.device(device)), until=cell.until)
+    population = Population([run])
+    population.train_window()  # the first window pays for start-up
     before = run.progress.seconds.train
-    run.train_window()
+    population.train_window()
     window = run.progress.seconds.train - before
     epoch = len(dataset.train.labels[: cell.trial.images])
     return window * WINDOWS * epoch / run.images

@@ -1,15 +1,16 @@
-"""The one training loop. Knows tensors and trials, no claims, no files.
+"""The one training loop, over a population of trials. Knows no claims and no files.
 
 A trial's numbers are a function of the trial alone, whatever ran before it: weights come from
 its seed, each epoch's order from its seed and the epoch's number, and so no random state has to
 be carried from one window to the next. On a CPU a trial uses one thread: sums then come out
-the same on every machine of a kind, and several trials side by side use all the cores.
+the same on every machine of a kind, and several trials side by side use all the cores. Trials of
+one shape may be trained as one program (`repro.population`); a trial alone is a population of one.
 """
 
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -18,16 +19,29 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
-from repro.measure import Arrays, evaluate, final_metrics
+from repro.measure import Arrays, evaluate, evaluate_together, final_metrics
 from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
+from repro.population import Alone, Step, Together
+from repro.registry import MODELS
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Trial, derive_seed
 
-__all__ = ["CheckpointError", "Progress", "Run", "epoch_order", "train", "window_steps"]
+__all__ = [
+    "CheckpointError",
+    "Population",
+    "Progress",
+    "Run",
+    "Stopwatch",
+    "device_data",
+    "epoch_order",
+    "train",
+    "train_all",
+    "untrained",
+    "window_steps",
+]
 
 # Online error over the last windows that is held against `near`: 3 windows of CIFAR-10 are
 # 15,000 images, whose standard error of 0.35 points is well inside a `near` of 1 point.
@@ -94,47 +108,203 @@ def train(
     checkpoint: bytes | None = None,
     on_window: Callable[["Run"], bool] = lambda _: True,
 ) -> "Run":
-    """Train to `until` epochs, the threshold, the last plateau or divergence, whichever is first.
+    """One trial alone, to `until` epochs; see `train_all`.
 
-    `on_window` is called after each tenth of an epoch, outside the training clock; training
-    pauses when it says False. Raises CheckpointError when `checkpoint` cannot be continued.
+    Raises CheckpointError when `checkpoint` cannot be continued.
     """
-    with _one_thread(device):
-        run = Run(trial, dataset, device)
-        if checkpoint is not None:
-            run.load(checkpoint)
-        progress = run.progress
-        while not run.ended(until):
-            run.train_window()
-            if progress.status == "running":
-                run.watch()
-            if not on_window(run):
-                break
-        if run.ended(until):
+    run = Run(trial, device_data(trial, dataset, device), until=until, checkpoint=checkpoint)
+    for _ in train_all([run], on_window=on_window):
+        pass
+    return run
+
+
+def train_all(
+    runs: Sequence["Run"], *, on_window: Callable[["Run"], bool] = lambda _: True
+) -> Iterator["Run"]:
+    """Train each to its epochs, threshold, last plateau or divergence, whichever is first.
+
+    The runs are of trials of one shape, on the same images; each is given back as it leaves.
+    `on_window` is called with each after each tenth of an epoch, outside the training clock; a run
+    pauses when it says False. Where memory runs out, one half is trained after the other; raises
+    OutOfMemoryError when it does not suffice for a single run.
+    """
+    with _one_thread(runs[0].device):
+        # Tenths of an epoch differ by a step, so only runs at the same tenth keep step.
+        in_step: dict[int, list[Run]] = {}
+        for run in runs:
+            in_step.setdefault(run.progress.windows % WINDOWS, []).append(run)
+        for some in in_step.values():
+            yield from _train(some, on_window)
+
+
+def _train(runs: Sequence["Run"], on_window: Callable[["Run"], bool]) -> Iterator["Run"]:
+    population: Population | None = None
+    training = list(runs)
+    while True:
+        for run in [run for run in training if run.ended]:
             run.measure_final()
-        return run
+            training.remove(run)
+            yield run
+        if not training:
+            return
+        if population is None or list(population.runs) != training:
+            population = None  # its memory is free before the next one is laid out
+        try:
+            population = population or Population(training)
+            population.train_window()
+        except torch.OutOfMemoryError:
+            if len(training) == 1:
+                raise
+            population = None
+        if population is None:
+            break
+        population.watch()
+        for run in [run for run in training if not on_window(run)]:
+            if not run.ended:
+                training.remove(run)
+                yield run
+    torch.cuda.empty_cache()
+    middle = len(training) // 2
+    yield from _train(training[:middle], on_window)
+    yield from _train(training[middle:], on_window)
+
+
+def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:
+    """The images as the trial, and any of its shape, sees them."""
+    recipe = trial.recipe
+    return DeviceData(
+        dataset,
+        device=device,
+        inputs=recipe.inputs,
+        images=trial.images,
+        crop=recipe.crop,
+        augment=recipe.augment,
+        colour=recipe.colour,
+    )
+
+
+class Population:
+    """Runs that take every step together; one alone is a population, too."""
+
+    def __init__(self, runs: Sequence["Run"]) -> None:
+        self.runs = tuple(runs)
+        self.data, self.device = runs[0].data, runs[0].device
+        self.clock = runs[0].clock
+        models, optimizers = [run.model for run in runs], [run.optimizer for run in runs]
+        self.step: Step
+        if len(runs) > 1:
+            self.step = Together(models, optimizers, autocast=runs[0].autocast)
+        else:
+            ours = runs[0].trial.model in MODELS
+            self.step = Alone(models[0], optimizers[0], autocast=runs[0].autocast, recorded=ours)
+
+    def train_window(self) -> None:
+        """A tenth of an epoch of the paper's SGD; its online error costs nothing extra."""
+        started, recorded = self.clock.now(), self.step.recording
+        batches = [
+            torch.cat(same) for same in zip(*(run.batches() for run in self.runs), strict=True)
+        ]
+        for run in self.runs:
+            run.optimizer.set_rate(run.rate())
+        # Crops have generators of their own: arms that differ in dropout see the same ones.
+        augmenting = (
+            [run.generator("augment") for run in self.runs] if self.data.augment.any else []
+        )
+        noise = [run.seed("noise") for run in self.runs]
+        # Sums stay on the device: asking for a number every step would wait for the card.
+        self.step.begin(noise)
+        with torch.random.fork_rng():
+            torch.manual_seed(noise[0])  # for nets of others, which draw from torch's generator
+            for rows, labels in self.data.train.stream(batches):
+                self.step(self.data.training_inputs(rows, augmenting), labels)
+        totals = self.step.totals.tolist()
+        self.step.settle()
+        recording = self.step.recording - recorded
+        self.clock.book(self.runs, train=self.clock.now() - started - recording)
+        seen = sum(map(len, batches)) // len(self.runs)
+        for run, (loss, wrong) in zip(self.runs, totals, strict=True):
+            run.company = max(run.company, len(self.runs))
+            run.advance(loss=loss / seen, error=wrong / seen, images=seen)
+
+    def watch(self) -> None:
+        """After a window, outside the training clock: measure what has to be known now."""
+        for source in ("train", "test"):
+            self.measure(source, [run for run in self.runs if run.wants() == source])
+        for run in self.runs:
+            run.decide()
+
+    def measure(self, source: Literal["train", "test"], runs: Sequence["Run"]) -> None:
+        """Error of each net as it stands on all images of the split; adds rows to the curves."""
+        if not runs:
+            return
+        started = self.clock.now()
+        try:
+            found = evaluate_together(
+                [run.model for run in runs],
+                self.data.train if source == "train" else self.data.test,
+                self.data.centre,
+                autocast=runs[0].autocast,
+            )
+        except torch.OutOfMemoryError:
+            if len(runs) == 1:
+                raise
+            found = []
+        if not found:
+            for run in runs:
+                self.measure(source, [run])
+            return
+        self.clock.book(runs, evaluate=self.clock.now() - started)
+        for run, one in zip(runs, found, strict=True):
+            run.row(source, one.error, one.loss, one.images)
+
+
+class Stopwatch:
+    """Seconds of the runs that share it, booked to each of those in training alike."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.booked = time.perf_counter()
+
+    def now(self) -> float:
+        """Once the device has done all that it was asked for."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def book(self, runs: Sequence["Run"], *, train: float = 0.0, evaluate: float = 0.0) -> None:
+        """Book the seconds; all since the last booking that is neither is `other`."""
+        now = time.perf_counter()
+        other = max(0.0, now - self.booked - train - evaluate)
+        self.booked = now
+        share = 1 / len(runs)
+        for run in runs:
+            run.progress.seconds += Clocks(
+                train=train * share, evaluate=evaluate * share, other=other * share
+            )
 
 
 class Run:
-    """A trial in training: the net, its velocity, and what was measured."""
+    """A trial in training: the net, its velocity, and what was measured.
 
-    def __init__(self, trial: Trial, dataset: Dataset, device: torch.device) -> None:
-        self._born = time.perf_counter()
-        self.trial = trial
-        self.device = device
-        recipe = trial.recipe
-        self.data = DeviceData(
-            dataset,
-            device=device,
-            inputs=recipe.inputs,
-            images=trial.images,
-            crop=recipe.crop,
-            augment=recipe.augment,
-            colour=recipe.colour,
-        )
-        self.classes = len(dataset.classes)
-        self.images = len(self.data.train.labels)
+    Runs of one population share `data` and `clock`. Raises CheckpointError when `checkpoint`
+    cannot be continued.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        data: DeviceData,
+        *,
+        until: float,
+        checkpoint: bytes | None = None,
+        clock: Stopwatch | None = None,
+    ) -> None:
+        self.trial, self.data, self.until = trial, data, until
+        self.device = data.train.labels.device
+        self.clock = clock or Stopwatch(self.device)
+        self.images = len(data.train.labels)
         self.model = self._untrained()
+        recipe = trial.recipe
         self.optimizer = PaperSGD(
             self.model,
             rate=trial.rate,
@@ -144,111 +314,98 @@ class Run:
             decay_biases=recipe.decay_biases,
             layer_decay=recipe.layer_decay,
         )
-        self.steps = window_steps(self.images, trial.recipe.batch_size)
+        self.steps = window_steps(self.images, recipe.batch_size)
         self.progress = Progress()
+        self.company = 1  # the most runs that it has taken a step with
         self.metrics: dict[str, float] = {}
         self.arrays: Arrays = {}
         self._order: tuple[int, Tensor] | None = None
+        if checkpoint is not None:
+            self.load(checkpoint)
 
     def _untrained(self) -> nn.Module:
-        """The net before its first step: a function of the seed alone."""
-        model = build(
-            self.trial.model,
-            self.trial.arguments,
-            classes=self.classes,
-            size=self.data.size,
-            initialisation=self.trial.recipe.initialisation,
-            seed=derive_seed("weights", self.trial.seed),
-        )
+        model = untrained(self.trial, classes=self.data.classes, size=self.data.size)
         model.to(memory_format=torch.channels_last)
         return model.to(self.device)
 
-    def ended(self, until: float) -> bool:
-        """Whether there is nothing left to train before `until` epochs."""
-        return self.progress.status != "running" or self.progress.epoch >= until
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.progress.status != "running" or self.progress.epoch >= self.until
 
-    # One window
+    # What the next window is made of
 
-    def train_window(self) -> None:
-        """A tenth of an epoch of the paper's SGD; its online error costs nothing extra."""
-        started = self._now()
+    def batches(self) -> tuple[Tensor, ...]:
+        """Indices of the images of each step."""
         epoch, tenth = divmod(self.progress.windows, WINDOWS)
-        batches = self._batches(epoch)[self.steps[tenth] : self.steps[tenth + 1]]
-        self.model.train()
-        recipe = self.trial.recipe
-        self.optimizer.set_rate(
-            rate_at(
-                self.progress.epoch,
-                rate=self.trial.rate,
-                drops=recipe.drops,
-                stalled=self._stalls(),
-            )
+        if self._order is None or self._order[0] != epoch:
+            order = epoch_order(self.images, seed=self.trial.seed, epoch=epoch)
+            self._order = (epoch, order.to(self.device))
+        batches = torch.split(self._order[1], self.trial.recipe.batch_size)
+        return batches[self.steps[tenth] : self.steps[tenth + 1]]
+
+    def rate(self) -> float:
+        """By the recipe's schedule."""
+        return rate_at(
+            self.progress.epoch,
+            rate=self.trial.rate,
+            drops=self.trial.recipe.drops,
+            stalled=self._stalls(),
         )
-        # Crops have a generator of their own: arms that differ in dropout see the same ones.
-        augmenting = self._generator("augment") if self.data.augment.any else None
-        # Sums stay on the device: asking for a number every step would wait for the card.
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        with torch.random.fork_rng():
-            torch.manual_seed(derive_seed("noise", self.trial.seed, self.progress.windows))
-            for rows, labels in self.data.train.stream(batches):
-                images = self.data.training_inputs(rows, augmenting)
-                totals += self._step(images, labels)
-        loss, wrong = totals.tolist()
-        seen = sum(map(len, batches))
-        self.progress.windows += 1
-        self._clock(train=self._now() - started)
-        self._row("online", wrong / seen, loss / seen, seen)
-        if not math.isfinite(loss):
-            self.progress.status = "diverged"
 
     def _stalls(self) -> int:
         patience = self.trial.recipe.patience
         return 0 if patience is None else stalls(self.progress.test_errors(), patience=patience)
 
-    def _generator(self, purpose: str) -> torch.Generator:
-        seed = derive_seed(purpose, self.trial.seed, self.progress.windows)
-        return torch.Generator(self.device).manual_seed(seed)
+    def seed(self, purpose: str) -> int:
+        """Of what is drawn in the next window."""
+        return derive_seed(purpose, self.trial.seed, self.progress.windows)
 
-    def _step(self, images: Tensor, labels: Tensor) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
-            logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return _totals(logits, labels, loss)
+    def generator(self, purpose: str) -> torch.Generator:
+        """Seeded so, on the device."""
+        return torch.Generator(self.device).manual_seed(self.seed(purpose))
 
-    def _batches(self, epoch: int) -> tuple[Tensor, ...]:
-        if self._order is None or self._order[0] != epoch:
-            order = epoch_order(self.images, seed=self.trial.seed, epoch=epoch)
-            self._order = (epoch, order.to(self.device))
-        return torch.split(self._order[1], self.trial.recipe.batch_size)
+    # What comes of it
 
-    # Measuring, outside the training clock
+    def advance(self, *, loss: float, error: float, images: int) -> None:
+        """A window was trained; its online loss and error are means over `images`."""
+        self.progress.windows += 1
+        self.row("online", error, loss, images)
+        if not math.isfinite(loss):
+            self.progress.status = "diverged"
 
-    def watch(self) -> None:
-        """After a window: look for the crossing, or test the net at the end of an epoch."""
-        if self.trial.threshold is not None:
-            self._watch_threshold(self.trial.threshold)
-        elif self.progress.windows % WINDOWS == 0:
-            self.measure("test")
-            if self._stalls() > MOST_DROPS:
-                self.progress.status = "plateaued"
-
-    def _watch_threshold(self, threshold: float) -> None:
-        """Near the threshold, by a full pass over the training set at each tenth.
+    def wants(self) -> Literal["train", "test"] | None:
+        """What is to be measured after a window: near the threshold, or at the end of an epoch.
 
         Where the online error is more than `near` above the threshold, the full error counts as
         above it: the claim file says so, and full passes far from the threshold buy nothing.
         """
         trial, progress = self.trial, self.progress
+        if progress.status != "running":
+            return None
+        if trial.threshold is None:
+            return "test" if progress.windows % WINDOWS == 0 else None
+        near = progress.online(_NEAR_WINDOWS)[0] <= trial.threshold + trial.near
+        return "train" if near and progress.crossing_full is None else None
+
+    def decide(self) -> None:
+        """Whether what was measured ends the trial."""
+        if self.progress.status != "running":
+            return
+        if self.trial.threshold is not None:
+            self._decide_crossing(self.trial.threshold)
+        elif self._stalls() > MOST_DROPS:
+            self.progress.status = "plateaued"
+
+    def _decide_crossing(self, threshold: float) -> None:
+        trial, progress = self.trial, self.progress
         now, before = progress.epoch, (progress.windows - 1) / WINDOWS
         epoch_error, windows = progress.online(WINDOWS)
         if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
             progress.crossing_online = (before, now)
-        near = progress.online(_NEAR_WINDOWS)[0] <= threshold + trial.near
         if progress.crossing_full is None:
-            if near and self.measure("train") <= threshold:
+            epoch, source, error, *_ = progress.rows[-1]
+            if source == "train" and epoch == now and error <= threshold:
                 progress.crossing_full = (progress.above, now)
             else:
                 progress.above = now
@@ -256,25 +413,19 @@ class Run:
         if decided[trial.decided_by] is not None:
             progress.status = "crossed"
 
-    def measure(self, source: Literal["train", "test"]) -> float:
-        """Error of the net as it stands on all images of the split; adds a row to the curve."""
-        started = self._now()
-        split = self.data.train if source == "train" else self.data.test
-        found = evaluate(self.model, split, self.data.centre, autocast=self._autocast)
-        self._clock(evaluate=self._now() - started)
-        self._row(source, found.error, found.loss, found.images)
-        return found.error
-
     def measure_final(self) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts."""
+        started = self.clock.now()
         if self.trial.threshold is not None:
-            self.metrics = {"test_error": self.measure("test")}
+            found = evaluate(self.model, self.data.test, self.data.centre, autocast=self.autocast)
+            self.metrics = {"test_error": found.error}
+            self.clock.book([self], evaluate=self.clock.now() - started)
+            self.row("test", found.error, found.loss, found.images)
             return
-        started = self._now()
         self.metrics, self.arrays = final_metrics(
-            self.model, self._untrained(), self.data, autocast=self._autocast
+            self.model, self._untrained(), self.data, autocast=self.autocast
         )
-        self._clock(evaluate=self._now() - started)
+        self.clock.book([self], evaluate=self.clock.now() - started)
         self.metrics |= self._speeds()
 
     def _speeds(self) -> dict[str, float]:
@@ -292,25 +443,13 @@ class Run:
             found["days_for_90_epochs"] = progress.seconds.train * _PAPER_IMAGES / seen / 86_400
         return found
 
-    def _row(self, source: str, error: float, loss: float, images: int) -> None:
+    def row(self, source: str, error: float, loss: float, images: int) -> None:
+        """One more measurement, now."""
         progress = self.progress
         progress.rows.append((progress.epoch, source, error, loss, images, progress.seconds.train))
 
-    # Clocks
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-    def _clock(self, *, train: float = 0.0, evaluate: float = 0.0) -> None:
-        """Book the seconds; all since the last booking that is neither is `other`."""
-        now = time.perf_counter()
-        other = max(0.0, now - self._born - train - evaluate)
-        self._born = now
-        self.progress.seconds += Clocks(train=train, evaluate=evaluate, other=other)
-
-    def _autocast(self) -> torch.autocast:
+    def autocast(self) -> torch.autocast:
+        """The precision of the recipe."""
         low = self.trial.recipe.precision == "bfloat16"
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
 
@@ -318,7 +457,7 @@ class Run:
 
     def state(self) -> bytes:
         """All that the next window needs, loadable with `weights_only=True`."""
-        self._clock()
+        self.clock.book([self])
         buffer = io.BytesIO()
         torch.save(
             {
@@ -352,7 +491,7 @@ class Run:
 
     def result(self, provenance: dict[str, str]) -> Result:
         """What came out, once training has ended."""
-        self._clock()
+        self.clock.book([self])
         progress = self.progress
         at_budget: Literal["censored", "finished"] = (
             "finished" if self.trial.threshold is None else "censored"
@@ -373,6 +512,18 @@ class Run:
             seconds=progress.seconds,
             provenance=provenance,
         )
+
+
+def untrained(trial: Trial, *, classes: int, size: int) -> nn.Module:
+    """The trial's net before its first step, on the CPU: a function of the seed alone."""
+    return build(
+        trial.model,
+        trial.arguments,
+        classes=classes,
+        size=size,
+        initialisation=trial.recipe.initialisation,
+        seed=derive_seed("weights", trial.seed),
+    )
 
 
 def epoch_order(images: int, *, seed: int, epoch: int) -> Tensor:
@@ -401,13 +552,6 @@ def window_steps(images: int, batch_size: int) -> list[int]:
 def _mean_error(rows: list[Row]) -> float:
     """By images, since the windows of an epoch differ by a batch."""
     return float(np.average([row[2] for row in rows], weights=[row[4] for row in rows]))
-
-
-def _totals(logits: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
-    """Summed loss and number wrong of one batch, (2,) float64. A NaN logit is never right."""
-    logits = logits.detach()
-    wrong = (logits.argmax(1) != labels) | logits.isnan().any(1)
-    return torch.stack((loss.detach().double() * len(labels), wrong.sum().double()))
 
 
 @contextmanager

@@ -38,6 +38,11 @@ WINDOWS = 10
 CURVE_COLUMNS = ("epoch", "source", "error", "loss", "images", "train_seconds")
 
 
+# What trials of one shape may differ in, and what they share: see `Trial.shape`.
+_FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
+_FIXED_FIELDS = ("inputs", "batch_size", "precision", "crop", "augment", "colour")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One training run.
@@ -64,6 +69,21 @@ class Trial:
     def id(self) -> str:
         """Sixteen hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def shape(self) -> str:
+        """Equal for trials that can be trained as one program, on the same images.
+
+        They may differ in where weights start, in rates, decay, dropout and seed, and in when
+        they end; not in what is computed of the images.
+        """
+        same = {
+            "model": self.model,
+            "arguments": {k: v for k, v in self.arguments.items() if k not in _FREE_ARGUMENTS},
+            "recipe": {name: getattr(self.recipe, name) for name in _FIXED_FIELDS},
+            "data": [self.data, self.fingerprint, self.images],
+        }
+        return json.dumps(same, sort_keys=True)
 
     def to_json(self) -> str:
         """Canonical: equal trials give equal text."""

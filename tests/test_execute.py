@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.execute import Local, Machine, TrainedCell, WorkerLost, run_cells
+from repro.execute import Ended, Local, Machine, WorkerLost, run_cells
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from tests.worlds import claim_file
@@ -238,11 +239,11 @@ class Losing(Local):
         self.times = times
         self.seen: Counter[str] = Counter()
 
-    def submit(self, cell: Cell) -> Future[TrainedCell]:
-        self.seen[cell.trial.id] += 1
-        if self.seen[cell.trial.id] > self.times:
-            return super().submit(cell)
-        lost: Future[TrainedCell] = Future()
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        self.seen.update(cell.trial.id for cell in cells)
+        if all(self.seen[cell.trial.id] > self.times for cell in cells):
+            return super().submit(cells)
+        lost: Future[Ended] = Future()
         lost.set_exception(WorkerLost("the node is gone"))
         return lost
 

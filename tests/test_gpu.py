@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
-from repro.train import train
+from repro.train import Population, Run, device_data, train, train_all
 from tests.worlds import RECIPE, tiny, trial_on
 
 pytestmark = [
@@ -63,6 +64,56 @@ def test_alexnet_trains_on_the_accelerator_as_on_the_cpu(dataset: Dataset) -> No
 
     assert losses[1][:2].tolist() == pytest.approx(losses[0][:2].tolist(), rel=5e-2)
     assert runs[1].metrics.keys() == runs[0].metrics.keys()
+
+
+def test_a_recorded_step_gives_the_numbers_of_the_plain_one(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the steps that are not recorded, with a drop of the rate, which is recorded anew."""
+    trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"drops": (1.0,)}))
+    recorded = train(trial, dataset, device=CUDA, until=1.5)
+    monkeypatch.setattr("repro.population._WARM", 10**9)
+    plain = train(trial, dataset, device=CUDA, until=1.5)
+
+    losses = [run.progress.curve().query("source=='online'").loss for run in (recorded, plain)]
+    assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=2e-2)
+
+
+@pytest.mark.parametrize("net", ["cifar_80sec", "alexnet_2012"])
+def test_a_population_trains_as_its_members_do(dataset: Dataset, net: str) -> None:
+    """Recorded, stacked and with dropout: the losses of single runs, to TF32's rounding."""
+    arguments = {"cifar_80sec": {}, "alexnet_2012": {"width": 0.1}}[net]
+    trials = [
+        trial_on(dataset, model=net, arguments=arguments, seed=seed, rate=rate)
+        for seed, rate in ((0, 0.01), (1, 0.003), (2, 0.01))
+    ]
+    data = device_data(trials[0], dataset, CUDA)
+    runs = [Run(trial, data, until=0.6) for trial in trials]
+    for run in train_all(runs):
+        alone = train(run.trial, dataset, device=CUDA, until=0.6)
+        losses = [one.progress.curve().query("source=='online'").loss for one in (run, alone)]
+        assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=5e-2)
+
+
+def test_no_step_waits_for_the_card(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a window the host asks the device for nothing; at its end, once."""
+    trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"crop": 28, "augment": ("crop",)}))
+    population = Population([Run(trial, device_data(trial, dataset, CUDA), until=1.0)])
+    for _ in range(3):  # until the step is recorded, which has to wait
+        population.train_window()
+    step = type(population.step).__call__
+
+    def watched(*arguments: Tensor) -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step(*arguments)  # type: ignore[arg-type]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(type(population.step), "__call__", watched)
+    population.train_window()
+
+    assert population.runs[0].progress.windows == 4
 
 
 def test_images_on_disk_are_streamed_to_the_accelerator(dataset: Dataset) -> None:

@@ -108,7 +108,7 @@ def test_random_crops_reach_every_place_and_mirror_half(dataset: Dataset) -> Non
     )
     generator = torch.Generator().manual_seed(0)
     rows = marked.rows(torch.zeros(2000, dtype=torch.int64))
-    batch = marked.random_inputs(rows, data.augment, size=24, generator=generator)
+    batch = marked.random_inputs(rows, data.augment, size=24, generators=[generator])
     left, right = batch[:, 0, 0, 0], batch[:, 0, 0, -1]
     first = torch.minimum(left, right).int()
 
@@ -122,7 +122,7 @@ def test_without_flips_no_image_is_mirrored(dataset: Dataset) -> None:
     data = on_device(dataset, crop=24, augment=())
 
     assert not data.augment.any
-    trained = data.training_inputs(data.train.rows(torch.arange(8)), None)
+    trained = data.training_inputs(data.train.rows(torch.arange(8)), [])
     tested, _ = data.train.batch(torch.arange(8), data.centre)
     torch.testing.assert_close(trained, tested)
 
@@ -132,7 +132,7 @@ def test_colour_noise_moves_all_pixels_of_an_image_alike(dataset: Dataset) -> No
     data = on_device(dataset, colour="deviations")
     indices = torch.zeros(4000, dtype=torch.int64)
     generator = torch.Generator().manual_seed(0)
-    noisy = data.training_inputs(data.train.rows(indices), generator)
+    noisy = data.training_inputs(data.train.rows(indices), [generator])
     clean, _ = data.train.batch(indices[:1])
     shift = (noisy - clean).flatten(2)
 

@@ -152,6 +152,11 @@ def options_run(command: F) -> F:
             setting(
                 "--workers", type=click.IntRange(1), help="Trials at once. Default: by device."
             ),
+            setting(
+                "--population",
+                type=click.IntRange(1),
+                help="Trials of one shape trained as one program. Default: by device and memory.",
+            ),
             click.option(
                 "--max-seeds",
                 type=click.IntRange(1),
@@ -185,6 +190,7 @@ def machine_from(
     cache_dir: Path | None,
     device: str,
     workers: int | None,
+    population: int | None = None,
     checkpoint_seconds: float = 30.0,
 ) -> "Machine":
     from repro.running import Machine, resolve_device, workers_for
@@ -197,6 +203,7 @@ def machine_from(
         data_dirs=data_dirs_for(data_dir),
         cache_dir=cache_dir_for(cache_dir),
         checkpoint_seconds=checkpoint_seconds,
+        population=population,
     )
 
 

@@ -16,7 +16,7 @@ import math
 import os
 import zipfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -151,29 +151,43 @@ class DeviceSplit:
         return pixels.permute(0, 3, 1, 2)
 
     def random_inputs(
-        self, rows: Tensor, augment: Augment, *, size: int, generator: torch.Generator
+        self,
+        rows: Tensor,
+        augment: Augment,
+        *,
+        size: int,
+        generators: Sequence[torch.Generator],
     ) -> Tensor:
-        """As `inputs`, each image cut, mirrored and coloured at random, by `generator` alone."""
+        """As `inputs`, each image cut, mirrored and coloured at random.
+
+        `rows` are as many batches of one size as there are generators, and each batch is drawn
+        for by its own generator alone.
+        """
         count, height, width = rows.shape[:3]
         device = rows.device
+        each = count // len(generators)
+
+        def drawn(draw: Callable[[torch.Generator], Tensor]) -> Tensor:
+            return torch.cat([draw(generator) for generator in generators])
 
         def places(room: int) -> Tensor:
             if not augment.crop:
                 return torch.full((count, 1), room // 2, device=device)
-            return torch.randint(room + 1, (count, 1), generator=generator, device=device)
+            return drawn(lambda by: torch.randint(room + 1, (each, 1), generator=by, device=device))
 
         along = torch.arange(size, device=device)
         down = places(height - size) + along  # (B, S)
         right = places(width - size) + along
         if augment.flip:
-            mirrored = torch.rand(count, 1, generator=generator, device=device) < 0.5
-            right = torch.where(mirrored, right.flip(1), right)
+            chance = drawn(lambda by: torch.rand(each, 1, generator=by, device=device))
+            right = torch.where(chance < 0.5, right.flip(1), right)
         where = down[:, :, None], right[:, None, :]
         image = torch.arange(count, device=device)[:, None, None]
         pixels = rows[image, *where].to(torch.float32)
         pixels.sub_(self.mean[where])
         if augment.components is not None:
-            alpha = torch.randn(count, 3, generator=generator, device=device) * _COLOUR_STD
+            alpha = drawn(lambda by: torch.randn(each, 3, generator=by, device=device))
+            alpha = alpha * _COLOUR_STD
             pixels.add_((alpha @ augment.components)[:, None, None]).mul_(augment.shrink)
         pixels.mul_(self.scale[where])
         return pixels.permute(0, 3, 1, 2)
@@ -213,6 +227,7 @@ class DeviceData:
         def floats(array: npt.NDArray[np.float64]) -> Tensor:
             return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
 
+        self.classes = len(dataset.classes)
         self.size = crop or side
         self.centre = None if crop is None else ten_crop(crop, side)[4]
         self.ten = () if crop is None else ten_crop(crop, side)
@@ -237,11 +252,11 @@ class DeviceData:
         self.train = split(dataset.train, images)
         self.test = split(dataset.test, None)
 
-    def training_inputs(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
-        """What the net is trained on; `generator` None where nothing is random."""
-        if generator is None:
+    def training_inputs(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """What nets are trained on, a batch for each; no generators where nothing is random."""
+        if not generators:
             return self.train.inputs(rows, self.centre)
-        return self.train.random_inputs(rows, self.augment, size=self.size, generator=generator)
+        return self.train.random_inputs(rows, self.augment, size=self.size, generators=generators)
 
 
 def _free_bytes(device: torch.device) -> int:

@@ -2,16 +2,18 @@
 
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.local import Local
-from repro.execute.work import Event, Machine, TrainedCell, train_cell
+from repro.execute.work import Ended, Event, Machine, TrainedCell, in_populations, train_cells
 
 __all__ = [
     "Backend",
+    "Ended",
     "Event",
     "Local",
     "Machine",
     "Outcome",
     "TrainedCell",
     "WorkerLost",
+    "in_populations",
     "run_cells",
-    "train_cell",
+    "train_cells",
 ]

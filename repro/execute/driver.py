@@ -8,13 +8,13 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from repro.errors import MachineError, ReproError
-from repro.execute.work import Event, TrainedCell
+from repro.execute.work import Ended, Event, TrainedCell
 from repro.plan import Cell
 
 __all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
@@ -36,11 +36,15 @@ class Backend(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def slots(self) -> int:
-        """How many cells can be trained at once now; nodes may come and go."""
+        """How many groups of cells can be trained at once now; nodes may come and go."""
         ...
 
-    def submit(self, cell: Cell) -> Future[TrainedCell]:
-        """Train it. The future raises BrokenExecutor when the worker is lost."""
+    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        """The cells in their order, those together that one worker is to train as one program."""
+        ...
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        """Train a group. The future raises BrokenExecutor when the worker is lost."""
         ...
 
     def events(self) -> Iterable[Event]:
@@ -103,7 +107,7 @@ class _Driver:
     on_event: Callable[[Event], None]
     on_finish: Callable[[Cell, TrainedCell], None]
     outcome: Outcome = field(default_factory=Outcome)
-    running: dict[Future[TrainedCell], Cell] = field(default_factory=dict)
+    running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)  # in the hands of another process
     losses: Counter[str] = field(default_factory=Counter)
     furthest: dict[str, float] = field(default_factory=dict)  # epochs
@@ -140,16 +144,19 @@ class _Driver:
         self.queued = self.held = False
         if self.stopping:
             return
-        known = {cell.trial.id for cell in self.running.values()} | self.outcome.failures.keys()
+        running = {cell.trial.id for cells in self.running.values() for cell in cells}
+        known = running | self.outcome.failures.keys()
         left = [cell for cell in self.plan() if cell.trial.id not in known]
         free = [cell for cell in left if cell.trial.id not in self.busy]
         slots = max(0, self.backend.slots() - len(self.running))
-        for cell in free[:slots]:
-            self.on_start(cell)
-            self.running[self.backend.submit(cell)] = cell
-        self.queued, self.held = len(free) > slots, len(left) > len(free)
+        groups = self.backend.grouped(free)
+        for cells in groups[:slots]:
+            for cell in cells:
+                self.on_start(cell)
+            self.running[self.backend.submit(cells)] = cells
+        self.queued, self.held = len(groups) > slots, len(left) > len(free)
 
-    def _wait(self) -> set[Future[TrainedCell]]:
+    def _wait(self) -> set[Future[Ended]]:
         if self.running:
             return wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED).done
         # All that is left is in the hands of another process, or waits for a node.
@@ -157,25 +164,34 @@ class _Driver:
         self.busy.clear()
         return set()
 
-    def _end(self, future: Future[TrainedCell]) -> None:
-        cell = self.running.pop(future)
-        trial = cell.trial.id
+    def _end(self, future: Future[Ended]) -> None:
+        cells = self.running.pop(future)
         try:
             ended = future.result()
         except ReproError as error:
-            self.outcome.failures[trial] = error
-            return
+            ended = {cell.trial.id: error for cell in cells}
         except BrokenExecutor as error:
-            self.losses[trial] += 1
-            if self.losses[trial] >= _MOST_LOSSES:
-                self.outcome.failures[trial] = MachineError(
-                    f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}",
-                    hint="the same command continues from its last checkpoint; "
-                    "if memory ran out, give fewer --workers",
-                )
-                return
-            self.outcome.lost += 1
-            ended = TrainedCell(outcome="lost")
+            ended = {cell.trial.id: self._lost(cell, error) for cell in cells}
+        for cell in cells:
+            self._book(cell, ended[cell.trial.id])
+
+    def _lost(self, cell: Cell, error: BrokenExecutor) -> TrainedCell | MachineError:
+        trial = cell.trial.id
+        self.losses[trial] += 1
+        if self.losses[trial] >= _MOST_LOSSES:
+            return MachineError(
+                f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}",
+                hint="the same command continues from its last checkpoint; "
+                "if memory ran out, give fewer --workers",
+            )
+        self.outcome.lost += 1
+        return TrainedCell(outcome="lost")
+
+    def _book(self, cell: Cell, ended: TrainedCell | ReproError) -> None:
+        trial = cell.trial.id
+        if isinstance(ended, ReproError):
+            self.outcome.failures[trial] = ended
+            return
         if ended.outcome == "busy":
             self.busy.add(trial)
         elif ended.outcome == "finished":

@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
@@ -20,7 +20,7 @@ from concurrent.futures import (
 )
 from typing import Any, Self
 
-from repro.execute.work import Event, Flag, Machine, TrainedCell, train_cell
+from repro.execute.work import Ended, Event, Flag, Machine, in_populations, train_cells
 from repro.plan import Cell
 
 __all__ = ["Local"]
@@ -46,11 +46,14 @@ class Local:
     def slots(self) -> int:
         return self.machine.workers
 
-    def submit(self, cell: Cell) -> Future[TrainedCell]:
+    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        return in_populations(cells, self.machine)
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
         if self._broken:
             self._pool.shutdown()
             self._open()
-        future = self._pool.submit(_work, cell, self.machine)
+        future = self._pool.submit(_work, cells, self.machine)
         future.add_done_callback(self._look_after)
         return future
 
@@ -69,7 +72,7 @@ class Local:
         for process in list((getattr(self._pool, "_processes", None) or {}).values()):
             process.kill()
 
-    def _look_after(self, future: Future[TrainedCell]) -> None:
+    def _look_after(self, future: Future[Ended]) -> None:
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
             self._broken = True
 
@@ -126,9 +129,9 @@ def _leave_with_parent(stop: _SharedFlag) -> None:
         os._exit(1)
 
 
-def _work(cell: Cell, machine: Machine) -> TrainedCell:
+def _work(cells: Sequence[Cell], machine: Machine) -> Ended:
     with _training:
-        return train_cell(cell, machine, stop=_stop, on_event=_events.put)
+        return train_cells(cells, machine, stop=_stop, on_event=_events.put)
 
 
 def _pool(workers: int) -> tuple[Executor, Flag, Any]:

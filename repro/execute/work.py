@@ -1,8 +1,9 @@
-"""One trial on this machine, from the store and back into it, wherever the process runs."""
+"""Trials on this machine, from the store and back into it, wherever the process runs."""
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,19 +12,38 @@ from typing import Literal, Protocol
 import torch
 
 from repro.data import Dataset, open_dataset
-from repro.errors import DataError, MachineError
+from repro.data.device import DeviceData
+from repro.errors import DataError, MachineError, ReproError
 from repro.plan import Cell
+from repro.population import member_bytes
 from repro.provenance import provenance
+from repro.registry import MODELS
 from repro.store import Store
-from repro.train import CheckpointError, Run, train
-from repro.trial import Result
+from repro.train import CheckpointError, Run, Stopwatch, device_data, train_all, untrained
+from repro.trial import Result, Trial
 
-__all__ = ["Event", "Flag", "Machine", "TrainedCell", "train_cell"]
+__all__ = [
+    "Ended",
+    "Event",
+    "Flag",
+    "Machine",
+    "TrainedCell",
+    "in_populations",
+    "train_cells",
+]
+
+# Nets are laid abreast until a step has this much to read again: beyond it a step lasts so long
+# that launching it no longer counts, and wider is only slower. Not measured on a GPU yet.
+_FILLED = 2 * 2**30  # bytes
+_MOST = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the command line says of the machine; nothing here changes a trial's numbers."""
+    """What the command line says of the machine; nothing here changes a trial's numbers.
+
+    `population`: trials of one shape that a worker trains as one program; None: by the device.
+    """
 
     device: str
     workers: int
@@ -31,6 +51,7 @@ class Machine:
     data_dirs: tuple[Path, ...]
     cache_dir: Path
     checkpoint_seconds: float = 30.0
+    population: int | None = None
 
 
 class Flag(Protocol):
@@ -67,35 +88,85 @@ class TrainedCell:
     result: Result | None = None
 
 
-def train_cell(
-    cell: Cell, machine: Machine, *, stop: Flag, on_event: Callable[[Event], None]
-) -> TrainedCell:
-    """Train the cell's trial to its end, or to its next checkpoint once `stop` is set."""
+# How the work on each cell ended, by the identity of its trial.
+Ended = dict[str, TrainedCell | ReproError]
+
+
+def in_populations(cells: Sequence[Cell], machine: Machine) -> list[list[Cell]]:
+    """Cells in their order, those of one shape together as far as the machine allows."""
+    waiting = list(cells)
+    groups: list[list[Cell]] = []
+    while waiting:
+        first = waiting[0]
+        size = _population_size(first.trial, machine)
+        alike = [cell for cell in waiting if cell.trial.shape == first.trial.shape][:size]
+        groups.append(alike)
+        waiting = [cell for cell in waiting if cell not in alike]
+    return groups
+
+
+def _population_size(trial: Trial, machine: Machine) -> int:
+    if trial.model not in MODELS or machine.population == 1:
+        return 1
+    device = torch.device(machine.device)
+    if machine.population is not None or device.type == "cpu":
+        return machine.population or 1
+    data = _dataset(trial.data, machine.data_dirs, machine.cache_dir)
+    size = trial.recipe.crop or min(data.train.images.shape[1:3])
+    net = untrained(trial, classes=len(data.classes), size=size)
+    one = member_bytes(net, batch=trial.recipe.batch_size, size=size)
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(_MOST, min(free // 2, _FILLED) // one))
+
+
+def train_cells(
+    cells: Sequence[Cell],
+    machine: Machine,
+    *,
+    stop: Flag,
+    on_event: Callable[[Event], None],
+) -> Ended:
+    """Train trials of one shape to their ends, or to a checkpoint once `stop` is set.
+
+    A fault of one is no fault of the others.
+    """
     store = Store(machine.store)
-    with store.lock(cell.trial.id) as mine:
-        if not mine:
-            return TrainedCell(outcome="busy")
-        known = store.result(cell.trial.id)  # another process may have finished it just now
-        if known is not None and cell.done({cell.trial.id: known}):
-            return TrainedCell(outcome="finished", result=known)
-        store.begin(cell.trial)
-        try:
-            return _train(cell, machine, store, stop, on_event)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise MachineError(
-                f"out of memory on {machine.device} in trial {cell.trial.id}: {error}",
-                hint="run again with fewer --workers; what was finished is kept",
-            ) from error
+    ended: Ended = {}
+    mine: list[Cell] = []
+    with ExitStack() as locks:
+        for cell in cells:
+            name = cell.trial.id
+            try:
+                if not locks.enter_context(store.lock(name)):
+                    ended[name] = TrainedCell(outcome="busy")
+                    continue
+                known = store.result(name)  # another process may have finished it just now
+                if known is not None and cell.done({name: known}):
+                    ended[name] = TrainedCell(outcome="finished", result=known)
+                    continue
+                store.begin(cell.trial)
+                mine.append(cell)
+            except ReproError as error:
+                ended[name] = error
+        if mine:
+            try:
+                ended |= _train(mine, machine, store, stop, on_event)
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise MachineError(
+                    f"out of memory on {machine.device} in trial {mine[0].trial.id}: {error}",
+                    hint="run again with fewer --workers; what was finished is kept",
+                ) from error
+    return ended
 
 
 def _train(
-    cell: Cell,
+    cells: Sequence[Cell],
     machine: Machine,
     store: Store,
     stop: Flag,
     on_event: Callable[[Event], None],
-) -> TrainedCell:
-    trial = cell.trial
+) -> dict[str, TrainedCell]:
+    trial = cells[0].trial
     dataset = _dataset(trial.data, machine.data_dirs, machine.cache_dir)
     if dataset.fingerprint != trial.fingerprint:
         raise DataError(
@@ -103,43 +174,50 @@ def _train(
             f"on {trial.fingerprint}: the images have changed",
             hint=f"repro data verify {trial.data}",
         )
-    saved = time.monotonic()
+    device = torch.device(machine.device)
+    clock = Stopwatch(device)
+    data = device_data(trial, dataset, device)
+    runs = [_begin(cell, data, clock, store) for cell in cells]
+    saved = dict.fromkeys(runs, time.monotonic())
 
     def on_window(run: Run) -> bool:
-        nonlocal saved
         on_event(_event(run))
         going = not stop.is_set()
-        if not going or time.monotonic() - saved >= machine.checkpoint_seconds:
-            store.save(trial.id, checkpoint=run.state(), curve=run.progress.curve())
-            saved = time.monotonic()
+        if not going or time.monotonic() - saved[run] >= machine.checkpoint_seconds:
+            store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
+            saved[run] = time.monotonic()
         return going
 
-    def attempt(checkpoint: bytes | None) -> Run:
-        return train(
-            trial,
-            dataset,
-            device=torch.device(machine.device),
-            until=cell.until,
-            checkpoint=checkpoint,
-            on_window=on_window,
-        )
+    ended: dict[str, TrainedCell] = {}
+    for run in train_all(runs, on_window=on_window):
+        if not run.ended:
+            ended[run.trial.id] = TrainedCell(outcome="paused")
+            continue
+        store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
+        facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
+        if run.company > 1:
+            facts["population"] = str(run.company)
+        result = run.result(facts)
+        store.finish(result, run.arrays)
+        ended[run.trial.id] = TrainedCell(outcome="finished", result=result)
+    return ended
 
+
+def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: Store) -> Run:
+    def run(checkpoint: bytes | None) -> Run:
+        return Run(cell.trial, data, until=cell.until, checkpoint=checkpoint, clock=clock)
+
+    name = cell.trial.id
     try:
-        run = attempt(store.checkpoint(trial.id))
+        return run(store.checkpoint(name))
     except CheckpointError as error:
-        aside = store.set_aside(trial.id)
+        aside = store.set_aside(name)
         warnings.warn(
-            f"the checkpoint of trial {trial.id} cannot be continued ({error}); it was moved to "
+            f"the checkpoint of trial {name} cannot be continued ({error}); it was moved to "
             f"{aside} and the trial starts again",
             stacklevel=2,
         )
-        run = attempt(None)
-    if not run.ended(cell.until):
-        return TrainedCell(outcome="paused")
-    store.save(trial.id, checkpoint=run.state(), curve=run.progress.curve())
-    result = run.result(provenance(_device_name(machine.device)) | {"data": dataset.title})
-    store.finish(result, run.arrays)
-    return TrainedCell(outcome="finished", result=result)
+        return run(None)
 
 
 def _event(run: Run) -> Event:
@@ -149,7 +227,7 @@ def _event(run: Run) -> Event:
         trial_id=run.trial.id,
         epoch=progress.epoch,
         error=progress.online(1)[0],
-        images_per_second=trained / max(progress.seconds.train, 1e-9),
+        images_per_second=trained / max(progress.seconds.train * run.company, 1e-9),
         images=run.images,
     )
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.models.activation import activation as act
+from repro.models.dropout import Dropout
 from repro.models.initialise import initialise
 from repro.models.lrn import ConstantScale, LocalResponseNorm, SpatialResponseNorm
 
@@ -54,11 +55,15 @@ default_cfgs = generate_default_cfgs(
 class CeilConv2d(nn.Conv2d):
     """A convolution whose output size is rounded up: zeros right and below make it so."""
 
+    def hang_over(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with the zeros that the last filters hang over."""
+        (kh, kw), (sh, sw) = self.kernel_size, self.stride
+        below, right = (kh - x.shape[2]) % sh, (kw - x.shape[3]) % sw
+        return F.pad(x, (0, right, 0, below))
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """(N, C, H, W) -> (N, C', 1 + ceil((H - kernel) / stride), likewise of W)."""
-        (kh, kw), (sh, sw) = self.kernel_size, self.stride
-        below, right = (kh - input.shape[2]) % sh, (kw - input.shape[3]) % sw
-        return super().forward(F.pad(input, (0, right, 0, below)))
+        return super().forward(self.hang_over(input))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -151,15 +156,16 @@ class AlexNet(nn.Module):
             return nn.Linear(inputs * kernel * kernel, units)
 
         flatten = nn.Identity() if split == "columns" else nn.Flatten()
+        outputs = (units, 1, 1) if split == "columns" else (units,)
         self.classifier = nn.Sequential(
             OrderedDict(
                 flatten=flatten,  # (N, 256, 6, 6) -> (N, 9216)
                 fc6=connected(maps, side),
                 act6=act(activation),
-                drop6=nn.Dropout(drop_rate),
+                drop6=Dropout(drop_rate, outputs),
                 fc7=connected(units, 1),
                 act7=act(activation),
-                drop7=nn.Dropout(drop_rate),
+                drop7=Dropout(drop_rate, outputs),
                 head=nn.Flatten(),
                 fc8=nn.Linear(units, num_classes),
             )

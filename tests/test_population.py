@@ -1,0 +1,365 @@
+"""Nets trained together: each as if alone, within the bound of sums in another order."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from repro.data import Dataset
+from repro.execute import Machine, in_populations, train_cells
+from repro.models import Dropout, build
+from repro.optim import PaperSGD
+from repro.plan import Cell
+from repro.population import Replayed, Together, abreast, member_bytes, side_by_side
+from repro.registry import MODELS
+from repro.store import Store
+from repro.train import Run, device_data, train, train_all
+from repro.trial import Trial
+from tests.worlds import RECIPE, tiny, trial_on
+
+CPU = torch.device("cpu")
+
+# Of losses over the first windows, float32 on the CPU: rounding, which training then enlarges.
+BOUND = 1e-4
+
+NETS: dict[str, tuple[str, dict[str, object]]] = {
+    "cifar_80sec": ("cifar_80sec", {"activation": "tanh"}),
+    "cifar_19pct": ("cifar_19pct", {}),
+    "conv_local": ("cifar_conv_local", {}),
+    "as printed": ("alexnet_2012", {"width": 0.05}),
+    "authors": ("alexnet_2012", {"width": 0.05, "preset": "authors_2012", "overlapping": False}),
+    "columns": ("alexnet_2012", {"width": 0.05, "split": "columns", "norm": "constant"}),
+    "shallower": ("alexnet_2012", {"width": 0.05, "split": "one_gpu", "without": "conv4"}),
+}
+ALEXNET = {"model": "alexnet_2012", "arguments": {"width": 0.05}}
+AUGMENTED = RECIPE.model_copy(
+    update={"crop": 28, "augment": ("crop", "flip"), "colour": "deviations", "weight_decay": 5e-4}
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return tiny(tmp_path)
+
+
+def together(
+    trials: Sequence[Trial],
+    dataset: Dataset,
+    *,
+    until: float,
+    on_window: Callable[[Run], bool] = lambda _: True,
+) -> list[Run]:
+    data = device_data(trials[0], dataset, CPU)
+    runs = [Run(trial, data, until=until) for trial in trials]
+    assert {run.trial.id for run in train_all(runs, on_window=on_window)} == {
+        trial.id for trial in trials
+    }
+    return runs
+
+
+def losses(run: Run) -> list[float]:
+    return [row[3] for row in run.progress.rows]
+
+
+def assert_alike(one: Run, other: Run, bound: float = BOUND) -> None:
+    """The same measurements in the same places, of the same numbers within the bound."""
+    assert [row[:2] for row in one.progress.rows] == [row[:2] for row in other.progress.rows]
+    np.testing.assert_allclose(losses(one), losses(other), rtol=bound)
+
+
+def nets(name: str, arguments: dict[str, object], count: int = 3) -> list[torch.nn.Module]:
+    return [
+        build(name, arguments, classes=10, size=side(name), initialisation="he", seed=seed).double()
+        for seed in range(count)
+    ]
+
+
+def side(name: str) -> int:
+    return 24 if name == "cifar_conv_local" else 32
+
+
+def stacked(models: Sequence[torch.nn.Module]) -> dict[str, Tensor]:
+    names = [name for name, _ in models[0].named_parameters()]
+    return {n: torch.stack([m.get_parameter(n).detach() for m in models]) for n in names}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_nets_abreast_compute_what_each_computes_alone(name: str) -> None:
+    """Logits and gradients of every kind of net, in double precision, to the last digits."""
+    models = nets(*NETS[name])
+    size = side(NETS[name][0])
+    images = torch.randn(3, 4, 3, size, size, dtype=torch.float64)
+    weights = {k: w.requires_grad_() for k, w in stacked(models).items()}
+    beside = images.transpose(0, 1).flatten(1, 2)
+    for model in models:
+        model.eval()
+    logits = abreast(models[0], beside, weights)
+    logits.square().sum().backward()  # type: ignore[no-untyped-call]
+    for i, model in enumerate(models):
+        alone = model(images[i])
+        alone.square().sum().backward()
+        torch.testing.assert_close(logits[i], alone)
+        for key, parameter in model.named_parameters():
+            gradient = weights[key].grad
+            assert gradient is not None
+            torch.testing.assert_close(gradient[i], parameter.grad)
+
+
+def test_every_net_of_the_project_can_be_laid_abreast() -> None:
+    """A new net has to be in the test above, or say why it is trained alone."""
+    assert {name for name, _ in NETS.values()} == set(MODELS)
+
+
+def test_the_same_images_are_shown_to_all() -> None:
+    """For measuring: (B, 3, S, S) to (P, B, classes)."""
+    models = nets("cifar_80sec", {})
+    images = torch.randn(5, 3, 32, 32, dtype=torch.float64)
+
+    torch.testing.assert_close(
+        side_by_side(models)(images), torch.stack([model(images) for model in models])
+    )
+
+
+def test_members_curves_are_those_of_their_single_runs(dataset: Dataset) -> None:
+    """Seeds, rates, decay, bias rates, schedules: each member its own."""
+    trials = [
+        trial_on(dataset),
+        trial_on(dataset, seed=1, rate=0.003),
+        trial_on(
+            dataset,
+            recipe=RECIPE.model_copy(
+                update={"weight_decay": 0.01, "bias_rate": 2.0, "drops": (0.2,), "momentum": 0.5}
+            ),
+        ),
+    ]
+    for run in together(trials, dataset, until=0.4):
+        assert_alike(run, train(run.trial, dataset, device=CPU, until=0.4))
+
+
+def test_crops_colours_and_dropout_are_drawn_for_each_member_alone(dataset: Dataset) -> None:
+    """Dropout rates differ; response normalisation and groups run for all at once."""
+    trials = [
+        trial_on(
+            dataset,
+            recipe=AUGMENTED,
+            threshold=None,
+            seed=seed,
+            model="alexnet_2012",
+            arguments={"width": 0.05, "drop_rate": p},
+        )
+        for seed, p in ((0, 0.5), (1, 0.0), (0, 0.2))
+    ]
+    for run in together(trials, dataset, until=1.0):
+        alone = train(run.trial, dataset, device=CPU, until=1.0)
+        assert_alike(run, alone)
+        assert run.metrics.keys() == alone.metrics.keys()
+
+
+def test_low_precision_learns_alike(dataset: Dataset) -> None:
+    """Bfloat16 keeps three digits."""
+    low = RECIPE.model_copy(update={"precision": "bfloat16"})
+    trials = [trial_on(dataset, recipe=low, seed=seed) for seed in (0, 1)]
+    for run in together(trials, dataset, until=0.2):
+        assert_alike(run, train(run.trial, dataset, device=CPU, until=0.2), bound=0.05)
+
+
+def test_members_leave_when_they_cross_or_diverge(dataset: Dataset) -> None:
+    """And the rest goes on as if they had not been there."""
+    trials = [
+        trial_on(dataset, rate=1e6),
+        trial_on(dataset, threshold=0.9, near=1.0),
+        trial_on(dataset, seed=3),
+    ]
+    diverged, crossed, last = together(trials, dataset, until=0.6)
+
+    assert diverged.progress.status == "diverged"
+    assert crossed.progress.status == "crossed"
+    assert crossed.metrics.keys() == {"test_error"}
+    assert last.progress.epoch == pytest.approx(0.6)
+    assert_alike(last, train(last.trial, dataset, device=CPU, until=0.6), bound=1e-3)
+
+
+def test_a_member_goes_on_alone_or_in_another_group(dataset: Dataset) -> None:
+    """A checkpoint is that of a single run."""
+    one, two, other = (trial_on(dataset, seed=seed) for seed in range(3))
+    parts = together([one, two], dataset, until=9.0, on_window=lambda r: r.progress.windows < 2)
+    assert [run.progress.windows for run in parts] == [2, 2]
+    data = device_data(one, dataset, CPU)
+    again = [
+        Run(one, data, until=0.4, checkpoint=parts[0].state()),
+        Run(other, data, until=0.4),  # at another tenth: it does not keep step, and goes alone
+    ]
+    rest = [
+        *train_all(again),
+        train(two, dataset, device=CPU, until=0.4, checkpoint=parts[1].state()),
+    ]
+
+    assert len(parts[0].state()) < 1.1 * len(train(one, dataset, device=CPU, until=0.1).state())
+    for run in rest:
+        assert_alike(run, train(run.trial, dataset, device=CPU, until=0.4))
+
+
+class ShortOfMemory(Together):
+    """Suffices for two nets."""
+
+    def begin(self, noise: Sequence[int]) -> None:
+        super().begin(noise)
+        if len(self.models) > 2:
+            raise torch.OutOfMemoryError("as the allocator would")
+
+
+def test_where_memory_runs_out_the_population_is_halved(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All trials are trained, and their numbers are the same."""
+    monkeypatch.setattr("repro.train.Together", ShortOfMemory)
+    runs = together([trial_on(dataset, seed=seed) for seed in range(4)], dataset, until=0.2)
+
+    assert {run.company for run in runs} == {2}
+    for run in runs[:2]:
+        assert_alike(run, train(run.trial, dataset, device=CPU, until=0.2))
+
+
+def test_the_seconds_of_a_population_are_shared(dataset: Dataset) -> None:
+    """Added up over its members they are at most the time that went by."""
+    import time
+
+    started = time.perf_counter()
+    data = device_data(trial_on(dataset), dataset, CPU)
+    first = Run(trial_on(dataset), data, until=0.2)
+    second = Run(trial_on(dataset, seed=1), data, until=0.2, clock=first.clock)
+    for _ in train_all([first, second]):
+        pass
+    booked = [run.result({}).seconds for run in (first, second)]
+
+    assert booked[0].train == booked[1].train > 0
+    assert sum(one.wall for one in booked) <= time.perf_counter() - started
+
+
+def test_dropout_draws_what_torch_draws() -> None:
+    """The same bits from a generator seeded alike, so that old trials stay what they are."""
+    x, layer = torch.ones(8, 50), Dropout(0.3, (50,))
+    torch.manual_seed(5)
+    expected = torch.nn.functional.dropout(x, 0.3)
+    mask = torch.empty(8, 50)
+    layer.draw(mask, torch.Generator().manual_seed(5))
+    layer.mask = mask
+
+    assert torch.equal(layer(x), expected)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_a_recorded_update_is_fed_through_the_same_memory() -> None:
+    """Three updates as they are, then replays; another size of batch never is."""
+    seen: list[tuple[int, int, float]] = []
+
+    def update(images: Tensor, labels: Tensor) -> None:
+        seen.append((images.data_ptr(), len(images), labels.sum().item()))
+
+    replayed = Replayed(update, CPU, record=lambda run: run)
+    for step in range(8):
+        size = 2 if step == 5 else 4
+        replayed(torch.zeros(size, 1), torch.full((size,), step))
+    recorded = {pointer for pointer, _, _ in seen[-2:]}
+
+    assert [total for _, _, total in seen] == [4 * s if s != 5 else 10 for s in range(8)]
+    assert len({*recorded, seen[3][0], seen[4][0]}) == 1
+    replayed.forget()
+    assert replayed.replay is None
+
+
+@pytest.mark.parametrize("name", ["cifar_80sec", "alexnet_2012"])
+def test_memory_is_estimated_without_a_device(name: str) -> None:
+    """More for a larger batch, and never less than weights, velocities and gradients."""
+    model = nets(name, {}, count=1)[0].float()
+    weights = sum(p.nbytes for p in model.parameters())
+    small, large = (member_bytes(model, batch=batch, size=32) for batch in (8, 80))
+
+    assert 5 * weights < small < large
+
+
+# From the plan, and back into the store
+
+
+def cells_of(trials: Sequence[Trial], until: float = 0.2) -> list[Cell]:
+    return [
+        Cell(recipe="period", arm="a", purpose="tune", trial=trial, until=until) for trial in trials
+    ]
+
+
+def machine(folder: Path, population: int | None) -> Machine:
+    return Machine(
+        device="cpu",
+        workers=1,
+        store=folder / "store",
+        data_dirs=(folder,),
+        cache_dir=folder,
+        population=population,
+    )
+
+
+def digits(dataset: Dataset, **changes: object) -> Trial:
+    return trial_on(dataset, data="digits", images=640, **changes)
+
+
+def test_only_trials_of_one_shape_are_put_together(dataset: Dataset, tmp_path: Path) -> None:
+    """In the order of the plan; never more than asked for; others' nets alone."""
+    relu = [digits(dataset, seed=seed) for seed in range(3)]
+    tanh = digits(dataset, arguments={"activation": "tanh"})
+    decayed = digits(dataset, recipe=RECIPE.model_copy(update={"weight_decay": 0.1}))
+    foreign = [digits(dataset, model="timm:resnet10t", seed=seed) for seed in (0, 1)]
+    cells = cells_of([relu[0], tanh, relu[1], decayed, relu[2], *foreign])
+
+    def grouped(population: int | None) -> list[list[str]]:
+        groups = in_populations(cells, machine(tmp_path, population))
+        return [[cell.trial.id for cell in group] for group in groups]
+
+    a, b, c = (trial.id for trial in relu)
+    others = [[trial.id] for trial in foreign]
+    assert grouped(3) == [[a, b, decayed.id], [tanh.id], [c], *others]
+    assert grouped(1) == grouped(None) == [[cell.trial.id] for cell in cells]
+
+
+def test_a_population_is_stored_as_single_trials(dataset: Dataset, tmp_path: Path) -> None:
+    """A fault of one member is its own; the others have results, curves and checkpoints."""
+    where = machine(tmp_path, 3)
+    cells = cells_of([digits(dataset, seed=seed) for seed in range(3)])
+    broken = where.store / "trials" / cells[1].trial.id / "result.json"
+    broken.mkdir(parents=True)
+
+    class Going:
+        def is_set(self) -> bool:
+            return False
+
+        def set(self) -> None: ...
+
+    ended = train_cells(cells, where, stop=Going(), on_event=lambda _: None)
+    store = Store(where.store)
+
+    assert isinstance(ended[cells[1].trial.id], Exception)
+    for cell in (cells[0], cells[2]):
+        result = store.result(cell.trial.id)
+        assert result is not None
+        assert result.provenance["population"] == "2"
+        assert store.checkpoint(cell.trial.id) is not None
+        assert len(store.curve(cell.trial.id)) == 3
+
+
+def test_velocity_of_a_net_that_was_never_stepped_is_at_rest() -> None:
+    """Laid abreast and back without a step, nothing has moved."""
+    models = [m.float() for m in nets("cifar_80sec", {}, count=2)]
+    optimizers = [PaperSGD(m, rate=0.1, momentum=0.9, weight_decay=0.0) for m in models]
+    before = stacked(models)
+    step = Together(models, optimizers, autocast=lambda: torch.autocast("cpu", enabled=False))
+    step.begin([0, 0])
+    step.settle()
+
+    for key, value in stacked(models).items():
+        assert torch.equal(value, before[key])
+    assert math.isclose(
+        sum(float(s["momentum_buffer"].abs().sum()) for s in optimizers[0].state.values()), 0
+    )
