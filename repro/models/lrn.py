@@ -7,6 +7,9 @@ paper's.
 N images, C maps, H by W places.
 """
 
+import warnings
+from collections.abc import Callable
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -51,6 +54,11 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), kept."""
         alpha = self.alpha / (1 if self.convention == "sum" else self.size)
+        kernel = _kernel() if x.is_cuda else None
+        if kernel is not None:
+            return kernel(
+                x, size=self.size, groups=self.groups, k=self.k, alpha=alpha, beta=self.beta
+            )
         result: Tensor = _Normalise.apply(x, self.band, self.k, alpha, self.beta)
         return result
 
@@ -60,6 +68,19 @@ class LocalResponseNorm(nn.Module):
             f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, "
             f"convention={self.convention!r}, groups={self.groups}"
         )
+
+
+@cache
+def _kernel() -> Callable[..., Tensor] | None:
+    """What a GPU has in place of `_Normalise`; None, said once, where Triton is missing."""
+    try:
+        from repro.models.lrn_kernel import normalise
+    except ImportError:
+        warnings.warn(
+            "Triton is not installed: response normalisation runs slowly on the GPU", stacklevel=2
+        )
+        return None
+    return normalise
 
 
 class _Normalise(torch.autograd.Function):
