@@ -5,7 +5,6 @@ that cannot be run here says so to the reader, in its title; its commands are pa
 A `text` block after it is what was printed, `...` standing for whatever differs.
 """
 
-import importlib.util
 import os
 import re
 import shlex
@@ -16,14 +15,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 
 import click
+import findings
 import pytest
+import reference
+import yaml
 from click.testing import CliRunner
 
-from repro.claim import load
+from repro.claim import Claim, load, load_all
 from repro.cli import main
+from repro.session import pages
+from repro.store import Store
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,16 +85,6 @@ def blocks(page: Path) -> Iterator[Block]:
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 COMMANDS = [block for block in BLOCKS if block.language == "sh"]
-
-
-def tool(name: str) -> ModuleType:
-    """A module of tools/, which is no package."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_every_block_that_is_not_run_is_counted() -> None:
@@ -166,7 +159,6 @@ def test_example_claims_are_valid(block: Block, tmp_path: Path) -> None:
 
 def test_the_reference_has_every_command() -> None:
     """Generated from the tree of commands, so that a new one is in it."""
-    reference = tool("reference")
     page = reference.pages()["reference/commands.md"]
 
     assert len(list(reference.commands())) > len(main.commands)
@@ -175,13 +167,33 @@ def test_the_reference_has_every_command() -> None:
         assert " ".join(str(command.get_short_help_str(500)).split()) in " ".join(page.split())
 
 
-@pytest.mark.parametrize("page", tool("reference").pages().values())
+@pytest.mark.parametrize("page", reference.pages().values())
 def test_tables_of_the_reference_have_equal_rows(page: str) -> None:
     """A stroke in a cell would shift the columns of its row."""
     for rows in re.findall(r"(?:^\|.*\|\n)+", page, re.MULTILINE):
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}
 
         assert len(widths) == 1
+
+
+CLAIMS = load_all(sorted((ROOT / "claims").glob("*.yaml")))
+WORDS = yaml.safe_load(findings.WORDS.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_every_claim_has_words_for_its_findings(claim: Claim, tmp_path: Path) -> None:
+    """Each names contrasts and recipes that the claim file has, whatever was measured."""
+    for page in pages([claim], Store(tmp_path)):
+        for text in WORDS["claims"][claim.id].values():
+            assert "{{" not in findings.filled(text, page)
+
+
+def test_what_the_old_cards_would_have_taken_follows_from_the_paper() -> None:
+    """AlexNet itself takes the paper's own time; the small net in proportion to its work."""
+    alexnet = findings.multiply_adds("alexnet_2012", (), 1000, 224)
+
+    assert alexnet == 724_406_816
+    assert findings.multiply_adds("cifar_80sec", (), 10, 32) == 12_354_176
 
 
 # Run by `nox -s docs`

@@ -1,8 +1,8 @@
 """What is said of the kept evidence is what the kept evidence says."""
 
-import importlib.util
 from pathlib import Path
 
+import evidence
 import pytest
 
 from repro.report import write_report
@@ -18,12 +18,7 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
 ) -> None:
     """Every number in them is read from reports/store, by the code as it stands."""
     monkeypatch.chdir(ROOT)
-    spec = importlib.util.spec_from_file_location("evidence", "tools/evidence.py")
-    assert spec is not None
-    assert spec.loader is not None
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    found = tool.evidence()
+    found = evidence.evidence()
     whole = document(found)
     write_report(found, tmp_path, ["csv"])
     tables = sorted(tmp_path.glob("*.csv"))
@@ -31,9 +26,9 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
 
     assert len(tables) == 4
     for path in tables:
-        assert (tool.REPORT / path.name).read_bytes() == path.read_bytes(), AGAIN
-    for path, text in tool.texts(whole).items():
+        assert (evidence.REPORT / path.name).read_bytes() == path.read_bytes(), AGAIN
+    for path, text in evidence.texts(found, whole).items():
         assert path.read_text(encoding="utf-8") == text, f"{path}: {AGAIN}"
-    kept = (tool.REPORT / "report.md").read_text(encoding="utf-8")
+    kept = (evidence.REPORT / "report.md").read_text(encoding="utf-8")
     assert kept == render_markdown(whole, figures=True), AGAIN
-    assert {path.stem for path in tool.REPORT.glob("figures/*.svg")} == drawn, AGAIN
+    assert {path.stem for path in evidence.REPORT.glob("figures/*.svg")} == drawn, AGAIN

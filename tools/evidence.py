@@ -2,14 +2,18 @@
 
     python tools/evidence.py
 
-reports/report is what `repro report` writes; the parts of README.md and reports/README.md between
-the markers are made of the same verdicts. tests/test_evidence.py says when one of them is stale.
+reports/report is what `repro report` writes; docs/findings.md, and the parts of README.md and
+reports/README.md between the markers, are made of the same verdicts. tests/test_evidence.py says
+when one of them is stale.
 """
 
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+import findings
 
 from repro.claim import load_all
 from repro.report import write_report
@@ -34,9 +38,10 @@ def evidence() -> list[Page | FactPage]:
     return pages(load_all(sorted(CLAIMS.glob("*.yaml"))), Store(STORE))
 
 
-def texts(whole: Document) -> dict[Path, str]:
-    """The files with a part of results, as they have to be."""
+def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:
+    """The files that are made of results, or have a part of them, as they have to be."""
     return {
+        Path("docs/findings.md"): findings.render(found),
         Path("README.md"): _with_results("README.md", f"{PICTURE}\n\n{render_summary(whole)}"),
         Path("reports/README.md"): _with_results("reports/README.md", _measurements(whole)),
     }
@@ -66,7 +71,7 @@ def main() -> None:
     found = evidence()
     shutil.rmtree(REPORT, ignore_errors=True)  # what is drawn no longer goes
     print(write_report(found, REPORT, FORMATS), file=sys.stderr)
-    for path, text in texts(document(found)).items():
+    for path, text in texts(found, document(found)).items():
         path.write_text(text, encoding="utf-8")
         print(path, file=sys.stderr)
 

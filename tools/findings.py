@@ -1,0 +1,275 @@
+"""The findings page, made of the evidence in reports/store and of the words in docs/findings.yaml.
+
+`python tools/evidence.py` writes it with everything else that is said of the evidence.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from reference import table
+
+from repro.analysis import DECIDING
+from repro.registry import DATASETS
+from repro.report.drawings import Drawing, drawings
+from repro.report.matrix import Row, rows
+from repro.report.page import FactPage, Page
+from repro.stats import Estimate
+from repro.text import duration, estimate_text
+from repro.trial import Result, Trial
+
+__all__ = ["WORDS", "filled", "multiply_adds", "render"]
+
+WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
+
+# Sec. 1 and 5: about 90 passes over 1.2 million images in five to six days, on two GTX 580.
+PAPER_IMAGES = 90 * 1.2e6
+PAPER_SECONDS = 5.5 * 24 * 3600
+
+BEST_FIRST = ("exact", "paper", "proxy")
+
+INTRODUCTION = """\
+# Findings
+
+What of the paper holds, as far as it was measured.
+Everything on this page but the reading of each claim and what would change our mind is made of the
+evidence in [`reports/`](../reports/README.md) by `python tools/evidence.py`; a test says when it is
+stale. How the words came about: [how a verdict is reached](explanation/verdicts.md); why the scale
+stands with each of them: [what a proxy can say](explanation/scales.md)."""
+
+
+def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
+    """The page, in Markdown; `found` are the pages of all claims."""
+    said = yaml.safe_load(words.read_text(encoding="utf-8"))
+    best = _best(found)
+    parts = [INTRODUCTION, _summary(best)]
+    for page in best:
+        parts += _section(page, said["claims"][page.claim.id])
+    parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
+    parts += ["## What it cost", *_cost([page for page in best if isinstance(page, Page)])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _row(page: Page | FactPage) -> Row | None:
+    """The verdict that decides; None at smoke scale and where nothing was measured."""
+    return next((row for row in rows(page) if row.decides and row.measured), None)
+
+
+def _best(found: Iterable[Page | FactPage]) -> list[Page | FactPage]:
+    """Of each claim the best scale that was measured, those without training first."""
+    best: dict[str, Page | FactPage] = {}
+    measured = [(row.scale, page) for page in found if (row := _row(page)) is not None]
+    for _, page in sorted(measured, key=lambda pair: BEST_FIRST.index(pair[0])):
+        best.setdefault(page.claim.id, page)
+    return list(best.values())
+
+
+def _summary(best: Sequence[Page | FactPage]) -> str:
+    if not best:
+        return "Nothing was measured yet."
+    return table(
+        ("Claim", "Scale", "Verdict", "Ours", "Paper", "Unit"),
+        (
+            (
+                f"[{page.claim.title}](#{page.claim.id})",
+                row.scale,
+                f"**{row.word}**",
+                row.estimate or row.ours,
+                row.paper,
+                row.unit,
+            )
+            for page in best
+            if (row := _row(page)) is not None
+        ),
+    )
+
+
+# A claim
+
+
+def _section(page: Page | FactPage, words: Mapping[str, str]) -> Iterator[str]:
+    row = _row(page)
+    assert row is not None
+    claim = page.claim
+    yield f'<a id="{claim.id}"></a>'  # GitHub and MkDocs make different anchors of titles
+    yield f"## {claim.title}"
+    yield f"**{row.word}** at {row.scale} scale: {row.reason}."
+    yield f"*The paper* ({claim.paper.section}): {' '.join(claim.paper.states.split())}"
+    yield f"*Here:* {_found(page, row)}"
+    yield f"*How to read it:* {filled(words['reading'], page)}"
+    drawn = _drawing(page)
+    if drawn is not None:
+        yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
+        yield f"*{drawn.caption}*"
+    yield f"*What would change our mind:* {filled(words['change'], page)}"
+    yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
+    yield _deviations(claim.deviations)
+
+
+def _found(page: Page | FactPage, row: Row) -> str:
+    if isinstance(page, FactPage):
+        return f"computed from the layers, {row.ours} hold."
+    (verdict,) = (one for one in page.verdicts if one.decides)
+    theirs = "gives no number" if page.claim.paper.value is None else f"has {row.paper}"
+    return (
+        f"on {row.data}, with {verdict.seeds} seeds an arm, "
+        f"{_estimate(verdict.estimate, row.unit)}; the paper {theirs}."
+    )
+
+
+def _estimate(estimate: Estimate | None, unit: str) -> str:
+    if estimate is None:
+        return "not measured"
+    text = estimate_text(estimate)
+    return f"a {unit} of {text}" if unit.startswith("ratio") else f"{text} {unit}"
+
+
+def _drawing(page: Page | FactPage) -> Drawing | None:
+    """The paper's own figure for times, else the effect seed by seed."""
+    if isinstance(page, FactPage):
+        return None
+    found = drawings(page)
+    effect = [one for one in found if one.name.endswith("-effect")]
+    return next(iter([*effect, *found]), None)
+
+
+def _spent(row: Row) -> str:
+    return f"{row.time} of trials on {row.device}." if row.time else "a second, without training."
+
+
+def _deviations(deviations: Sequence[str]) -> str:
+    listed = "\n".join(f"- {deviation}" for deviation in deviations or ("None is known.",))
+    return (
+        '<details markdown="1">\n<summary>Deviations from the paper</summary>\n\n'
+        f"{listed}\n\n</details>"
+    )
+
+
+def filled(text: str, page: Page | FactPage) -> str:
+    """A sentence with its numbers; an unknown contrast or recipe is an error."""
+    values: dict[str, dict[str, str]] = {"also": {}, "recipe": {}}
+    if isinstance(page, Page):
+        recipes = page.evidence.recipes
+        values["also"] = {
+            contrast.name: _estimate(contrast.estimate, contrast.unit)
+            for contrast in recipes[page.claim.verdict_recipe].contrasts
+            if contrast.name != DECIDING
+        }
+        values["recipe"] = {
+            name: _estimate(one.estimate, one.deciding.unit) for name, one in recipes.items()
+        }
+    return _WORDS.from_string(" ".join(text.split())).render(**values)
+
+
+_WORDS = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+# What was not measured
+
+
+def _unmeasured(
+    found: Iterable[Page | FactPage],
+    needs: Mapping[str, str],
+    left_out: Sequence[Mapping[str, str]],
+) -> Iterator[str]:
+    yield "Scales of claims that nothing was run for:"
+    yield table(
+        ("Claim", "Scale", "What it needs"),
+        (
+            (page.claim.title, page.evidence.scale, needs[page.scale.data])
+            for page in found
+            if isinstance(page, Page) and not page.smoke and _row(page) is None
+        ),
+    )
+    yield "Statements of the paper that no claim file asks:"
+    yield table(
+        ("The paper says", "Where", "Why not"),
+        ((one["states"], one["section"], one["why"]) for one in left_out),
+    )
+
+
+# What it cost
+
+
+def _cost(best: Sequence[Page]) -> Iterator[str]:
+    rate = PAPER_IMAGES / PAPER_SECONDS
+    yield (
+        "Time is that of all trials, training, evaluation and the rest; on a CPU a trial has one "
+        "core. Trials that several claims share count in each row, and once in the total. The "
+        "energy is not known: no driver tells it for these devices."
+    )
+    lines: list[tuple[str, ...]] = []
+    every: dict[str, tuple[Trial, Result]] = {}
+    for page in best:
+        trials = {name: (page.trials[name], page.results[name]) for name in page.trials}
+        every |= trials
+        lines.append((page.claim.id, page.evidence.scale, *_sums(trials.values())))
+    yield table(
+        ("Claim", "Scale", "Trials", "Time here", "The same on two GTX 580, by conversion"),
+        [*lines, ("all of them", "", *_sums(every.values()))],
+    )
+    yield (
+        "The last column is a conversion and no measurement: the paper trained about 90 passes "
+        "over 1.2 million images in five to six days (sec. 1, 5), which is about "
+        f"{rate:.0f} images a second of AlexNet's {multiply_adds('alexnet_2012', (), 1000, 224):,} "
+        "multiply-adds; images that our trials trained on are converted by the multiply-adds of "
+        "their nets, forward. Small nets would have kept those cards less busy, so it errs to the "
+        "short side."
+    )
+
+
+def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, str, str]:
+    known = list(trials)
+    here = sum(result.seconds.wall for _, result in known)
+    then = sum(_seconds_then(trial, result) for trial, result in known)
+    return str(len(known)), duration(here), duration(then) if math.isfinite(then) else "not known"
+
+
+def _seconds_then(trial: Trial, result: Result) -> float:
+    """Training as long as the trial did, at the paper's multiply-adds a second; NaN if unknown."""
+    facts = DATASETS.get(trial.data)
+    if facts is None or facts.images is None:
+        return math.nan
+    images = result.epochs * (trial.images or facts.images[0])
+    net = multiply_adds(
+        trial.model,
+        tuple(sorted(trial.arguments.items())),
+        facts.classes,
+        trial.recipe.crop or facts.size,
+    )
+    paper = multiply_adds("alexnet_2012", (), 1000, 224)
+    return images * net / paper * PAPER_SECONDS / PAPER_IMAGES
+
+
+@cache
+def multiply_adds(
+    model: str, arguments: tuple[tuple[str, Any], ...], classes: int, size: int
+) -> int:
+    """Of one image, forward, in layers that have weights; torch is imported for this alone."""
+    import torch
+    from torch import nn
+
+    from repro.models import build
+    from repro.models.local import LocallyConnected2d
+
+    total = 0
+
+    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = layer.get_parameter("weight")
+        once = isinstance(layer, LocallyConnected2d)  # each place has weights of its own
+        total += weight.numel() if once else output[0].numel() * weight[0].numel()
+
+    with torch.device("meta"):
+        net = build(
+            model, dict(arguments), classes=classes, size=size, initialisation="framework", seed=0
+        ).eval()
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | LocallyConnected2d):
+                layer.register_forward_hook(count)
+        net(torch.empty(1, 3, size, size))
+    return total
