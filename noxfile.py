@@ -72,6 +72,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def calibration(session: nox.Session) -> None:
+    """Simulate results of known truth, and count the verdicts and intervals that are wrong."""
+    install(session, "test")
+    session.run("python", "-m", "tests.calibration", *session.posargs)
+
+
+@nox.session(default=False)
 def rehearsal(session: nox.Session) -> None:
     """Run every stage of the session on a borrowed GPU, small and on the CPU."""
     install(session, "test")

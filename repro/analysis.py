@@ -206,9 +206,9 @@ def _recipe(
         if search.chosen is None:
             continue
         for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
-            if cell.done(results):
-                result = results[cell.trial.id]
-                used[cell.trial.id] = result
+            result = cell.result(results)
+            if result is not None:
+                used[result.trial_id] = result
                 outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
     seeds = _complete(claim, outcomes)
     level = look_level(claim.scales[scale].seeds, paired=not isinstance(claim, TimeClaim))

@@ -1,18 +1,20 @@
 """Claims, verdicts and data sets as text for a terminal, or as plain values for JSON."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.data import status, verify
-from repro.text import duration, estimate_text, looks_text, rule_text
-from repro.verdict import Verdict
+from repro.prior import prior
+from repro.text import duration, estimate_text, looks_text, p_text, rule_text
+from repro.verdict import Member, Verdict
 
 __all__ = [
     "describe_claim",
     "describe_data",
+    "describe_family",
     "describe_verdict",
     "describe_verification",
     "verdict_fields",
@@ -35,7 +37,29 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
         f"({claim.paper.unit}, {claim.paper.section})\n"
         f"  {seeds_text(verdict)}, {verdict.data or 'no data yet'}, "
         f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
+        f"{_prior_line(claim) if verdict.decides else ''}"
     )
+
+
+def _prior_line(claim: Claim) -> str:
+    found = prior(claim)
+    return "" if found is None else f"\n  the paper's own evidence: {found.sentence}"
+
+
+def describe_family(members: Sequence[Member]) -> str:
+    """What may be said of all claims at once; empty for fewer than two."""
+    if len(members) < 2:
+        return ""
+    lines = [
+        f"{len(members)} claims as one family (Holm), no effect against an effect; "
+        "all that is said here errs at most 5 times in 100:"
+    ]
+    lines += [
+        f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.said}, p {p_text(m.p)}, "
+        f"among the others {p_text(m.adjusted)}"
+        for m in members
+    ]
+    return "\n".join(lines)
 
 
 def seeds_text(verdict: Verdict) -> str:
@@ -67,6 +91,7 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
         "seconds": verdict.seconds,
         "data": verdict.data,
         "device": verdict.device,
+        "p": verdict.effect.p if verdict.effect else None,
     }
 
 
@@ -82,6 +107,7 @@ def describe_claim(claim: Claim) -> str:
         f"The paper ({claim.paper.section}): {claim.paper.states.strip()}",
         f"Compared: {claim.question.strip()}",
         f"Confounds: {claim.confounds.strip()}",
+        *([f"The paper's own evidence: {found.sentence}"] if (found := prior(claim)) else []),
         "",
         f"Decided by: {rule_text(claim)}",
         "",

@@ -44,8 +44,13 @@ class Cell:
 
     def done(self, results: Mapping[str, Result]) -> bool:
         """Whether the trial needs no more training for this cell."""
+        return self.result(results) is not None
+
+    def result(self, results: Mapping[str, Result]) -> Result | None:
+        """The trial's result, if it needs no more training for this cell."""
         result = results.get(self.trial.id)
-        return result is not None and (result.ended or result.epochs >= self.until - 1e-9)
+        done = result is not None and (result.ended or result.epochs >= self.until - 1e-9)
+        return result if done else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,12 @@
 """Running claims on this machine, and saying beforehand what that will cost."""
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from repro.budget import Forecast, forecast, most_epochs
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
@@ -32,6 +32,8 @@ __all__ = [
     "Machine",
     "RunOutcome",
     "describe_plan",
+    "forecasts",
+    "register_plans",
     "resolve_device",
     "run_claims",
     "seconds_an_epoch",
@@ -235,13 +237,44 @@ def describe_plan(
             f"seed {cell.trial.seed} to epoch {cell.until:g}: at most {duration(seconds)}  "
             f"{cell.trial.id}"
         )
-    everything = _most_epochs(claim, at, max_seeds) * epoch / machine.workers
+    most = claim.scales[at].seeds[-1]
+    epochs = most_epochs(claim, at, min(most, max_seeds or most))
+    everything = epochs * epoch / machine.workers
     lines.append(
         f"{duration(epoch)} an epoch on {machine.device}, {machine.workers} at a time: these take "
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
     return "\n".join(lines)
+
+
+def forecasts(
+    claims: Sequence[Claim], scale: str | None, machine: Machine, *, seconds: float
+) -> list[Forecast]:
+    """What each claim that needs training could come to in so much time, by what is in the store.
+
+    No image is opened: the store's own plans say on which data set trials were run.
+    """
+    store = Store(machine.store)
+    results = store.results()
+    trained = [claim for claim in _having(claims, scale) if isinstance(claim, TrainedClaim)]
+    found = []
+    for claim in trained:
+        at = scale or default_scale(claim)
+        plans = store.plans(claim.id, at)
+        fingerprint = plans[-1].fingerprint if plans else None
+        found.append(
+            forecast(claim, at, fingerprint, results, workers=machine.workers, seconds=seconds)
+        )
+    return found
+
+
+def register_plans(claims: Sequence[Claim], scale: str | None, machine: Machine) -> None:
+    """Write the plans down, as a run does before its first trial; the first fault is raised."""
+    trained = [claim for claim in _having(claims, scale) if isinstance(claim, TrainedClaim)]
+    _, faults = _prepare(trained, scale, machine, Store(machine.store))
+    for fault in faults:
+        raise fault
 
 
 def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
@@ -256,19 +289,6 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     window = run.progress.seconds.train - before
     epoch = len(dataset.train.labels[: cell.trial.images])
     return window * WINDOWS * epoch / run.images
-
-
-def _most_epochs(claim: TrainedClaim, scale: str, max_seeds: int | None) -> float:
-    """Epochs of the whole claim when no look settles it, no arm crosses early, no grid grows."""
-    at = claim.scales[scale]
-    seeds = min(at.seeds[-1], max_seeds or at.seeds[-1])
-    total = len(claim.recipes) * seeds * at.epochs
-    for search in at.search.values():
-        alive, before = len(search.rates), 0.0
-        for rung in search.rungs:
-            total += alive * search.seeds * (rung - before)
-            alive, before = math.ceil(alive * search.keep), rung
-    return total * len(claim.arms)
 
 
 def _open(claim: TrainedClaim, scale: str, machine: Machine) -> Dataset:

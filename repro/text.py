@@ -24,6 +24,7 @@ __all__ = [
     "interval_text",
     "looks_text",
     "number",
+    "p_text",
     "percent",
     "region_text",
     "rule_text",
@@ -101,6 +102,11 @@ def looks_text(seeds: tuple[int, ...]) -> str:
     return (
         f"{', '.join(map(str, first))} or {last} confirming seeds: a look that settles it is last"
     )
+
+
+def p_text(p: float) -> str:
+    """`0.012`, or `below 0.001`."""
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def region_text(region: Region) -> str:

@@ -27,13 +27,14 @@ for want of seeds, or of crossings.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from repro.analysis import Contrast, Evidence, Look, RecipeEvidence
 from repro.claim import (
     LEAST_SEEDS,
+    SCALES,
     Claim,
     DifferenceClaim,
     Region,
@@ -41,10 +42,20 @@ from repro.claim import (
     TrainedClaim,
     arms_of,
 )
-from repro.stats import Estimate, seeds_needed
+from repro.stats import ERROR, Estimate, holm, over_all_looks, seeds_needed
 from repro.trial import FactOutcome
 
-__all__ = ["EXACT", "Verdict", "Word", "decide", "decide_exact", "settles"]
+__all__ = [
+    "EXACT",
+    "Effect",
+    "Member",
+    "Verdict",
+    "Word",
+    "decide",
+    "decide_exact",
+    "family",
+    "settles",
+]
 
 EXACT = "exact"  # scale and recipe of what needs no training
 
@@ -63,11 +74,20 @@ EXIT_CODES: dict[Word, int] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed."""
+
+    p: float
+    claimed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """A word with its company. `decides`: by the claim's own recipe, on data that are evidence.
 
     `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
-    None before the first. `seeds`: an arm, of that look, or finished before it.
+    None before the first. `seeds`: an arm, of that look, or finished before it. `effect`: against
+    none, over all looks; None where there is no such thing, or the estimate may not be judged.
     """
 
     claim_id: str
@@ -83,6 +103,7 @@ class Verdict:
     device: str
     decides: bool
     look: Look | None = None
+    effect: Effect | None = None
 
     @property
     def exit_code(self) -> int:
@@ -93,7 +114,8 @@ class Verdict:
 def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
     found = evidence.recipes[recipe]
-    word, reason, _ = _judge(claim, found)
+    word, reason, still_open = _judge(claim, found)
+    sound = word not in ("invalid", "inconclusive") or still_open
     return Verdict(
         claim_id=claim.id,
         scale=evidence.scale,
@@ -108,6 +130,53 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         device=", ".join(evidence.provenance.get("device", ())),
         decides=recipe == claim.verdict_recipe and evidence.scale != "smoke",
         look=found.look,
+        effect=_effect(claim, evidence.scale, found) if sound else None,
+    )
+
+
+def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
+    estimate = found.estimate
+    if found.look is None or estimate is None or estimate.p is None:
+        return None
+    assert isinstance(claim, TimeClaim | DifferenceClaim)
+    paired = not isinstance(claim, TimeClaim)
+    return Effect(
+        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=paired),
+        claimed=estimate.value > claim.no_effect,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A claim in the family of all that were measured: `p` alone, `adjusted` among the others.
+
+    `claimed`: whether the estimate lies on the side of no effect that the paper says.
+    """
+
+    verdict: Verdict
+    p: float
+    adjusted: float
+    claimed: bool
+
+    @property
+    def said(self) -> str:
+        """What may be said of it together with the others, with 5 % of error for all of them."""
+        if self.adjusted > ERROR:
+            return "no"
+        return "yes" if self.claimed else "yes, the other way round"
+
+
+def family(verdicts: Iterable[Verdict]) -> tuple[Member, ...]:
+    """The deciding verdict of each claim at its best scale, the least p first (Holm 1979)."""
+    best: dict[str, Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: (*SCALES, EXACT).index(v.scale)):
+        if verdict.decides and verdict.effect is not None:
+            best[verdict.claim_id] = verdict
+    found = {name: v.effect for name, v in best.items() if v.effect is not None}
+    adjusted = holm({name: effect.p for name, effect in found.items()})
+    return tuple(
+        Member(verdict=best[name], p=found[name].p, adjusted=p, claimed=found[name].claimed)
+        for name, p in adjusted.items()
     )
 
 

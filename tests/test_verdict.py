@@ -14,7 +14,7 @@ from repro.claim import Claim, Region
 from repro.plan import RateOutcome, RateSearch
 from repro.stats import Estimate
 from repro.trial import Clocks
-from repro.verdict import Verdict, decide
+from repro.verdict import Effect, Verdict, decide, family
 from tests.worlds import tiny_claim
 
 SEARCH = RateSearch(
@@ -195,3 +195,37 @@ def test_widening_the_region_never_loses_a_reproduction(
 
     if judged(claim, found, region=narrow).word == "reproduced":
         assert judged(claim, found, region=wide).word == "reproduced"
+
+
+def member(claim: Claim, name: str, scale: str, effect: Effect | None) -> Verdict:
+    found = judged(claim, estimate(4, 8))
+    return replace(found, claim_id=name, scale=scale, decides=True, effect=effect)
+
+
+def test_a_family_is_the_best_scale_of_each_claim_and_pays_for_its_size(claim: Claim) -> None:
+    """Holm: the least p counts as often as there are claims; sides are kept apart."""
+    found = family(
+        [
+            member(claim, "a", "paper", Effect(p=0.01, claimed=True)),
+            member(claim, "a", "proxy", Effect(p=0.5, claimed=True)),
+            member(claim, "b", "proxy", Effect(p=0.02, claimed=False)),
+            member(claim, "c", "proxy", Effect(p=0.04, claimed=True)),
+            member(claim, "d", "paper", None),
+        ]
+    )
+
+    assert [(m.verdict.claim_id, m.verdict.scale) for m in found] == [
+        ("a", "paper"), ("b", "proxy"), ("c", "proxy"),
+    ]  # fmt: skip
+    assert [m.adjusted for m in found] == pytest.approx([0.03, 0.04, 0.04])
+    assert [m.said for m in found] == ["yes", "yes, the other way round", "yes"]
+
+
+def test_what_may_not_be_judged_is_no_member(claim: Claim) -> None:
+    """At the edge of the grid, or before the first look, there is no p-value to quote."""
+    edge = replace(SEARCH, at_edge=True, extended=True)
+    with_p = replace(estimate(4, 8), p=0.001)
+
+    assert judged(claim, with_p, search=edge).effect is None
+    assert judged(claim, with_p, seeds=2).effect is None
+    assert judged(claim, with_p).effect == Effect(p=0.001, claimed=True)

@@ -124,19 +124,21 @@ def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
 
 
 def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    figure = _mapping(data, "paper").get("figure")
-    if not isinstance(figure, str):
-        return
-    at = ("paper", "figure")
-    folder = path.parent.resolve()
+    for key in ("figure", "siblings"):
+        name = _mapping(data, "paper").get(key)
+        if isinstance(name, str):
+            yield from _file_rules(("paper", key), name, path.parent.resolve())
+
+
+def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
     try:
-        target = (folder / figure).resolve()
+        target = (folder / name).resolve()
         if not target.is_relative_to(folder):
-            yield at, f"{figure!r} leaves the folder of the claim file"
+            yield at, f"{name!r} leaves the folder of the claim file"
         elif not target.is_file():
-            yield at, f"there is no file {figure!r} beside the claim file"
+            yield at, f"there is no file {name!r} beside the claim file"
     except (OSError, ValueError):  # too long, or with a NUL
-        yield at, f"{shown(figure)} cannot be the name of a file"
+        yield at, f"{shown(name)} cannot be the name of a file"
 
 
 def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:

@@ -87,7 +87,8 @@ class Strict(BaseModel):
 class Paper(Strict):
     """What the paper says, in our words. `value` is missing where it gives no number.
 
-    `figure`: CSV of points read off, beside the file.
+    `figure`: CSV of points read off, beside the file. `siblings`: CSV of single runs of nets like
+    the paper's, where its value is the difference of two single runs.
     """
 
     section: str
@@ -95,6 +96,7 @@ class Paper(Strict):
     value: float | None = None
     unit: str
     figure: str | None = None
+    siblings: str | None = None
 
 
 class Recipe(Strict):

@@ -11,6 +11,8 @@ from repro.cli.options import Duration, load_claims, machine_from, options_run, 
 from repro.cli.settings import setting
 
 if TYPE_CHECKING:
+    from repro.claim import Claim
+    from repro.execute import Machine
     from repro.session import Judged
 
 __all__ = ["plan", "run"]
@@ -66,20 +68,60 @@ def run(
     examples="""
     repro plan relu_speedup --scale smoke
     repro plan lrn --scale paper --device cuda
+    repro plan claims/*.yaml --scale proxy --budget 45m    # what so much time can decide
+    repro plan claims/*.yaml --scale proxy --register      # after a change of the claim files
     """
 )
 @options_run
+@click.option("--budget", type=Duration(), help="Say what so much time can decide, such as 45m.")
+@click.option("--json", "as_json", is_flag=True, help="With --budget: as JSON on stdout.")
+@click.option("--register", is_flag=True, help="Write the plan down as it stands, and run nothing.")
 @told
-def plan(claims: tuple[Path, ...], scale: str | None, max_seeds: int | None, **flags: Any) -> None:
-    """Print the trials that come next, and what they cost on this device, measured briefly."""
-    from repro.running import describe_plan
+def plan(
+    claims: tuple[Path, ...],
+    scale: str | None,
+    max_seeds: int | None,
+    budget: float | None,
+    as_json: bool,
+    register: bool,
+    **flags: Any,
+) -> None:
+    """Print the trials that come next, and what they cost on this device, measured briefly.
 
-    for claim in load_claims(claims):
-        click.echo(describe_plan(claim, scale, machine_from(**flags), max_seeds=max_seeds))
+    With --budget: which claims so much time can decide, each with the whole of it, by the times
+    and the spread of seeds in the store.
+    """
+    from repro.running import describe_plan, register_plans
+
+    loaded, machine = load_claims(claims), machine_from(**flags)
+    if register:
+        register_plans(loaded, scale, machine)
+    elif budget is not None:
+        _print_forecasts(loaded, scale, machine, budget, as_json=as_json)
+    elif as_json:
+        raise click.UsageError("--json goes with --budget")
+    else:
+        for claim in loaded:
+            click.echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
+
+
+def _print_forecasts(
+    claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
+) -> None:
+    from repro.budget import describe_forecast, forecast_fields
+    from repro.running import forecasts
+
+    found = forecasts(claims, scale, machine, seconds=seconds)
+    if as_json:
+        print_json([forecast_fields(one) for one in found])
+        return
+    for one in found:
+        click.echo(describe_forecast(one, seconds))
 
 
 def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
-    from repro.describe import describe_verdict, verdict_fields
+    from repro.describe import describe_family, describe_verdict, verdict_fields
+    from repro.verdict import family
 
     if as_json:
         print_json([verdict_fields(v) for one in judged for v in one.verdicts])
@@ -87,3 +129,6 @@ def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
     for one in judged:
         for verdict in one.verdicts:
             click.echo(describe_verdict(one.claim, verdict))
+    together = describe_family(family(one.deciding for one in judged))
+    if together:
+        click.echo(together)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from repro.claim import Claim
+from repro.prior import prior
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, command, rows
 from repro.report.page import FactPage, Page
-from repro.report.tables import Table, evidence_tables, fact_tables, smoke_table
+from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
 from repro.text import rule_text
 from repro.verdict import EXACT
 
@@ -53,6 +55,7 @@ class Document:
     """Evidence first; what ran at smoke scale stands apart, at the end."""
 
     claims: tuple[ClaimSection, ...]
+    family: Table
     smoke: Table
 
     @property
@@ -68,7 +71,9 @@ def document(pages: Sequence[Page | FactPage]) -> Document:
     """All pages, those of a claim beside each other, as one document; what was measured first."""
     claims = [_claim(list(scales)) for _, scales in groupby(pages, key=lambda page: page.claim.id)]
     claims.sort(key=lambda claim: not any(row.measured for row in claim.rows))
-    return Document(claims=tuple(claims), smoke=smoke_table(_smoke_pages(pages)))
+    return Document(
+        claims=tuple(claims), family=family_table(pages), smoke=smoke_table(_smoke_pages(pages))
+    )
 
 
 def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
@@ -79,6 +84,7 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
         title=claim.title,
         facts=(
             (f"The paper ({claim.paper.section})", claim.paper.states),
+            *_strength(claim),
             ("Compared", claim.question),
             ("Confounds", claim.confounds),
             ("Decided by", rule_text(claim)),
@@ -88,6 +94,11 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
         smoke=_smoke(run[0]) if run else None,
         rows=tuple(row for page in pages for row in rows(page)),
     )
+
+
+def _strength(claim: Claim) -> tuple[tuple[str, str], ...]:
+    found = prior(claim)
+    return () if found is None else (("Strength of the paper's evidence", found.sentence),)
 
 
 def _smoke_pages(pages: Sequence[Page | FactPage]) -> list[Page]:

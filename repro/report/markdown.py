@@ -46,6 +46,9 @@ def markdown_table(table: Table) -> Iterator[str]:
 def _lines(document: Document, *, figures: bool) -> Iterator[str]:
     yield from ("# Reproduction report", "", "## Verdicts", "")
     yield from markdown_table(verdict_table(document.rows))
+    if document.family.rows:
+        yield from (f"**{_escape(document.family.caption)}**", "")
+        yield from markdown_table(document.family)
     for claim in document.claims:
         if claim.scales:
             yield from _claim(claim, figures=figures)

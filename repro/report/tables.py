@@ -9,14 +9,24 @@ from repro.plan import RateOutcome, RateSearch
 from repro.registry import METRICS
 from repro.report.page import FactPage, Page
 from repro.report.series import confirmed, ending, metrics_shown, tuned
-from repro.text import NOT_RUN, contrast_text, crossing, duration, estimate_text, percent
+from repro.text import (
+    NOT_RUN,
+    contrast_text,
+    crossing,
+    duration,
+    estimate_text,
+    p_text,
+    percent,
+)
 from repro.trial import Result, Trial
+from repro.verdict import family
 
 __all__ = [
     "Table",
     "TrialRow",
     "evidence_tables",
     "fact_tables",
+    "family_table",
     "smoke_table",
     "trial_rows",
 ]
@@ -62,6 +72,24 @@ def _statements(page: FactPage) -> Table:
                 "yes" if fact.decides else "no, a known slip",
             )
             for fact in page.facts
+        ),
+    )
+
+
+def family_table(pages: Sequence[Page | FactPage]) -> Table:
+    """What may be said of all claims at once, the surest first; no rows for fewer than two."""
+    titles = {page.claim.id: page.claim.title for page in pages}
+    found = family(verdict for page in pages if isinstance(page, Page) for verdict in page.verdicts)
+    return Table(
+        caption=(
+            "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
+            "the contrast that decides, at the best scale measured"
+        ),
+        columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims"),
+        rows=tuple(
+            (titles[m.verdict.claim_id], m.verdict.scale, m.said, p_text(m.p), p_text(m.adjusted))
+            for m in found
+            if len(found) > 1
         ),
     )
 

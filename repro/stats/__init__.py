@@ -2,7 +2,7 @@
 
 from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference
 from repro.stats.looks import ERROR, holm, look_level, over_all_looks
-from repro.stats.power import seeds_needed, smallest_effect
+from repro.stats.power import half_width, seeds_needed, smallest_effect
 from repro.stats.times import Times, ratio_of_times
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Estimate",
     "Times",
     "correlation",
+    "half_width",
     "holm",
     "look_level",
     "mean_level",

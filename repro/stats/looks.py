@@ -23,6 +23,7 @@ ERROR: Final = 0.05  # over all looks
 _DRAWS = 17  # 2**17 points of a Sobol sequence: the level is known to a hundredth of itself
 
 
+@lru_cache(maxsize=64)
 def look_level(looks: tuple[int, ...], *, paired: bool) -> float:
     """Level of the interval at each look, such as 0.984 at 3, 5, 8 and 12 paired seeds.
 

@@ -2,9 +2,10 @@
 
 import math
 
-from scipy import optimize, stats
+import numpy as np
+from scipy import optimize, special, stats
 
-__all__ = ["POWER", "seeds_needed", "smallest_effect"]
+__all__ = ["POWER", "half_width", "seeds_needed", "smallest_effect"]
 
 POWER = 0.8
 
@@ -18,11 +19,17 @@ def seeds_needed(
     None when more than `most` would be needed.
     """
     samples = 1 if paired else 2
-    for n in range(2, most + 1):
-        width = stats.t.ppf((1 + level) / 2, samples * (n - 1)) * sd * math.sqrt(samples / n)
-        if width < gap:
-            return n
-    return None
+    n = np.arange(2, most + 1)
+    widths = special.stdtrit(samples * (n - 1), (1 + level) / 2) * sd * np.sqrt(samples / n)
+    enough = np.flatnonzero(widths < gap)
+    return int(n[enough[0]]) if len(enough) else None
+
+
+def half_width(*, sd: float, seeds: int, level: float) -> float:
+    """Half the width of the interval of a mean of `seeds` values; infinite at one."""
+    if seeds < 2:
+        return math.inf
+    return float(special.stdtrit(seeds - 1, (1 + level) / 2)) * sd / math.sqrt(seeds)
 
 
 def smallest_effect(*, sd: float, seeds: int, level: float, paired: bool) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from repro.errors import StatisticsError
 from repro.stats.estimate import Array, Estimate
@@ -71,8 +71,8 @@ def _welch(slow: Times, fast: Times, level: float) -> Estimate:
     if n > 1:
         va, vb = _variance(slow) / len(a), _variance(fast) / len(b)
         df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-        half = float(stats.t.ppf((1 + level) / 2, df) * math.sqrt(va + vb))
-        p = float(2 * stats.t.sf(abs(difference) / math.sqrt(va + vb), df))
+        half = float(special.stdtrit(df, (1 + level) / 2) * math.sqrt(va + vb))
+        p = float(2 * special.stdtr(df, -abs(difference) / math.sqrt(va + vb)))
     return Estimate(
         value=math.exp(difference),
         low=math.exp(difference - half),
@@ -137,7 +137,8 @@ def _censored(slow: Times, fast: Times, level: float) -> Estimate:
 
 
 FAR = 12.0  # log units: a ratio of 160,000 stands for infinity when a whole arm is censored
-_FINE = 1e-4  # log units
+_GRID = 25  # ratios at once
+_SMOOTH = 0.02  # log units, within which the likelihood is as good as a line or a parabola
 
 
 class _LogNormal:
@@ -167,12 +168,18 @@ class _LogNormal:
         self.top = float(self.profile(np.array([self.best]))[0])
 
     def _highest(self, low: float, high: float) -> float:
-        """The ratio with the highest likelihood: it has one peak."""
-        while high - low > _FINE:
-            grid = np.linspace(low, high, 25)
-            peak = int(self.profile(grid).argmax())
-            low, high = float(grid[max(peak - 1, 0)]), float(grid[min(peak + 1, 24)])
-        return (low + high) / 2
+        """The ratio with the highest likelihood: it has one peak, and its top is a parabola."""
+        while True:
+            grid = np.linspace(low, high, _GRID)
+            values = self.profile(grid)
+            peak = min(max(int(values.argmax()), 1), _GRID - 2)
+            low, high = float(grid[peak - 1]), float(grid[peak + 1])
+            if high - low <= _SMOOTH:
+                break
+        a, b, c = values[peak - 1 : peak + 2].tolist()
+        bend = a - 2 * b + c
+        shift = 0.5 * (a - c) / bend if bend < 0 else 0.0
+        return float(grid[peak]) + min(max(shift, -1.0), 1.0) * (high - low) / 2
 
     def profile(self, deltas: Array) -> Array:
         """Log-likelihood at each log ratio, (D,), maximised over the rest by Newton's method.
@@ -226,15 +233,18 @@ class _LogNormal:
         There the likelihood has fallen by the cut-off.
         """
         floor = self.top - _cutoff(self.events, sure) / 2
-        near, far = 0.0, 2 * FAR
-        while far - near > _FINE:
-            grid = np.linspace(near, far, 25)
-            below = self.profile(self.best + side * grid) < floor
-            if not below.any():
+        grid = np.concatenate(([0.0], np.geomspace(1e-3, 2 * FAR, _GRID)))
+        while True:
+            above = self.profile(self.best + side * grid) - floor
+            if (above >= 0).all():
                 return side * math.inf
-            first = int(below.argmax())
-            near, far = float(grid[max(first - 1, 0)]), float(grid[first])
-        return self.best + side * (near + far) / 2
+            far = max(int((above < 0).argmax()), 1)
+            near = far - 1
+            if grid[far] - grid[near] <= _SMOOTH:
+                break
+            grid = np.linspace(grid[near], grid[far], _GRID)
+        share = float(above[near] / (above[near] - above[far]))
+        return self.best + side * float(grid[near] + share * (grid[far] - grid[near]))
 
     def p_of_none(self, side: float) -> float:
         """One-sided p-value of a ratio of 1, which lies to that `side` of the best."""
@@ -243,7 +253,7 @@ class _LogNormal:
             return 1.0
         df = _degrees(self.events)
         t = math.sqrt(df * math.expm1(max(fall, 0.0) / (df + 2)))
-        return float(stats.t.sf(t, df))
+        return float(special.stdtr(df, -t))
 
 
 def _degrees(events: int) -> int:
@@ -257,7 +267,7 @@ def _cutoff(events: int, sure: float) -> float:
     n log(1 + t^2 / (n - 2)) is the likelihood ratio of Student's test.
     """
     df = _degrees(events)
-    t = float(stats.t.ppf(sure, df))
+    t = float(special.stdtrit(df, sure))
     return (df + 2) * math.log1p(t * t / df)
 
 

@@ -1,0 +1,192 @@
+"""What a budget of time can decide: from the time of an epoch and the spread of seeds so far.
+
+Both come from the trials in the store; where nothing was measured, nothing is forecast.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from repro.analysis import RecipeEvidence, analyse
+from repro.claim import DifferenceClaim, TimeClaim, TrainedClaim
+from repro.plan import next_cells
+from repro.stats import half_width, look_level, smallest_effect
+from repro.text import duration
+from repro.trial import Result
+from repro.verdict import decide, settles
+
+__all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields", "most_epochs"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What a claim's deciding recipe could come to with the whole budget for itself.
+
+    `seconds_an_epoch`: wall clock of its own trials, None where there is none. `seeds`: an arm, at
+    the last look that fits; None when not even the next one does, or that is not known; `seconds`:
+    until that look, at most. `spread`: standard deviation over `measured` seeds, of differences or
+    log times. `smallest`: the effect that so many seeds tell from none 80 times in 100, or half
+    the width of a level's interval, beside the `claimed` one. `word`: the verdict as it stands.
+    """
+
+    claim_id: str
+    scale: str
+    word: str
+    settled: bool
+    device: str
+    seconds_an_epoch: float | None
+    measured: int
+    spread: float | None
+    next_look: int | None
+    seconds_to_next: float | None
+    seeds: int | None
+    seconds: float | None
+    level: float
+    smallest: float | None
+    claimed: float | None
+    unit: str
+
+    @property
+    def decidable(self) -> bool | None:
+        """Whether an effect as claimed would be seen; None where that is not known."""
+        if self.settled:
+            return True
+        if self.seconds_an_epoch is not None and self.seeds is None:
+            return False
+        if self.smallest is None or self.claimed is None:
+            return None
+        return self.smallest <= self.claimed
+
+
+def forecast(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str | None,
+    results: Mapping[str, Result],
+    *,
+    workers: int,
+    seconds: float,
+) -> Forecast:
+    """What `seconds` on this many workers can decide, going by what was measured."""
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    found = evidence.recipes[claim.verdict_recipe]
+    epochs = sum(results[name].epochs for name in evidence.trials)
+    epoch = evidence.clocks.wall / epochs if epochs else None
+    looks = claim.scales[scale].seeds
+    settled = found.look is not None and settles(claim, found)
+    ahead = [n for n in looks if n > found.seeds]
+
+    def until(n: int) -> float | None:
+        if epoch is None or fingerprint is None:
+            return None
+        return _epochs_left(claim, scale, fingerprint, results, n) * epoch / workers
+
+    costs = {n: until(n) for n in ahead}
+    fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
+    reached = max(fitting, default=None)
+    level = look_level(looks, paired=not isinstance(claim, TimeClaim))
+    return Forecast(
+        claim_id=claim.id,
+        scale=scale,
+        word=decide(claim, evidence, claim.verdict_recipe).word,
+        settled=settled,
+        device=", ".join(evidence.provenance.get("device", ())),
+        seconds_an_epoch=epoch,
+        measured=found.look.seeds if found.look else found.seeds,
+        spread=found.deciding.sd,
+        next_look=ahead[0] if ahead else None,
+        seconds_to_next=costs[ahead[0]] if ahead else None,
+        seeds=reached,
+        seconds=costs[reached] if reached is not None else None,
+        level=level,
+        smallest=_smallest(claim, found, reached, level),
+        claimed=_claimed(claim),
+        unit=found.deciding.unit,
+    )
+
+
+def _smallest(
+    claim: TrainedClaim, found: RecipeEvidence, seeds: int | None, level: float
+) -> float | None:
+    sd = found.deciding.sd
+    if seeds is None or not sd:
+        return None
+    if isinstance(claim, TimeClaim):
+        return math.exp(smallest_effect(sd=sd, seeds=seeds, level=level, paired=False))
+    if isinstance(claim, DifferenceClaim):
+        return smallest_effect(sd=sd, seeds=seeds, level=level, paired=True)
+    return half_width(sd=sd, seeds=seeds, level=level)
+
+
+def _claimed(claim: TrainedClaim) -> float | None:
+    """The paper's effect, else the least that counts; of a level, half the width of its region."""
+    region = claim.region
+    if isinstance(claim, TimeClaim | DifferenceClaim):
+        return region.low if claim.paper.value is None else claim.paper.value
+    return None if region.high is None else (region.high - region.low) / 2
+
+
+def _epochs_left(
+    claim: TrainedClaim, scale: str, fingerprint: str, results: Mapping[str, Result], seeds: int
+) -> float:
+    """Epochs of all recipes and arms until so many seeds are done, at most."""
+    cells = next_cells(
+        claim, scale, fingerprint, results, seeds=dict.fromkeys(claim.recipes, seeds)
+    )
+    if any(cell.purpose == "tune" for cell in cells):  # the rates to confirm are not known yet
+        return most_epochs(claim, scale, seeds)
+    known = {cell.trial.id: results.get(cell.trial.id) for cell in cells}
+    return sum(cell.until - (r.epochs if (r := known[cell.trial.id]) else 0.0) for cell in cells)
+
+
+def most_epochs(claim: TrainedClaim, scale: str, seeds: int) -> float:
+    """Epochs of the whole claim when no look settles it, no arm crosses early, no grid grows."""
+    at = claim.scales[scale]
+    total = len(claim.recipes) * seeds * at.epochs
+    for search in at.search.values():
+        alive, before = len(search.rates), 0.0
+        for rung in search.rungs:
+            total += alive * search.seeds * (rung - before)
+            alive, before = math.ceil(alive * search.keep), rung
+    return total * len(claim.arms)
+
+
+def forecast_fields(found: Forecast) -> dict[str, Any]:
+    """As JSON takes it: what is not known is null."""
+    fields = {**asdict(found), "decidable": found.decidable}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
+    }
+
+
+def describe_forecast(found: Forecast, seconds: float) -> str:
+    """One claim in two or three lines."""
+    head = f"{found.claim_id} at {found.scale} scale"
+    if found.settled:
+        return f"{head}: decided already ({found.word}, {found.measured} seeds an arm)"
+    if found.seconds_an_epoch is None:
+        return f"{head}: nothing of it was measured in this store, so nothing can be said"
+    if found.next_look is None:
+        return f"{head}: all looks are done ({found.word}); more seeds are not in its plan"
+    time = f"{duration(found.seconds_an_epoch)} an epoch on {found.device}"
+    if found.seeds is None or found.seconds is None:
+        needed = duration(found.seconds_to_next or 0.0)
+        return (
+            f"{head}: not within {duration(seconds)}; the look at {found.next_look} seeds an arm "
+            f"takes at most {needed} ({time})"
+        )
+    lines = [
+        f"{head}: {found.seeds} seeds an arm, after at most {duration(found.seconds)} ({time})"
+    ]
+    if found.smallest is None or found.claimed is None:
+        lines.append("  its spread over seeds was not measured (two seeds at least), so no power")
+        return "\n".join(lines)
+    decided = "enough" if found.decidable else "not enough"
+    lines.append(
+        f"  these tell an effect of {found.smallest:.3g} from none 80 times in 100 "
+        f"({found.unit}; {100 * found.level:.3g} % intervals, spread {found.spread:.3g} over "
+        f"{found.measured} seeds): {decided} for the claimed {found.claimed:g}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,58 @@
+"""A small part of the calibration (`nox -s calibration`), and what it takes for granted."""
+
+import math
+
+import numpy as np
+import pytest
+
+from repro.analysis import analyse
+from repro.session import next_trials
+from repro.trial import Result
+from repro.verdict import decide, settles
+from tests.calibration import CASES, PRINT, Case, faults, rates, world
+
+RUNS = 100
+SMALL = (
+    "difference, none", "difference, planted", "level, just outside", "times, planted",
+    "times, censored, too small", "times, slow all censored",
+)  # fmt: skip
+BY_NAME = {case.name: case for case in CASES}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_intervals_hold_the_truth_and_nothing_false_is_reproduced(name: str) -> None:
+    """Within three Monte Carlo errors of what the whole session asks for."""
+    slack = 3 * math.sqrt(0.05 * 0.95 / RUNS)
+
+    assert faults(BY_NAME[name], rates(BY_NAME[name], runs=RUNS), slack=slack) == []
+
+
+@pytest.mark.parametrize("case", [BY_NAME[name] for name in SMALL], ids=SMALL)
+def test_a_plan_that_asks_look_by_look_comes_to_the_same_verdict(case: Case) -> None:
+    """As one that is given the results of all looks at once, which the simulations do."""
+    one, generator = world(case), np.random.default_rng(1)
+    for _ in range(3):
+        everything = one.results(generator)
+        known: dict[str, Result] = {}
+        while cells := next_trials(one.claim, "paper", PRINT, known):
+            known |= {cell.trial.id: everything[cell.trial.id] for cell in cells}
+        step, whole = (
+            decide(one.claim, analyse(one.claim, "paper", PRINT, given, settles=settles), "period")
+            for given in (known, everything)
+        )
+
+        assert (step.word, step.look, step.estimate) == (whole.word, whole.look, whole.estimate)
+        assert len(known) <= len(everything)
+
+
+def test_what_is_out_of_bounds_is_said() -> None:
+    """A session that could not fail would show nothing."""
+    case = BY_NAME["difference, none"]
+    found = rates(case, runs=5)
+    narrow = type(found)(runs=5, held=0.9, all_held=0.9, said=0.2, seeds=3.0)
+
+    assert faults(case, narrow) == [
+        "coverage at the look that counts 90.0 %",
+        "coverage at all looks 90.0 %",
+        "falsely reproduced 20.0 %",
+    ]
