@@ -40,9 +40,11 @@ __all__ = [
     "MetricRow",
     "PaperCurve",
     "RatePoint",
+    "confusion",
     "crossing_times",
     "effects",
     "error_curves",
+    "examples",
     "kernels",
     "learning_curves",
     "metric_points",
@@ -587,6 +589,69 @@ def nearest(ax: Axes, images: NDArray[np.uint8]) -> Axes:
             sheet[y : y + side, x : x + side, :3] = images[row, column] / 255
             sheet[y : y + side, x : x + side, 3] = 1
     return _sheet(ax, sheet)
+
+
+def confusion(ax: Axes, counts: NDArray[np.integer], classes: Sequence[str]) -> Axes:
+    """Of the images of a class (a row), the share taken for each class, in percent.
+
+    counts: (C, C). With few classes each square has its number.
+    """
+    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    ax.imshow(_shade(shares), interpolation="nearest")
+    if len(classes) <= 20:
+        ax.set_xticks(range(len(classes)), classes, rotation=90)
+        ax.set_yticks(range(len(classes)), classes)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            text = f"{100 * shares[row, column]:.0f}"
+            ax.text(column, row, text, ha="center", va="center", fontsize=7)
+    ax.grid(visible=False)
+    ax.set(xlabel="taken for", ylabel="is")
+    return ax
+
+
+def _shade(shares: NDArray[np.floating]) -> NDArray[np.floating]:
+    """One colour, the denser the larger, through which a page of any colour is seen: (..., 4)."""
+    colour = np.broadcast_to(mpl.colors.to_rgb(MARKS[0][0]), (*shares.shape, 3))
+    return np.concatenate([colour, 0.7 * np.sqrt(shares)[..., None]], axis=-1)
+
+
+def examples(
+    ax: Axes,
+    images: NDArray[np.uint8],
+    labels: Sequence[str],
+    guesses: NDArray[np.str_],
+    probabilities: NDArray[np.floating],
+) -> Axes:
+    """Test images, each with its class, and below it the likeliest classes (Fig. 4).
+
+    images: (N, H, W, 3); guesses and probabilities: (N, K), the likeliest first. The bar of the
+    right class has another colour and a name in bold.
+    """
+    ax.set_axis_off()
+    columns = min(4, len(images))
+    rows = math.ceil(len(images) / columns)
+    for place, (image, label) in enumerate(zip(images, labels, strict=True)):
+        row, column = divmod(place, columns)
+        left, top, width, height = column / columns, 1 - row / rows, 0.9 / columns, 1 / rows
+        photo = ax.inset_axes((left, top - 0.52 * height, width, 0.44 * height))
+        photo.imshow(image, interpolation="nearest")
+        photo.set_axis_off()
+        photo.set_title(label, fontsize=9)
+        bars = ax.inset_axes((left, top - 0.95 * height, width, 0.4 * height))
+        _bars(bars, label, guesses[place], probabilities[place])
+    return ax
+
+
+def _bars(
+    ax: Axes, label: str, guesses: NDArray[np.str_], probabilities: NDArray[np.floating]
+) -> None:
+    right = [guess == label for guess in guesses]
+    colours = [MARKS[1][0] if good else MARKS[5][0] for good in right]
+    ax.barh(range(len(guesses)), probabilities, color=colours, height=0.8, alpha=0.5)
+    for y, (guess, good) in enumerate(zip(guesses, right, strict=True)):
+        ax.text(0.02, y, guess, va="center", fontsize=7, weight="bold" if good else "normal")
+    ax.set(xlim=(0, 1), ylim=(len(guesses) - 0.4, -0.6))
+    ax.set_axis_off()
 
 
 def _sheet(ax: Axes, pixels: NDArray[np.floating]) -> Axes:

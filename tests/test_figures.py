@@ -385,3 +385,30 @@ def test_errors_on_a_log_axis_leave_out_zero() -> None:
 
     assert left.get_yscale() == right.get_yscale() == "log"
     assert 0 < left.get_ylim()[0] < 100 * 0.2 / 9
+
+
+def test_a_confusion_matrix_is_in_percent_of_its_rows(ax: Axes) -> None:
+    """A class without images is no division by zero; an empty square has no number."""
+    figures.confusion(ax, np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), ["cat", "dog", "owl"])
+
+    assert sorted(texts(ax)) == ["100", "25", "75"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog", "owl"]
+
+
+def test_the_right_class_of_an_example_is_bold(ax: Axes) -> None:
+    """Fig. 4: the image under its class, the likeliest classes below it."""
+    figures.examples(
+        ax,
+        np.zeros((1, 8, 8, 3), dtype=np.uint8),
+        ["cat"],
+        np.array([["dog", "cat"]]),
+        np.array([[0.6, 0.4]]),
+    )
+    photo, bars = ax.child_axes
+
+    assert photo.get_title() == "cat"
+    assert [(t.get_text(), t.get_weight()) for t in bars.texts] == [
+        ("dog", "normal"),
+        ("cat", "bold"),
+    ]
+    assert [patch.get_width() for patch in bars.patches] == [0.6, 0.4]

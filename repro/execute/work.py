@@ -14,6 +14,7 @@ import torch
 from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
 from repro.errors import DataError, MachineError, ReproError
+from repro.pictures import Arrays, kept
 from repro.plan import Cell
 from repro.population import member_bytes
 from repro.provenance import provenance
@@ -198,7 +199,7 @@ def _train(
         if run.company > 1:
             facts["population"] = str(run.company)
         result = run.result(facts)
-        store.finish(result, run.arrays)
+        store.finish(result, _pictures(run, dataset))
         ended[run.trial.id] = TrainedCell(outcome="finished", result=result)
     return ended
 
@@ -218,6 +219,13 @@ def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: Store) -> Run:
             stacklevel=2,
         )
         return run(None)
+
+
+def _pictures(run: Run, dataset: Dataset) -> Arrays:
+    """Nothing of a trial that stops at a threshold: its claim is about time alone."""
+    if run.trial.threshold is not None:
+        return {}
+    return kept(run.model, run.data, dataset.classes, run.arrays, autocast=run.autocast)
 
 
 def _event(run: Run) -> Event:

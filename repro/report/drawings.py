@@ -1,6 +1,6 @@
 """The figures of a page, each with its caption and with words for those who do not see it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from repro import figures
 from repro.analysis import DECIDING, Contrast
-from repro.claim import TimeClaim, metric_of
+from repro.claim import LevelClaim, TimeClaim, metric_of
 from repro.registry import METRICS
 from repro.report import series
 from repro.report.page import Page
@@ -252,65 +252,96 @@ def _rates(page: Page) -> Drawing:
     )
 
 
-# Pictures of trained weights, for the claims that are about them: metric, array, words
+# Pictures of what was trained, for the claims that are about it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """What is drawn of a trial's arrays. `arrays`: by the argument of `draw` that takes them."""
+
+    name: str
+    draw: Callable[..., Axes]
+    arrays: Mapping[str, str]
+    caption: str
+    inches: tuple[float, float] = (WIDTH, HEIGHT)
+
+
+KERNELS = Picture(
+    name="conv1",
+    draw=figures.kernels,
+    arrays={"weights": "conv1"},
+    caption=(
+        "Kernels of the first layer (the paper's Fig. 3), seed 0: the first half of the maps, "
+        "which two GPUs would keep on one of them, above the second. Each is stretched to its "
+        "own range, grey being zero."
+    ),
+)
+NEIGHBOURS = Picture(
+    name="near-images",
+    draw=figures.nearest,
+    arrays={"images": "near_images"},
+    caption=(
+        "Test images (left) and the training images nearest in fc7 (the paper's Fig. 4), seed 0."
+    ),
+)
+EXAMPLES = Picture(
+    name="examples",
+    draw=figures.examples,
+    arrays={
+        "images": "example_images",
+        "labels": "example_labels",
+        "guesses": "example_guesses",
+        "probabilities": "example_probabilities",
+    },
+    caption=(
+        "Test images, each under its class and above the classes that the net of seed 0 holds "
+        "likeliest (the paper's Fig. 4); a bar is a probability, that of the right class is orange "
+        "and its name bold."
+    ),
+    inches=(6.4, 5.4),
+)
+CONFUSION = Picture(
+    name="confusion",
+    draw=figures.confusion,
+    arrays={"counts": "confusion", "classes": "classes"},
+    caption="What the test images of a class (a row) were taken for, in percent, seed 0.",
+    inches=(WIDTH, WIDTH),
+)
 
 
 def _pictures(page: Page) -> Iterator[Drawing]:
     metrics = {metric for contrast in _contrasts(page) for metric in contrast.metrics}
-    if "colour_split" in metrics:
-        yield from _picture(
-            page,
-            "conv1",
-            figures.kernels,
-            "Kernels of the first layer (the paper's Fig. 3), seed 0: the first half of the maps, "
-            "which two GPUs would keep on one of them, above the second. Each is stretched to its "
-            "own range, grey being zero.",
-            inches=(WIDTH, HEIGHT),
-        )
-    if "neighbours_features" in metrics:
-        yield from _picture(
-            page,
-            "near_images",
-            figures.nearest,
-            "Test images (left) and the training images nearest in fc7 (the paper's Fig. 4), "
-            "seed 0.",
-            inches=(WIDTH, HEIGHT),
-        )
+    shown = [KERNELS] * ("colour_split" in metrics) + [NEIGHBOURS] * (
+        "neighbours_features" in metrics
+    )
+    if isinstance(page.claim, LevelClaim) or "neighbours_features" in metrics:
+        shown += [EXAMPLES, CONFUSION]
+    for picture in shown:
+        yield from _picture(page, picture)
 
 
 def _contrasts(page: Page) -> list[Contrast]:
     return [c for found in page.evidence.recipes.values() for c in found.contrasts]
 
 
-def _picture(
-    page: Page,
-    array: str,
-    draw: Callable[..., Axes],
-    caption: str,
-    *,
-    inches: tuple[float, float],
-) -> Iterator[Drawing]:
-    """One panel for each arm whose first seed has the array; arms that share a trial once."""
+def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
+    """One panel for each arm whose first seed has the arrays; arms that share a trial once."""
     shown: dict[str, Panel] = {}
     for arm in page.claim.arms:
         for outcome in series.confirmed(page, page.claim.verdict_recipe, arm)[:1]:
-            arrays = page.arrays.get(outcome.trial_id, {})
-            if array in arrays:
-                panel = (arm, partial(draw, **{_ARGUMENT[array]: arrays[array]}))
-                shown.setdefault(outcome.trial_id, panel)
+            kept = page.arrays.get(outcome.trial_id, {})
+            if kept.keys() >= set(picture.arrays.values()):
+                found = {argument: kept[name] for argument, name in picture.arrays.items()}
+                shown.setdefault(outcome.trial_id, (arm, partial(picture.draw, **found)))
     if shown:
-        name = f"{page.name}-{array.replace('_', '-')}"
         panels = list(shown.values()) if len(shown) > 1 else [("", p[1]) for p in shown.values()]
         yield Drawing(
-            name=name,
-            caption=caption,
-            alt=caption,
+            name=f"{page.name}-{picture.name}",
+            caption=picture.caption,
+            alt=picture.caption,
             panels=panels,
-            inches=inches,
+            inches=picture.inches,
         )
-
-
-_ARGUMENT = {"conv1": "weights", "near_images": "images"}
 
 
 def _arms(page: Page) -> str:

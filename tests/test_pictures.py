@@ -1,0 +1,68 @@
+"""What is kept of a trained net to be looked at: it agrees with what was measured."""
+
+import numpy as np
+import pytest
+import torch
+
+from repro.data import Dataset
+from repro.pictures import kept, small
+from repro.train import Run, train
+from tests.worlds import tiny, trial_on
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return tiny(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def run(data: Dataset) -> Run:
+    return train(trial_on(data, threshold=None), data, device=CPU, until=2)
+
+
+def test_the_confusion_matrix_counts_the_errors_that_were_measured(run: Run, data: Dataset) -> None:
+    """A row a class, each test image once; off the diagonal lies the test error."""
+    arrays = kept(run.model, run.data, data.classes, {}, autocast=run.autocast)
+    table = arrays["confusion"].astype(int)
+
+    assert (table.sum(1) == np.bincount(data.test.labels, minlength=10)).all()
+    assert 1 - np.trace(table) / table.sum() == pytest.approx(run.metrics["test_error"])
+    assert arrays["classes"].tolist() == list(data.classes)
+
+
+def test_examples_are_the_first_images_with_their_likeliest_classes(
+    run: Run, data: Dataset
+) -> None:
+    """Fig. 4: the likeliest class first, at most five, each with its probability."""
+    arrays = kept(run.model, run.data, data.classes, {}, autocast=run.autocast)
+    likely = arrays["example_probabilities"].astype(float)
+
+    assert arrays["example_images"].tolist() == data.test.images[:8].tolist()
+    assert arrays["example_labels"].tolist() == [data.classes[i] for i in data.test.labels[:8]]
+    assert arrays["example_guesses"].shape == likely.shape == (8, 5)
+    assert (np.diff(likely, axis=1) <= 0).all()
+    assert (likely.sum(1) <= 1 + 1e-5).all()
+
+
+def test_many_classes_have_no_matrix(run: Run) -> None:
+    """A thousand rows are no picture."""
+    names = tuple(map(str, range(1000)))
+
+    assert "confusion" not in kept(run.model, run.data, names, {}, autocast=run.autocast)
+
+
+def test_large_images_are_kept_small(run: Run, data: Dataset) -> None:
+    """At most 96 pixels a side, of the same shape and colour; numbers stay as they are."""
+    images = np.full((2, 3, 128, 192, 3), 7, dtype=np.uint8)
+    images[..., 2] = 200
+    found = kept(
+        run.model, run.data, data.classes,
+        {"near_images": images, "conv1": np.ones((9, 3, 200, 200))}, autocast=run.autocast,
+    )  # fmt: skip
+
+    assert found["near_images"].shape == (2, 3, 64, 96, 3)
+    assert (found["near_images"] == [7, 7, 200]).all()
+    assert found["conv1"].shape == (9, 3, 200, 200)
+    assert small(images[:, :, :32, :32]).shape == (2, 3, 32, 32, 3)
