@@ -1,25 +1,29 @@
 """The same net, batch and data, trained by this project and as people would otherwise do it."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
+import timm
+import timm.data
+import timm.optim
+import timm.utils
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import functional as transforms
+from torchvision.transforms import v2
 
-from repro.claim import Recipe
+from repro.bench import a_trial, population, window
 from repro.data import Dataset
 from repro.models import build
-from repro.train import Population, Run, device_data
-from repro.trial import WINDOWS, Trial
+from repro.trial import WINDOWS
 
-__all__ = ["BareLoop", "Contestant", "OurTrainer", "PlainLoop"]
+__all__ = ["BareLoop", "Contestant", "OurTrainer", "PlainLoop", "TimmLoop", "TorchvisionLoop"]
 
 BATCH = 128
 
@@ -32,32 +36,6 @@ class Contestant(Protocol):
     def train_some(self) -> int: ...
 
 
-def trial(dataset: Dataset, precision: str) -> Trial:
-    """The net of the first claim, in the recipe that decides it, but for its precision."""
-    return Trial(
-        model="cifar_80sec",
-        arguments={"activation": "relu"},
-        recipe=Recipe.model_validate(
-            {
-                "inputs": "centred",
-                "initialisation": "cuda_convnet",
-                "bias_rate": 2.0,
-                "batch_size": BATCH,
-                "precision": precision,
-            }
-        ),
-        data=dataset.name,
-        fingerprint=dataset.fingerprint,
-        images=None,
-        rate=1e-3,
-        seed=0,
-        numerics=1,
-        threshold=1e-6,
-        near=0.0,
-        decided_by="full",
-    )
-
-
 @dataclass
 class OurTrainer:
     """`repro.train.Population`, window by window: bfloat16, channels_last, uint8 on the device."""
@@ -67,16 +45,11 @@ class OurTrainer:
     name: str = "this project"
 
     def __post_init__(self) -> None:
-        self.population = Population([_run(self.dataset, self.device)])
+        ours = a_trial(self.dataset, "cifar_80sec", batch=BATCH)
+        self.population = population(self.dataset, ours, self.device)
 
     def train_some(self) -> int:
-        self.population.train_window()
-        return self.population.runs[0].images // WINDOWS
-
-
-def _run(dataset: Dataset, device: torch.device) -> Run:
-    ours = trial(dataset, "bfloat16")
-    return Run(ours, device_data(ours, dataset, device), until=math.inf)
+        return window(self.population)()
 
 
 def _net(device: torch.device) -> nn.Module:
@@ -100,7 +73,8 @@ class BareLoop:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        run = _run(dataset, device)
+        ours = a_trial(dataset, "cifar_80sec", batch=BATCH)
+        run = population(dataset, ours, device).runs[0]
         order = torch.arange(run.images, device=device)
         steps = run.steps[1]
         self.batches = [run.data.train.batch(i) for i in order.split(BATCH)[:steps]]
@@ -122,18 +96,35 @@ class BareLoop:
         return sum(len(labels) for _, labels in self.batches)
 
 
-class _Pictures(TorchDataset[tuple[Tensor, int]]):
-    """What torchvision.datasets.CIFAR10 with ToTensor and Normalize gives."""
+class _AsPictures(TorchDataset[tuple[Any, int]]):
+    """What an image folder gives: pictures, turned into tensors by the `transform` that is set."""
 
-    def __init__(self, dataset: Dataset) -> None:
+    def __init__(self, dataset: Dataset, transform: Callable[[Any], Any] | None = None) -> None:
         self.images, self.labels = dataset.train.images, dataset.train.labels
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        image = transforms.to_tensor(self.images[index].copy())
-        return transforms.normalize(image, [0.5] * 3, [0.25] * 3), int(self.labels[index])
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        picture = Image.fromarray(self.images[index])
+        return self.transform(picture) if self.transform else picture, int(self.labels[index])
+
+
+class _Epochs:
+    """A tenth of an epoch at a time from a loader that is gone through again and again."""
+
+    def __init__(self, loader: Any, dataset: Dataset) -> None:
+        self.loader = loader
+        self.steps = len(dataset.train.labels) // BATCH // WINDOWS
+        self.endless = self._batches()
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from self.loader
+
+    def tenth(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return islice(self.endless, self.steps)
 
 
 class PlainLoop:
@@ -143,26 +134,110 @@ class PlainLoop:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        self.loader: DataLoader[Any] = DataLoader(
-            _Pictures(dataset), batch_size=BATCH, shuffle=True, drop_last=True
+        pictures = _AsPictures(dataset, _prepared)
+        loader: DataLoader[Any] = DataLoader(
+            pictures, batch_size=BATCH, shuffle=True, drop_last=True
         )
-        self.steps = len(dataset.train.labels) // BATCH // WINDOWS
+        self.epochs = _Epochs(loader, dataset)
         self.model = _net(device)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
-        self.endless = self._batches()
         self.running = 0.0
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self.loader
 
     def train_some(self) -> int:
         self.model.train()
-        for images, labels in islice(self.endless, self.steps):
+        for images, labels in self.epochs.tenth():
             images, labels = images.to(self.device), labels.to(self.device)  # noqa: PLW2901
             self.optimizer.zero_grad()
             loss = F.cross_entropy(self.model(images), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.running += loss.item()
-        return self.steps * BATCH
+        return self.epochs.steps * BATCH
+
+
+def _prepared(picture: Any) -> Tensor:
+    """What ToTensor and Normalize give."""
+    return transforms.normalize(transforms.to_tensor(picture), [0.5] * 3, [0.25] * 3)
+
+
+class TimmLoop:
+    """Stands in for timm's train.py, which is not in its wheel, with --amp and --channels-last.
+
+    Its loader with its transforms, its optimiser, and the loop over them.
+    """
+
+    name = "timm: create_loader, create_optimizer_v2, bfloat16, channels_last"
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self.device = device
+        loader = timm.data.create_loader(
+            _AsPictures(dataset),
+            input_size=(3, 32, 32),
+            batch_size=BATCH,
+            is_training=True,
+            use_prefetcher=device.type == "cuda",
+            no_aug=False,
+            num_workers=0,
+            persistent_workers=False,
+            device=device,
+        )
+        self.epochs = _Epochs(loader, dataset)
+        self.model = _net(device).to(memory_format=torch.channels_last)
+        self.optimizer = timm.optim.create_optimizer_v2(
+            self.model, opt="sgd", lr=1e-3, momentum=0.9, weight_decay=0.0
+        )
+        self.loss = nn.CrossEntropyLoss()
+        self.losses = timm.utils.AverageMeter()
+
+    def train_some(self) -> int:
+        self.model.train()
+        for images, labels in self.epochs.tenth():
+            images = images.to(self.device).contiguous(memory_format=torch.channels_last)  # noqa: PLW2901
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                loss = self.loss(self.model(images), labels.to(self.device))
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.losses.update(loss.item(), len(labels))
+        return self.epochs.steps * BATCH
+
+
+class TorchvisionLoop:
+    """Stands in for torchvision's references/classification/train.py, which is not in its wheel."""
+
+    name = "torchvision's reference recipe, float32"
+
+    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+        self.device = device
+        prepare = v2.Compose(
+            [
+                v2.RandomCrop(32, padding=4),
+                v2.RandomHorizontalFlip(),
+                v2.PILToTensor(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize([0.5] * 3, [0.25] * 3),
+            ]
+        )
+        loader: DataLoader[Any] = DataLoader(
+            _AsPictures(dataset, prepare), batch_size=BATCH, shuffle=True, drop_last=True
+        )
+        self.epochs = _Epochs(loader, dataset)
+        self.model = _net(device)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
+        self.loss = nn.CrossEntropyLoss()
+        self.seen = {"loss": 0.0, "acc1": 0.0, "acc5": 0.0}
+
+    def train_some(self) -> int:
+        self.model.train()
+        for images, labels in self.epochs.tenth():
+            images, labels = images.to(self.device), labels.to(self.device)  # noqa: PLW2901
+            logits = self.model(images)
+            loss = self.loss(logits, labels)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            right = logits.topk(5, 1).indices == labels[:, None]
+            self.seen["loss"] += loss.item()
+            self.seen["acc1"] += right[:, 0].float().mean().item()
+            self.seen["acc5"] += right.any(1).float().mean().item()
+        return self.epochs.steps * BATCH

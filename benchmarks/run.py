@@ -1,8 +1,9 @@
 """Side by side in one run, alternating, as ratios: `python benchmarks/run.py`.
 
-Each round trains a tenth of an epoch with every contestant in turn, so a machine that drifts
-drifts for all; the median over rounds of each ratio is what counts. On a CPU every contestant
-has one thread, as each of our workers has.
+What `repro bench` measures of this machine, the training loop beside others', how costs grow, and
+the table of what is aimed at with what was found. Contestants take turns, so a machine that drifts
+drifts for all; the median over rounds of each ratio is what counts. On a CPU every contestant has
+one thread, as each of our workers has.
 """
 
 import sys
@@ -10,81 +11,174 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import os
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import click
-import pandas as pd
 import torch
 
-from benchmarks.contestants import BareLoop, Contestant, OurTrainer, PlainLoop
+from benchmarks.contestants import BareLoop, OurTrainer, PlainLoop, TimmLoop, TorchvisionLoop
+from benchmarks.goals import goals
+from repro.bench import BENCHES, Table, a_trial, population, race, ratio_text, window
 from repro.data.embedded import synthetic
 from repro.files import write_atomic
 from repro.provenance import provenance
+from repro.store import Store
+from repro.trial import Clocks, Result
+
+LOOPS = (OurTrainer, BareLoop, PlainLoop, TimmLoop, TorchvisionLoop)
 
 
-def seconds_of(contestant: Contestant, device: torch.device) -> float:
-    """Seconds an image, of one tenth of an epoch."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    images = contestant.train_some()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - started) / images
+def training_loops(device: torch.device, rounds: int) -> Table:
+    """Each trains a tenth of an epoch in turn."""
+    dataset = synthetic(n_train=12_800 if rounds > 2 else 1280, n_test=100, classes=10, seed=0)
+    contestants = [loop(dataset, device) for loop in LOOPS]
+    times = race({one.name: one.train_some for one in contestants}, device, rounds)
+    return Table(
+        title="Training loops, cifar_80sec, batch 128",
+        columns=("training loop", "images/s", "as long as ours (median, range)"),
+        rows=tuple(
+            (name, f"{1 / median(each):,.0f}", ratio_text(times, name, OurTrainer.name))
+            for name, each in times.items()
+        ),
+    )
 
 
-def race(contestants: Sequence[Contestant], device: torch.device, rounds: int) -> pd.DataFrame:
-    """Seconds an image, a row a round; one round before the first is not counted."""
-    rows = [{one.name: seconds_of(one, device) for one in contestants} for _ in range(rounds + 1)]
-    return pd.DataFrame(rows[1:])
+def growth(device: torch.device, rounds: int) -> Table:
+    """Twice as many trials, images and classes."""
+    pairs: dict[str, tuple[Callable[[], int], Callable[[], int]]] = {}
+    with TemporaryDirectory() as folder:
+        stores = [_store(Path(folder) / str(trials), trials) for trials in (100, 200)]
+        pairs["trials: reading the results of 100 and 200"] = tuple(map(_reading, stores))  # type: ignore[assignment]
+        sets = [synthetic(n_train=n, n_test=10, classes=10) for n in (2560, 5120)]
+        pairs["images: an epoch's tenth of 2,560 and 5,120"] = tuple(  # type: ignore[assignment]
+            _once(window(population(s, a_trial(s, "cifar_80sec", batch=128), device))) for s in sets
+        )
+        many = [synthetic(n_train=2560, n_test=10, classes=n) for n in (500, 1000)]
+        pairs["classes: a tenth of an epoch with 500 and 1,000"] = tuple(  # type: ignore[assignment]
+            _once(window(population(s, a_trial(s, "cifar_80sec", batch=128), device))) for s in many
+        )
+        rows = []
+        for name, (one, two) in pairs.items():
+            times = race({"one": one, "two": two}, device, rounds)
+            rows.append((name, ratio_text(times, "two", "one")))
+    return Table(
+        title="How time grows", columns=("twice as many", "times as long"), rows=tuple(rows)
+    )
 
 
-def table(times: pd.DataFrame, ours: str) -> str:
-    """Markdown: images a second, and how many times faster ours is, median and range."""
-    lines = [
-        "| training loop | images/s (median) | ours is faster by (median, range) |",
-        "| --- | --- | --- |",
-    ]
-    for name in times:
-        ratio = times[name] / times[ours]
-        by = "1" if name == ours else f"{median(ratio):.2f} ({ratio.min():.2f}-{ratio.max():.2f})"
-        lines.append(f"| {name} | {1 / median(times[name]):,.0f} | {by} |")
-    return "\n".join(lines)
+def _once(work: Callable[[], int]) -> Callable[[], int]:
+    def whole() -> int:
+        work()
+        return 1
+
+    return whole
+
+
+def _store(folder: Path, trials: int) -> Store:
+    store = Store(folder)
+    trial = a_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
+    for seed in range(trials):
+        one = replace(trial, seed=seed)
+        store.begin(one)
+        store.finish(
+            Result(
+                trial_id=one.id,
+                status="censored",
+                epochs=1.0,
+                crossing_full=None,
+                crossing_online=None,
+                train_error=0.5,
+                epoch_errors=(0.5,),
+                loss=1.0,
+                seconds=Clocks(),
+            )
+        )
+    return store
+
+
+def _reading(store: Store) -> Callable[[], int]:
+    return _once(lambda: len(store.results()))
+
+
+def start_up(_device: torch.device, rounds: int) -> Table:
+    """From the command to the end of the first step, and to the help."""
+    step = (
+        "import torch; from repro.bench import *; from repro.data.embedded import synthetic;"
+        "s = synthetic(n_train=1280, n_test=10);"
+        "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
+    )
+    commands = {
+        "`repro --help`": ["-m", "repro", "--help"],
+        "imports of `repro run`": ["-c", "import repro.running"],
+        "imports, a net, and its first step": ["-c", step],
+        "`import torch` alone": ["-c", "import torch"],
+    }
+
+    def started(arguments: list[str]) -> Callable[[], int]:
+        def work() -> int:
+            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            return 1
+
+        return work
+
+    times = race(
+        {name: started(arguments) for name, arguments in commands.items()},
+        torch.device("cpu"),
+        rounds,
+    )
+    return Table(
+        title="Start-up, files in the kernel's memory",
+        columns=("command", "seconds", "as long as `import torch` (median, range)"),
+        rows=tuple(
+            (name, f"{median(each):.1f}", ratio_text(times, name, "`import torch` alone"))
+            for name, each in times.items()
+        ),
+    )
+
+
+ALL: dict[str, Callable[[torch.device, int], Table]] = {
+    "loops": training_loops,
+    **BENCHES,
+    "growth": growth,
+    "startup": start_up,
+}
 
 
 @click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(ALL)))
 @click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-@click.option("--rounds", default=9, type=click.IntRange(3), show_default=True)
-@click.option("--images", default=12_800, type=click.IntRange(1280), show_default=True)
-@click.option("--quick", is_flag=True, help="3 rounds of few images: does it run at all?")
+@click.option("--rounds", default=5, type=click.IntRange(1), show_default=True)
+@click.option("--quick", is_flag=True, help="One round, the quick ones, nothing kept: does it run?")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports/benchmarks"))
-def main(device: str, rounds: int, images: int, quick: bool, out: Path) -> None:
-    """Compare the training loop with a plain one and with the bare limit."""
-    if quick:
-        rounds, images = 3, 1280
-    target = torch.device(device)
+def main(names: tuple[str, ...], device: str, rounds: int, quick: bool, out: Path) -> None:
+    """Run the benchmarks of these NAMES, or all, and write their tables and that of the goals."""
     torch.set_num_threads(1)
-    dataset = synthetic(n_train=images, n_test=100, size=32, classes=10, seed=0)
-    contestants = [
-        OurTrainer(dataset, target),
-        BareLoop(dataset, target),
-        PlainLoop(dataset, target),
-    ]
-    times = race(contestants, target, rounds)
+    target = torch.device(device)
+    if quick:
+        rounds, names = 1, names or ("loops", "lrn")
     name = torch.cuda.get_device_name() if target.type == "cuda" else "cpu"
     where = provenance(name)
-    text = (
-        "# The training loop against others\n\n"
-        f"Net cifar_80sec, batch 128, {images} synthetic images on {where['device']}, "
-        f"torch {where['torch']}, code {where['code']}; {rounds} alternating rounds"
-        f"{', one thread each' if name == 'cpu' else ''}.\n\n{table(times, OurTrainer.name)}\n"
-    )
-    click.echo(text)
+    for one in names or ALL:
+        started, load = time.time(), os.getloadavg()[0]
+        table = ALL[one](target, rounds)
+        text = (
+            f"{table.markdown()}\n\n"
+            f"On {where['device']} ({os.cpu_count()} cores, load {load:.1f} when it began), torch "
+            f"{where['torch']}, code {where['code']}, "
+            f"{time.strftime('%Y-%m-%d', time.gmtime(started))}: {rounds} alternating rounds; "
+            f"`python benchmarks/run.py {one}`.\n"
+        )
+        click.echo(text)
+        if not quick:
+            write_atomic(out / f"{one}_{target.type}.md", text)
     if not quick:
-        write_atomic(out / f"training_loop_{target.type}.md", text)
-        write_atomic(out / f"training_loop_{target.type}.csv", times.to_csv(index=False))
+        write_atomic(out / "goals.md", goals(out))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ RANKS = {
     "verdict": 6,
     "describe": 7,
     "report": 7,
+    "bench": 6,
     "budget": 8,
     "session": 8,
     "running": 9,
@@ -60,6 +61,7 @@ FORBIDDEN = {
 
 # Left of the store. Elsewhere only claim.py asks timm for names, inside a function.
 TORCH_ROOMS = {
+    "bench",
     "data",
     "execute",
     "facts",

@@ -6,6 +6,7 @@ Every command imports what it needs when it runs, so that `repro --help` answers
 import click
 
 from repro import __version__
+from repro.cli.bench import bench
 from repro.cli.claims import list_, schema, show, validate
 from repro.cli.command import group
 from repro.cli.data import data
@@ -51,6 +52,7 @@ for command in (
     export,
     publish,
     data,
+    bench,
     config,
     completion,
 ):
