@@ -38,8 +38,6 @@ __all__ = [
     "window",
 ]
 
-ROUNDS = 5
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
@@ -55,12 +53,12 @@ class Table:
         return "\n".join([f"## {self.title}", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def measure(names: Sequence[str], device: torch.device, *, rounds: int = ROUNDS) -> list[Table]:
-    """The benchmarks of these names, or all."""
+def measure(names: Sequence[str], device: str, *, rounds: int) -> list[Table]:
+    """The benchmarks of these names, or all; on a CPU with one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return [BENCHES[name](device, rounds) for name in names or BENCHES]
+        return [BENCHES[name](torch.device(device), rounds) for name in names or BENCHES]
     finally:
         torch.set_num_threads(threads)
 
@@ -237,6 +235,7 @@ def input_path(device: torch.device, rounds: int) -> Table:
     """Images of 256 x 256: from disk, from JPEG, to the device, and into the net's crops."""
     count = 512
     images = synthetic(n_train=count, n_test=10, size=256, noise=8.0).train.images
+    pixels = torch.tensor(images)
     encoded = [_jpeg(image) for image in images[:64]]
     order = torch.from_numpy(np.random.default_rng(0).permutation(count))
     with TemporaryDirectory() as folder:
@@ -263,7 +262,7 @@ def input_path(device: torch.device, rounds: int) -> Table:
                 return len(list(pool.map(_decoded, encoded)))
 
         def bus() -> int:
-            torch.from_numpy(images).to(device, copy=True)
+            pixels.to(device, copy=True)
             return count
 
         def crops() -> int:

@@ -11,7 +11,7 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
-from repro.execute import Local, Machine, Outcome, run_cells
+from repro.execute import Local, Machine, Outcome, TrainedCell, keep_times, run_cells
 from repro.facts import compute
 from repro.plan import Cell, merged
 from repro.session import (
@@ -26,7 +26,7 @@ from repro.session import (
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data
-from repro.trial import WINDOWS
+from repro.trial import WINDOWS, Result
 
 __all__ = [
     "Machine",
@@ -201,15 +201,25 @@ def _train(
 
     if not plan():
         return Outcome()
+    finished: list[Result] = []
+
+    def finish(cell: Cell, ended: TrainedCell) -> None:
+        watcher.finish(cell, ended)
+        if ended.result is not None:
+            finished.append(ended.result)
+
     with Watcher() as watcher:
-        return run_cells(
+        outcome = run_cells(
             plan,
             Local(machine),
             seconds=budget,
             on_start=watcher.start,
             on_event=watcher.event,
-            on_finish=watcher.finish,
+            on_finish=finish,
         )
+    if machine.profile is not None:
+        say(f"{keep_times(machine.profile, finished)}\ntraces: {machine.profile}")
+    return outcome
 
 
 def describe_plan(

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
@@ -215,12 +216,14 @@ class Population:
         self.step.begin(noise)
         with torch.random.fork_rng():
             torch.manual_seed(noise[0])  # for nets of others, which draw from torch's generator
-            for rows, labels in self.data.train.stream(batches):
+            stream = _Waited(self.data.train.stream(batches))
+            for rows, labels in stream:
                 self.step(self.data.training_inputs(rows, augmenting), labels)
         totals = self.step.totals.tolist()
         self.step.settle()
         recording = self.step.recording - recorded
-        self.clock.book(self.runs, train=self.clock.now() - started - recording)
+        trained = self.clock.now() - started - recording
+        self.clock.book(self.runs, train=trained, waiting=stream.seconds)
         seen = sum(map(len, batches)) // len(self.runs)
         for run, (loss, wrong) in zip(self.runs, totals, strict=True):
             run.company = max(run.company, len(self.runs))
@@ -271,16 +274,45 @@ class Stopwatch:
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
-    def book(self, runs: Sequence["Run"], *, train: float = 0.0, evaluate: float = 0.0) -> None:
-        """Book the seconds; all since the last booking that is neither is `other`."""
+    def book(
+        self,
+        runs: Sequence["Run"],
+        *,
+        train: float = 0.0,
+        evaluate: float = 0.0,
+        waiting: float = 0.0,
+        saving: float = 0.0,
+    ) -> None:
+        """Book the seconds; all since the last booking that is neither of the first is `other`."""
         now = time.perf_counter()
         other = max(0.0, now - self.booked - train - evaluate)
         self.booked = now
         share = 1 / len(runs)
         for run in runs:
             run.progress.seconds += Clocks(
-                train=train * share, evaluate=evaluate * share, other=other * share
+                train=train * share,
+                evaluate=evaluate * share,
+                other=other * share,
+                waiting=waiting * share,
+                saving=saving * share,
             )
+
+
+class _Waited:
+    """Batches as they come, and the seconds that went by until they had."""
+
+    def __init__(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+        self.batches, self.seconds = batches, 0.0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            started = time.perf_counter()
+            with record_function("waiting for data"):
+                batch = next(self.batches, None)
+            self.seconds += time.perf_counter() - started
+            if batch is None:
+                return
+            yield batch
 
 
 class Run:

@@ -111,11 +111,16 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clocks:
-    """Seconds spent training, evaluating, and on everything else; they add up to the wall clock."""
+    """Seconds spent training, evaluating, and on everything else; they add up to the wall clock.
+
+    `waiting`: of training, until the next images had come; `saving`: of the rest, on checkpoints.
+    """
 
     train: float = 0.0
     evaluate: float = 0.0
     other: float = 0.0
+    waiting: float = 0.0
+    saving: float = 0.0
 
     @property
     def wall(self) -> float:
@@ -127,6 +132,8 @@ class Clocks:
             train=self.train + more.train,
             evaluate=self.evaluate + more.evaluate,
             other=self.other + more.other,
+            waiting=self.waiting + more.waiting,
+            saving=self.saving + more.saving,
         )
 
 

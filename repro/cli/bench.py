@@ -29,10 +29,8 @@ def bench(names: tuple[str, ...], device: str, rounds: int) -> None:
 
     Prints a table each; medians over rounds in which all contestants take turns.
     """
-    import torch
-
     from repro.bench import measure
     from repro.running import resolve_device
 
-    for table in measure(names, torch.device(resolve_device(device)), rounds=rounds):
+    for table in measure(names, resolve_device(device), rounds=rounds):
         click.echo(f"{table.markdown()}\n")

@@ -192,6 +192,7 @@ def machine_from(
     workers: int | None,
     population: int | None = None,
     checkpoint_seconds: float = 30.0,
+    profile: Path | None = None,
 ) -> "Machine":
     from repro.running import Machine, resolve_device, workers_for
 
@@ -204,6 +205,7 @@ def machine_from(
         cache_dir=cache_dir_for(cache_dir),
         checkpoint_seconds=checkpoint_seconds,
         population=population,
+        profile=profile,
     )
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repro.cli.command import command
-from repro.cli.options import Duration, load_claims, machine_from, options_run, print_json, told
+from repro.cli.options import (
+    FOLDER,
+    Duration,
+    load_claims,
+    machine_from,
+    options_run,
+    print_json,
+    told,
+)
 from repro.cli.settings import setting
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ __all__ = ["plan", "run"]
     repro run relu_speedup --scale smoke             # embedded data: does it work here?
     repro run relu_speedup --scale paper --budget 45m
     repro run claims/*.yaml --scale proxy            # all that have the scale, each trial once
+    repro run relu_speedup --scale smoke --profile   # what does the time go on?
     repro run lrn --device cuda:1 --store /data/runs --json
     """
 )
@@ -36,6 +45,13 @@ __all__ = ["plan", "run"]
     show_default=True,
     help="How much a power cut may cost.",
 )
+@click.option(
+    "--profile",
+    is_flag=False,
+    flag_value="profile",
+    type=FOLDER,
+    help="Chrome traces, and a table of what the time went on, in this folder. [profile]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 @told
 def run(
@@ -44,6 +60,7 @@ def run(
     max_seeds: int | None,
     budget: float | None,
     checkpoint_every: float,
+    profile: Path | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -56,7 +73,7 @@ def run(
     outcome = run_claims(
         load_claims(claims),
         scale=scale,
-        machine=machine_from(**flags, checkpoint_seconds=checkpoint_every),
+        machine=machine_from(**flags, checkpoint_seconds=checkpoint_every, profile=profile),
         max_seeds=max_seeds,
         budget=budget,
     )

@@ -2,6 +2,7 @@
 
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.local import Local
+from repro.execute.profile import keep_times
 from repro.execute.work import Ended, Event, Machine, TrainedCell, in_populations, train_cells
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "TrainedCell",
     "WorkerLost",
     "in_populations",
+    "keep_times",
     "run_cells",
     "train_cells",
 ]

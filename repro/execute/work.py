@@ -14,6 +14,7 @@ import torch
 from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
 from repro.errors import DataError, MachineError, ReproError
+from repro.execute.profile import traced
 from repro.pictures import Arrays, kept
 from repro.plan import Cell
 from repro.population import member_bytes
@@ -44,6 +45,7 @@ class Machine:
     """What the command line says of the machine; nothing here changes a trial's numbers.
 
     `population`: trials of one shape that a worker trains as one program; None: by the device.
+    `profile`: folder for traces of what time goes on.
     """
 
     device: str
@@ -53,6 +55,7 @@ class Machine:
     cache_dir: Path
     checkpoint_seconds: float = 30.0
     population: int | None = None
+    profile: Path | None = None
 
 
 class Flag(Protocol):
@@ -184,24 +187,36 @@ def _train(
     def on_window(run: Run) -> bool:
         on_event(_event(run))
         going = not stop.is_set()
+        if run is runs[0]:
+            windows_end()
         if not going or time.monotonic() - saved[run] >= machine.checkpoint_seconds:
-            store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
+            _save(run, store)
             saved[run] = time.monotonic()
         return going
 
     ended: dict[str, TrainedCell] = {}
-    for run in train_all(runs, on_window=on_window):
-        if not run.ended:
-            ended[run.trial.id] = TrainedCell(outcome="paused")
-            continue
-        store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
-        facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
-        if run.company > 1:
-            facts["population"] = str(run.company)
-        result = run.result(facts)
-        store.finish(result, _pictures(run, dataset))
-        ended[run.trial.id] = TrainedCell(outcome="finished", result=result)
+    with traced(machine.profile, trial, device) as windows_end:
+        for run in train_all(runs, on_window=on_window):
+            ended[run.trial.id] = _leave(run, machine, store, dataset)
     return ended
+
+
+def _leave(run: Run, machine: Machine, store: Store, dataset: Dataset) -> TrainedCell:
+    if not run.ended:
+        return TrainedCell(outcome="paused")
+    _save(run, store)
+    facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
+    if run.company > 1:
+        facts["population"] = str(run.company)
+    result = run.result(facts)
+    store.finish(result, _pictures(run, dataset))
+    return TrainedCell(outcome="finished", result=result)
+
+
+def _save(run: Run, store: Store) -> None:
+    started = time.perf_counter()
+    store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
+    run.clock.book([run], saving=time.perf_counter() - started)
 
 
 def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: Store) -> Run:
