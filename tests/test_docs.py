@@ -167,6 +167,14 @@ def test_the_reference_has_every_command() -> None:
         assert " ".join(str(command.get_short_help_str(500)).split()) in " ".join(page.split())
 
 
+def test_every_key_of_a_claim_file_has_a_meaning() -> None:
+    """What `repro.claim.spec` says of its fields, in its docstrings."""
+    page = reference.pages()["reference/claim-file.md"]
+
+    assert [row for row in page.splitlines() if re.fullmatch(r"\|.*\|\s*\|", row)] == []
+    assert "`verdict_recipe`" in page
+
+
 @pytest.mark.parametrize("page", reference.pages().values())
 def test_tables_of_the_reference_have_equal_rows(page: str) -> None:
     """A stroke in a cell would shift the columns of its row."""

@@ -14,6 +14,7 @@ import click
 
 from repro.claim import KINDS, json_schema
 from repro.cli import main
+from repro.cli.settings import Setting
 from repro.errors import ReproError
 from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, QUANTITIES
 
@@ -95,11 +96,15 @@ def _claim_file_page() -> str:
         "A file is of one of four kinds:",
         table(
             ("`kind`", "Decided by"),
-            ((f"[`{kinds[name]}`](#{kinds[name]})", _first(definitions[name])) for name in kinds),
+            (
+                (f"[`{kinds[name]}`](#kind-{kinds[name]})", _first(definitions[name]))
+                for name in kinds
+            ),
         ),
     ]
     for name, kind in kinds.items():
-        parts += [f"## {kind}", *_definition(definitions[name], known)]
+        bases = KINDS[kind].__mro__[1:-2]  # what they say of the fields that they share
+        parts += [f"## {kind} {{#kind-{kind}}}", *_definition(definitions[name], known, bases)]
     for name in [*_PARTS, *sorted(definitions.keys() - known)]:
         parts += [f"## {name}", *_definition(definitions[name], known)]
     return "\n\n".join(parts) + "\n"
@@ -109,9 +114,11 @@ def _first(definition: Mapping[str, Any]) -> str:
     return " ".join(definition.get("description", "").split("\n\n")[0].split())
 
 
-def _definition(definition: Mapping[str, Any], known: set[str]) -> Iterator[str]:
+def _definition(
+    definition: Mapping[str, Any], known: set[str], bases: Sequence[type] = ()
+) -> Iterator[str]:
     whole = definition.get("description", "")
-    told = _told(whole)
+    told = _told(whole, *(inspect.getdoc(base) or "" for base in bases))
     for paragraph in whole.split("\n\n"):
         general = _FIELD.split(" ".join(paragraph.split()))[0]
         if general.strip():
@@ -134,10 +141,10 @@ def _definition(definition: Mapping[str, Any], known: set[str]) -> Iterator[str]
 _FIELD = re.compile(r"(?:(?<=\s)|^)`(\w+)`: ")
 
 
-def _told(description: str) -> dict[str, str]:
-    """What a class says of its fields: a sentence after "`field`: ", to the next of them."""
+def _told(*descriptions: str) -> dict[str, str]:
+    """What classes say of their fields: sentences after "`field`: ", to the next of them."""
     found: dict[str, str] = {}
-    for paragraph in description.split("\n\n"):
+    for paragraph in "\n\n".join(descriptions).split("\n\n"):
         _, *pairs = _FIELD.split(" ".join(paragraph.split()))
         found |= {
             key: f"{text.strip()[:1].upper()}{text.strip()[1:]}"
@@ -280,29 +287,23 @@ def _exit_codes() -> str:
 
 
 def _settings_page() -> str:
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, tuple[Setting, list[str]]] = {}
     for name, command in commands():
         for option in command.params:
-            if isinstance(option, click.Option) and option.envvar:
-                row = rows.setdefault(str(option.envvar), {"option": option, "commands": []})
-                row["commands"].append(code(name))
+            if isinstance(option, Setting):
+                rows.setdefault(option.key, (option, []))[1].append(code(name))
     return "\n\n".join(
         (
-            "# Environment variables",
-            "Flags describe the machine, so they may stand in the environment; what is to be "
-            "measured stands in the claim file and nowhere else. An option of the command line "
-            "comes before its variable.",
+            "# Settings",
+            inspect.cleandoc(main.commands["config"].help or ""),
+            '```toml title="repro.toml"\nstore = "results"\n\n[run]\nworkers = 1\n```',
             table(
-                ("Variable", "Option", "What", "Read by"),
+                ("Key", "Variable", "What", "Read by"),
                 (
-                    (
-                        code(variable),
-                        code(max(row["option"].opts, key=len)),
-                        row["option"].help or "",
-                        ", ".join(row["commands"]),
-                    )
-                    for variable, row in sorted(rows.items())
+                    (code(key), code(option.envvar), option.help or "", ", ".join(readers))
+                    for key, (option, readers) in sorted(rows.items())
                 ),
             ),
+            "`NO_COLOR` in the environment, or `--no-color`, gives plain text.",
         )
     ) + "\n"  # fmt: skip

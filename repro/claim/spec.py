@@ -87,6 +87,9 @@ class Strict(BaseModel):
 class Paper(Strict):
     """What the paper says, in our words. `value` is missing where it gives no number.
 
+    `section`: where it says so. `states`: what, in a sentence or two. `value`: the printed number.
+    `unit`: of the number and of ours, in words.
+
     `figure`: CSV of points read off, beside the file. `siblings`: CSV of single runs of nets like
     the paper's, where its value is the difference of two single runs.
     """
@@ -103,10 +106,13 @@ class Recipe(Strict):
     """How a net is trained; every field changes the numbers.
 
     `inputs`: `centred` is raw 0-255 less the mean image (sec. 2), `standardised` that at unit
-    variance. `initialisation`: `cuda_convnet` are the authors' standard deviations by layer, `he`
+    variance. `precision`: of convolutions and matrix products; weights are float32.
+    `initialisation`: `cuda_convnet` are the authors' standard deviations by layer, `he`
     and `xavier` scale by fan, `framework` is what PyTorch does when it is not asked.
     `bias_rate`: biases learn that many times faster (2 in the authors' files). `layer_decay`:
-    weight decay of single layers, in place of `weight_decay`.
+    weight decay of single layers, in place of `weight_decay`. `decay_biases`: whether biases decay,
+    too. `batch_size`: images a step. `momentum`: of the velocity. `weight_decay`: as in the paper's
+    update rule (sec. 5).
 
     `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
     random places, `flip` left and right (sec. 4.1). `colour`: noise along the principal
@@ -140,14 +146,20 @@ class Recipe(Strict):
 
 
 class Model(Strict):
-    """A net by name, `timm:NAME` for any of timm's, and what it is built with."""
+    """A net, and what it is built with.
+
+    `name`: a registered net, or `timm:NAME` for any of timm's. `arguments`: of the net's builder.
+    """
 
     name: str
     arguments: dict[str, Scalar] = {}
 
 
 class Arm(Strict):
-    """One side of the comparison: what it changes in the net, in the recipe, or in what is read."""
+    """One side of the comparison: what it changes in the net, in the recipe, or in what is read.
+
+    `model`: arguments of the net. `recipe`: keys of the recipe. `metric`: in place of the claim's.
+    """
 
     model: dict[str, Scalar] = {}
     recipe: dict[str, Any] = {}
@@ -155,14 +167,21 @@ class Arm(Strict):
 
 
 class Region(Strict):
-    """Where the interval has to lie for `reproduced`; open above when `high` is missing."""
+    """Where the interval has to lie for `reproduced`.
+
+    `low`: its lower end. `high`: its upper end; open above when it is missing.
+    """
 
     low: float
     high: float | None = None
 
 
 class Search(Strict):
-    """Successive halving over rates: at each rung (epochs) the better `keep` of them go on."""
+    """Successive halving over rates: at each rung the better `keep` of them go on.
+
+    `rates`: the grid, the same for every arm. `rungs`: epochs at which rates are compared. `keep`:
+    share of them that goes on. `seeds`: tuning seeds of each rate, which confirm nothing.
+    """
 
     rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
     rungs: Annotated[tuple[Positive, ...], Field(min_length=1)]
@@ -178,9 +197,15 @@ class Search(Strict):
 class Scale(Strict):
     """Where and for how long the claim is tried.
 
-    Each recipe has its learning rate: searched for each arm (`search`), or given (`rate`), the
-    same for all arms. `seeds`: confirming seeds an arm at which the results are looked at; a run
-    ends at the first look that settles the claim. A plain number is a single look.
+    `data`: images, a registered name or `folder:NAME`. `images`: only the first so many training
+    images. `model`: the net. `epochs`: passes over the training set, at most. `threshold`: in place
+    of the claim's. `recipe`: what it changes in every recipe.
+
+    Each recipe has its learning rate. `search`: by recipe, how it is searched for each arm.
+    `rate`: by recipe, given and the same for all arms.
+
+    `seeds`: confirming seeds an arm at which the results are looked at; a run ends at the first
+    look that settles the claim. A plain number is a single look.
     """
 
     data: str
@@ -198,7 +223,13 @@ class Scale(Strict):
 
 
 class Claim(Strict):
-    """One statement of the paper, with its number, its place, and how it is decided."""
+    """One statement of the paper, with its number, its place, and how it is decided.
+
+    `version`: the format's. `id`: names the claim, as its file does. `title`: what is claimed, in
+    a line. `kind`: how it is decided, one of four. `paper`: whose statement it is. `question`: what
+    is measured to answer it. `confounds`: what else could make the effect, or hide it.
+    `deviations`: every known difference from the paper.
+    """
 
     version: Literal[1] = 1
     id: str
@@ -230,7 +261,13 @@ class Claim(Strict):
 
 
 class TrainedClaim(Claim):
-    """A claim that trials decide: arms, recipes side by side of which one decides, and scales."""
+    """A claim that trials decide: arms, recipes side by side of which one decides, and scales.
+
+    `metric`: what is read of a trained net. `arms`: the sides of the comparison, by name.
+    `region`: where the interval has to lie. `recipes`: ways of training, by name.
+    `verdict_recipe`: the one that decides; the others are shown. `scales`: where and for how long,
+    by name: `smoke`, `proxy`, `paper`.
+    """
 
     metric: str
     arms: dict[str, Arm]
@@ -244,7 +281,10 @@ class TrainedClaim(Claim):
 
 
 class TimeContrast(Strict):
-    """The ratio is epochs(slow) over epochs(fast); 1 means no effect."""
+    """The ratio is epochs(slow) over epochs(fast); 1 means no effect.
+
+    `slow`: the arm that is claimed to take longer. `fast`: the other.
+    """
 
     slow: str
     fast: str
@@ -253,7 +293,10 @@ class TimeContrast(Strict):
 class TimeClaim(TrainedClaim):
     """Ratio of epochs to a training error, each arm at the rate that is fastest for it.
 
-    `also`: further contrasts, measured and shown; `contrast` alone decides.
+    `threshold`: the training error to reach, a fraction. `decided_by`: `full` passes over the
+    training set, or the `online` error of the batches. `near`: full passes begin where the online
+    error is this close. `contrast`: the ratio that decides. `also`: further ones, measured and
+    shown.
     """
 
     kind: Literal["time_to_threshold"]
@@ -269,7 +312,8 @@ class TimeClaim(TrainedClaim):
 class Difference(Strict):
     """The effect is metric(higher) - metric(lower), seed by seed; 0 means no effect.
 
-    `metric`: in place of the claim's, for a further contrast.
+    `higher`: the arm that is claimed to have more. `lower`: the other. `metric`: in place of the
+    claim's, for a further contrast.
     """
 
     higher: str
@@ -280,7 +324,7 @@ class Difference(Strict):
 class DifferenceClaim(TrainedClaim):
     """Difference of a metric between two arms at equal length, paired by seed.
 
-    `also`: further contrasts, measured and shown; `contrast` alone decides.
+    `contrast`: the difference that decides. `also`: further ones, measured and shown.
     """
 
     kind: Literal["difference"]
@@ -298,8 +342,10 @@ class LevelClaim(TrainedClaim):
 class Fact(Strict):
     """Something that needs no training: a quantity of a net, or of the way images are cut.
 
-    `printed`: the paper's number; `low` and `high`: what counts as the same, by default that very
-    number. `decides`: false for a known slip of the paper, which is shown and does not count.
+    `states`: what the paper says. `quantity`: what is computed, by name. `of`: the layer that it is
+    computed of, by default the whole net. `model`: the net. `printed`: the paper's number. `low`:
+    the least that counts as the same, by default that very number. `high`: the most, likewise.
+    `decides`: false for a known slip of the paper, which is shown and does not count.
     """
 
     states: str
@@ -319,7 +365,10 @@ class Fact(Strict):
 
 
 class ExactClaim(Claim):
-    """Facts that are computed: counts and shapes."""
+    """Facts that are computed: counts and shapes.
+
+    `facts`: statements by name, each with its printed number.
+    """
 
     kind: Literal["exact"]
     facts: Annotated[dict[str, Fact], Field(min_length=1)]
