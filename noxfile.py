@@ -37,7 +37,10 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that need no accelerator, no data set and no patience; or those asked for."""
     install(session, "test")
-    selection = session.posargs or ["-m", "not slow and not gpu and not data and not docs"]
+    selection = session.posargs or [
+        "-m",
+        "not slow and not gpu and not data and not docs and not browser",
+    ]
     session.run("python", "-m", "pytest", *selection)
 
 
@@ -54,6 +57,15 @@ def typecheck(session: nox.Session) -> None:
     """Check the types, strictly."""
     install(session, "typecheck")
     session.run("mypy", *session.posargs)
+
+
+@nox.session(default=False)
+def browser(session: nox.Session) -> None:
+    """Look at the report in headless Chromium, which has to be on the machine."""
+    install(session, "browser")
+    session.run(
+        "python", "-m", "pytest", "-m", "browser", "tests/test_browser.py", *session.posargs
+    )
 
 
 @nox.session
