@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 from reference import pages
 
@@ -27,7 +27,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for link in _OUTSIDE.findall(page.content_string):
             found = _outside(page.src_uri, link)
             if found is not None and files.get_file_from_path(found) is None:
-                files.append(File.generated(config, found, abs_src_path=str(ROOT / found)))
+                files.append(
+                    File.generated(
+                        config,
+                        found,
+                        abs_src_path=str(ROOT / found),
+                        inclusion=InclusionLevel.NOT_IN_NAV,
+                    )
+                )
     return files
 
 
