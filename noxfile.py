@@ -88,6 +88,7 @@ def calibration(session: nox.Session) -> None:
     """Simulate results of known truth, and count the verdicts and intervals that are wrong."""
     install(session, "test")
     session.run("python", "-m", "tests.calibration", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/test_known_truth.py")
 
 
 @nox.session(default=False)

@@ -4,7 +4,7 @@ Computes, and decides nothing: what an estimate means for the claim is said in v
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
@@ -31,6 +31,7 @@ from repro.stats import (
     correlation,
     look_level,
     mean_level,
+    over_images,
     paired_difference,
     ratio_of_times,
 )
@@ -44,6 +45,8 @@ __all__ = [
     "Outcome",
     "RecipeEvidence",
     "analyse",
+    "looked_at_twice",
+    "sampled_images",
     "values_of",
 ]
 
@@ -226,7 +229,7 @@ def _recipe(
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
             caveats=(),
-            gates=tuple(_gates(claim, scale, outcomes)),
+            gates=tuple(_gates(claim, scale, counted)),
             look=look,
             seeds=seeds,
         )
@@ -370,6 +373,46 @@ def _level(claim: LevelClaim, outcomes: list[Outcome], level: float) -> Contrast
         sd=_sd(values),
         by_seed=by_seed,
     )
+
+
+_BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
+
+
+def looked_at_twice(contrast: Contrast, found: RecipeEvidence) -> tuple[str, ...]:
+    """The trials of a contrast that reads the same nets twice, image by image; else nothing."""
+    if len(contrast.arms) != 2 or any(metric not in _BITS for metric in contrast.metrics):
+        return ()
+    last = found.look.seeds if found.look else math.inf
+    first, second = (
+        {o.seed: o.trial_id for o in found.outcomes if o.arm == arm and o.seed < last}
+        for arm in contrast.arms
+    )
+    return tuple(first.values()) if first == second else ()
+
+
+def sampled_images(
+    contrast: Contrast,
+    nets: Sequence[str],
+    arrays: Mapping[str, Mapping[str, npt.NDArray[np.generic]]],
+) -> Estimate | None:
+    """How far the contrast of these nets depends on the test images, in its unit.
+
+    `arrays`: of each trial, by name. None where the outcomes by image were not kept.
+    """
+    kept = [arrays.get(trial, {}) for trial in nets]
+    names = [_BITS[metric] for metric in contrast.metrics]
+    if not kept or any(name not in one for one in kept for name in (*names, "test_images")):
+        return None
+    right, right_too = (
+        np.array(
+            [
+                np.unpackbits(one[name].astype(np.uint8), count=int(one["test_images"]))
+                for one in kept
+            ]
+        )
+        for name in names
+    )
+    return over_images(100.0 * (right_too.astype(float) - right))
 
 
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from repro.data.device import DeviceData, DeviceSplit
 
-__all__ = ["Arrays", "confusion", "examples", "kept", "small"]
+__all__ = ["Arrays", "by_image", "confusion", "examples", "kept", "small"]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -38,7 +38,33 @@ def kept(
     }
     model.eval()
     with torch.inference_mode(), autocast():
-        return shown | confusion(model, data, classes) | examples(model, data, classes)
+        return (
+            shown
+            | confusion(model, data, classes)
+            | examples(model, data, classes)
+            | by_image(model, data)
+        )
+
+
+def by_image(model: nn.Module, data: DeviceData) -> Arrays:
+    """Which test images are taken for their class, bit by bit: so two tests of a net are paired.
+
+    `right_centre`, `right_ten_crop`: (N / 8,) uint8 as numpy packs bits, of the central crop and
+    of ten; `test_images`: N. Nothing where there are no crops.
+    """
+    if not data.ten:
+        return {}
+    centre: list[Tensor] = []
+    ten: list[Tensor] = []
+    for images, wanted in _batches(data.test):
+        outputs = [model(data.test.inputs(images, view)).float() for view in data.ten]
+        alone = model(data.test.inputs(images, data.centre)).float()
+        together = torch.stack([F.softmax(each, 1) for each in outputs]).mean(0)
+        for right, found in ((centre, alone), (ten, together)):
+            right.append((found.argmax(1) == wanted) & ~found.isnan().any(1))
+    bits = {"right_centre": torch.cat(centre), "right_ten_crop": torch.cat(ten)}
+    packed: Arrays = {name: np.packbits(right.cpu().numpy()) for name, right in bits.items()}
+    return packed | {"test_images": np.array(len(bits["right_centre"]))}
 
 
 def confusion(model: nn.Module, data: DeviceData, classes: tuple[str, ...]) -> Arrays:

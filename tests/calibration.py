@@ -35,6 +35,7 @@ PRINT = "0123456789abcdef"
 LOOKS = (3, 5, 8, 12)
 COVERAGE = (0.93, 0.97)
 MOST_FALSE = 0.05
+ENOUGH = 2000  # simulations, of which 5 % are known to half a point
 
 Values = npt.NDArray[np.float64]  # (arms, seeds)
 Draw = Callable[[np.random.Generator, int], Values]
@@ -307,7 +308,7 @@ def _work(job: tuple[int, int]) -> Rates:
     return rates(CASES[case], runs=runs)
 
 
-def table(found: Sequence[tuple[Case, Rates]]) -> str:
+def table(found: Sequence[tuple[Case, Rates]], *, slack: float) -> str:
     """One line a case, shares in percent."""
     lines = [
         f"{'simulated':34} {'truth':>6} {'looks':>11} {'runs':>6} {'held':>6} {'at all':>6} "
@@ -321,7 +322,7 @@ def table(found: Sequence[tuple[Case, Rates]]) -> str:
             f"{one.seeds:6.1f}"
         )
         lines += [f"  wide: {case.wide}"] * bool(case.wide)
-        lines += [f"  OUT OF BOUNDS: {fault}" for fault in faults(case, one)]
+        lines += [f"  OUT OF BOUNDS: {fault}" for fault in faults(case, one, slack=slack)]
     return "\n".join(lines)
 
 
@@ -336,14 +337,24 @@ seeds: an arm, on average, until a look settled it"""
 def main() -> int:
     """The whole table; 1 when something is out of bounds."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=2000, help="simulations of each case")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=ENOUGH,
+        help="simulations of each case; with fewer than %(default)s, two Monte Carlo errors pass",
+    )
     runs = parser.parse_args().runs
+    error = math.sqrt(0.05 * 0.95 / runs)
+    slack = 0.0 if runs >= ENOUGH else 2 * error
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
         done = pool.map(_work, [(case, runs) for case in range(len(CASES))])
         found = list(zip(CASES, done, strict=True))
-    error = 100 * math.sqrt(0.05 * 0.95 / runs)
-    sys.stdout.write(f"{table(found)}\n{LEGEND}\nMonte Carlo error at 5 %: {error:.2f} points\n")
-    return any(faults(case, one) for case, one in found)
+    sys.stdout.write(
+        f"{table(found, slack=slack)}\n{LEGEND}\n"
+        f"Monte Carlo error at 5 %: {100 * error:.2f} points; "
+        f"let pass beyond the bounds: {100 * slack:.2f}\n"
+    )
+    return any(faults(case, one, slack=slack) for case, one in found)
 
 
 if __name__ == "__main__":

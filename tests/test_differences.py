@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from scipy import stats as scipy_stats
 
-from repro.analysis import Evidence, analyse
+from repro.analysis import Evidence, analyse, looked_at_twice, sampled_images
 from repro.claim import TrainedClaim, load
 from repro.errors import ClaimError, StatisticsError
 from repro.plan import Cell, next_cells
@@ -282,3 +282,46 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(n: int) -> None:
         hits += found.low <= 0.4 <= found.high
 
     assert 0.935 <= hits / 2000 <= 0.965
+
+
+TWICE = """\
+  one: {metric: test_error}
+  ten: {metric: test_error_ten_crop}
+contrast: {higher: one, lower: ten}"""
+
+
+def test_nets_that_are_tested_twice_are_paired_by_image(tmp_path: Path) -> None:
+    """The gain of ten crops, image by image, against the interval of a paired z test."""
+    evidence, _ = judged(tmp_path, claim_of(tmp_path, arms=TWICE), planted(0.0))
+    found = evidence.recipes["authors"]
+    generator = np.random.default_rng(0)
+    centre = generator.random((4, 5000)) < 0.6
+    ten = centre | (generator.random((4, 5000)) < 0.05)
+    nets = looked_at_twice(found.deciding, found)
+    arrays = {
+        net: {
+            "right_centre": np.packbits(one),
+            "right_ten_crop": np.packbits(more),
+            "test_images": np.array(5000),
+        }
+        for net, one, more in zip(nets, centre, ten, strict=True)
+    }
+    estimate = sampled_images(found.deciding, nets, arrays)
+    gains = 100.0 * (ten.astype(float) - centre).mean(0)
+    half = 1.96 * gains.std(ddof=1) / math.sqrt(5000)
+
+    assert len(nets) == 4
+    assert estimate is not None
+    assert estimate.value == pytest.approx(gains.mean())
+    assert (estimate.low, estimate.high) == pytest.approx(
+        (gains.mean() - half, gains.mean() + half), abs=0.02
+    )
+    assert sampled_images(found.deciding, nets, {}) is None
+
+
+def test_different_nets_are_not_paired_by_image(tmp_path: Path) -> None:
+    """Their difference has the spread between nets in it."""
+    evidence, _ = judged(tmp_path, claim_of(tmp_path), planted(0.02))
+    found = evidence.recipes["authors"]
+
+    assert looked_at_twice(found.deciding, found) == ()

@@ -7,7 +7,7 @@ import torch
 from repro.data import Dataset
 from repro.pictures import kept, small
 from repro.train import Run, train
-from tests.worlds import tiny, trial_on
+from tests.worlds import RECIPE, tiny, trial_on
 
 CPU = torch.device("cpu")
 
@@ -66,3 +66,27 @@ def test_large_images_are_kept_small(run: Run, data: Dataset) -> None:
     assert (found["near_images"] == [7, 7, 200]).all()
     assert found["conv1"].shape == (9, 3, 200, 200)
     assert small(images[:, :, :32, :32]).shape == (2, 3, 32, 32, 3)
+
+
+def test_outcomes_by_image_add_up_to_the_errors_that_were_measured(data: Dataset) -> None:
+    """Of the central crop and of ten, bit by bit."""
+    trial = trial_on(
+        data,
+        threshold=None,
+        model="alexnet_2012",
+        arguments={"preset": "authors_2012", "width": 0.125},
+        recipe=RECIPE.model_copy(update={"crop": 28}),
+    )
+    ran = train(trial, data, device=CPU, until=1)
+    arrays = kept(ran.model, ran.data, data.classes, {}, autocast=ran.autocast)
+    images = int(arrays["test_images"])
+
+    assert images == len(data.test.labels)
+    for name, metric in (("centre", "test_error"), ("ten_crop", "test_error_ten_crop")):
+        bits = np.unpackbits(arrays[f"right_{name}"], count=images)
+        assert 1 - bits.mean() == pytest.approx(ran.metrics[metric])
+
+
+def test_without_crops_there_is_nothing_to_pair(run: Run, data: Dataset) -> None:
+    """One way to look at an image."""
+    assert "test_images" not in kept(run.model, run.data, data.classes, {}, autocast=run.autocast)

@@ -3,7 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repro.analysis import DECIDING, Contrast, Outcome
+from repro.analysis import (
+    DECIDING,
+    Contrast,
+    Outcome,
+    RecipeEvidence,
+    looked_at_twice,
+    sampled_images,
+)
 from repro.claim import TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
 from repro.registry import METRICS
@@ -142,7 +149,9 @@ def _estimates(page: Page) -> Table:
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
         if found is not None:
-            rows += [_estimate_row(page, recipe, contrast) for contrast in found.contrasts]
+            for contrast in found.contrasts:
+                rows.append(_estimate_row(page, recipe, contrast))
+                rows += _images_row(page, found, contrast)
     return Table(
         caption="What is compared, by recipe",
         columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Correlation over seeds"),
@@ -164,6 +173,24 @@ def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...
         estimate.method if estimate else "",
         f"{contrast.correlation:.2f}" if contrast.correlation == contrast.correlation else "",
     )
+
+
+def _images_row(page: Page, found: RecipeEvidence, contrast: Contrast) -> list[tuple[str, ...]]:
+    """Where the same nets are tested twice: how far it depends on the test images."""
+    nets = looked_at_twice(contrast, found)
+    if not nets:
+        return []
+    estimate = sampled_images(contrast, nets, page.arrays)
+    return [
+        (
+            found.recipe,
+            "the same, as far as it depends on the test images",
+            estimate_text(estimate) if estimate else "outcomes by image not stored",
+            contrast.unit,
+            estimate.method if estimate else "",
+            "",
+        )
+    ]
 
 
 def _checks(page: Page) -> Table:

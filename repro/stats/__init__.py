@@ -1,6 +1,7 @@
 """Statistics as pure functions on arrays. Knows no claims and no files."""
 
 from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference
+from repro.stats.images import over_images
 from repro.stats.looks import ERROR, holm, look_level, over_all_looks
 from repro.stats.power import half_width, seeds_needed, smallest_effect
 from repro.stats.times import Times, ratio_of_times
@@ -15,6 +16,7 @@ __all__ = [
     "look_level",
     "mean_level",
     "over_all_looks",
+    "over_images",
     "paired_difference",
     "ratio_of_times",
     "seeds_needed",
