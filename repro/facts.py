@@ -49,7 +49,7 @@ def _outcome(claim: ExactClaim, name: str, fact: Fact) -> FactOutcome:
         printed=fact.printed,
         ours=ours,
         holds=fact.holds(ours),
-        decides=fact.decides,
+        decides=fact.counts,
     )
 
 

@@ -131,7 +131,7 @@ def contrast_text(arms: tuple[str, ...], metrics: tuple[str, ...]) -> str:
 def rule_text(claim: Claim) -> str:
     """How the claim is decided, in one or two sentences."""
     if isinstance(claim, ExactClaim):
-        counted = sum(fact.decides for fact in claim.facts.values())
+        counted = sum(fact.counts for fact in claim.facts.values())
         return f"{counted} facts that need no training. Reproduced when all of them hold."
     assert isinstance(claim, TrainedClaim)
     value, unit = claim.paper.value, claim.paper.unit

@@ -192,11 +192,11 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FactOutcome:
-    """What came out where no training is needed: our number beside the printed one."""
+    """What came out where no training is needed: our number beside the printed one, if any."""
 
     name: str
     states: str
-    printed: float
+    printed: float | None
     ours: float
     holds: bool
     decides: bool

@@ -102,4 +102,5 @@ def test_it_is_decided_from_the_command_line(tmp_path: Path) -> None:
     page = (tmp_path / "report" / "report.html").read_text()
     assert "290,400" in page
     assert "no, a known slip" in page
+    assert "34,944" in page  # parameters of the first layer, which the paper does not print
     assert "there is nothing to draw" not in page

@@ -343,8 +343,9 @@ class Fact(Strict):
     """Something that needs no training: a quantity of a net, or of the way images are cut.
 
     `states`: what the paper says. `quantity`: what is computed, by name. `of`: the layer that it is
-    computed of, by default the whole net. `model`: the net. `printed`: the paper's number. `low`:
-    the least that counts as the same, by default that very number. `high`: the most, likewise.
+    computed of, by default the whole net. `model`: the net. `printed`: the paper's number; without
+    one the fact is shown beside the others and does not count. `low`: the least that counts as the
+    same, by default that very number. `high`: the most, likewise.
     `decides`: false for a known slip of the paper, which is shown and does not count.
     """
 
@@ -352,13 +353,20 @@ class Fact(Strict):
     quantity: str
     of: str | None = None
     model: Model
-    printed: float
+    printed: float | None = None
     low: float | None = None
     high: float | None = None
     decides: bool = True
 
+    @property
+    def counts(self) -> bool:
+        """Whether the verdict depends on it."""
+        return self.decides and self.printed is not None
+
     def holds(self, value: float) -> bool:
-        """Whether our number counts as the paper's."""
+        """Whether our number counts as the paper's; one that is not printed contradicts nothing."""
+        if self.printed is None:
+            return True
         low = self.printed if self.low is None else self.low
         high = self.printed if self.high is None else self.high
         return low <= value <= high

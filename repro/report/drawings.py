@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from textwrap import fill
 
 from matplotlib.axes import Axes
 
@@ -184,7 +185,7 @@ def _effects(page: Page) -> Drawing:
     claim = page.claim
     rows = list(_effect_rows(page))
     ratio = isinstance(claim, TimeClaim)
-    label = f"{page.unit}: {contrast_text(*page.compared)}"
+    label = fill(f"{page.unit}: {contrast_text(*page.compared)}", 64)  # letters in a line
     draw = partial(
         figures.effects,
         rows=rows,

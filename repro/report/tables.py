@@ -62,7 +62,26 @@ class TrialRow:
 
 def fact_tables(page: FactPage) -> tuple[Table, ...]:
     """What was computed; nothing while nothing was."""
-    return (_statements(page),) if page.facts else ()
+    return (_layers(page), _statements(page)) if page.facts else ()
+
+
+def _layers(page: FactPage) -> Table:
+    """The architecture: a row a layer, a column a quantity; where the paper differs, its number."""
+    cells: dict[str, dict[str, str]] = {}
+    for fact in page.facts:
+        asked = page.claim.facts[fact.name]
+        if asked.of is not None:
+            slip = "" if fact.holds else f" (printed: {fact.printed:,.10g})"
+            cells.setdefault(asked.of, {})[asked.quantity] = f"{fact.ours:,.10g}{slip}"
+    quantities = sorted({quantity for row in cells.values() for quantity in row})
+    return Table(
+        caption="The layers, as they follow from the paper",
+        columns=("Layer", *(name.replace("_", " ").capitalize() for name in quantities)),
+        rows=tuple(
+            (layer, *(cells[layer].get(quantity, "") for quantity in quantities))
+            for layer in sorted(cells, key=lambda name: (not name.startswith("conv"), name))
+        ),
+    )
 
 
 def _statements(page: FactPage) -> Table:
@@ -79,6 +98,7 @@ def _statements(page: FactPage) -> Table:
                 "yes" if fact.decides else "no, a known slip",
             )
             for fact in page.facts
+            if fact.printed is not None
         ),
     )
 
