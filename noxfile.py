@@ -78,7 +78,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Compare the training loop with a plain one, side by side."""
+    """Measure this machine, and the training loop beside others; writes reports/benchmarks."""
     install(session)
     session.run("python", "benchmarks/run.py", *session.posargs)
 

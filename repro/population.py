@@ -310,12 +310,13 @@ def abreast(
             case LocalResponseNorm():
                 x = _as_places(layer, x, nets)
             case nn.Flatten():
-                x = _flatten(x, nets) if x.dim() == 4 else x
+                x = _flatten(x, nets)
             case Dropout():
-                if name in masks:
-                    mask = masks[name].to(x.dtype)
-                    x = x * (mask.transpose(0, 1).flatten(1, 2) if x.dim() == 4 else mask)
+                x = _drop(x, masks.get(name))
+            case nn.PReLU():
+                x = _rectify(x, nets, **own)
             case _:  # looks at one map, or one number, at a time
+                assert not own, f"{name} has weights that are not laid abreast"
                 x = layer(x)
     return x
 
@@ -343,9 +344,27 @@ def _connect_locally(
     return torch.unflatten(maps, 2, (layer.side, layer.side)) + bias.flatten(0, 1)
 
 
+def _rectify(x: Tensor, nets: int, weight: Tensor) -> Tensor:
+    """One slope a net: (P, 1)."""
+    slope = weight[:, :, None]  # (P, 1, 1), for (P, B, F)
+    if x.dim() == 4:
+        slope = weight.expand(nets, x.shape[1] // nets).reshape(-1, 1, 1)  # (P C, 1, 1)
+    return torch.where(x > 0, x, slope.to(x.dtype) * x)
+
+
 def _flatten(x: Tensor, nets: int) -> Tensor:
-    """(B, P C, H, W) -> (P, B, C H W)."""
+    """(B, P C, H, W) -> (P, B, C H W); (P, B, F) stays."""
+    if x.dim() == 3:
+        return x
     return torch.unflatten(x, 1, (nets, -1)).flatten(2).transpose(0, 1)
+
+
+def _drop(x: Tensor, mask: Tensor | None) -> Tensor:
+    """mask: (P, B, ...), None in tests."""
+    if mask is None:
+        return x
+    mask = mask.to(x.dtype)
+    return x * (mask.transpose(0, 1).flatten(1, 2) if x.dim() == 4 else mask)
 
 
 def _as_places(layer: nn.Module, x: Tensor, nets: int) -> Tensor:

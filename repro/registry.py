@@ -54,12 +54,13 @@ class DatasetFacts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """A net of `repro.models`, as registered with timm. `parameters` at its default arguments.
+    """A net of `repro.models`. `parameters` at its default arguments; `module`: its file there.
 
     `sized`: whether it is built for one size of inputs, which then follows from the data.
     """
 
     title: str
+    module: str
     parameters: int
     arguments: tuple[str, ...]  # what a claim file may set besides the number of classes
     sized: bool = False
@@ -149,21 +150,25 @@ DATASETS = {
 MODELS = {
     "cifar_80sec": ModelFacts(
         title="cuda-convnet layers-80sec: three convolutions and fc64",
+        module="cifar",
         parameters=145_578,
         arguments=("activation",),
     ),
     "cifar_19pct": ModelFacts(
         title="cuda-convnet layers-19pct: three convolutions, no fc64",
+        module="cifar",
         parameters=89_578,
         arguments=("activation",),
     ),
     "cifar_conv_local": ModelFacts(
         title="cuda-convnet layers-conv-local-11pct: two convolutions, two unshared layers, LRN",
+        module="local",
         parameters=2_112_970,
         arguments=("activation", "local3", "norm"),
     ),
     "alexnet_2012": ModelFacts(
         title="AlexNet, as printed or as its authors ran it",
+        module="alexnet",
         parameters=60_965_224,
         arguments=(
             "activation",

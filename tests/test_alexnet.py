@@ -203,6 +203,8 @@ def test_signals_keep_their_size_in_a_smaller_net() -> None:
 
 def test_timm_creates_it() -> None:
     """By name, with the arguments that timm's own training script passes on."""
+    import repro.models.with_timm  # noqa: F401 - registers it
+
     net = timm.create_model("alexnet_2012", num_classes=7, drop_rate=0.1, img_size=64, width=0.1)
 
     assert net.num_classes == 7

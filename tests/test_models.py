@@ -6,7 +6,7 @@ import torch
 from timm.layers import create_act
 from torch import nn
 
-import repro.models  # noqa: F401 - registers the nets with timm
+import repro.models.with_timm  # noqa: F401 - registers the nets with timm
 from repro.models import ScaledTanh, activation, build
 from repro.registry import ACTIVATIONS, MODELS
 

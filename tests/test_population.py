@@ -29,6 +29,7 @@ BOUND = 1e-4
 NETS: dict[str, tuple[str, dict[str, object]]] = {
     "cifar_80sec": ("cifar_80sec", {"activation": "tanh"}),
     "cifar_19pct": ("cifar_19pct", {}),
+    "slopes that are learned": ("cifar_80sec", {"activation": "prelu"}),
     "conv_local": ("cifar_conv_local", {}),
     "as printed": ("alexnet_2012", {"width": 0.05}),
     "authors": ("alexnet_2012", {"width": 0.05, "preset": "authors_2012", "overlapping": False}),

@@ -1,4 +1,4 @@
-"""The nets of the paper and of its authors' code. Importing this registers them with timm."""
+"""The nets of the paper and of its authors' code; `repro.models.with_timm` registers them there."""
 
 from repro.models.activation import ScaledTanh, activation
 from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012

@@ -23,7 +23,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,18 +37,6 @@ Preset = Literal["paper_text", "authors_2012"]
 Split = Literal["two_gpus", "one_gpu", "ungrouped", "columns"]
 Norm = Literal["both", "first", "none", "constant"]
 NamedLayer = tuple[str, nn.Module]
-
-default_cfgs = generate_default_cfgs(
-    {
-        "alexnet_2012.untrained": {
-            "url": "",
-            "num_classes": 1000,
-            "input_size": (3, 224, 224),
-            "first_conv": "features.conv1",
-            "classifier": "classifier.fc8",
-        }
-    }
-)
 
 
 class CeilConv2d(nn.Conv2d):
@@ -266,8 +253,6 @@ def _even(count: float) -> int:
     return max(2, 2 * round(count / 2))
 
 
-@register_model
-def alexnet_2012(pretrained: bool = False, **kwargs: Any) -> AlexNet:
+def alexnet_2012(**kwargs: Any) -> AlexNet:
     """AlexNet as printed: 60,965,224 parameters, grouped as on two GPUs."""
-    net: AlexNet = build_model_with_cfg(AlexNet, "alexnet_2012", pretrained, **kwargs)
-    return net
+    return AlexNet(**kwargs)

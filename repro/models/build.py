@@ -1,15 +1,15 @@
 """A net by the name that a claim gives it, started from a seed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
 from repro.registry import MODELS
 
-__all__ = ["build"]
+__all__ = ["build", "builder"]
 
 
 def build(
@@ -31,8 +31,20 @@ def build(
         kwargs["initialisation"] = initialisation
         if MODELS[name].sized:
             kwargs["img_size"] = size
-    # timm draws from the global generator; forking it keeps the draw a function of the seed.
+    # Nets draw from the global generator; forking it keeps the draw a function of the seed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if name in MODELS:
+            return builder(name)(**kwargs)
+        import timm  # takes longer than everything else until the first step
+
         model: nn.Module = timm.create_model(name.removeprefix("timm:"), **kwargs)
-    return model
+        return model
+
+
+def builder(name: str) -> Callable[..., nn.Module]:
+    """What makes the net of that name, one of the registry's."""
+    made: Callable[..., nn.Module] = getattr(
+        import_module(f"repro.models.{MODELS[name].module}"), name
+    )
+    return made

@@ -8,26 +8,12 @@ PyTorch's default would give 15, 7, 3.
 from collections import OrderedDict
 from typing import Any
 
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 from repro.models.activation import activation as act
 from repro.models.initialise import initialise
 
 __all__ = ["CifarNet", "cifar_19pct", "cifar_80sec"]
-
-default_cfgs = generate_default_cfgs(
-    {
-        name: {
-            "url": "",
-            "num_classes": 10,
-            "input_size": (3, 32, 32),
-            "first_conv": "conv1",
-            "classifier": "fc10",
-        }
-        for name in ("cifar_80sec.untrained", "cifar_19pct.untrained")
-    }
-)
 
 
 class CifarNet(nn.Module):
@@ -78,18 +64,11 @@ class CifarNet(nn.Module):
         return logits
 
 
-def _create(variant: str, pretrained: bool, **kwargs: Any) -> CifarNet:
-    net: CifarNet = build_model_with_cfg(CifarNet, variant, pretrained, **kwargs)
-    return net
-
-
-@register_model
-def cifar_80sec(pretrained: bool = False, **kwargs: Any) -> CifarNet:
+def cifar_80sec(**kwargs: Any) -> CifarNet:
     """cuda-convnet's layers-80sec: 26 % test error in 80 seconds of 2011; 145,578 parameters."""
-    return _create("cifar_80sec", pretrained, **kwargs)
+    return CifarNet(**kwargs)
 
 
-@register_model
-def cifar_19pct(pretrained: bool = False, **kwargs: Any) -> CifarNet:
+def cifar_19pct(**kwargs: Any) -> CifarNet:
     """cuda-convnet's layers-19pct: the same without fc64; 89,578 parameters."""
-    return _create("cifar_19pct", pretrained, **{"hidden": 0, "fc_std": 0.01, **kwargs})
+    return CifarNet(**{"hidden": 0, "fc_std": 0.01, **kwargs})

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from typing import Any
 
 import torch
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,18 +18,6 @@ from repro.models.initialise import initialise
 from repro.models.lrn import LocalResponseNorm
 
 __all__ = ["ConvLocalNet", "LocallyConnected2d", "cifar_conv_local"]
-
-default_cfgs = generate_default_cfgs(
-    {
-        "cifar_conv_local.untrained": {
-            "url": "",
-            "num_classes": 10,
-            "input_size": (3, 24, 24),
-            "first_conv": "layers.conv1",
-            "classifier": "layers.fc10",
-        }
-    }
-)
 
 
 class LocallyConnected2d(nn.Module):
@@ -108,8 +95,6 @@ class ConvLocalNet(nn.Module):
         return logits
 
 
-@register_model
-def cifar_conv_local(pretrained: bool = False, **kwargs: Any) -> ConvLocalNet:
+def cifar_conv_local(**kwargs: Any) -> ConvLocalNet:
     """cuda-convnet's layers-conv-local-11pct: 11 % test error; 2,112,970 parameters."""
-    net: ConvLocalNet = build_model_with_cfg(ConvLocalNet, "cifar_conv_local", pretrained, **kwargs)
-    return net
+    return ConvLocalNet(**kwargs)
