@@ -45,6 +45,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def loggers(session: nox.Session) -> None:
+    """Run the tests of loggers with every logger installed: MLflow takes seconds to import."""
+    install(session, "test")
+    session.install("-c", "constraints.txt", "-e", ".[tensorboard,mlflow]")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_loggers.py"]))
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     install(session, "lint", package=False)

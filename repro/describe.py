@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
-from repro.data import status, verify
+from repro.data import fingerprint, status, verify
+from repro.errors import ClaimError
 from repro.prior import prior
+from repro.resolved import resolved
+from repro.store import Store
 from repro.text import duration, estimate_text, looks_text, p_text, rule_text
 from repro.verdict import Member, Verdict
 
@@ -15,6 +18,7 @@ __all__ = [
     "describe_claim",
     "describe_data",
     "describe_family",
+    "describe_resolved",
     "describe_verdict",
     "describe_verification",
     "verdict_fields",
@@ -131,6 +135,29 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
         for recipe, rate in scale.rate.items():
             yield f"    {recipe} rate {rate:g}"
     yield ""
+
+
+def describe_resolved(
+    claim: Claim,
+    scale: str | None,
+    store: Path,
+    data_dirs: tuple[Path, ...],
+    cache_dir: Path,
+) -> str:
+    """A claim as it will run, at one scale or at all that it has."""
+    if not isinstance(claim, TrainedClaim):
+        return resolved(claim, (), {}, {})
+    if scale is not None and scale not in claim.scales:
+        raise ClaimError(
+            f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
+            hint=f"repro show {claim.id} --resolved",
+        )
+    scales = tuple(claim.scales) if scale is None else (scale,)
+    fingerprints = {
+        name: fingerprint(name, data_dirs, cache_dir)
+        for name in {claim.scales[scale].data for scale in scales}
+    }
+    return resolved(claim, scales, fingerprints, Store(store).results())
 
 
 def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:

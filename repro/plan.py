@@ -24,6 +24,7 @@ __all__ = [
     "RateSearch",
     "confirm_cells",
     "merged",
+    "most_epochs_left",
     "next_cells",
     "rate_search",
 ]
@@ -279,6 +280,44 @@ def next_cells(
         confirm.sort(key=lambda cell: (cell.arm not in deciding, cell.trial.seed))
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
     return merged(cells)
+
+
+def most_epochs_left(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+    *,
+    max_seeds: int | None = None,
+) -> float:
+    """Epochs still to be trained when no arm crosses early, no look settles it, no grid grows."""
+    cells: list[Cell] = []
+    later = 0.0
+    for recipe in claim.recipes:
+        for arm in claim.arms:
+            search = rate_search(claim, scale, recipe, arm, fingerprint, results)
+            cells += search.wanted
+            rate = search.chosen
+            if not search.done:
+                halving = claim.scales[scale].search[recipe]
+                later += _later_rungs(halving, now=search.wanted[0].until)
+                rate = halving.rates[0]  # whichever it will be, its trials are as many
+            if rate is not None:
+                found = confirm_cells(claim, scale, recipe, arm, fingerprint, rate)
+                cells += [cell for cell in found[:max_seeds] if not cell.done(results)]
+    known = {cell.trial.id: results.get(cell.trial.id) for cell in cells}
+    begun = sum(result.epochs for result in known.values() if result is not None)
+    return later + sum(cell.until for cell in merged(cells)) - begun
+
+
+def _later_rungs(search: Search, *, now: float) -> float:
+    """Epochs of all rungs above the present one."""
+    alive, before, total = len(search.rates), 0.0, 0.0
+    for rung in search.rungs:
+        if rung > now:
+            total += alive * search.seeds * (rung - before)
+        alive, before = math.ceil(alive * search.keep), rung
+    return total
 
 
 def merged(cells: Iterable[Cell]) -> list[Cell]:

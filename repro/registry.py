@@ -5,12 +5,16 @@ models in `repro.models` (and timm), data sets in `repro.data`.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from repro.plugins import Plugins
 
 __all__ = [
     "ACTIVATIONS",
     "DATASETS",
+    "LOGGERS",
     "METRICS",
     "MODELS",
     "QUANTITIES",
@@ -208,6 +212,12 @@ ACTIVATIONS = (
     "silu",
     "swish",
     "tanh",
+)
+
+
+# What `--log` takes: ours by the package that each needs, and those of other packages.
+LOGGERS: Mapping[str, Any] = Plugins(
+    "repro.loggers", {name: name for name in ("tensorboard", "mlflow")}
 )
 
 

@@ -11,9 +11,18 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
-from repro.execute import Local, Machine, Outcome, TrainedCell, keep_times, run_cells
+from repro.execute import (
+    Local,
+    Machine,
+    Observer,
+    Observers,
+    Outcome,
+    TrainedCell,
+    keep_times,
+    run_cells,
+)
 from repro.facts import compute
-from repro.plan import Cell, merged
+from repro.plan import Cell, merged, most_epochs_left
 from repro.session import (
     Judged,
     default_scale,
@@ -23,6 +32,7 @@ from repro.session import (
     register,
     runnable_hint,
 )
+from repro.standing import Pace, StandingFiles
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data
@@ -106,10 +116,13 @@ def run_claims(
     machine: Machine,
     max_seeds: int | None,
     budget: float | None,
+    loggers: Sequence[Observer] = (),
+    command: str = "the same command",
 ) -> RunOutcome:
     """Run what is missing of all claims, the first one's trials first, each trial once.
 
-    A fault in one, such as missing images, does not keep the others.
+    A fault in one, such as missing images, does not keep the others. `command` is what a person
+    types to continue a run that was stopped.
     """
     store = Store(machine.store)
     chosen = _having(claims, scale)
@@ -118,13 +131,12 @@ def run_claims(
             store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
     work, faults = _prepare(trained, scale, machine, store)
-    outcome = _train(work, machine, store, max_seeds, budget)
+    outcome = _train(work, machine, store, max_seeds, budget, loggers)
     for error in (*faults, *outcome.failures.values()):
         say(f"error[{error.code}]: {error}\nnext: {error.hint}")
-    if outcome.interrupted:
-        say("interrupted: all is saved; the same command continues")
-    elif outcome.out_of_time:
-        say("budget used up: all is saved; the same command continues")
+    if outcome.interrupted or outcome.out_of_time:
+        why = "interrupted" if outcome.interrupted else "budget used up"
+        say(f"{why}: all is saved; to go on:\n  {command}")
     return RunOutcome(
         judged=[
             judge_exact(claim, store)
@@ -186,6 +198,7 @@ def _train(
     store: Store,
     max_seeds: int | None,
     budget: float | None,
+    loggers: Sequence[Observer],
 ) -> Outcome:
     """All trials in one pool of workers: starting one for each claim costs seconds every time."""
 
@@ -199,23 +212,33 @@ def _train(
             )
         )
 
+    def epochs_left() -> float:
+        results = store.results()
+        return sum(
+            most_epochs_left(one.claim, one.scale, one.fingerprint, results, max_seeds=max_seeds)
+            for one in work
+        )
+
     if not plan():
         return Outcome()
     finished: list[Result] = []
 
     def finish(cell: Cell, ended: TrainedCell) -> None:
-        watcher.finish(cell, ended)
+        observers.finish(cell, ended)
         if ended.result is not None:
             finished.append(ended.result)
 
-    with Watcher() as watcher:
+    pace = Pace(epochs_left=epochs_left, workers=machine.workers)
+    watching = [pace, Watcher(pace=pace), StandingFiles(store=store, pace=pace), *loggers]
+    with Observers(watching) as observers:
         outcome = run_cells(
             plan,
             Local(machine),
             seconds=budget,
-            on_start=watcher.start,
-            on_event=watcher.event,
+            on_start=observers.start,
+            on_event=observers.event,
             on_finish=finish,
+            on_stop=observers.stop,
         )
     if machine.profile is not None:
         say(f"{keep_times(machine.profile, finished)}\ntraces: {machine.profile}")

@@ -8,6 +8,7 @@
       trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
       trials/ID/curve.csv            what was measured on the way
       trials/ID/arrays.npz           what pictures need, where there is anything
+      trials/ID/progress.json        how far it is, while a process trains it
       trials/ID/result.json          what came out, written last
 
 A trial without `result.json` is unfinished. NaN stays NaN.
@@ -19,7 +20,7 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,40 @@ class Store:
         write_atomic(folder / "result.json", result.to_json())
         if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    # Trials that run now
+
+    def keep_progress(self, trial_id: str, text: str) -> None:
+        """Say how far a running trial is, as a JSON object."""
+        write_atomic(self.folder(trial_id) / "progress.json", text)
+
+    def forget_progress(self, trial_id: str) -> None:
+        """The trial does not run any more."""
+        (self.folder(trial_id) / "progress.json").unlink(missing_ok=True)
+
+    def progress(self) -> dict[str, dict[str, Any]]:
+        """What was last said of trials that run, or ran in a process that was killed."""
+        found = {}
+        for path in sorted(self.root.glob("trials/*/progress.json")):
+            with suppress(IntegrityError):  # it has ended since it was listed
+                found[path.parent.name] = _read_json(path)
+        return found
+
+    def finished(self) -> set[str]:
+        """Identities of the trials that have a result; none of them is read."""
+        return {path.parent.name for path in self.root.glob("trials/*/result.json")}
+
+    def held(self, trial_id: str) -> bool:
+        """Whether a process trains the trial now."""
+        path = self.folder(trial_id) / "lock"
+        if not path.exists():
+            return False
+        with path.open("rb") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
     def checkpoint(self, trial_id: str) -> bytes | None:
         """Where training stands, as `save` got it; None when there is none."""

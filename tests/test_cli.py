@@ -263,7 +263,7 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> 
     _, talk = process.communicate(timeout=120)
 
     assert process.returncode == 130, talk
-    assert "the same command continues" in talk
+    assert f"to go on:\n  repro run {path} --store" in talk
     assert list((tmp_path / "runs").glob("trials/*/checkpoint.pt"))
 
 

@@ -11,7 +11,7 @@ from repro.data import Dataset, open_dataset
 from repro.plan import Cell
 from repro.trial import Clocks, Result, Trial
 
-__all__ = ["RECIPE", "claim_file", "planted", "tiny", "trial_on"]
+__all__ = ["RECIPE", "claim_file", "planted", "quick_claim_file", "tiny", "trial_on"]
 
 RECIPE = Recipe(
     inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
@@ -94,6 +94,15 @@ def claim_file(
         id=name, epochs=epochs, seeds=seeds, rates=", ".join(f"{rate:g}" for rate in rates)
     )
     path.write_text(text)
+    return path
+
+
+def quick_claim_file(folder: Path) -> Path:
+    """The same at a given rate, one seed an arm, on half the images: two trials."""
+    path = claim_file(folder, epochs=1, seeds=1)
+    text = path.read_text().replace("images: 640", "images: 320")
+    search = text[text.index("    search:") : text.index("deviations")]
+    path.write_text(text.replace(search, "    rate: {period: 0.01}\n"))
     return path
 
 

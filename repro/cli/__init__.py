@@ -7,12 +7,12 @@ import click
 
 from repro import __version__
 from repro.cli.bench import bench
-from repro.cli.claims import list_, schema, show, validate
+from repro.cli.claims import list_, new, schema, show, validate
 from repro.cli.command import group
 from repro.cli.data import data
 from repro.cli.report import export, publish, report
-from repro.cli.run import plan, run
-from repro.cli.setup import completion, config
+from repro.cli.run import plan, run, status
+from repro.cli.setup import completion, config, doctor
 
 __all__ = ["main"]
 
@@ -44,15 +44,18 @@ def main() -> None:
 for command in (
     run,
     plan,
+    status,
     report,
     list_,
     show,
     validate,
+    new,
     schema,
     export,
     publish,
     data,
     bench,
+    doctor,
     config,
     completion,
 ):

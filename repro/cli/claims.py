@@ -1,4 +1,4 @@
-"""The claim files: what there is, what one says, whether it is valid."""
+"""The claim files: what there is, what one says, whether it is valid, and how one begins."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,10 +8,15 @@ import click
 from repro.cli.command import command
 from repro.cli.options import (
     CLAIM,
+    SCALE,
+    cache_dir_for,
     claims_in,
+    data_dirs_for,
     load_claims,
     option_claims,
     option_claims_dir,
+    option_store,
+    options_data,
     print_json,
     told,
 )
@@ -19,7 +24,7 @@ from repro.cli.options import (
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = ["list_", "schema", "show", "validate"]
+__all__ = ["list_", "new", "schema", "show", "validate"]
 
 
 @command(
@@ -50,21 +55,68 @@ def list_(claims: Path, as_json: bool) -> None:
     examples="""
     repro show relu_speedup
     repro show claims/relu_speedup.yaml --json
+    repro show lrn --resolved --scale smoke    # as it will run, and where each value is from
     """
 )
 @click.argument("claim", type=CLAIM)
 @option_claims_dir
+@click.option("--resolved", is_flag=True, help="Every arm, recipe and trial written out, as YAML.")
+@click.option("--scale", type=SCALE, help="With --resolved: of this scale alone.")
+@option_store
+@options_data
 @click.option("--json", "as_json", is_flag=True, help="The whole file, for machines.")
 @told
-def show(claim: Path, as_json: bool) -> None:
+def show(
+    claim: Path,
+    resolved: bool,
+    scale: str | None,
+    store: Path,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    as_json: bool,
+) -> None:
     """One claim: what the paper states, what is compared, and how it is decided."""
-    from repro.describe import describe_claim
+    from repro.describe import describe_claim, describe_resolved
 
     (loaded,) = load_claims((claim,))
     if as_json:
         print_json(loaded.model_dump(mode="json"))
+    elif resolved:
+        dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
+        click.echo(describe_resolved(loaded, scale, store, dirs, cache))
     else:
         click.echo(describe_claim(loaded))
+
+
+KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
+
+
+@command(
+    examples="""
+    repro new gelu_speedup                        # two arms, times to a training error
+    repro new wd_cifar --kind difference
+    repro new my_lrn --from lrn                   # a copy of a claim, under its own name
+    """
+)
+@click.argument("name")
+@click.option(
+    "--kind", type=KIND, default="time_to_threshold", show_default=True, help="How it is decided."
+)
+@click.option("--from", "source", type=CLAIM, help="A claim to copy, in place of a kind.")
+@option_claims
+@told
+def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
+    """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.
+
+    A file that is there already is left alone.
+    """
+    from repro.scaffold import scaffold
+
+    begun = scaffold(name, claims, kind=kind, source=source)
+    where = "" if claims == Path("claims") else f" --claims {claims}"
+    scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
+    click.echo(begun.path)
+    click.echo(f"next: repro run {name}{where}{scale}", err=True)
 
 
 @command(

@@ -13,7 +13,7 @@ from repro.cli.settings import Setting
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = ["ArmName", "ClaimPath", "ClaimsFolder", "ScaleName"]
+__all__ = ["ArmName", "ClaimPath", "ClaimsFolder", "LogTarget", "ScaleName"]
 
 
 class ClaimsFolder(Setting):
@@ -99,6 +99,37 @@ class ArmName(click.ParamType[str]):
         del param
         arms = {arm: None for claim in _claims_of(ctx) for arm in getattr(claim, "arms", ())}
         return [CompletionItem(arm) for arm in arms if arm.startswith(incomplete)]
+
+
+class LogTarget(click.ParamType[tuple[str, Path]]):
+    """`tensorboard` or `tensorboard:FOLDER`: a logger, and where it writes."""
+
+    name = "logger"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Path]:
+        """Name and folder; a usage error says which names there are."""
+        from repro.registry import LOGGERS
+
+        if isinstance(value, tuple):
+            return value
+        name, colon, folder = str(value).partition(":")
+        if name not in LOGGERS or (colon and not folder):
+            known = ", ".join(LOGGERS)
+            close = difflib.get_close_matches(name, LOGGERS, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"known: {known}"
+            raise click.BadParameter(f"no logger {value!r} ({meant})", ctx=ctx, param=param)
+        return name, Path(folder or f"logs/{name}").expanduser()
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Names, also those of other packages."""
+        from repro.registry import LOGGERS
+
+        del ctx, param
+        return [CompletionItem(name) for name in LOGGERS if name.startswith(incomplete)]
 
 
 def _claims_dir(ctx: click.Context | None) -> Path:

@@ -1,5 +1,6 @@
-"""Running claims, and saying beforehand what that costs."""
+"""Running claims, saying beforehand what that costs, and looking on meanwhile."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repro.cli.command import command
+from repro.cli.names import LogTarget
 from repro.cli.options import (
     FOLDER,
     Duration,
     load_claims,
     machine_from,
+    option_store,
     options_run,
     print_json,
     told,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from repro.execute import Machine
     from repro.session import Judged
 
-__all__ = ["plan", "run"]
+__all__ = ["plan", "run", "status"]
 
 
 @command(
@@ -34,6 +37,7 @@ __all__ = ["plan", "run"]
     repro run claims/*.yaml --scale proxy            # all that have the scale, each trial once
     repro run relu_speedup --scale smoke --profile   # what does the time go on?
     repro run lrn --device cuda:1 --store /data/runs --json
+    repro run lrn --log tensorboard --log mlflow:/data/mlruns
     """
 )
 @options_run
@@ -52,6 +56,15 @@ __all__ = ["plan", "run"]
     type=FOLDER,
     help="Chrome traces, and a table of what the time went on, in this folder. [profile]",
 )
+@setting(
+    "--log",
+    "log",
+    type=LogTarget(),
+    multiple=True,
+    metavar="NAME[:FOLDER]",
+    help="Curves for tensorboard or mlflow, on this machine; may be given several times. "
+    "Default folder: logs/NAME.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 @told
 def run(
@@ -61,21 +74,29 @@ def run(
     budget: float | None,
     checkpoint_every: float,
     profile: Path | None,
+    log: tuple[tuple[str, Path], ...],
     as_json: bool,
     **flags: Any,
 ) -> None:
     """Run what is missing of each claim, and say what was found.
 
-    The same command continues an interrupted run. One Ctrl-C saves and stops.
+    The same command continues an interrupted run: one Ctrl-C saves each trial at its next tenth
+    of an epoch and stops, a second one leaves at once. On a terminal each running trial has its
+    line; elsewhere there are plain lines, each with a word to search for (start, train, done,
+    saved). `repro status --watch` follows from a second terminal.
     """
+    from repro.loggers import open_logger
     from repro.running import run_claims
 
+    words = click.get_current_context().meta["repro.words"]
     outcome = run_claims(
         load_claims(claims),
         scale=scale,
         machine=machine_from(**flags, checkpoint_seconds=checkpoint_every, profile=profile),
         max_seeds=max_seeds,
         budget=budget,
+        loggers=[open_logger(name, folder) for name, folder in log],
+        command=shlex.join(words),
     )
     _print_verdicts(outcome.judged, as_json=as_json)
     sys.exit(outcome.exit_code)
@@ -134,6 +155,37 @@ def _print_forecasts(
         return
     for one in found:
         click.echo(describe_forecast(one, seconds))
+
+
+@command(
+    examples="""
+    repro status                  # of runs/: which trials run now, how far, and how fast
+    repro status --watch          # until nothing runs any more
+    repro status --store /data/runs --json
+    """
+)
+@option_store
+@click.option("--watch", is_flag=True, help="Follow until nothing runs any more.")
+@click.option("--json", "as_json", is_flag=True, help="Once, for machines.")
+@told
+def status(store: Path, watch: bool, as_json: bool) -> None:
+    """How far a run is that goes on elsewhere, by the files that it keeps in its store.
+
+    Reads only: the run does not notice. A trial whose process was killed is not shown as running.
+    """
+    from dataclasses import asdict
+
+    from repro.console import follow, overview_lines
+    from repro.standing import overview
+    from repro.store import Store
+
+    facts = Store(store)
+    if as_json:
+        print_json(asdict(overview(facts)))
+    elif watch:
+        follow(lambda: overview(facts))
+    else:
+        click.echo("\n".join(overview_lines(overview(facts))))
 
 
 def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:

@@ -129,6 +129,8 @@ def _value(layer: _Layer, param: Setting, value: Any) -> Any:
     """Checked; a folder is meant from where the file lies."""
     if isinstance(param.type, click.Path) and isinstance(value, str):
         value = str(layer.path.parent / Path(value).expanduser())
+    if param.multiple and isinstance(value, str):
+        value = [value]
     try:
         param.type_cast_value(click.Context(click.Command("config")), value)
     except click.BadParameter as error:

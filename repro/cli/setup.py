@@ -1,12 +1,73 @@
-"""Setting the tool up: what is configured, and completion for a shell."""
+"""Setting the tool up: what works here, what is configured, and completion for a shell."""
+
+import sys
+from pathlib import Path
 
 import click
 
 from repro.cli.command import command
-from repro.cli.options import print_json
+from repro.cli.options import (
+    cache_dir_for,
+    data_dirs_for,
+    option_claims,
+    option_store,
+    options_data,
+    print_json,
+)
 from repro.cli.settings import config_files, effective
 
-__all__ = ["completion", "config"]
+__all__ = ["completion", "config", "doctor"]
+
+EXIT_BROKEN = 5
+
+
+@command(
+    examples="""
+    repro doctor                       # in a minute: what works, what is missing, what can run
+    repro doctor --data-dir /data
+    repro doctor --json
+    """
+)
+@option_store
+@option_claims
+@options_data
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def doctor(
+    store: Path, claims: Path, data_dir: Path | None, cache_dir: Path | None, as_json: bool
+) -> None:
+    """Check device, versions, data, disk and plug-ins, and say what can run here.
+
+    Exits with 5 when something is broken, with 0 when something is merely missing: whoever has no
+    accelerator or no ImageNet can still run what needs neither.
+    """
+    from dataclasses import asdict
+
+    from repro.claim import load
+    from repro.doctor import checks, possible
+    from repro.errors import ClaimError
+
+    dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
+    paths = sorted(claims.glob("*.yaml"))
+    found = list(checks(paths, store, dirs, cache))
+    valid = []
+    for path in paths:
+        try:
+            valid.append(load(path))
+        except ClaimError:
+            continue  # among the checks already
+    can = list(possible(valid, dirs, cache))
+    if as_json:
+        print_json({"checks": [asdict(c) for c in found], "claims": [asdict(p) for p in can]})
+    else:
+        for check in found:
+            click.echo(f"{check.state:8} {check.name:18} {check.found}")
+        click.echo("\nwhat can run here, and how many images its trials pass through at most:")
+        for one in can:
+            size = f"{one.images / 1000:,.0f} thousand images" if one.images else ""
+            word = "yes" if one.can else "no"
+            name = f"{one.claim} {one.scale}"
+            click.echo(f"{word:4} {name:34} {size:27} {one.why}".rstrip())
+    sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in found) else 0)
 
 
 @command(

@@ -2,8 +2,17 @@
 
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.local import Local
+from repro.execute.observer import Observer, Observers
 from repro.execute.profile import keep_times
-from repro.execute.work import Ended, Event, Machine, TrainedCell, in_populations, train_cells
+from repro.execute.work import (
+    Ended,
+    Event,
+    Machine,
+    Measurement,
+    TrainedCell,
+    in_populations,
+    train_cells,
+)
 
 __all__ = [
     "Backend",
@@ -11,6 +20,9 @@ __all__ = [
     "Event",
     "Local",
     "Machine",
+    "Measurement",
+    "Observer",
+    "Observers",
     "Outcome",
     "TrainedCell",
     "WorkerLost",

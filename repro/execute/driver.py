@@ -82,6 +82,7 @@ def run_cells(
     on_start: Callable[[Cell], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
     on_finish: Callable[[Cell, TrainedCell], None] = lambda _cell, _result: None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
 
@@ -95,6 +96,7 @@ def run_cells(
         on_start=on_start,
         on_event=on_event,
         on_finish=on_finish,
+        on_stop=on_stop,
     ).drive()
 
 
@@ -106,12 +108,14 @@ class _Driver:
     on_start: Callable[[Cell], None]
     on_event: Callable[[Event], None]
     on_finish: Callable[[Cell, TrainedCell], None]
+    on_stop: Callable[[], None]
     outcome: Outcome = field(default_factory=Outcome)
     running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)  # in the hands of another process
     losses: Counter[str] = field(default_factory=Counter)
     furthest: dict[str, float] = field(default_factory=dict)  # epochs
     stopping: bool = False
+    told: bool = False  # that it stops
     queued: bool = False  # cells wait for a slot
     held: bool = False  # cells wait for another process
 
@@ -129,6 +133,9 @@ class _Driver:
                     if deadline is not None and time.monotonic() > deadline:
                         self.outcome.out_of_time = True
                         self.stop()
+                    if self.stopping and not self.told:
+                        self.told = True
+                        self.on_stop()
                     free = self.queued and self.backend.slots() > len(self.running)
                     if ended or free or not self.running:
                         self._submit()

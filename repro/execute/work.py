@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "Flag",
     "Machine",
+    "Measurement",
     "TrainedCell",
     "in_populations",
     "train_cells",
@@ -67,10 +68,21 @@ class Flag(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One row of a trial's curve: `error` is a fraction, `loss` in nats."""
+
+    epoch: float
+    source: str  # online, train or test
+    error: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
     """A trial's progress, for whoever looks on.
 
-    `error`: online, of the last window; `images`: training images of an epoch.
+    `error`: online, of the last window; `images`: training images of an epoch; `rows`: all that
+    was measured since the last event.
     """
 
     trial_id: str
@@ -78,6 +90,7 @@ class Event:
     error: float
     images_per_second: float  # of training alone
     images: int
+    rows: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -252,6 +265,11 @@ def _event(run: Run) -> Event:
         error=progress.online(1)[0],
         images_per_second=trained / max(progress.seconds.train * run.company, 1e-9),
         images=run.images,
+        rows=tuple(
+            Measurement(epoch=epoch, source=source, error=error, loss=loss)
+            for epoch, source, error, loss, _images, _seconds in progress.rows[-3:]
+            if epoch == progress.epoch  # a window measures each source once at most
+        ),
     )
 
 

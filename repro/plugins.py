@@ -1,0 +1,101 @@
+"""What other packages add, found by their entry points and loaded when it is asked for by name.
+
+| group            | an entry's name            | its object                                      |
+| ---------------- | -------------------------- | ----------------------------------------------- |
+| `repro.models`   | a model's, in a claim file | `registry.ModelFacts` with `build`              |
+| `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
+| `repro.loggers`  | what `--log` is given      | a callable: folder to `execute.Observer`        |
+
+Without `load`, a data set's files are looked for in the data folders like those of any other.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, TypeVar
+
+from repro.errors import MachineError
+
+__all__ = ["Plugins", "versions"]
+
+T = TypeVar("T")
+
+GROUPS = ("repro.models", "repro.datasets", "repro.loggers")
+
+
+class Plugins(Mapping[str, T]):
+    """What there is of a kind by name: our own first, then what entry points add.
+
+    Names are known without importing anything. MachineError names the package that is at fault.
+    """
+
+    def __init__(self, group: str, own: Mapping[str, T]) -> None:
+        self.group = group
+        self.own = own
+
+    def __getitem__(self, name: str) -> T:
+        if name in self.own:
+            return self.own[name]
+        loaded: T = _load(self._entries()[name])
+        return loaded
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own or name in self._entries()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.own, *self._entries()])
+
+    def __len__(self) -> int:
+        return len(self.own) + len(self._entries())
+
+    def _entries(self) -> Mapping[str, EntryPoint]:
+        entries = _entries(self.group)
+        for name in self.own.keys() & entries.keys():
+            raise MachineError(
+                f"{_said(entries[name])} has a name that repro itself uses: {name!r}",
+                hint=f"rename it there, or uninstall {_package(entries[name])}",
+            )
+        return entries
+
+
+def versions(*names: str) -> dict[str, str]:
+    """The packages, with their versions, that what is called so comes from; repro's own: none."""
+    used = {
+        entry.dist.name: entry.dist.version
+        for group in GROUPS
+        for name, entry in _entries(group).items()
+        if name in names and entry.dist is not None
+    }
+    return dict(sorted(used.items()))
+
+
+@cache
+def _entries(group: str) -> Mapping[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=group), key=lambda entry: entry.value):
+        first = found.setdefault(entry.name, entry)
+        if first.value != entry.value:
+            raise MachineError(
+                f"{_said(first)} and {_said(entry)} have the same name, {entry.name!r}",
+                hint=f"uninstall {_package(first)} or {_package(entry)}",
+            )
+    return found
+
+
+@cache
+def _load(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:  # whatever the package does when it is imported
+        raise MachineError(
+            f"{_said(entry)} cannot be loaded: {type(error).__name__}: {error}",
+            hint=f"repair or uninstall {_package(entry)}",
+        ) from error
+
+
+def _said(entry: EntryPoint) -> str:
+    return f"the plug-in {_package(entry)} ({entry.group}: {entry.name} = {entry.value})"
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.module

@@ -1,0 +1,141 @@
+"""The first steps: is this machine fit, how does a claim begin, what exactly would be run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from repro.claim import KINDS, load
+from repro.cli import main
+from repro.plan import next_cells
+from repro.registry import DATASETS
+from tests.worlds import claim_file, tiny_claim
+
+ROOT = Path(__file__).parents[1]
+
+
+def repro(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_claim_begins_valid_and_commented(kind: str, tmp_path: Path) -> None:
+    """Under its name, with a smoke scale; the next command is named."""
+    done = repro("new", "mine", "--kind", kind, "--claims", tmp_path / "claims")
+    path = tmp_path / "claims" / "mine.yaml"
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{path}\n"
+    assert f"next: repro run mine --claims {path.parent}" in done.stderr
+    assert load(path).kind == kind
+    assert path.read_text().count("#") > 5
+    assert "my_claim" not in path.read_text()
+
+
+@pytest.mark.parametrize("kind", ["difference", "exact"])
+def test_what_was_begun_runs(kind: str, tmp_path: Path) -> None:
+    """Cut short here: an epoch on a few images."""
+    repro("new", "mine", "--kind", kind, "--claims", tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        path.read_text().replace("data: digits", "data: digits\n    images: 640")
+        .replace("epochs: 3", "epochs: 1")
+    )  # fmt: skip
+    scale = [] if kind == "exact" else ["--scale", "smoke"]
+    done = repro("run", path, "--store", tmp_path / "runs", "--workers", "1", *scale)
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("mine")
+
+
+def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
+    """Of one that is there, by name or file."""
+    source = claim_file(tmp_path)
+    done = repro("new", "mine", "--from", source, "--claims", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "mine.yaml").read_text() == source.read_text().replace("tiny", "mine")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tiny",), "tiny.yaml is there already"),
+        (("a name",), "'a name' is no name for a claim: letters, digits and '_' alone"),
+        # The figure's points lie beside the claim that is copied, and not here.
+        (("x", "--from", str(ROOT / "claims" / "relu_speedup.yaml")), "paper.figure: there is no"),
+    ],
+)
+def test_what_cannot_be_begun_is_told(words: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    """And leaves the folder as it was."""
+    path = claim_file(tmp_path)
+    before = path.read_text()
+    done = repro("new", *words, "--claims", tmp_path)
+
+    assert done.exit_code == 2
+    assert message in done.stderr
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["tiny.yaml"]
+    assert path.read_text() == before
+
+
+def test_a_resolved_claim_names_every_trial_and_the_source_of_each_value(tmp_path: Path) -> None:
+    """As YAML, with a remark behind each value."""
+    path = claim_file(tmp_path)
+    path.write_text(
+        path.read_text().replace("    seeds:", "    recipe: {momentum: 0.5}\n    seeds:")
+    )
+    claim = load(path)
+    done = repro("show", path, "--resolved", "--store", tmp_path / "runs")
+    shown = yaml.safe_load(done.stdout)["scales"]["smoke"]
+    fast = shown["recipes"]["period"]["fast"]
+    cells = next_cells(claim, "smoke", shown["fingerprint"], {})  # type: ignore[arg-type]
+
+    assert "momentum: 0.5 # scale smoke\n" in done.stdout
+    assert "batch_size: 32 # recipe period\n" in done.stdout
+    assert "weight_decay: 0.0 # default\n" in done.stdout
+    assert "activation: relu # arm fast\n" in done.stdout
+    assert fast["recipe"]["momentum"] == 0.5
+    assert set(fast["trials"].values()) == {c.trial.id for c in cells if c.arm == "fast"}
+
+
+def test_a_resolved_scale_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """With those that are."""
+    done = repro("show", claim_file(tmp_path), "--resolved", "--scale", "paper")
+
+    assert done.exit_code == 2
+    assert "tiny has no paper scale (it has: smoke)" in done.stderr
+
+
+def test_the_doctor_says_what_can_run(tmp_path: Path) -> None:
+    """Missing data are no fault; embedded data always run."""
+    tiny_claim(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    text = path.read_text().replace("deviations: []", "")
+    smoke = text[text.index("  smoke:") :]
+    real = smoke.replace("smoke:", "proxy:").replace("digits", "cifar10").replace("s: 2", "s: 3")
+    path.write_text(f"{text}{real}deviations: []\n")
+    done = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs", "--json")
+    found = json.loads(done.stdout)
+    states = {check["name"]: check["state"] for check in found["checks"]}
+    can = {one["scale"]: one for one in found["claims"]}
+
+    assert done.exit_code == 0, done.output
+    assert states.keys() >= {"torch", "cpu", "store", "cache", *DATASETS}
+    assert (states["digits"], states["cifar10"]) == ("ok", "missing")
+    assert (can["smoke"]["can"], can["proxy"]["can"]) == (True, False)
+    assert "repro data fetch cifar10" in can["proxy"]["why"]
+    assert can["smoke"]["images"] == 640 * 2 * (3 * 1 + 2 * 2)
+
+
+def test_the_doctor_exits_5_when_something_is_broken(tmp_path: Path) -> None:
+    """A claim file, or a folder that cannot be written."""
+    path = claim_file(tmp_path)
+    path.write_text(path.read_text().replace("near:", "nera:"))
+    (tmp_path / "runs").write_text("not a folder")
+    done = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs" / "deep")
+
+    assert done.exit_code == 5
+    assert "broken   store" in done.stdout
+    assert f"broken   tiny               2 problems: repro validate {path}" in done.stdout

@@ -1,0 +1,154 @@
+"""What is seen of a run: live on a terminal, in lines elsewhere, and from a second terminal."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from repro.claim import TrainedClaim
+from repro.cli import main
+from repro.execute import Event
+from repro.plan import Cell, most_epochs_left, next_cells
+from repro.standing import Pace, overview, standing_of
+from repro.store import Store
+from tests.worlds import claim_file, planted, quick_claim_file, tiny_claim
+
+ROOT = Path(__file__).parents[1]
+
+
+def repro(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def cells_of(folder: Path) -> tuple[TrainedClaim, list[Cell]]:
+    claim = tiny_claim(folder)
+    assert isinstance(claim, TrainedClaim)
+    return claim, next_cells(claim, "smoke", "0" * 16, {})
+
+
+def test_a_terminal_sees_each_trial_and_a_second_one_follows(tmp_path: Path) -> None:
+    """Progress, error, images a second and time left; Ctrl-C saves, and says how to go on."""
+    path = claim_file(tmp_path, epochs=40, seeds=2, rates=(0.00001, 0.00002, 0.00003))
+    path.write_text(path.read_text().replace("rungs: [1]", "rungs: [30]"))
+    store = tmp_path / "my runs"
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "repro", "run", path, "--store", store, "--workers", "1"],
+        cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "NO_COLOR": "1", "TERM": "xterm", "COLUMNS": "120", "LINES": "30"},
+    )  # fmt: skip
+    os.close(theirs)
+    screen, second = b"", Store(store)
+    while process.poll() is None and b"images/s" not in screen:
+        screen += os.read(ours, 65536)
+    while process.poll() is None and not (
+        (found := overview(second)).running and found.running[0].plan_seconds_left
+    ):
+        screen += os.read(ours, 65536)
+    seen = json.loads(repro("status", "--store", store, "--json").stdout)
+    process.send_signal(signal.SIGINT)
+    while True:
+        try:
+            screen += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+    text = screen.decode()
+
+    assert process.wait() == 130, text
+    assert re.search(r"period/fast tune rate 1e-05 seed 1000 .* \d+\.\d/30 .* %", text)
+    assert re.search(r"0 trials done, 1 running, at most .* left; Ctrl-C saves and stops", text)
+    assert f"to go on:\r\n  repro run {path} --store '{store}' --workers 1" in text
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)  # NO_COLOR
+    (running,) = seen["running"]
+    assert 0 < running["epoch"] < 30 == running["until"]
+    assert running["plan_seconds_left"] > running["seconds_left"] > 0
+    assert repro("status", "--store", store).stdout == (
+        "0 trials running, 0 finished, 1 begun and waiting to go on\n"
+    )
+
+
+def test_lines_of_a_log_can_be_searched(tmp_path: Path) -> None:
+    """Time, word, identity, name; the same words in every run."""
+    path = quick_claim_file(tmp_path)
+    done = repro("run", path, "--store", tmp_path / "runs", "--workers", "1")
+    line = re.compile(
+        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ((start|train|done ) [0-9a-f]{16} "
+        r"period/(fast|slow) (tune|confirm) rate \S+ seed \d+: |plan  \d+ trials done)",
+    )
+    lines = [text for text in done.stderr.splitlines() if re.match(r"\d{4}-", text)]
+
+    assert done.exit_code == 0, done.output
+    assert [text for text in lines if not line.match(text)] == []
+    starts, ends = ([text for text in lines if word in text] for word in (" start ", " done "))
+    assert len(starts) == len(ends) == len(Store(tmp_path / "runs").finished())
+
+
+def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
+    """Its file stays behind, its lock does not."""
+    _, (cell, *_) = cells_of(tmp_path)
+    store = Store(tmp_path / "runs")
+    store.begin(cell.trial)
+    standing = asdict(standing_of(cell, None, now=datetime.now(UTC)))
+    with store.lock(cell.trial.id):
+        store.keep_progress(cell.trial.id, json.dumps(standing))
+        during = overview(store)
+    after = overview(store)
+
+    assert [one.trial_id for one in during.running] == [cell.trial.id]
+    assert (after.running, after.unfinished) == ((), 1)
+
+
+def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
+    """So that a script can wait for a run."""
+    done = repro("status", "--store", tmp_path, "--watch")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("0 trials running")
+
+
+def test_the_time_left_falls_with_what_is_trained(tmp_path: Path) -> None:
+    """At most: every epoch that the plan may still ask for, at the speed that was seen."""
+    _, (cell, *_) = cells_of(tmp_path)
+    pace = Pace(epochs_left=lambda: 10.0, workers=2)
+    pace.start(cell)
+    assert pace.seconds_left() is None
+    for epoch, left in ((0.0, 10.0), (1.0, 9.0), (4.0, 6.0)):
+        pace.event(
+            Event(trial_id=cell.trial.id, epoch=epoch, error=0.5, images_per_second=50, images=100)
+        )
+        assert pace.seconds_left() == pytest.approx(left * 2 / 2)
+
+
+def test_epochs_left_are_none_when_all_is_done(tmp_path: Path) -> None:
+    """2 arms of 3 rates for an epoch, then 2 seeds of 2 epochs each, at most; then less."""
+    claim, _ = cells_of(tmp_path)
+    results = {}
+    left = [most_epochs_left(claim, "smoke", "0" * 16, results)]
+    while cells := next_cells(claim, "smoke", "0" * 16, results):
+        for cell in cells:
+            results[cell.trial.id] = planted(cell, crossed=None)
+        left.append(most_epochs_left(claim, "smoke", "0" * 16, results))
+
+    assert left[0] == 2 * (3 * 1 + 2 * 2)
+    assert left[-1] == 0
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
+    """TERM=dumb: no control sequences at all."""
+    ours, theirs = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "repro", "status", "--watch", "--store", tmp_path],
+        cwd=ROOT, stdout=theirs, check=True, env={**os.environ, "TERM": "dumb"},
+    )  # fmt: skip
+    screen = os.read(ours, 1000).decode()
+
+    assert screen.startswith("0 trials running")
+    assert "\x1b" not in screen
