@@ -160,7 +160,7 @@ def options_run(command: F) -> F:
             click.option(
                 "--max-seeds",
                 type=click.IntRange(1),
-                help="Fewer confirming seeds than planned.",
+                help="End at the last look with at most so many seeds.",
             ),
         ]
     ):
