@@ -16,10 +16,10 @@ nox.options.reuse_venv = "yes"
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
 
-def install(session: nox.Session, *groups: str, package: bool = True) -> None:
+def install(session: nox.Session, *groups: str, package: bool = True, extras: str = "") -> None:
     """Install the package, editable, and groups of `pyproject.toml`, all as pinned."""
     wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
-    session.install("-c", "constraints.txt", *(("-e", ".") if package else ()), *wanted)
+    session.install("-c", "constraints.txt", *(("-e", f".{extras}") if package else ()), *wanted)
 
 
 @nox.session
@@ -39,7 +39,7 @@ def tests(session: nox.Session) -> None:
     install(session, "test")
     selection = session.posargs or [
         "-m",
-        "not slow and not gpu and not data and not docs and not browser",
+        "not slow and not gpu and not data and not cluster and not docs and not browser",
     ]
     session.run("python", "-m", "pytest", *selection)
 
@@ -50,6 +50,13 @@ def loggers(session: nox.Session) -> None:
     install(session, "test")
     session.install("-c", "constraints.txt", "-e", ".[tensorboard,mlflow]")
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_loggers.py"]))
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Run the tests that start a Ray cluster or several ranks here, and print their table."""
+    install(session, "test", extras="[ray]")
+    session.run("python", "-m", "pytest", "-s", "-m", "cluster", *session.posargs)
 
 
 @nox.session

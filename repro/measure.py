@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
+from repro.parallel import ALONE, Ranks
 from repro.population import side_by_side
 
 __all__ = [
@@ -53,31 +54,42 @@ def evaluate(
     *,
     autocast: Autocast,
     first: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> Evaluation:
     """The net as it stands on one view of the split's (first) images. A NaN is never right."""
     model.eval()
-    ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first)
+    ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first, ranks)
     return found
 
 
 def evaluate_together(
-    models: Sequence[nn.Module], split: DeviceSplit, view: View | None, *, autocast: Autocast
+    models: Sequence[nn.Module],
+    split: DeviceSplit,
+    view: View | None,
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
 ) -> list[Evaluation]:
     """As `evaluate`, of each net, all at once; they are of one shape."""
     if len(models) == 1:
-        return [evaluate(models[0], split, view, autocast=autocast)]
+        return [evaluate(models[0], split, view, autocast=autocast, ranks=ranks)]
     net = side_by_side(models)
-    found = _evaluate(net, split, [view], [_stacked], autocast, None, nets=len(models))
+    found = _evaluate(net, split, [view], [_stacked], autocast, None, ranks, nets=len(models))
     return [evaluation for (evaluation,) in found]
 
 
 def evaluate_ten(
-    model: nn.Module, split: DeviceSplit, views: Sequence[View], *, autocast: Autocast
+    model: nn.Module,
+    split: DeviceSplit,
+    views: Sequence[View],
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
 ) -> tuple[Evaluation, Evaluation]:
     """Over several views: softmax outputs averaged, as the authors did (sec. 4.1); logits."""
     model.eval()
     ((probabilities, logits),) = _evaluate(
-        model, split, views, [_probable, _stacked], autocast, None
+        model, split, views, [_probable, _stacked], autocast, None, ranks
     )
     return probabilities, logits
 
@@ -89,6 +101,7 @@ def _evaluate(
     averages: Sequence[Callable[[list[Tensor]], Tensor]],
     autocast: Autocast,
     first: int | None,
+    ranks: Ranks,
     *,
     nets: int = 1,
 ) -> list[list[Evaluation]]:
@@ -101,7 +114,7 @@ def _evaluate(
     everything = torch.arange(len(labels), device=labels.device)
     together = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
-        batches = torch.split(everything, max(1, _BATCH // (len(views) * nets)))
+        batches = ranks.dealt(torch.split(everything, max(1, _BATCH // (len(views) * nets))))
         for rows, wanted in split.stream(batches):
             outputs = []
             for view in views:
@@ -112,6 +125,7 @@ def _evaluate(
                 totals += torch.stack([_totals(mean, wanted) for mean in means])
             else:
                 totals += torch.stack([together(mean, wanted) for mean in means], 1)
+    totals = ranks.total(totals)
     return [
         [
             Evaluation(error=wrong, top5_error=wrong5, loss=loss, images=len(labels))
@@ -140,15 +154,22 @@ def _totals(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def final_metrics(
-    model: nn.Module, untrained: nn.Module, data: DeviceData, *, autocast: Autocast
+    model: nn.Module,
+    untrained: nn.Module,
+    data: DeviceData,
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
 ) -> tuple[dict[str, float], Arrays]:
     """All metrics of the registry that the net and its data allow, and what pictures need.
 
     `untrained`: the same net before its first step.
     """
-    train = evaluate(model, data.train, data.centre, autocast=autocast)
-    test = evaluate(model, data.test, data.centre, autocast=autocast)
-    start = evaluate(untrained, data.test, data.centre, autocast=autocast, first=_BATCH)
+    train = evaluate(model, data.train, data.centre, autocast=autocast, ranks=ranks)
+    test = evaluate(model, data.test, data.centre, autocast=autocast, ranks=ranks)
+    start = evaluate(
+        untrained, data.test, data.centre, autocast=autocast, first=_BATCH, ranks=ranks
+    )
     metrics = {
         "train_error": train.error,
         "test_error": test.error,
@@ -157,7 +178,7 @@ def final_metrics(
         "initial_loss": start.loss,
     }
     if data.ten:
-        ten, logits = evaluate_ten(model, data.test, data.ten, autocast=autocast)
+        ten, logits = evaluate_ten(model, data.test, data.ten, autocast=autocast, ranks=ranks)
         metrics |= {
             "test_error_ten_crop": ten.error,
             "test_top5_error_ten_crop": ten.top5_error,

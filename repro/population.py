@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
 from repro.optim import PaperSGD
+from repro.parallel import ALONE, Ranks, Share
 
 __all__ = [
     "Alone",
@@ -47,6 +48,8 @@ _WARM = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
 class Step(Protocol):
     """One update of every net, from (P B, 3, S, S) inputs and (P B,) labels.
 
+    `share` says what part of the batch they are: all of it, where there is a single rank.
+
     Between `begin` and `settle`, `totals` sums (P, 2) float64: the loss, and the number of images
     told wrong. `settle` brings the models and optimisers, untouched until then, up to date.
     `recording`: seconds that were spent on recording the step, so far.
@@ -59,21 +62,29 @@ class Step(Protocol):
 
     def begin(self, noise: Sequence[int]) -> None: ...
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None: ...
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None: ...
 
     def settle(self) -> None: ...
 
 
 class Alone:
-    """One net of any kind; it is updated in place, step by step.
+    """One net of any kind; it is updated in place, step by step, by all `ranks` alike.
 
     `recorded`: on a GPU, as a CUDA graph, which a net that asks the device for numbers has none of.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: PaperSGD, *, autocast: Autocast, recorded: bool
+        self,
+        model: nn.Module,
+        optimizer: PaperSGD,
+        *,
+        autocast: Autocast,
+        recorded: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.optimizer, self.autocast = model, optimizer, autocast
+        self.joined = ranks.joined(model)
+        self.weight = 1.0  # of the mean loss of the part that this rank has
         device = next(model.parameters()).device
         self.totals = torch.zeros(1, 2, dtype=torch.float64, device=device)
         self.noise = _Noise([model], device)
@@ -93,19 +104,23 @@ class Alone:
             self.update.forget()
         self.rates = rates
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
-        for name, mask in self.noise.draw(len(images)).items():
-            self.noise.layers[name][0].mask = mask[0]
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
+        ours = slice(share.first, share.first + len(images))
+        for name, mask in self.noise.draw(share.of).items():
+            self.noise.layers[name][0].mask = mask[0][ours]
+        self.weight = share.weight
         self.update(images, labels)
 
     def _update(self, images: Tensor, labels: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
-            logits = self.model(images)
+            logits = self.joined(images)
         loss = F.cross_entropy(logits.float(), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
+        weighed = loss if self.weight == 1 else loss * self.weight
+        weighed.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.totals += _totals(logits[None], labels[None], loss[None])
+        if self.weight:
+            self.totals += _totals(logits[None], labels[None], loss[None])
 
     def settle(self) -> None:
         """Nothing is left to do."""
@@ -160,7 +175,8 @@ class Together:
         for here, theirs in ((self.weights, weights), (self.velocity, velocities)):
             yield [part for stack in here.values() for part in stack.detach().unbind()], theirs
 
-    def __call__(self, images: Tensor, labels: Tensor) -> None:
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
+        assert share.of == len(images), "nets abreast are trained by a single rank"
         self.masks = self.noise.draw(len(images) // len(self.models))
         self.update(images, labels)
 

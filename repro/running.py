@@ -12,7 +12,7 @@ from repro.console import Watcher, decoding_bar, say
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import (
-    Local,
+    Backend,
     Machine,
     Observer,
     Observers,
@@ -114,6 +114,7 @@ def run_claims(
     *,
     scale: str | None,
     machine: Machine,
+    backend: Backend,
     max_seeds: int | None,
     budget: float | None,
     loggers: Sequence[Observer] = (),
@@ -131,7 +132,7 @@ def run_claims(
             store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
     work, faults = _prepare(trained, scale, machine, store)
-    outcome = _train(work, machine, store, max_seeds, budget, loggers)
+    outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     for error in (*faults, *outcome.failures.values()):
         say(f"error[{error.code}]: {error}\nnext: {error.hint}")
     if outcome.interrupted or outcome.out_of_time:
@@ -185,16 +186,14 @@ def _prepare(
         work.append(_Work(claim=claim, scale=at, fingerprint=dataset.fingerprint))
         evidence = judge(claim, at, store).evidence
         found = len(evidence.trials) if evidence else 0
-        say(
-            f"{claim.id} at {at} scale on {dataset.title}, {machine.device}, "
-            f"{machine.workers} at a time: {found} trials found done"
-        )
+        say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")
     return work, faults
 
 
 def _train(
     work: Sequence[_Work],
     machine: Machine,
+    backend: Backend,
     store: Store,
     max_seeds: int | None,
     budget: float | None,
@@ -233,8 +232,9 @@ def _train(
     with Observers(watching) as observers:
         outcome = run_cells(
             plan,
-            Local(machine),
+            backend,
             seconds=budget,
+            on_ready=lambda where: say(f"training on {where}"),
             on_start=observers.start,
             on_event=observers.event,
             on_finish=finish,

@@ -33,7 +33,7 @@ from repro.errors import IntegrityError, MachineError
 from repro.files import write_atomic
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 
-__all__ = ["PlanRecord", "Store"]
+__all__ = ["Array", "PlanRecord", "Store"]
 
 FORMAT = 1
 

@@ -26,6 +26,7 @@ from repro.data.device import DeviceData
 from repro.measure import Arrays, evaluate, evaluate_together, final_metrics
 from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
+from repro.parallel import ALONE, Ranks
 from repro.population import Alone, Step, Together
 from repro.registry import MODELS
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Trial, derive_seed
@@ -120,14 +121,18 @@ def train(
 
 
 def train_all(
-    runs: Sequence["Run"], *, on_window: Callable[["Run"], bool] = lambda _: True
+    runs: Sequence["Run"],
+    *,
+    on_window: Callable[["Run"], bool] = lambda _: True,
+    ranks: Ranks = ALONE,
 ) -> Iterator["Run"]:
     """Train each to its epochs, threshold, last plateau or divergence, whichever is first.
 
     The runs are of trials of one shape, on the same images; each is given back as it leaves.
     `on_window` is called with each after each tenth of an epoch, outside the training clock; a run
     pauses when it says False. Where memory runs out, one half is trained after the other; raises
-    OutOfMemoryError when it does not suffice for a single run.
+    OutOfMemoryError when it does not suffice for a single run. Several `ranks` train one run at a
+    time: each calls this with an equal one.
     """
     with _one_thread(runs[0].device):
         # Tenths of an epoch differ by a step, so only runs at the same tenth keep step.
@@ -135,15 +140,17 @@ def train_all(
         for run in runs:
             in_step.setdefault(run.progress.windows % WINDOWS, []).append(run)
         for some in in_step.values():
-            yield from _train(some, on_window)
+            yield from _train(some, on_window, ranks)
 
 
-def _train(runs: Sequence["Run"], on_window: Callable[["Run"], bool]) -> Iterator["Run"]:
+def _train(
+    runs: Sequence["Run"], on_window: Callable[["Run"], bool], ranks: Ranks
+) -> Iterator["Run"]:
     population: Population | None = None
     training = list(runs)
     while True:
         for run in [run for run in training if run.ended]:
-            run.measure_final()
+            run.measure_final(ranks)
             training.remove(run)
             yield run
         if not training:
@@ -151,7 +158,7 @@ def _train(runs: Sequence["Run"], on_window: Callable[["Run"], bool]) -> Iterato
         if population is None or list(population.runs) != training:
             population = None  # its memory is free before the next one is laid out
         try:
-            population = population or Population(training)
+            population = population or Population(training, ranks)
             population.train_window()
         except torch.OutOfMemoryError:
             if len(training) == 1:
@@ -166,8 +173,8 @@ def _train(runs: Sequence["Run"], on_window: Callable[["Run"], bool]) -> Iterato
                 yield run
     torch.cuda.empty_cache()
     middle = len(training) // 2
-    yield from _train(training[:middle], on_window)
-    yield from _train(training[middle:], on_window)
+    yield from _train(training[:middle], on_window, ranks)
+    yield from _train(training[middle:], on_window, ranks)
 
 
 def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:
@@ -187,8 +194,8 @@ def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceD
 class Population:
     """Runs that take every step together; one alone is a population, too."""
 
-    def __init__(self, runs: Sequence["Run"]) -> None:
-        self.runs = tuple(runs)
+    def __init__(self, runs: Sequence["Run"], ranks: Ranks = ALONE) -> None:
+        self.runs, self.ranks = tuple(runs), ranks
         self.data, self.device = runs[0].data, runs[0].device
         self.clock = runs[0].clock
         models, optimizers = [run.model for run in runs], [run.optimizer for run in runs]
@@ -197,7 +204,13 @@ class Population:
             self.step = Together(models, optimizers, autocast=runs[0].autocast)
         else:
             ours = runs[0].trial.model in MODELS
-            self.step = Alone(models[0], optimizers[0], autocast=runs[0].autocast, recorded=ours)
+            self.step = Alone(
+                models[0],
+                optimizers[0],
+                autocast=runs[0].autocast,
+                recorded=ours and ranks.size == 1,
+                ranks=ranks,
+            )
 
     def train_window(self) -> None:
         """A tenth of an epoch of the paper's SGD; its online error costs nothing extra."""
@@ -215,11 +228,14 @@ class Population:
         # Sums stay on the device: asking for a number every step would wait for the card.
         self.step.begin(noise)
         with torch.random.fork_rng():
-            torch.manual_seed(noise[0])  # for nets of others, which draw from torch's generator
-            stream = _Waited(self.data.train.stream(batches))
-            for rows, labels in stream:
-                self.step(self.data.training_inputs(rows, augmenting), labels)
-        totals = self.step.totals.tolist()
+            # For nets of others, which draw from torch's generator.
+            torch.manual_seed(noise[0] + self.ranks.rank)
+            shares = [self.ranks.share(batch) for batch in batches]
+            stream = _Waited(self.data.train.stream([share.indices for share in shares]))
+            for share, (rows, labels) in zip(shares, stream, strict=True):
+                images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
+                self.step(images, labels, share)
+        totals = self.ranks.total(self.step.totals).tolist()
         self.step.settle()
         recording = self.step.recording - recorded
         trained = self.clock.now() - started - recording
@@ -247,6 +263,7 @@ class Population:
                 self.data.train if source == "train" else self.data.test,
                 self.data.centre,
                 autocast=runs[0].autocast,
+                ranks=self.ranks,
             )
         except torch.OutOfMemoryError:
             if len(runs) == 1:
@@ -445,17 +462,19 @@ class Run:
         if decided[trial.decided_by] is not None:
             progress.status = "crossed"
 
-    def measure_final(self) -> None:
+    def measure_final(self, ranks: Ranks = ALONE) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts."""
         started = self.clock.now()
         if self.trial.threshold is not None:
-            found = evaluate(self.model, self.data.test, self.data.centre, autocast=self.autocast)
+            found = evaluate(
+                self.model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
+            )
             self.metrics = {"test_error": found.error}
             self.clock.book([self], evaluate=self.clock.now() - started)
             self.row("test", found.error, found.loss, found.images)
             return
         self.metrics, self.arrays = final_metrics(
-            self.model, self._untrained(), self.data, autocast=self.autocast
+            self.model, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
         )
         self.clock.book([self], evaluate=self.clock.now() - started)
         self.metrics |= self._speeds()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from repro.cli.command import command
+from repro.cli.executors import backend_from, options_executor
 from repro.cli.names import LogTarget
 from repro.cli.options import (
     FOLDER,
@@ -38,9 +39,11 @@ __all__ = ["plan", "run", "status"]
     repro run relu_speedup --scale smoke --profile   # what does the time go on?
     repro run lrn --device cuda:1 --store /data/runs --json
     repro run lrn --log tensorboard --log mlflow:/data/mlruns
+    repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
     """
 )
 @options_run
+@options_executor
 @setting("--budget", type=Duration(), help="Save and stop after this time, such as 45m.")
 @setting(
     "--checkpoint-every",
@@ -76,6 +79,10 @@ def run(
     profile: Path | None,
     log: tuple[tuple[str, Path], ...],
     as_json: bool,
+    executor: str,
+    address: str | None,
+    gpus_per_trial: float | None,
+    stream_home: bool,
     **flags: Any,
 ) -> None:
     """Run what is missing of each claim, and say what was found.
@@ -89,10 +96,19 @@ def run(
     from repro.running import run_claims
 
     words = click.get_current_context().meta["repro.words"]
+    machine = machine_from(**flags, checkpoint_seconds=checkpoint_every, profile=profile)
     outcome = run_claims(
         load_claims(claims),
         scale=scale,
-        machine=machine_from(**flags, checkpoint_seconds=checkpoint_every, profile=profile),
+        machine=machine,
+        backend=backend_from(
+            machine,
+            workers=flags["workers"],
+            executor=executor,
+            address=address,
+            gpus_per_trial=gpus_per_trial,
+            stream_home=stream_home,
+        ),
         max_seeds=max_seeds,
         budget=budget,
         loggers=[open_logger(name, folder) for name, folder in log],

@@ -157,18 +157,21 @@ class DeviceSplit:
         *,
         size: int,
         generators: Sequence[torch.Generator],
+        first: int = 0,
+        of: int | None = None,
     ) -> Tensor:
         """As `inputs`, each image cut, mirrored and coloured at random.
 
         `rows` are as many batches of one size as there are generators, and each batch is drawn
-        for by its own generator alone.
+        for by its own generator alone. Where they are a part of `of` images, from the image
+        `first` on, all are drawn for: an image gets its own numbers, whoever works on it.
         """
         count, height, width = rows.shape[:3]
         device = rows.device
-        each = count // len(generators)
+        each = (of or count) // len(generators)
 
         def drawn(draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-            return torch.cat([draw(generator) for generator in generators])
+            return torch.cat([draw(generator) for generator in generators])[first : first + count]
 
         def places(room: int) -> Tensor:
             if not augment.crop:
@@ -252,11 +255,23 @@ class DeviceData:
         self.train = split(dataset.train, images)
         self.test = split(dataset.test, None)
 
-    def training_inputs(self, rows: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """What nets are trained on, a batch for each; no generators where nothing is random."""
+    def training_inputs(
+        self,
+        rows: Tensor,
+        generators: Sequence[torch.Generator],
+        *,
+        first: int = 0,
+        of: int | None = None,
+    ) -> Tensor:
+        """What nets are trained on, a batch for each; no generators where nothing is random.
+
+        `rows`: all images, or those from the image `first` on of `of` images.
+        """
         if not generators:
             return self.train.inputs(rows, self.centre)
-        return self.train.random_inputs(rows, self.augment, size=self.size, generators=generators)
+        return self.train.random_inputs(
+            rows, self.augment, size=self.size, generators=generators, first=first, of=of
+        )
 
 
 def _free_bytes(device: torch.device) -> int:

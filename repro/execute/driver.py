@@ -35,6 +35,10 @@ class Backend(Protocol):
 
     def __exit__(self, *_: object) -> None: ...
 
+    def describe(self) -> str:
+        """On what, and how many at a time, for a person."""
+        ...
+
     def slots(self) -> int:
         """How many groups of cells can be trained at once now; nodes may come and go."""
         ...
@@ -79,6 +83,7 @@ def run_cells(
     backend: Backend,
     *,
     seconds: float | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
     on_start: Callable[[Cell], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
     on_finish: Callable[[Cell, TrainedCell], None] = lambda _cell, _result: None,
@@ -93,6 +98,7 @@ def run_cells(
         plan=plan,
         backend=backend,
         seconds=seconds,
+        on_ready=on_ready,
         on_start=on_start,
         on_event=on_event,
         on_finish=on_finish,
@@ -105,6 +111,7 @@ class _Driver:
     plan: Callable[[], list[Cell]]
     backend: Backend
     seconds: float | None
+    on_ready: Callable[[str], None]
     on_start: Callable[[Cell], None]
     on_event: Callable[[Event], None]
     on_finish: Callable[[Cell, TrainedCell], None]
@@ -123,6 +130,7 @@ class _Driver:
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
         with self.backend, _saving_on_signals(self):
             try:
+                self.on_ready(self.backend.describe())
                 self._submit()
                 while self.running or self.queued or self.held:
                     ended = self._wait()

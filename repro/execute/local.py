@@ -43,6 +43,9 @@ class Local:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
+    def describe(self) -> str:
+        return f"{self.machine.device}, {self.machine.workers} at a time"
+
     def slots(self) -> int:
         return self.machine.workers
 

@@ -2,13 +2,14 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
+import pandas as pd
 import torch
 
 from repro.data import Dataset, open_dataset
@@ -31,8 +32,12 @@ __all__ = [
     "Machine",
     "Measurement",
     "TrainedCell",
+    "Trainer",
+    "TrialStore",
+    "data_for",
     "in_populations",
     "train_cells",
+    "train_held",
 ]
 
 # Nets are laid abreast until a step has this much to read again: beyond it a step lasts so long
@@ -47,6 +52,7 @@ class Machine:
 
     `population`: trials of one shape that a worker trains as one program; None: by the device.
     `profile`: folder for traces of what time goes on.
+    `processes`: how many train each trial together.
     """
 
     device: str
@@ -57,6 +63,7 @@ class Machine:
     checkpoint_seconds: float = 30.0
     population: int | None = None
     profile: Path | None = None
+    processes: int = 1
 
 
 class Flag(Protocol):
@@ -136,12 +143,37 @@ def _population_size(trial: Trial, machine: Machine) -> int:
     return max(1, min(_MOST, min(free // 2, _FILLED) // one))
 
 
+class TrialStore(Protocol):
+    """What training needs of a store, on this machine or at the driver's."""
+
+    def begin(self, trial: Trial) -> None: ...
+
+    def result(self, trial_id: str) -> Result | None: ...
+
+    def checkpoint(self, trial_id: str) -> bytes | None: ...
+
+    def set_aside(self, trial_id: str) -> object: ...
+
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None: ...
+
+    def finish(self, result: Result, arrays: Arrays | None = None) -> None: ...
+
+
+class Trainer(Protocol):
+    """`repro.train.train_all`, or what calls it in several processes at once."""
+
+    def __call__(
+        self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]
+    ) -> Iterator[Run]: ...
+
+
 def train_cells(
     cells: Sequence[Cell],
     machine: Machine,
     *,
     stop: Flag,
     on_event: Callable[[Event], None],
+    trainer: Trainer = train_all,
 ) -> Ended:
     """Train trials of one shape to their ends, or to a checkpoint once `stop` is set.
 
@@ -154,36 +186,53 @@ def train_cells(
         for cell in cells:
             name = cell.trial.id
             try:
-                if not locks.enter_context(store.lock(name)):
+                if locks.enter_context(store.lock(name)):
+                    mine.append(cell)
+                else:
                     ended[name] = TrainedCell(outcome="busy")
-                    continue
-                known = store.result(name)  # another process may have finished it just now
-                if known is not None and cell.done({name: known}):
-                    ended[name] = TrainedCell(outcome="finished", result=known)
-                    continue
-                store.begin(cell.trial)
-                mine.append(cell)
             except ReproError as error:
                 ended[name] = error
-        if mine:
-            try:
-                ended |= _train(mine, machine, store, stop, on_event)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise MachineError(
-                    f"out of memory on {machine.device} in trial {mine[0].trial.id}: {error}",
-                    hint="run again with fewer --workers; what was finished is kept",
-                ) from error
+        return ended | train_held(
+            mine, machine, store, stop=stop, on_event=on_event, trainer=trainer
+        )
+
+
+def train_held(
+    cells: Sequence[Cell],
+    machine: Machine,
+    store: TrialStore,
+    *,
+    stop: Flag,
+    on_event: Callable[[Event], None],
+    trainer: Trainer = train_all,
+) -> Ended:
+    """As `train_cells`, where the caller holds the trials' locks."""
+    ended: Ended = {}
+    left: list[Cell] = []
+    for cell in cells:
+        name = cell.trial.id
+        try:
+            known = store.result(name)  # another process may have finished it just now
+            if known is not None and cell.done({name: known}):
+                ended[name] = TrainedCell(outcome="finished", result=known)
+                continue
+            store.begin(cell.trial)
+            left.append(cell)
+        except ReproError as error:
+            ended[name] = error
+    if left:
+        try:
+            ended |= _train(left, machine, store, stop, on_event, trainer)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise MachineError(
+                f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}",
+                hint="run again with fewer --workers; what was finished is kept",
+            ) from error
     return ended
 
 
-def _train(
-    cells: Sequence[Cell],
-    machine: Machine,
-    store: Store,
-    stop: Flag,
-    on_event: Callable[[Event], None],
-) -> dict[str, TrainedCell]:
-    trial = cells[0].trial
+def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
+    """The trial's images; DataError when they are not those that it was planned on."""
     dataset = _dataset(trial.data, machine.data_dirs, machine.cache_dir)
     if dataset.fingerprint != trial.fingerprint:
         raise DataError(
@@ -191,9 +240,19 @@ def _train(
             f"on {trial.fingerprint}: the images have changed",
             hint=f"repro data verify {trial.data}",
         )
-    device = torch.device(machine.device)
-    clock = Stopwatch(device)
-    data = device_data(trial, dataset, device)
+    return dataset, device_data(trial, dataset, torch.device(machine.device))
+
+
+def _train(
+    cells: Sequence[Cell],
+    machine: Machine,
+    store: TrialStore,
+    stop: Flag,
+    on_event: Callable[[Event], None],
+    trainer: Trainer,
+) -> dict[str, TrainedCell]:
+    clock = Stopwatch(torch.device(machine.device))
+    dataset, data = data_for(cells[0].trial, machine)
     runs = [_begin(cell, data, clock, store) for cell in cells]
     saved = dict.fromkeys(runs, time.monotonic())
 
@@ -208,31 +267,33 @@ def _train(
         return going
 
     ended: dict[str, TrainedCell] = {}
-    with traced(machine.profile, trial, device) as windows_end:
-        for run in train_all(runs, on_window=on_window):
+    with traced(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end:
+        for run in trainer(runs, on_window=on_window):
             ended[run.trial.id] = _leave(run, machine, store, dataset)
     return ended
 
 
-def _leave(run: Run, machine: Machine, store: Store, dataset: Dataset) -> TrainedCell:
+def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
     if not run.ended:
         return TrainedCell(outcome="paused")
     _save(run, store)
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
     if run.company > 1:
         facts["population"] = str(run.company)
+    if machine.processes > 1:
+        facts["processes"] = str(machine.processes)
     result = run.result(facts)
     store.finish(result, _pictures(run, dataset))
     return TrainedCell(outcome="finished", result=result)
 
 
-def _save(run: Run, store: Store) -> None:
+def _save(run: Run, store: TrialStore) -> None:
     started = time.perf_counter()
     store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
     run.clock.book([run], saving=time.perf_counter() - started)
 
 
-def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: Store) -> Run:
+def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) -> Run:
     def run(checkpoint: bytes | None) -> Run:
         return Run(cell.trial, data, until=cell.until, checkpoint=checkpoint, clock=clock)
 

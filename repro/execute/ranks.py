@@ -1,0 +1,153 @@
+"""One trial at a time over all processes that `torchrun` started, each with a device of its own.
+
+The first process plans, writes the store and talks; the others train their part of what it names.
+A fault in one ends them all: `torchrun` ends the rest, and starts all again if it was told to. A
+trial goes on from its last checkpoint, on any number of processes.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Event as ThreadEvent
+from typing import Any, Self
+
+import torch
+from torch import distributed as dist
+
+from repro.errors import MachineError
+from repro.execute.work import Ended, Event, Machine, data_for, train_cells
+from repro.parallel import Ranks
+from repro.plan import Cell
+from repro.train import Run, train_all
+from repro.trial import Trial
+
+__all__ = ["AllRanks", "Group", "follow", "join"]
+
+_PATIENCE = timedelta(days=7)  # between two trials the first process may decode images for hours
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """What the first process has the others train with it."""
+
+    trial: Trial
+    until: float
+    checkpoint: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Group:
+    """The processes of this run; `words` carries what they say, beside what they compute."""
+
+    ranks: Ranks
+    words: Any
+
+    def say(self, said: object = None) -> Any:
+        """What the first process says, heard by all."""
+        box = [said]
+        dist.broadcast_object_list(box, src=0, group=self.words, device=torch.device("cpu"))
+        return box[0]
+
+
+def join() -> Group:
+    """Meet the other processes, by the environment that `torchrun` gives each."""
+    # torch 2.15 has no other word yet for buffers that are each process's own.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    words = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    ranks = Ranks(rank=dist.get_rank(), size=dist.get_world_size())
+    return Group(ranks=ranks, words=words)
+
+
+class AllRanks:
+    """The driver's back-end in the first process: one trial at a time, over all of them."""
+
+    def __init__(self, machine: Machine, group: Group) -> None:
+        self.machine = replace(machine, workers=1, population=1, processes=group.ranks.size)
+        self.group = group
+        self._stop = ThreadEvent()
+        self._events = SimpleQueue[Event]()
+        self._parted: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = ThreadPoolExecutor(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        if self._parted is None:
+            self.group.say(None)
+
+    def describe(self) -> str:
+        return f"{self.machine.device.partition(':')[0]}, {self.group.ranks.size} processes a trial"
+
+    def slots(self) -> int:
+        return 1
+
+    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        return [[cell] for cell in cells]
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        return self._thread.submit(self._work, cells)
+
+    def events(self) -> Iterator[Event]:
+        while True:
+            try:
+                yield self._events.get_nowait()
+            except Empty:
+                return
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def kill(self) -> None:
+        """Nothing to do: this process leaves, and the others with it."""
+
+    def _work(self, cells: Sequence[Cell]) -> Ended:
+        if self._parted is not None:
+            raise MachineError(
+                f"not begun: the processes have parted after a fault ({self._parted})",
+                hint="the same command continues from the last checkpoints",
+            )
+        _use(self.machine)
+        try:
+            return train_cells(
+                cells,
+                self.machine,
+                stop=self._stop,
+                on_event=self._events.put,
+                trainer=partial(_lead, self.group),
+            )
+        except Exception as error:
+            self._parted = error
+            if isinstance(error, RuntimeError):  # torch's own, of a peer that is gone
+                raise MachineError(
+                    f"a process of trial {cells[0].trial.id} was lost: {error}",
+                    hint="the same command continues from the last checkpoint",
+                ) from error
+            raise
+
+
+def _lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+    (run,) = runs
+    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
+    return train_all(runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks)
+
+
+def follow(machine: Machine, group: Group) -> None:
+    """Train what the first process says, until it says that there is no more."""
+    _use(machine)
+    while (task := group.say()) is not None:
+        _, data = data_for(task.trial, machine)
+        run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
+        for _ in train_all([run], on_window=lambda _: group.say(), ranks=group.ranks):
+            pass
+
+
+def _use(machine: Machine) -> None:
+    if machine.device.startswith("cuda"):
+        torch.cuda.set_device(machine.device)  # of this thread

@@ -1,0 +1,328 @@
+"""Trials on a Ray cluster, one task each, packed by the share of a GPU that a trial needs.
+
+The driver owns the assignment: it holds the lock of each trial that it has given away, and an
+actor beside it, the home, numbers the attempts. A worker asks the home at every tenth of an epoch
+whether to go on; one that was given up for lost, but lives, is refused there before it writes.
+
+Where a worker sees the driver's store, it reads and writes it. Where it does not, it does so
+through the home, so that checkpoints and results lie with the driver all the same.
+"""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Any, Self
+
+import pandas as pd
+
+from repro.errors import MachineError, ReproError
+from repro.execute.driver import WorkerLost
+from repro.execute.work import Ended, Event, Machine, TrainedCell, in_populations, train_held
+from repro.plan import Cell
+from repro.provenance import code_version
+from repro.store import Array, Store
+from repro.trial import Result, Trial
+
+try:
+    # No report on its use is sent, and CUDA_VISIBLE_DEVICES is left as it is without a GPU.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+except ImportError as error:
+    raise MachineError(
+        "Ray is not installed", hint='pip install "repro[ray]", on every node'
+    ) from error
+
+__all__ = ["OnRay"]
+
+_OBJECT_STORE_BYTES = 200 * 2**20  # of a Ray of our own: events and curves, and checkpoints in turn
+_SLOTS_SECONDS = 1.0  # for which what is known of the cluster's size holds
+_HOME_THREADS = 16  # a checkpoint being written must not keep another trial waiting
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Attempt:
+    """By trial, for how many-th time it was given to a worker."""
+
+    numbers: Mapping[str, int]
+
+
+class _GivenAway(Exception):  # noqa: N818 - no error: it says where the trial is
+    """The trial was given to another worker, and this one is to leave it alone."""
+
+
+class _Home:
+    """An actor beside the driver: where events arrive, and the store of those that see none."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.store = Store(machine.store)
+        self.going = True
+        self.news = SimpleQueue[Event]()
+        self.newest: dict[str, int] = {}
+
+    def report(self, attempt: _Attempt, event: Event) -> bool | Exception:
+        """Whether to go on."""
+        if self._is_outdated(attempt):
+            return _GivenAway()
+        self.news.put(event)
+        return self.going
+
+    def do(self, attempt: _Attempt, name: str, *args: Any, **named: Any) -> Any:
+        """A call of the store; errors are answers, since Ray would wrap what is raised."""
+        if self._is_outdated(attempt):
+            return _GivenAway()
+        try:
+            return getattr(self.store, name)(*args, **named)
+        except ReproError as error:
+            return error
+
+    def take(self) -> list[Event]:
+        taken = []
+        while True:
+            try:
+                taken.append(self.news.get_nowait())
+            except Empty:
+                return taken
+
+    def stop(self) -> None:
+        self.going = False
+
+    def _is_outdated(self, attempt: _Attempt) -> bool:
+        for trial_id, number in attempt.numbers.items():
+            self.newest[trial_id] = max(number, self.newest.get(trial_id, 0))
+        return any(number < self.newest[name] for name, number in attempt.numbers.items())
+
+
+class _Link:
+    """A worker's end: its events, the flag that it looks at, and the store at home."""
+
+    def __init__(self, home: Any, attempt: _Attempt) -> None:
+        self.home = home
+        self.attempt = attempt
+        self.going = True
+
+    def report(self, event: Event) -> None:
+        self.going = self._ask(self.home.report, event)
+
+    def is_set(self) -> bool:
+        return not self.going
+
+    def set(self) -> None:
+        self.going = False
+
+    def begin(self, trial: Trial) -> None:
+        self._ask(self.home.do, "begin", trial)
+
+    def result(self, trial_id: str) -> Result | None:
+        found: Result | None = self._ask(self.home.do, "result", trial_id)
+        return found
+
+    def checkpoint(self, trial_id: str) -> bytes | None:
+        found: bytes | None = self._ask(self.home.do, "checkpoint", trial_id)
+        return found
+
+    def set_aside(self, trial_id: str) -> object:
+        return self._ask(self.home.do, "set_aside", trial_id)
+
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None:
+        self._ask(self.home.do, "save", trial_id, checkpoint=checkpoint, curve=curve)
+
+    def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
+        self._ask(self.home.do, "finish", result, arrays)
+
+    def _ask(self, method: Any, *args: Any, **named: Any) -> Any:
+        answer = ray.get(method.remote(self.attempt, *args, **named))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def _train(
+    cells: Sequence[Cell], machine: Machine, home: Any, attempt: _Attempt, mark: str, code: str
+) -> Ended | ReproError:
+    """What a worker does with cells; errors are answers here too."""
+    if code != code_version():
+        return MachineError(
+            f"node {socket.gethostname()} has repro {code_version()}, the driver has {code}",
+            hint="install the same version on every node",
+        )
+    link = _Link(home, attempt)
+    store = Store(machine.store) if mark and (machine.store / mark).exists() else link
+    try:
+        return train_held(cells, machine, store, stop=link, on_event=link.report)
+    except _GivenAway:
+        return {cell.trial.id: TrainedCell(outcome="busy") for cell in cells}
+    except ReproError as error:
+        return error
+
+
+class OnRay:
+    """A back-end of the driver: a Ray cluster, or a Ray that is started on this machine.
+
+    `address`: of the cluster, as for ray.init; None starts one here. `gpus`: share of a GPU that
+    each trial gets; None: a whole one where the cluster has any. `workers`: trials at once; None:
+    as many as there is room for, as nodes come and go. `stream_home`: workers write through the
+    driver even where they see its store.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        address: str | None = None,
+        gpus: float | None = None,
+        workers: int | None = None,
+        stream_home: bool = False,
+    ) -> None:
+        self.machine = replace(machine, store=machine.store.resolve())
+        self.address = address
+        self.gpus = gpus
+        self.workers = workers
+        self.mark = "" if stream_home else f".driver-{uuid.uuid4().hex}"
+        self._ours = False  # whether Ray was set up here
+        self._tasks: dict[Future[Ended], Any] = {}
+        self._attempts: dict[str, int] = {}
+        self._room = (0.0, 0)  # until when it holds, and how many trials there is room for
+
+    def __enter__(self) -> Self:
+        if not ray.is_initialized():
+            self._connect()
+        resources = ray.cluster_resources()
+        if self.gpus is None:
+            self.gpus = float(resources.get("GPU", 0) > 0)
+        if self.gpus == 0:
+            self.machine = replace(self.machine, device="cpu")
+        elif self.machine.device == "cpu":
+            self.gpus = 0.0
+        else:  # Ray shows each worker its own
+            self.machine = replace(self.machine, device="cuda")
+        if self.mark:
+            self.machine.store.mkdir(parents=True, exist_ok=True)
+            (self.machine.store / self.mark).touch()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self._home = (
+            ray.remote(_Home)
+            .options(num_cpus=0, max_concurrency=_HOME_THREADS, scheduling_strategy=here)
+            .remote(self.machine)
+        )
+        # A process is used again, with its imports and images, and no attempt is repeated unasked.
+        lasting = ray.remote(num_cpus=1, num_gpus=self.gpus, max_calls=0, max_retries=0)
+        self._train = lasting(_train)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.mark:
+            (self.machine.store / self.mark).unlink(missing_ok=True)
+        ray.kill(self._home)
+        if self._ours:
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        if self.address is not None and self.address.startswith("ray://"):
+            raise MachineError(
+                f"--address {self.address}: the driver has to run on a node of the cluster",
+                hint="ray job submit -- repro run ... --executor ray --address auto",
+            )
+        alone: dict[str, Any] = {
+            "_node_ip_address": "127.0.0.1",
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "num_cpus": self.workers or self.machine.workers,
+        }
+        try:
+            ray.init(
+                address=self.address or "local",
+                include_dashboard=False if self.address is None else None,
+                log_to_driver=False,
+                logging_level="warning",
+                **(alone if self.address is None else {}),
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise MachineError(
+                f"no Ray cluster at {self.address or 'this machine'}: {error}",
+                hint="`ray start --head` on one node and `ray start --address=...` on the others",
+            ) from error
+        self._ours = True
+
+    def describe(self) -> str:
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        return f"{self.machine.device} on {nodes} Ray nodes, {self.slots()} at a time"
+
+    def slots(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        until, slots = self._room
+        if time.monotonic() >= until:
+            has = ray.cluster_resources()
+            slots = int(has.get("CPU", 0))
+            if self.gpus:
+                # A share of a GPU lies on one GPU: three trials of 0.3 on each, not ten on three.
+                each = int(1 / self.gpus) if self.gpus <= 1 else 1 / self.gpus
+                slots = min(slots, int(has.get("GPU", 0) * each))
+            self._room = (time.monotonic() + _SLOTS_SECONDS, slots)
+        return slots
+
+    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        # What a node's GPU has room for cannot be seen from here: --population says it.
+        return in_populations(cells, replace(self.machine, population=self.machine.population or 1))
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        locks = ExitStack()
+        store = Store(self.machine.store)
+        mine = [cell for cell in cells if locks.enter_context(store.lock(cell.trial.id))]
+        ended: Future[Ended] = Future()
+        busy: Ended = {
+            cell.trial.id: TrainedCell(outcome="busy") for cell in cells if cell not in mine
+        }
+        if not mine:
+            ended.set_result(busy)
+            return ended
+        for cell in mine:
+            self._attempts[cell.trial.id] = self._attempts.get(cell.trial.id, 0) + 1
+        attempt = _Attempt(numbers={cell.trial.id: self._attempts[cell.trial.id] for cell in mine})
+        task = self._train.remote(
+            mine, self.machine, self._home, attempt, self.mark, code_version()
+        )
+        self._tasks[ended] = task
+        task.future().add_done_callback(self._settling(ended, busy, locks))
+        return ended
+
+    def _settling(
+        self, ended: Future[Ended], busy: Ended, locks: ExitStack
+    ) -> Callable[[Future[Any]], None]:
+        """Ray's answer made the driver's."""
+
+        def settle(answered: Future[Any]) -> None:
+            locks.close()
+            self._tasks.pop(ended, None)
+            try:
+                answer = answered.result()
+            except RayTaskError as error:
+                ended.set_exception(error)
+            except RayError as error:
+                ended.set_exception(WorkerLost(str(error).partition("\n")[0]))
+            else:
+                if isinstance(answer, Exception):
+                    ended.set_exception(answer)
+                else:
+                    ended.set_result(busy | answer)
+
+        return settle
+
+    def events(self) -> list[Event]:
+        taken: list[Event] = ray.get(self._home.take.remote())
+        return taken
+
+    def stop(self) -> None:
+        ray.get(self._home.stop.remote())
+
+    def kill(self) -> None:
+        for task in list(self._tasks.values()):
+            ray.cancel(task, force=True)

@@ -1,0 +1,79 @@
+"""The ranks of one trial: each takes its part of every batch, and sums are taken over all.
+
+The batch is the recipe's, whatever the number of ranks, and each draws what is random for all of
+it, so a trial is the same trial on one device and on eight. Only the order in which floats are
+added differs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["ALONE", "Ranks", "Share"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Share:
+    """One rank's part of a batch of `of` images: `indices` (B,), from its image `first` on.
+
+    `weight` is what the mean loss of the part counts for, so that its mean over the ranks is the
+    mean over the batch. It is 0 where a batch has no image for the rank, which then borrows the
+    first one: every rank takes part in each reduction.
+    """
+
+    indices: Tensor
+    first: int
+    of: int
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ranks:
+    """This process among `size` of them; torch.distributed is set up when there are several."""
+
+    rank: int = 0
+    size: int = 1
+
+    def share(self, batch: Tensor) -> Share:
+        """This rank's part of a batch of indices: the parts are disjoint and make up the batch."""
+        of = len(batch)
+        first, last = of * self.rank // self.size, of * (self.rank + 1) // self.size
+        weight = (last - first) * self.size / of
+        if first == last:
+            first, last = 0, 1
+        return Share(indices=batch[first:last], first=first, of=of, weight=weight)
+
+    def dealt(self, batches: Sequence[Tensor]) -> Sequence[Tensor]:
+        """This rank's batches of an evaluation: each batch goes to one rank."""
+        return batches[self.rank :: self.size]
+
+    def total(self, sums: Tensor) -> Tensor:
+        """`sums` of all ranks, added in the ranks' order: the same bits on each of them."""
+        if self.size == 1:
+            return sums
+        every = [torch.empty_like(sums) for _ in range(self.size)]
+        dist.all_gather(every, sums)
+        return torch.stack(every).sum(0)
+
+    def joined(self, model: nn.Module) -> nn.Module:
+        """The net whose gradients are the mean over the ranks; the net itself when alone.
+
+        ValueError for a net with batch normalisation, whose statistics would be of a part.
+        """
+        if self.size == 1:
+            return model
+        if any(isinstance(module, _BatchNorm) for module in model.modules()):
+            raise ValueError(
+                "a net with batch normalisation cannot be trained over several ranks: each would "
+                "normalise by its own part of the batch"
+            )
+        # All ranks start from the trial's own weights, and masks of dropout are each one's own.
+        return DistributedDataParallel(model, broadcast_buffers=False, init_sync=False)
+
+
+ALONE = Ranks()

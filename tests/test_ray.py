@@ -1,0 +1,168 @@
+"""A Ray cluster of two nodes on this machine: the local executor's bits, whatever is lost."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from repro.claim import load
+from repro.execute import Event, Outcome, run_cells
+from repro.session import judge
+from repro.store import Store
+from tests.test_execute import assert_same, curves, finish, machine, plan_of
+from tests.worlds import claim_file
+
+pytestmark = [
+    pytest.mark.cluster,
+    # Ray's own processes and sockets are its business.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+ray = pytest.importorskip("ray", reason="needs repro[ray]")
+
+# What was provoked, how often a worker was lost by it, and how many trials were.
+TABLE: list[tuple[str, int, int]] = []
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head with one slot; each of its nodes is a raylet with processes of its own."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so Ray calls it
+    small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 1})
+    ray.init(address=made.address, log_to_driver=False, logging_level="error")
+    yield made
+    ray.shutdown()
+    made.shutdown()
+    print("\n| provoked | workers lost | trials lost |\n| --- | --- | --- |")  # noqa: T201
+    for row in TABLE:
+        print("|", *" | ".join(map(str, row)), "|", sep="")  # noqa: T201
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny claim by the local executor."""
+    folder = tmp_path_factory.mktemp("alone")
+    claim_file(folder, epochs=1, seeds=1, rates=(0.01,))
+    finish(folder)
+    return folder
+
+
+@dataclass(kw_only=True)
+class Run:
+    """The claim on Ray; at its `at`-th event a fault is provoked, on whoever trains that trial."""
+
+    folder: Path
+    name: str
+    fault: Callable[[], object]
+    at: int = 3
+    stream_home: bool = False
+    events: list[Event] = field(default_factory=list)
+
+    def __call__(self) -> Outcome:
+        from repro.execute.ray import OnRay
+
+        where = machine(self.folder, self.name)
+        backend = OnRay(where, stream_home=self.stream_home)
+        return run_cells(plan_of(self.folder, where.store), backend, on_event=self._event)
+
+    def _event(self, event: Event) -> None:
+        self.events.append(event)
+        if len(self.events) == self.at:
+            self.fault()
+
+    def check(self, outcome: Outcome) -> None:
+        """Nothing is lost or doubled: every curve and the verdict are the local executor's."""
+        local, here = Store(self.folder / "store"), Store(self.folder / self.name)
+        claim = load(self.folder / "tiny.yaml")
+        lost = local.results().keys() - here.results().keys()
+        TABLE.append((self.name, outcome.lost, len(lost)))
+
+        assert outcome.failures == {}
+        assert_same(curves(here.root), curves(local.root))
+        ours, theirs = (judge(claim, "smoke", store).deciding for store in (here, local))
+        assert (ours.word, ours.reason) == (theirs.word, theirs.reason)
+        assert ours.estimate == theirs.estimate
+
+
+def children(parent: int) -> list[int]:
+    """Processes that train a trial and were started by this raylet."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            of = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            said = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if of == parent and said.startswith(b"ray::_train"):
+            found.append(int(entry.name))
+    return found
+
+
+def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path) -> None:
+    """Workers see no store of the driver's; their trials go on on the other node."""
+    node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    run = Run(
+        folder=alone,
+        name="a node killed, no shared disk",
+        fault=lambda: cluster.remove_node(node, allow_graceful=False),
+        at=15,
+        stream_home=True,
+    )
+    outcome = run()
+
+    assert outcome.lost >= 1
+    run.check(outcome)
+
+
+def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path) -> None:
+    """By kill -9, in the middle of a trial, where the store is shared."""
+    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
+    run = Run(
+        folder=alone,
+        name="a worker killed, shared disk",
+        fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
+    )
+    outcome = run()
+
+    assert outcome.lost >= 1
+    run.check(outcome)
+
+
+def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, alone: Path) -> None:
+    """Saved at the next tenth of an epoch on Ray, ended by the local executor."""
+    assert cluster
+    run = Run(
+        folder=alone,
+        name="Ctrl-C at the driver, then local",
+        fault=lambda: os.kill(os.getpid(), signal.SIGINT),
+    )
+    outcome = run()
+    assert outcome.interrupted
+    assert list((alone / run.name).glob("trials/*/checkpoint.pt"))
+
+    finish(alone, run.name)
+    run.check(outcome)
+
+
+def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:
+    """A node that comes back after a cut finds its trial in other hands."""
+    from repro.execute.ray import _Attempt, _GivenAway, _Home
+
+    home = _Home(machine(tmp_path))
+    first, second = (_Attempt(numbers={"a": number}) for number in (1, 2))
+    event = Event(trial_id="a", epoch=0.1, error=0.5, images_per_second=1.0, images=10)
+
+    assert home.report(first, event) is True
+    assert home.do(second, "checkpoint", "a") is None
+    assert isinstance(home.do(first, "save", "a", checkpoint=b"", curve=None), _GivenAway)
+    assert isinstance(home.report(first, event), _GivenAway)
+    assert home.report(second, event) is True
+    assert home.take() == [event, event]
