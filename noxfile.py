@@ -39,7 +39,8 @@ def tests(session: nox.Session) -> None:
     install(session, "test")
     selection = session.posargs or [
         "-m",
-        "not slow and not gpu and not data and not cluster and not docs and not browser",
+        "not slow and not gpu and not data and not cluster and not docs and not browser "
+        "and not faults",
     ]
     session.run("python", "-m", "pytest", *selection)
 
@@ -89,6 +90,13 @@ def docs(session: nox.Session) -> None:
     install(session, "docs")
     session.run("mkdocs", "build", "--strict", "--quiet")
     session.run("python", "-m", "pytest", "-m", "docs", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Provoke every fault for real and print what was lost or wrong; --kills 200 for a long one."""
+    install(session, "test")
+    session.run("python", "-m", "pytest", "-q", "-m", "faults", "tests/faults", *session.posargs)
 
 
 @nox.session(default=False)

@@ -3,7 +3,6 @@
 Talk goes to stderr; stdout is for results. NO_COLOR and TERM=dumb are honoured by rich.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,19 +21,15 @@ from rich.text import Text
 from repro.execute import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.standing import Overview, Pace, Standing, standing_of
+from repro.talk import printable
 from repro.text import duration
 
-__all__ = ["Watcher", "decoding_bar", "follow", "overview_lines", "say"]
+__all__ = ["Watcher", "decoding_bar", "follow", "overview_lines"]
 
 LOG_EVERY_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 1.0
 
 _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leaves at once"
-
-
-def say(text: str) -> None:
-    """One line to stderr."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that talks
 
 
 @contextmanager
@@ -148,7 +143,9 @@ class Watcher(Observer):
 
     def _print(self, word: str, text: str) -> None:
         when = "" if self.interactive else f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M:%S} "
-        self.console.print(f"{when}{word:5} {text}", highlight=False, soft_wrap=True, markup=False)
+        self.console.print(
+            f"{when}{word:5} {printable(text)}", highlight=False, soft_wrap=True, markup=False
+        )
 
     def _summary(self) -> str:
         left = self.pace.seconds_left()

@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from repro.errors import MachineError
+from repro.errors import WriteError
 
 __all__ = ["write_atomic"]
 
@@ -12,7 +12,7 @@ __all__ = ["write_atomic"]
 def write_atomic(path: Path, content: bytes | str) -> None:
     """Replace `path` by `content` in one step; its folder is made when missing.
 
-    Raises MachineError when the disk is full or the folder cannot be written.
+    Raises WriteError when the disk is full or the folder cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
     try:
@@ -29,7 +29,4 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise MachineError(
-            f"cannot write {path}: {error.strerror}",
-            hint="free some space or choose another folder, then run the same command again",
-        ) from error
+        raise WriteError(f"cannot write {path}: {error.strerror}") from error

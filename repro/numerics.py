@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from repro.errors import MachineError
+from repro.errors import SourcesMissingError
 
 __all__ = ["TABLE", "Known", "digests", "known", "numerics"]
 
@@ -157,9 +157,8 @@ def _source(module: str, package: Path) -> str:
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
             return path.read_text(encoding="utf-8")
-    raise MachineError(
-        f"no source of {module} below {package}: results are known by the code that made them",
-        hint="install the wheel or a checkout; compiled files (.pyc) alone are not enough",
+    raise SourcesMissingError(
+        f"no source of {module} below {package}: results are known by the code that made them"
     )
 
 

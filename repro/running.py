@@ -8,7 +8,7 @@ import torch
 
 from repro.budget import Forecast, forecast, most_epochs
 from repro.claim import Claim, ExactClaim, TrainedClaim
-from repro.console import Watcher, decoding_bar, say
+from repro.console import Watcher, decoding_bar
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError, MachineError
 from repro.execute import (
@@ -34,6 +34,7 @@ from repro.session import (
 )
 from repro.standing import Pace, StandingFiles
 from repro.store import Store
+from repro.talk import say, tell
 from repro.text import duration
 from repro.train import Population, Run, device_data
 from repro.trial import WINDOWS, Result
@@ -134,7 +135,7 @@ def run_claims(
     work, faults = _prepare(trained, scale, machine, store)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     for error in (*faults, *outcome.failures.values()):
-        say(f"error[{error.code}]: {error}\nnext: {error.hint}")
+        tell(error)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
         say(f"{why}: all is saved; to go on:\n  {command}")

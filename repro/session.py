@@ -21,6 +21,7 @@ __all__ = [
     "Judged",
     "default_scale",
     "judge",
+    "judge_at",
     "judge_exact",
     "next_trials",
     "pages",
@@ -118,6 +119,14 @@ def judge_exact(claim: ExactClaim, store: Store) -> Judged:
     """What was computed of a claim that needs no training."""
     facts = store.facts(claim.id, claim.digest())
     return Judged(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
+
+
+def judge_at(claim: Claim, scale: str, store: Store) -> Judged:
+    """What the store says of a claim of any kind; `scale` is not asked for where none is had."""
+    if isinstance(claim, TrainedClaim):
+        return judge(claim, scale, store)
+    assert isinstance(claim, ExactClaim)
+    return judge_exact(claim, store)
 
 
 def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:

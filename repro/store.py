@@ -19,23 +19,26 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.errors import IntegrityError, MachineError
+from repro.errors import IntegrityError, NothingMeasuredError, OtherFormatError, WriteError
 from repro.files import write_atomic
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 
 __all__ = ["Array", "PlanRecord", "Store"]
 
+# Written by this version, and read by it: a new format keeps reading the old ones, of which
+# tests/golden has a store each.
 FORMAT = 1
+READABLE = (1,)
 
 # What the registry has that a clock decides.
 CLOCK_METRICS = {"days_for_90_epochs"}
@@ -71,13 +74,12 @@ class Store:
         path = self.root / "store.json"
         if path.exists():
             found = _read_json(path).get("format")
-            if found != FORMAT:
-                raise IntegrityError(
-                    f"{path}: store format {found!r}, this version reads {FORMAT}",
-                    hint="use another --store folder, or the version of repro that wrote it",
-                )
+            if found not in READABLE:
+                read = ", ".join(map(str, READABLE))
+                raise OtherFormatError(f"{path}: store format {found!r}, this version reads {read}")
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Write down the format, before anything else is written."""
         path = self.root / "store.json"
         if not path.exists():
             write_atomic(path, json.dumps({"format": FORMAT}))
@@ -90,19 +92,38 @@ class Store:
 
     def register(self, record: PlanRecord) -> PlanRecord:
         """Keep what was planned, once; returns the record that stands (the first)."""
-        self._prepare()
-        path = self._plan_path(record)
+        self.prepare()
+        path = self.plan_path(record)
         if not path.exists():
             write_atomic(path, json.dumps(asdict(record), indent=1))
-        return PlanRecord(**_read_json(path))
+        return self.plan(path)
+
+    def plan(self, path: Path) -> PlanRecord:
+        """One plan's file; IntegrityError when its name is not that of what it holds."""
+        try:
+            record = PlanRecord(**_read_json(path))
+            named = path == self.plan_path(record)
+        except TypeError as error:
+            raise IntegrityError(f"{path}: not a plan: {error}") from error
+        if not named:
+            raise IntegrityError(
+                f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
+                f"digest {record.digest!r}, which belongs into a file of another name"
+            )
+        return record
+
+    def plan_files(self) -> list[Path]:
+        """Where plans lie, sorted."""
+        return sorted(self.root.glob("plans/*.json"))
 
     def plans(self, claim_id: str, scale: str) -> list[PlanRecord]:
         """All that was ever registered for the claim at the scale, oldest first."""
         paths = (self.root / "plans").glob(f"{claim_id}-{scale}-*.json")
-        records = [PlanRecord(**_read_json(path)) for path in paths]
+        records = [self.plan(path) for path in paths]
         return sorted(records, key=lambda r: (r.registered, r.digest))
 
-    def _plan_path(self, record: PlanRecord) -> Path:
+    def plan_path(self, record: PlanRecord) -> Path:
+        """Where the plan lies: what it is of stands in the name."""
         # The data's fingerprint is in the name: the same claim on other images is another plan.
         name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
         return self.root / "plans" / name
@@ -111,7 +132,7 @@ class Store:
 
     def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
         """Write what was computed for a claim that needs no training."""
-        self._prepare()
+        self.prepare()
         text = json.dumps([asdict(fact) for fact in facts], indent=1)
         write_atomic(self._facts_path(claim_id, digest), text)
 
@@ -139,7 +160,7 @@ class Store:
     def trial(self, trial_id: str) -> Trial:
         """What was to be trained; IntegrityError when the folder holds another trial's."""
         path = self.folder(trial_id) / "trial.json"
-        trial = Trial.from_json(_read(path))
+        trial = _parsed(path, Trial.from_json)
         if trial.id != trial_id:
             raise IntegrityError(
                 f"{path}: describes trial {trial.id}, not {trial_id}",
@@ -150,19 +171,31 @@ class Store:
     def results(self) -> dict[str, Result]:
         """Finished trials by identity."""
         paths = sorted(self.root.glob("trials/*/result.json"))
-        return {path.parent.name: Result.from_json(_read(path)) for path in paths}
+        return {path.parent.name: self._result(path) for path in paths}
 
     def result(self, trial_id: str) -> Result | None:
         """What one trial gave; None while it is unfinished."""
         path = self.folder(trial_id) / "result.json"
-        return Result.from_json(_read(path)) if path.exists() else None
+        return self._result(path) if path.exists() else None
+
+    def _result(self, path: Path) -> Result:
+        result = _parsed(path, Result.from_json)
+        if result.trial_id != path.parent.name:
+            raise IntegrityError(f"{path}: holds the result of trial {result.trial_id!r}")
+        return result
 
     def curve(self, trial_id: str) -> pd.DataFrame:
         """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
         path = self.folder(trial_id) / "curve.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
-        return pd.read_csv(io.StringIO(_read(path)))
+        try:
+            curve = pd.read_csv(io.StringIO(_read(path)))
+        except (ValueError, pd.errors.ParserError) as error:
+            raise IntegrityError(f"{path}: not a curve: {error}") from error
+        if tuple(curve.columns) != CURVE_COLUMNS:
+            raise IntegrityError(f"{path}: not a curve: its columns are {list(curve.columns)}")
+        return curve
 
     def numbers(self, trial_id: str) -> str:
         """All that the trial's code and seed decide, as text: no clock, no machine.
@@ -196,7 +229,7 @@ class Store:
 
     def begin(self, trial: Trial) -> None:
         """Write what is to be trained, before it is."""
-        self._prepare()
+        self.prepare()
         path = self.folder(trial.id) / "trial.json"
         if not path.exists():
             write_atomic(path, trial.to_json())
@@ -265,12 +298,15 @@ class Store:
 
     def export(self, out: Path) -> int:
         """Copy what is evidence, plans and finished trials without checkpoints; how many trials."""
-        target = Store(out)
-        for path in sorted(self.root.glob("plans/*.json")):
-            target.register(PlanRecord(**_read_json(path)))
-        for path in sorted(self.root.glob("facts/*.json")):
-            write_atomic(out / "facts" / path.name, path.read_bytes())
         results = self.results()
+        facts = sorted(self.root.glob("facts/*.json"))
+        if not results and not facts:
+            raise NothingMeasuredError(f"{self.root} holds no finished trial and no facts")
+        target = Store(out)
+        for path in self.plan_files():
+            target.register(self.plan(path))
+        for path in facts:
+            write_atomic(out / "facts" / path.name, path.read_bytes())
         for trial_id, result in results.items():
             target.begin(self.trial(trial_id))
             for name in ("curve.csv", "arrays.npz", "result.json"):
@@ -291,7 +327,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise MachineError(
+            raise WriteError(
                 f"cannot lock {folder}: {error.strerror}",
                 hint="choose a folder that can be written with --store",
             ) from error
@@ -307,9 +343,19 @@ class Store:
             os.close(handle)
 
 
+T = TypeVar("T")
+
+
+def _parsed(path: Path, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(_read(path))
+    except IntegrityError as error:
+        raise IntegrityError(f"{path}: {error}") from error
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise IntegrityError(
             f"cannot read {path}: {error}", hint="is the store folder complete?"

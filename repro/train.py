@@ -464,20 +464,30 @@ class Run:
 
     def measure_final(self, ranks: Ranks = ALONE) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts."""
-        started = self.clock.now()
         if self.trial.threshold is not None:
-            found = evaluate(
-                self.model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
-            )
-            self.metrics = {"test_error": found.error}
-            self.clock.book([self], evaluate=self.clock.now() - started)
-            self.row("test", found.error, found.loss, found.images)
+            # Killed after its last checkpoint and before its result, a trial was tested already.
+            if not self._tested:
+                self._test(ranks)
+            self.metrics = {"test_error": self.progress.rows[-1][2]}
             return
+        started = self.clock.now()
         self.metrics, self.arrays = final_metrics(
             self.model, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
         )
         self.clock.book([self], evaluate=self.clock.now() - started)
         self.metrics |= self._speeds()
+
+    @property
+    def _tested(self) -> bool:
+        return self.progress.rows[-1][:2] == (self.progress.epoch, "test")
+
+    def _test(self, ranks: Ranks) -> None:
+        started = self.clock.now()
+        found = evaluate(
+            self.model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
+        )
+        self.clock.book([self], evaluate=self.clock.now() - started)
+        self.row("test", found.error, found.loss, found.images)
 
     def _speeds(self) -> dict[str, float]:
         """How soon it learned, in epochs and in the paper's own days."""

@@ -23,6 +23,7 @@ __all__ = [
     "Clocks",
     "FactOutcome",
     "Result",
+    "Status",
     "Trial",
     "derive_seed",
 ]
@@ -137,6 +138,9 @@ class Clocks:
         )
 
 
+Status = Literal["crossed", "censored", "finished", "plateaued", "diverged"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """What a trial gave. Errors are fractions; NaN where nothing was measured.
@@ -150,7 +154,7 @@ class Result:
     """
 
     trial_id: str
-    status: Literal["crossed", "censored", "finished", "plateaued", "diverged"]
+    status: Status
     epochs: float
     crossing_full: tuple[float, float] | None
     crossing_online: tuple[float, float] | None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import repro
-from repro.errors import MachineError
+from repro.errors import SourcesMissingError
 from repro.numerics import TABLE, digests, numerics
 
 PACKAGE = Path(repro.__file__).parent
@@ -95,6 +95,6 @@ def test_without_sources_it_says_what_to_install(copy: Path) -> None:
     """Compiled files alone do not say which code they are."""
     (copy / "train.py").unlink()
 
-    with pytest.raises(MachineError, match=r"no source of repro\.train") as caught:
+    with pytest.raises(SourcesMissingError, match=r"no source of repro\.train") as caught:
         digests("cifar_80sec", copy)
     assert "install the wheel" in caught.value.hint

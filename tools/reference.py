@@ -15,7 +15,7 @@ import click
 from repro.claim import KINDS, json_schema
 from repro.cli import main
 from repro.cli.settings import Setting
-from repro.errors import ReproError
+from repro.errors import known_errors
 from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, QUANTITIES
 
 __all__ = ["commands", "pages"]
@@ -255,24 +255,26 @@ def _errors_page() -> str:
             "```text\nerror[E200]: cifar10: no files in ...\nnext: repro data fetch cifar10\n```",
             "The letter and number say of which kind it is:",
             table(
-                ("Code", "Kind", "What it means", "Exit code"),
+                ("Code", "Kind", "What it means", "Where to look", "Next", "Exit code"),
                 (
-                    (code(kind.code), code(kind.__name__), _summary(kind), str(kind.exit_code))
-                    for kind in _kinds(ReproError)
+                    (
+                        code(kind.code),
+                        code(kind.__name__),
+                        _summary(kind),
+                        kind.where,
+                        kind.remedy,
+                        str(kind.exit_code),
+                    )
+                    for kind in known_errors()
                 ),
             ),
+            "`repro explain CODE` says the same in a terminal.",
             "A trial that diverges, or never crosses the threshold, is no error: it is a result, "
             "and is reported as one.",
             "## Exit codes of `repro run`",
             f"```text\n{_exit_codes()}\n```",
         )
     ) + "\n"  # fmt: skip
-
-
-def _kinds(kind: type[ReproError]) -> Iterator[type[ReproError]]:
-    for inner in kind.__subclasses__():
-        yield inner
-        yield from _kinds(inner)
 
 
 def _summary(kind: type) -> str:

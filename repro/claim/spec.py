@@ -19,6 +19,8 @@ from pydantic import (
     field_validator,
 )
 
+from repro.identity import fields_that_change
+
 __all__ = [
     "KINDS",
     "LEAST_SEEDS",
@@ -252,7 +254,7 @@ class Claim(Strict):
         What is at its default is left out, so that a new field changes no digest; and so are other
         scales, which may be added later.
         """
-        prose = {"title", "paper", "question", "confounds", "deviations"}
+        prose = fields_that_change("nothing", of="Claim")
         said = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
         said["value"] = self.paper.value
         if scale is not None:

@@ -13,6 +13,7 @@ from repro.cli.data import data
 from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run, status
 from repro.cli.setup import completion, config, doctor
+from repro.cli.store import diff, explain, merge, verify, why
 
 __all__ = ["main"]
 
@@ -21,9 +22,9 @@ EXIT_CODES = """
 Exit codes:
   0    decided as claimed (at smoke scale: everything ran)
   2    usage or claim file
-  3    not reproduced, or direction only
-  4    inconclusive, or not run
-  5    fault of data, machine or store
+  3    not reproduced, or direction only; stores that differ
+  4    inconclusive, or nothing measured
+  5    fault of data, machine or store, or a bug (`repro explain CODE`)
   130  interrupted; the same command continues
 """
 
@@ -58,5 +59,10 @@ for command in (
     doctor,
     config,
     completion,
+    verify,
+    diff,
+    merge,
+    why,
+    explain,
 ):
     main.add_command(command)

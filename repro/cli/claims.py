@@ -12,6 +12,7 @@ from repro.cli.options import (
     cache_dir_for,
     claims_in,
     data_dirs_for,
+    echo,
     load_claims,
     option_claims,
     option_claims_dir,
@@ -48,7 +49,7 @@ def list_(claims: Path, as_json: bool) -> None:
         return
     width = max(len(c.id) for c in loaded)
     for claim in loaded:
-        click.echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
+        echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
 
 
 @command(
@@ -83,9 +84,9 @@ def show(
         print_json(loaded.model_dump(mode="json"))
     elif resolved:
         dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
-        click.echo(describe_resolved(loaded, scale, store, dirs, cache))
+        echo(describe_resolved(loaded, scale, store, dirs, cache))
     else:
-        click.echo(describe_claim(loaded))
+        echo(describe_claim(loaded))
 
 
 KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
@@ -115,7 +116,7 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
     begun = scaffold(name, claims, kind=kind, source=source)
     where = "" if claims == Path("claims") else f" --claims {claims}"
     scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
-    click.echo(begun.path)
+    echo(begun.path)
     click.echo(f"next: repro run {name}{where}{scale}", err=True)
 
 
@@ -131,7 +132,7 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
 def validate(claims: tuple[Path, ...]) -> None:
     """Check claim files; every problem of every file is printed."""
     for claim in load_claims(claims):
-        click.echo(f"{claim.id}: valid")
+        echo(f"{claim.id}: valid")
 
 
 @command(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from repro.cli.command import command, group
-from repro.cli.options import FOLDER, cache_dir_for, data_dirs_for, options_data, told
+from repro.cli.options import FOLDER, cache_dir_for, data_dirs_for, echo, options_data, told
 from repro.cli.settings import setting
 
 __all__ = ["data"]
@@ -28,7 +28,7 @@ def status(data_dir: Path | None, cache_dir: Path | None) -> None:
     """What is where, and what is missing."""
     from repro.describe import describe_data
 
-    click.echo(describe_data(data_dirs_for(data_dir), cache_dir_for(cache_dir)))
+    echo(describe_data(data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 
 
 @command(
@@ -49,7 +49,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
     """Download a data set and check it by its hash."""
     from repro.data import fetch as fetch_dataset
 
-    click.echo(fetch_dataset(name, data_dirs_for(data_dir)[0]))
+    echo(fetch_dataset(name, data_dirs_for(data_dir)[0]))
 
 
 @command(
@@ -73,7 +73,7 @@ def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
         prepared = prepare_dataset(
             name, data_dirs_for(data_dir), cache_dir_for(cache_dir), progress=progress
         )
-    click.echo(prepared)
+    echo(prepared)
 
 
 @command(
@@ -88,7 +88,7 @@ def verify(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     """Check files and decoded images against their hashes."""
     from repro.describe import describe_verification
 
-    click.echo(describe_verification(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
+    echo(describe_verification(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 
 
 for inner in (status, fetch, prepare, verify):

@@ -3,7 +3,9 @@
 Imports nothing heavy before a command runs, so that `repro --help` answers at once.
 """
 
+import os
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -13,7 +15,8 @@ import click
 
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import setting
-from repro.errors import ReproError
+from repro.errors import BugError, ReproError
+from repro.talk import printable, say, tell
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -27,6 +30,7 @@ __all__ = [
     "cache_dir_for",
     "claims_in",
     "data_dirs_for",
+    "echo",
     "load_claims",
     "machine_from",
     "option_claims",
@@ -72,13 +76,19 @@ def told(command: F) -> F:
         try:
             return command(*args, **kwargs)
         except ReproError as error:
-            click.echo(f"error[{error.code}]: {error}", err=True)
-            if error.hint:
-                click.echo(f"next: {error.hint}", err=True)
+            tell(error)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted: left at once; the same command continues", err=True)
+            say("interrupted: left at once; the same command continues")
             sys.exit(130)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except Exception as error:
+            if os.environ.get("REPRO_DEBUG"):
+                raise
+            bug = BugError(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            tell(bug)
+            sys.exit(bug.exit_code)
 
     return run  # type: ignore[return-value]
 
@@ -220,6 +230,11 @@ def cache_dir_for(asked: Path | None) -> Path:
     from platformdirs import user_cache_path
 
     return asked or user_cache_path("repro")
+
+
+def echo(text: object) -> None:
+    """A result to stdout, in letters that no terminal obeys, whoever wrote them."""
+    click.echo(printable(str(text)))
 
 
 def print_json(value: object) -> None:

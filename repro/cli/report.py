@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 
 from repro.cli.command import command
-from repro.cli.options import FOLDER, claims_in, load_claims, option_claims, option_store, told
+from repro.cli.options import (
+    FOLDER,
+    claims_in,
+    echo,
+    load_claims,
+    option_claims,
+    option_store,
+    told,
+)
 
 __all__ = ["export", "publish", "report"]
 
@@ -55,7 +63,7 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     from repro.session import pages
     from repro.store import Store
 
-    click.echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out, formats))
+    echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out, formats))
 
 
 @command(
@@ -73,7 +81,7 @@ def publish(store: Path, claims: Path, out: Path) -> None:
     from repro.session import pages
     from repro.store import Store
 
-    click.echo(write_site(pages(load_claims(claims_in(claims)), Store(store)), out))
+    echo(write_site(pages(load_claims(claims_in(claims)), Store(store)), out))
 
 
 @command(
@@ -90,4 +98,4 @@ def export(store: Path, out: Path) -> None:
     from repro.store import Store
 
     count = Store(store).export(out)
-    click.echo(f"{count} trials to {out}")
+    echo(f"{count} trials to {out}")

@@ -13,6 +13,7 @@ from repro.cli.names import LogTarget
 from repro.cli.options import (
     FOLDER,
     Duration,
+    echo,
     load_claims,
     machine_from,
     option_store,
@@ -156,7 +157,7 @@ def plan(
         raise click.UsageError("--json goes with --budget")
     else:
         for claim in loaded:
-            click.echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
+            echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
 
 
 def _print_forecasts(
@@ -170,7 +171,7 @@ def _print_forecasts(
         print_json([forecast_fields(one) for one in found])
         return
     for one in found:
-        click.echo(describe_forecast(one, seconds))
+        echo(describe_forecast(one, seconds))
 
 
 @command(
@@ -213,7 +214,7 @@ def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
         return
     for one in judged:
         for verdict in one.verdicts:
-            click.echo(describe_verdict(one.claim, verdict))
+            echo(describe_verdict(one.claim, verdict))
     together = describe_family(family(one.deciding for one in judged))
     if together:
-        click.echo(together)
+        echo(together)

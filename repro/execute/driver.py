@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from repro.errors import MachineError, ReproError
+from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.work import Ended, Event, TrainedCell
 from repro.plan import Cell
 
@@ -121,6 +121,7 @@ class _Driver:
     busy: set[str] = field(default_factory=set)  # in the hands of another process
     losses: Counter[str] = field(default_factory=Counter)
     furthest: dict[str, float] = field(default_factory=dict)  # epochs
+    most: int = 1_000_000  # trials at once, fewer after memory ran out
     stopping: bool = False
     told: bool = False  # that it stops
     queued: bool = False  # cells wait for a slot
@@ -163,7 +164,7 @@ class _Driver:
         known = running | self.outcome.failures.keys()
         left = [cell for cell in self.plan() if cell.trial.id not in known]
         free = [cell for cell in left if cell.trial.id not in self.busy]
-        slots = max(0, self.backend.slots() - len(self.running))
+        slots = max(0, min(self.backend.slots(), self.most) - len(self.running))
         groups = self.backend.grouped(free)
         for cells in groups[:slots]:
             for cell in cells:
@@ -183,6 +184,11 @@ class _Driver:
         cells = self.running.pop(future)
         try:
             ended = future.result()
+        except OutOfMemoryError as error:
+            # Beside others they found too little; with fewer at once the numbers are the same.
+            again = None if not self.running else TrainedCell(outcome="lost")
+            ended = {cell.trial.id: again or error for cell in cells}
+            self.most = max(1, len(self.running))
         except ReproError as error:
             ended = {cell.trial.id: error for cell in cells}
         except BrokenExecutor as error:
@@ -190,14 +196,12 @@ class _Driver:
         for cell in cells:
             self._book(cell, ended[cell.trial.id])
 
-    def _lost(self, cell: Cell, error: BrokenExecutor) -> TrainedCell | MachineError:
+    def _lost(self, cell: Cell, error: BrokenExecutor) -> TrainedCell | WorkerKilledError:
         trial = cell.trial.id
         self.losses[trial] += 1
         if self.losses[trial] >= _MOST_LOSSES:
-            return MachineError(
-                f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}",
-                hint="the same command continues from its last checkpoint; "
-                "if memory ran out, give fewer --workers",
+            return WorkerKilledError(
+                f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}"
             )
         self.outcome.lost += 1
         return TrainedCell(outcome="lost")

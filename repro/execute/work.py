@@ -1,6 +1,7 @@
 """Trials on this machine, from the store and back into it, wherever the process runs."""
 
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ import torch
 
 from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
-from repro.errors import DataError, MachineError, ReproError
+from repro.errors import BugError, DataError, OutOfMemoryError, ReproError
 from repro.execute.profile import traced
 from repro.pictures import Arrays, kept
 from repro.plan import Cell
@@ -212,6 +213,7 @@ def train_held(
     for cell in cells:
         name = cell.trial.id
         try:
+            _check_code(cell.trial)
             known = store.result(name)  # another process may have finished it just now
             if known is not None and cell.done({name: known}):
                 ended[name] = TrainedCell(outcome="finished", result=known)
@@ -224,11 +226,25 @@ def train_held(
         try:
             ended |= _train(left, machine, store, stop, on_event, trainer)
         except (torch.OutOfMemoryError, MemoryError) as error:
-            raise MachineError(
-                f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}",
-                hint="run again with fewer --workers; what was finished is kept",
+            raise OutOfMemoryError(
+                f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}"
+            ) from error
+        except ReproError:
+            raise
+        except Exception as error:  # a bug in these trials must not keep the others
+            raise BugError(
+                f"in trial {left[0].trial.id}: {type(error).__name__}: {error}",
+                traceback=traceback.format_exc(),
             ) from error
     return ended
+
+
+def _check_code(trial: Trial) -> None:
+    if trial.numerics != numerics(trial.model):
+        raise SourcesMissingError(
+            f"the code that trial {trial.id} reaches has changed since the run began",
+            hint="run the same command again",
+        )
 
 
 def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:

@@ -1,0 +1,28 @@
+"""Looking after stores: checked, compared, joined, explained. Trains nothing."""
+
+from repro.audit.diff import Difference, compare
+from repro.audit.merge import Merged, merge
+from repro.audit.text import (
+    difference_fields,
+    difference_text,
+    merge_text,
+    verification_fields,
+    verification_text,
+)
+from repro.audit.verify import Verification, verify
+from repro.audit.why import why
+
+__all__ = [
+    "Difference",
+    "Merged",
+    "Verification",
+    "compare",
+    "difference_fields",
+    "difference_text",
+    "merge",
+    "merge_text",
+    "verification_fields",
+    "verification_text",
+    "verify",
+    "why",
+]

@@ -1,0 +1,93 @@
+"""How two stores differ: what they say of each claim, and what lies behind it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repro.claim import Claim, TrainedClaim
+from repro.errors import NothingMeasuredError
+from repro.session import Judged, judge_at, planned
+from repro.store import Store
+from repro.verdict import Verdict
+
+__all__ = ["Difference", "Side", "compare"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """One store's word on a claim's recipe at a scale. `origin`: code, data and device by name."""
+
+    verdict: Verdict
+    spec: str  # the plan's digest; empty where none was registered
+    origin: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """Two stores' words on one claim, recipe and scale, and how far their trials are the same.
+
+    `trials`: how many both have with equal numbers, both have with others, the first alone has,
+    and the second alone.
+    """
+
+    claim: str
+    scale: str
+    recipe: str
+    one: Side
+    two: Side
+    trials: tuple[int, int, int, int]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the verdicts are the same word."""
+        return self.one.verdict.word == self.two.verdict.word
+
+
+def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]:
+    """Every claim of which at least one store says something.
+
+    Raises NothingMeasuredError when neither says anything.
+    """
+    found: list[Difference] = []
+    for claim in claims:
+        scales = claim.scales if isinstance(claim, TrainedClaim) else [""]
+        for scale in scales:
+            sides = [judge_at(claim, scale, store) for store in (one, two)]
+            trials = _trials(
+                one, two, *(side.evidence.trials if side.evidence else () for side in sides)
+            )
+            for a, b in zip(sides[0].verdicts, sides[1].verdicts, strict=True):
+                if a.word == "not run" == b.word:
+                    continue
+                found.append(
+                    Difference(
+                        claim=claim.id,
+                        scale=a.scale,
+                        recipe=a.recipe,
+                        one=_side(claim, scale, sides[0], a, one),
+                        two=_side(claim, scale, sides[1], b, two),
+                        trials=trials,
+                    )
+                )
+    if not found:
+        raise NothingMeasuredError(
+            f"neither {one.root} nor {two.root} says anything of these claims"
+        )
+    return found
+
+
+def _side(claim: Claim, scale: str, judged: Judged, verdict: Verdict, store: Store) -> Side:
+    record = planned(claim, scale, store) if isinstance(claim, TrainedClaim) else None
+    provenance = judged.evidence.provenance if judged.evidence else {}
+    return Side(
+        verdict=verdict,
+        spec=record.digest[:12] if record else "",
+        origin={name: ", ".join(values) for name, values in provenance.items()},
+    )
+
+
+def _trials(
+    one: Store, two: Store, first: Sequence[str], second: Sequence[str]
+) -> tuple[int, int, int, int]:
+    both = set(first) & set(second)
+    equal = sum(one.numbers(name) == two.numbers(name) for name in both)
+    return equal, len(both) - equal, len(set(first) - both), len(set(second) - both)

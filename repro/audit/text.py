@@ -1,0 +1,94 @@
+"""What was found, as text for a terminal or as plain values for JSON."""
+
+from typing import Any
+
+from repro.audit.diff import Difference, Side
+from repro.audit.merge import Merged
+from repro.audit.verify import Verification
+from repro.describe import verdict_fields
+from repro.text import estimate_text
+
+__all__ = [
+    "difference_fields",
+    "difference_text",
+    "merge_text",
+    "verification_fields",
+    "verification_text",
+]
+
+
+def verification_text(found: Verification) -> str:
+    """What was checked, every contradiction, and what is worth knowing."""
+    lines = [f"checked: {each}" for each in found.checked]
+    lines += [
+        f"  {v.claim_id}, {v.recipe} recipe, {v.scale} scale: {v.word}, {estimate_text(v.estimate)}"
+        for v in found.verdicts
+    ]
+    lines += [f"note: {each}" for each in found.notes]
+    lines += [f"contradiction: {each}" for each in found.contradictions]
+    count = len(found.contradictions)
+    lines.append("nothing contradicts anything" if count == 0 else f"{count} contradictions")
+    return "\n".join(lines)
+
+
+def verification_fields(found: Verification) -> dict[str, Any]:
+    """The same as JSON takes it."""
+    return {
+        "checked": found.checked,
+        "contradictions": found.contradictions,
+        "notes": found.notes,
+        "verdicts": [verdict_fields(verdict) for verdict in found.verdicts],
+    }
+
+
+def difference_text(found: Difference) -> str:
+    """The two verdicts, their estimates, and what lies behind them where that differs."""
+    word = "the same" if found.agrees else "DIFFERENT"
+    lines = [
+        f"{found.claim}, {found.recipe} recipe, {found.scale} scale: {word}",
+        *(f"  {name}: {_side(side)}" for name, side in (("A", found.one), ("B", found.two))),
+    ]
+    equal, other, first, second = found.trials
+    lines.append(
+        f"  trials: {equal} in both with equal numbers, {other} with others, "
+        f"{first} in A alone, {second} in B alone"
+    )
+    if found.one.spec != found.two.spec:
+        lines.append(f"  spec: {found.one.spec or 'none'} and {found.two.spec or 'none'}")
+    for name in sorted(found.one.origin.keys() | found.two.origin.keys()):
+        a, b = (side.origin.get(name, "none") for side in (found.one, found.two))
+        if a != b:
+            lines.append(f"  {name}: {a} and {b}")
+    return "\n".join(lines)
+
+
+def _side(side: Side) -> str:
+    verdict = side.verdict
+    return f"{verdict.word}, {estimate_text(verdict.estimate)}, {verdict.seeds} seeds an arm"
+
+
+def difference_fields(found: Difference) -> dict[str, Any]:
+    """The same as JSON takes it."""
+    equal, other, first, second = found.trials
+    return {
+        "claim": found.claim,
+        "scale": found.scale,
+        "recipe": found.recipe,
+        "agrees": found.agrees,
+        "trials": {"equal": equal, "other": other, "only_a": first, "only_b": second},
+        **{
+            name: verdict_fields(side.verdict) | {"spec": side.spec, "provenance": side.origin}
+            for name, side in (("a", found.one), ("b", found.two))
+        },
+    }
+
+
+def merge_text(merged: Merged) -> str:
+    """Counts, then what was kept apart and why."""
+    return "\n".join(
+        [
+            f"{merged.added} trials added, {merged.further} trained further than here, "
+            f"{merged.same} known already; {merged.plans} plans",
+            *(f"contradiction: {each}" for each in merged.apart),
+        ]
+    )

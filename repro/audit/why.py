@@ -1,0 +1,145 @@
+"""Why a stored trial is, or is not, what a claim's plan wants now: which field, or which code."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from repro.claim import Claim, TrainedClaim
+from repro.errors import NothingMeasuredError
+from repro.plan import Cell, next_cells
+from repro.session import judge, planned
+from repro.store import Store
+from repro.trial import Result, Trial
+
+__all__ = ["why"]
+
+_TRIAL_ID = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Place:
+    """A claim at a scale: the trials that count for it, and those that it still wants."""
+
+    claim: TrainedClaim
+    scale: str
+    used: frozenset[str]
+    wanted: tuple[Cell, ...]
+    changed: bool  # whether the claim file is another than the one that was planned
+
+    @property
+    def name(self) -> str:
+        return f"{self.claim.id} at {self.scale} scale"
+
+
+def why(target: str, store: Store, claims: Sequence[Claim]) -> str:
+    """About one trial, or a claim's, by identity; NothingMeasuredError when it is unknown."""
+    results = store.results()
+    if _TRIAL_ID.fullmatch(target):
+        if target not in store.ids():
+            raise NothingMeasuredError(f"{store.root} holds no trial {target}")
+        places = [place for claim in claims for place in _places(claim, store, results)]
+        return "\n".join(_trial(store.trial(target), store, results, places))
+    chosen = [claim for claim in claims if claim.id == target]
+    if not chosen:
+        known = ", ".join(claim.id for claim in claims)
+        raise NothingMeasuredError(f"{target!r} is neither a trial nor a claim (claims: {known})")
+    lines = [
+        line
+        for place in _places(chosen[0], store, results)
+        for line in _claim(place, store, results)
+    ]
+    if not lines:
+        raise NothingMeasuredError(f"{store.root} holds no plan of {target}")
+    return "\n".join(lines)
+
+
+def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterator[_Place]:
+    """The scales of the claim for which the store has a plan, of this or an older claim file."""
+    if not isinstance(claim, TrainedClaim):
+        return
+    for scale in claim.scales:
+        current = planned(claim, scale, store)
+        records = [current] if current else store.plans(claim.id, scale)[-1:]
+        for record in records:
+            evidence = judge(claim, scale, store).evidence
+            yield _Place(
+                claim=claim,
+                scale=scale,
+                used=frozenset(evidence.trials if evidence else ()),
+                wanted=tuple(next_cells(claim, scale, record.fingerprint, results)),
+                changed=current is None,
+            )
+
+
+def _trial(
+    trial: Trial, store: Store, results: Mapping[str, Result], places: Sequence[_Place]
+) -> Iterator[str]:
+    uses = [place for place in places if trial.id in place.used]
+    waits = [(p, cell) for p in places for cell in p.wanted if cell.trial.id == trial.id]
+    for place in uses:
+        yield f"{trial.id}: a hit, {place.name} counts it"
+    for place, cell in waits:
+        epochs = results[trial.id].epochs if trial.id in results else 0.0
+        yield (
+            f"{trial.id}: wanted by {place.name} as {_named(cell)}, to epoch {cell.until:g}; "
+            f"finished to epoch {epochs:g}"
+        )
+    if uses or waits:
+        return
+    yield f"{trial.id}: stale, no plan of these claims wants it"
+    found = [
+        (_differences(trial, other), place)
+        for place in places
+        for other in [cell.trial for cell in place.wanted] + [store.trial(i) for i in place.used]
+    ]
+    if found:
+        differences, place = min(found, key=lambda pair: len(pair[0]))
+        yield f"  nearest is a trial of {place.name}, which wants"
+        yield from (f"    {difference}" for difference in differences)
+
+
+def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterator[str]:
+    yield (
+        f"{place.name}: {len(place.used)} trials are hits, {len(place.wanted)} are wanted next"
+        + ("; the claim file has changed since it was planned" if place.changed else "")
+    )
+    spare = [store.trial(name) for name in results.keys() - place.used]
+    for cell in place.wanted:
+        stored = [_differences(other, cell.trial) for other in spare if other.id != cell.trial.id]
+        if cell.trial.id in results:
+            epochs = results[cell.trial.id].epochs
+            yield f"  {_named(cell)}: finished to epoch {epochs:g} of {cell.until:g}"
+        elif not stored:
+            yield f"  {_named(cell)}: not run"
+        else:
+            nearest = min(stored, key=len)
+            yield f"  {_named(cell)}: not run; the nearest trial that is stored differs in"
+            yield from (f"    {difference}" for difference in nearest)
+
+
+def _named(cell: Cell) -> str:
+    trial = cell.trial
+    return f"{cell.recipe}/{cell.arm} {cell.purpose} rate {trial.rate:g} seed {trial.seed}"
+
+
+def _differences(stored: Trial, wanted: Trial) -> list[str]:
+    """A sentence for each field that differs; nothing said stands for the default."""
+    one, two = (dict(_flat("", json.loads(trial.to_json()))) for trial in (stored, wanted))
+    return [
+        f"{name} {_said(two.get(name))}, stored is {_said(one.get(name))}"
+        for name in sorted(one.keys() | two.keys())
+        if one.get(name) != two.get(name)
+    ]
+
+
+def _said(value: object) -> str:
+    return "the default" if value is None else repr(value)
+
+
+def _flat(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{path}.{key}" if path else key, inner)
+    else:
+        yield path, value

@@ -1,0 +1,139 @@
+"""Looking after stores: checking one, comparing and joining several, and what an error means."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from repro.cli.command import command
+from repro.cli.options import (
+    claims_in,
+    echo,
+    load_claims,
+    option_claims,
+    option_store,
+    print_json,
+    told,
+)
+
+if TYPE_CHECKING:
+    from repro.store import Store
+
+__all__ = ["diff", "explain", "merge", "verify", "why"]
+
+STORE = click.Path(path_type=Path, file_okay=False)
+
+
+def opened(path: Path) -> "Store":
+    """The store of a folder that is there; a usage error otherwise."""
+    from repro.store import Store
+
+    if not path.is_dir():
+        raise click.UsageError(f"{path} is not a folder")
+    return Store(path)
+
+
+@command(
+    examples="""
+    repro verify reports/store
+    repro verify runs --json
+    """
+)
+@click.argument("store", type=STORE, default=Path("runs"), envvar="REPRO_STORE")
+@option_claims
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@told
+def verify(store: Path, claims: Path, as_json: bool) -> None:
+    """Check a store against itself, and derive every verdict from its curves once more.
+
+    Exit code 5 when anything contradicts anything.
+    """
+    from repro.audit import verification_fields, verification_text
+    from repro.audit import verify as check
+
+    found = check(opened(store), load_claims(claims_in(claims)))
+    if as_json:
+        print_json(verification_fields(found))
+    else:
+        echo(verification_text(found))
+    sys.exit(5 if found.contradictions else 0)
+
+
+@command(
+    examples="""
+    repro diff reports/store runs
+    repro diff reports/store runs --json
+    """
+)
+@click.argument("one", type=STORE)
+@click.argument("two", type=STORE)
+@option_claims
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@told
+def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
+    """Compare what two stores say of each claim. Exit code 3 when a verdict differs."""
+    from repro.audit import compare, difference_fields, difference_text
+
+    found = compare(opened(one), opened(two), load_claims(claims_in(claims)))
+    if as_json:
+        print_json([difference_fields(each) for each in found])
+    else:
+        echo("\n".join(difference_text(each) for each in found))
+    sys.exit(0 if all(each.agrees for each in found) else 3)
+
+
+@command(
+    examples="""
+    repro merge runs /mnt/other-machine/runs
+    """
+)
+@click.argument("into", type=STORE)
+@click.argument("sources", nargs=-1, required=True, type=STORE, metavar="FROM...")
+@told
+def merge(into: Path, sources: tuple[Path, ...]) -> None:
+    """Join stores of several machines into INTO; FROM stay as they are.
+
+    A trial in both becomes one. Numbers that contradict are kept apart, and the exit code is 5.
+    """
+    from repro.audit import merge as join
+    from repro.audit import merge_text
+    from repro.store import Store
+
+    if into.resolve() in [source.resolve() for source in sources]:
+        raise click.UsageError(f"{into} cannot be merged into itself")
+    merged = join(Store(into), [opened(source) for source in sources])
+    echo(merge_text(merged))
+    sys.exit(5 if merged.apart else 0)
+
+
+@command(
+    examples="""
+    repro why relu_speedup
+    repro why 00e4d988d13b1a46 --store reports/store
+    """
+)
+@click.argument("target", metavar="TRIAL|CLAIM")
+@option_store
+@option_claims
+@told
+def why(target: str, store: Path, claims: Path) -> None:
+    """Say why a stored trial is a hit or stale: which field, or which code, the plan wants else."""
+    from repro.audit import why as reason
+
+    echo(reason(target, opened(store), load_claims(claims_in(claims))))
+
+
+@command(
+    examples="""
+    repro explain
+    repro explain E302
+    """
+)
+@click.argument("code", required=False)
+@told
+def explain(code: str | None) -> None:
+    """Explain an error code: its cause, where to look, what to do next. Without one: list all."""
+    from repro.talk import error_list, explained
+
+    echo(explained(code) if code else error_list())

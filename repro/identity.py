@@ -1,0 +1,141 @@
+"""What each field changes: the numbers of trials, the rule of a claim, or nothing. One place.
+
+`numbers` are part of a trial's identity: with another value it is another trial. `rule` is part of
+the plan's digest alone: other trials may be wanted, or judged otherwise, but each keeps its
+numbers. `nothing` may change at any time. What is part of an identity and stands at its default is
+left out there, so that a new field makes nothing old stale.
+
+tests/test_identity.py fails for a field without a line here, and for one that does otherwise.
+"""
+
+from typing import Literal
+
+__all__ = ["FIELDS", "Changes", "fields_that_change"]
+
+Changes = Literal["numbers", "rule", "nothing"]
+
+_CLAIM: dict[str, Changes] = {
+    "version": "rule",
+    "id": "rule",
+    "title": "nothing",
+    "kind": "rule",
+    "paper": "nothing",  # but for its value
+    "question": "nothing",
+    "confounds": "nothing",
+    "deviations": "nothing",
+}
+_TRAINED: dict[str, Changes] = {
+    **_CLAIM,
+    "metric": "rule",
+    "arms": "rule",
+    "region": "rule",
+    "recipes": "rule",
+    "verdict_recipe": "rule",
+    "scales": "rule",
+}
+_CONTRAST: dict[str, Changes] = {"contrast": "rule", "also": "rule"}
+
+FIELDS: dict[str, dict[str, Changes]] = {
+    "Claim": _CLAIM,
+    "TrainedClaim": _TRAINED,
+    "TimeClaim": {
+        **_TRAINED,
+        **_CONTRAST,
+        "threshold": "numbers",  # a trial stops there
+        "near": "numbers",
+        "decided_by": "numbers",
+    },
+    "DifferenceClaim": {**_TRAINED, **_CONTRAST},
+    "LevelClaim": _TRAINED,
+    "ExactClaim": {**_CLAIM, "facts": "rule"},
+    "Paper": {
+        "section": "nothing",
+        "states": "nothing",
+        "value": "rule",
+        "unit": "nothing",
+        "figure": "nothing",
+        "siblings": "nothing",
+    },
+    "Arm": {"model": "numbers", "recipe": "numbers", "metric": "rule"},
+    "Model": {"name": "numbers", "arguments": "numbers"},
+    "Recipe": {
+        "inputs": "numbers",
+        "initialisation": "numbers",
+        "batch_size": "numbers",
+        "momentum": "numbers",
+        "weight_decay": "numbers",
+        "layer_decay": "numbers",
+        "bias_rate": "numbers",
+        "decay_biases": "numbers",
+        "precision": "numbers",
+        "crop": "numbers",
+        "augment": "numbers",
+        "colour": "numbers",
+        "drops": "numbers",
+        "patience": "numbers",
+    },
+    "Scale": {
+        "data": "numbers",
+        "images": "numbers",
+        "model": "numbers",
+        "epochs": "rule",  # a trial is trained further, and is the same one
+        "seeds": "rule",
+        "search": "rule",
+        "rate": "numbers",
+        "threshold": "numbers",
+        "recipe": "numbers",
+    },
+    "Search": {"rates": "rule", "rungs": "rule", "keep": "rule", "seeds": "rule"},
+    "Region": {"low": "rule", "high": "rule"},
+    "TimeContrast": {"slow": "rule", "fast": "rule"},
+    "Difference": {"higher": "rule", "lower": "rule", "metric": "rule"},
+    "Fact": {
+        "states": "rule",
+        "quantity": "rule",
+        "of": "rule",
+        "model": "rule",
+        "printed": "rule",
+        "low": "rule",
+        "high": "rule",
+        "decides": "rule",
+    },
+    "Dataset": {
+        "name": "numbers",
+        "title": "nothing",
+        "fingerprint": "numbers",  # pixels, labels and classes
+        "train": "nothing",  # by their fingerprint
+        "test": "nothing",
+        "classes": "nothing",
+        "folder": "nothing",
+    },
+    "Trial": {
+        "model": "numbers",
+        "arguments": "numbers",
+        "recipe": "numbers",
+        "data": "numbers",
+        "fingerprint": "numbers",
+        "rate": "numbers",
+        "seed": "numbers",
+        "numerics": "numbers",
+        "images": "numbers",
+        "threshold": "numbers",
+        "near": "numbers",
+        "decided_by": "numbers",
+    },
+    "Machine": {
+        "device": "nothing",  # but for the last bits, and so it stands with every result
+        "workers": "nothing",
+        "store": "nothing",
+        "data_dirs": "nothing",
+        "cache_dir": "nothing",
+        "checkpoint_seconds": "nothing",
+        "population": "nothing",  # the same bits on a CPU
+        "profile": "nothing",
+        "processes": "nothing",  # sums in another order: the last bits alone
+    },
+}
+
+
+def fields_that_change(what: Changes, of: str) -> set[str]:
+    """Names of the fields of the class of that name."""
+    return {name for name, changes in FIELDS[of].items() if changes == what}

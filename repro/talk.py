@@ -1,0 +1,66 @@
+"""What is said to a person: one line at a time to stderr, in letters that no terminal obeys."""
+
+import sys
+import tempfile
+import unicodedata
+from pathlib import Path
+
+from repro.errors import BugError, ClaimError, ReproError, known_errors
+
+__all__ = ["error_list", "explained", "printable", "say", "tell"]
+
+# Control characters, which steer a terminal; format characters, which reorder or hide text; the
+# separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
+_UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could steer a terminal, but for line ends and tabs."""
+    return "".join(
+        c
+        if c in "\n\t" or unicodedata.category(c) not in _UNSAFE
+        else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def say(text: str) -> None:
+    """One line to stderr."""
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that talks
+
+
+def tell(error: ReproError) -> None:
+    """What went wrong and what to do next; for a bug, where its traceback lies."""
+    say(f"error[{error.code}]: {error}")
+    if isinstance(error, BugError):
+        say(f"traceback: {_kept(error.traceback)}")
+    say(f"next: {error.hint}")
+
+
+def _kept(traceback: str) -> Path:
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="repro-bug-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(traceback)
+    return Path(file.name)
+
+
+def explained(code: str) -> str:
+    """An error's cause, where to look, and what to do next; ClaimError when no error has it."""
+    for error in known_errors():
+        if error.code == code.upper():
+            return (
+                f"{error.code} {error.__name__}, exit code {error.exit_code}\n"
+                f"cause: {' '.join((error.__doc__ or '').split())}\n"
+                f"where: {error.where}\n"
+                f"next:  {error.remedy}"
+            )
+    raise ClaimError(f"no error has the code {code!r}", hint="`repro explain` lists all codes")
+
+
+def error_list() -> str:
+    """Every code with its cause, a line each."""
+    return "\n".join(
+        f"{error.code}  {(error.__doc__ or '').split('.')[0].split(chr(10))[0]}"
+        for error in known_errors()
+    )

@@ -1,0 +1,64 @@
+"""The count of what was provoked, and of what came of it: lost or wrong has to be zero."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.faults.smoke import claim, launch, numbers, run
+
+_TALLIES: dict[str, "Tally"] = {}
+
+
+@dataclass(kw_only=True, slots=True)
+class Tally:
+    """One kind of fault.
+
+    `lost`: finished trials that are gone or were trained again. `wrong`: numbers other than an
+    uninterrupted run's, or a store that contradicts itself.
+    """
+
+    provoked: int = 0
+    lost: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """The count of the test's fault, which its docstring names; nothing may be lost or wrong."""
+    name = request.function.__doc__.split(".")[0].split(":")[0].strip()
+    found = _TALLIES.setdefault(name, Tally())
+    before = found.provoked, len(found.lost), len(found.wrong)
+    yield found
+    assert found.provoked > before[0]
+    assert found.lost[before[1] :] == []
+    assert found.wrong[before[2] :] == []
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The small claim, run from start to end: its folder, and its numbers."""
+    folder = tmp_path_factory.mktemp("faults")
+    claim(folder)
+    assert launch(run, folder, "whole") == 0
+    found = numbers(folder / "whole")
+    assert len(found) == 2
+    return folder, found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=16, help="seeded moments to kill a run at")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of `nox -s faults`."""
+    if not _TALLIES:
+        return
+    width = max(map(len, _TALLIES))
+    terminalreporter.section("faults")
+    terminalreporter.write_line(f"{'fault':{width}}  provoked  lost  wrong")
+    for name, found in _TALLIES.items():
+        terminalreporter.write_line(
+            f"{name:{width}}  {found.provoked:8}  {len(found.lost):4}  {len(found.wrong):5}"
+        )

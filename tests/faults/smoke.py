@@ -1,0 +1,255 @@
+"""A small run in a process of its own, which can be made to die or to fail at a chosen moment.
+
+A fork server imports torch once; each run is a fork of it, and so costs what it trains.
+"""
+
+import ctypes
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from repro.audit import verify
+from repro.claim import load
+from repro.data import open_dataset
+from repro.execute import Machine
+from repro.numerics import numerics
+from repro.running import run_claims
+from repro.store import Store
+
+__all__ = [
+    "POINTS",
+    "Dies",
+    "answer",
+    "claim",
+    "contradictions",
+    "count",
+    "finished",
+    "launch",
+    "numbers",
+    "own_mounts",
+    "read_only",
+    "run",
+    "seeded",
+    "small_disk",
+    "start",
+]
+
+# Forks inherit what is warm: a point in the life of a run is then one of training and writing.
+torch.set_num_threads(1)
+numerics("cifar_80sec")
+open_dataset("digits", (), Path())
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
+SEARCH = "search:\n      small: {rates: [0.01, 0.02, 0.04], rungs: [1]}"
+
+# Each file of a run as it is begun, whole but not in place, in place; and a checkpoint that goes.
+POINTS = [
+    (name, moment)
+    for name in ("store.json", "times-", "trial.json", "checkpoint.pt", "curve.csv", "result.json")
+    for moment in ("begun", "whole", "placed")
+] + [("checkpoint.pt", "removed")]
+
+
+def claim(folder: Path, *, seeds: int = 1) -> Path:
+    """Two arms at one rate, one epoch of ten steps each."""
+    text = GOLDEN.read_text(encoding="utf-8").replace(SEARCH, "rate: {small: 0.01}")
+    text = text.replace("epochs: 2", "epochs: 1").replace("seeds: 1", f"seeds: {seeds}")
+    path = folder / "times.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dies:
+    """By kill -9, at the n-th call that the training thread makes, or at the n-th such write."""
+
+    call: int = 0
+    point: tuple[str, str] = ("", "")
+    times: int = 1
+
+    def arm(self) -> None:
+        """From here on, in this process."""
+        if self.call:
+            left = iter(range(self.call - 1, -1, -1))
+            threading.setprofile(lambda *_: next(left) or _die())
+        else:
+            sys.addaudithook(_Writes(self))
+
+
+class _Writes:
+    """Follows files by what the interpreter tells of every open, rename and removal."""
+
+    def __init__(self, dies: Dies) -> None:
+        self.dies, self.left, self.next = dies, dies.times, False
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.next:
+            self.next = False  # the kill is such an event itself
+            _die()
+        name, moment = self.dies.point
+        match event, moment:
+            case "open", "begun":
+                hit = Path(str(arguments[0])).name.startswith(f".{name}")
+            case "os.rename", "whole" | "placed":
+                hit = Path(str(arguments[1])).name.startswith(name)
+            case "os.remove", "removed":
+                hit = Path(str(arguments[0])).name == name
+            case _:
+                return
+        self.left -= hit
+        if hit and self.left == 0:
+            self.next = moment == "placed"  # whatever comes after the rename
+            if not self.next:
+                _die()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) -> int:
+    """The claim in `folder`, into the store `name` there: the exit code of the command."""
+    machine = Machine(
+        device="cpu",
+        workers=workers,
+        store=folder / name,
+        data_dirs=(folder,),
+        cache_dir=folder / "cache",
+        checkpoint_seconds=0.0,
+    )
+    if dies is not None:
+        dies.arm()
+    claims = [load(folder / "times.yaml")]
+    outcome = run_claims(claims, scale="smoke", machine=machine, max_seeds=None, budget=None)
+    return 5 if outcome.failed else 0
+
+
+def count(folder: Path, name: str) -> int:
+    """A whole run; how many calls its training thread made."""
+    calls = [0]
+
+    def more(*_: object) -> None:
+        calls[0] += 1
+
+    threading.setprofile(more)
+    run(folder, name)
+    return calls[0]
+
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.faults.smoke"])
+
+
+def launch(work: Callable[..., object], *arguments: object, **keywords: object) -> Any:
+    """What `work` gives in a process of its own; -9 when that was killed."""
+    return answer(start(work, *arguments, **keywords))
+
+
+def start(work: Callable[..., object], *arguments: object, **keywords: object) -> Any:
+    """`work` in a process of its own, whose answer is waited for later."""
+    ours, theirs = _CONTEXT.Pipe(duplex=False)
+    process = _CONTEXT.Process(target=_send, args=(theirs, work, arguments, keywords))
+    process.start()
+    theirs.close()
+    return ours, process
+
+
+def answer(started: Any) -> Any:
+    """What the work gave; the exit code of its process when that ended before."""
+    ours, process = started
+    try:
+        given = ours.recv()
+    except EOFError:
+        given = None
+    process.join()
+    return process.exitcode if given is None else given[0]
+
+
+def _send(
+    pipe: Any,
+    work: Callable[..., object],
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, object],
+) -> None:
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - no path of ours
+        os.dup2(nowhere.fileno(), 2)
+    pipe.send([work(*arguments, **keywords)])
+
+
+# What is left
+
+
+def finished(store: Path) -> dict[str, tuple[str, int]]:
+    """Finished trials: hash and time of what was written of each."""
+    found = {}
+    for path in sorted(store.glob("trials/*/result.json")):
+        files = [path, path.with_name("curve.csv")]
+        content = b"".join(file.read_bytes() for file in files)
+        found[path.parent.name] = (
+            hashlib.sha256(content).hexdigest(),
+            max(file.stat().st_mtime_ns for file in files),
+        )
+    return found
+
+
+def numbers(store: Path) -> dict[str, str]:
+    """All that was measured, but for clocks, by trial."""
+    facts = Store(store)
+    return {name: facts.numbers(name) for name in facts.results()}
+
+
+def contradictions(folder: Path, name: str) -> list[str]:
+    """What `repro verify` finds."""
+    store = Store(folder / name)
+    if not list(store.root.glob("[pt]*/*")):
+        return []  # died before the first file: nothing is there to verify
+    return verify(store, [load(folder / "times.yaml")]).contradictions
+
+
+def seeded(most: int, number: int) -> list[int]:
+    """That many points of a run, the same each time."""
+    draw = random.Random(0)
+    return sorted(draw.randint(1, most) for _ in range(number))
+
+
+# Disks
+
+
+_MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_PRIVATE = 1, 32, 4096, (1 << 18) | (1 << 14)
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def own_mounts() -> str:
+    """From here on mounts are seen by this process alone; why not, where that is not permitted."""
+    flags = _CLONE_NEWNS | (0 if os.geteuid() == 0 else _CLONE_NEWUSER)
+    if _LIBC.unshare(flags) or _LIBC.mount(b"none", b"/", None, _MS_PRIVATE, None):
+        return os.strerror(ctypes.get_errno())
+    return ""
+
+
+def small_disk(folder: Path, size: str) -> str:
+    """A file system of that size at the folder; a second call changes the size."""
+    again = _MS_REMOUNT if os.path.ismount(folder) else 0
+    options = f"size={size}".encode()
+    failed = _LIBC.mount(b"none", bytes(folder), b"tmpfs", again, options)
+    return os.strerror(ctypes.get_errno()) if failed else ""
+
+
+def read_only(folder: Path) -> str:
+    """The folder as it is, but nothing in it can be written, by root neither."""
+    place = bytes(folder)
+    failed = _LIBC.mount(place, place, None, _MS_BIND, None) or _LIBC.mount(
+        place, place, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY, None
+    )
+    return os.strerror(ctypes.get_errno()) if failed else ""

@@ -1,0 +1,56 @@
+"""kill -9: what was finished stays, what was not goes on, and the numbers are the same bits."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Tally
+from tests.faults.smoke import (
+    POINTS,
+    Dies,
+    contradictions,
+    count,
+    finished,
+    launch,
+    numbers,
+    run,
+    seeded,
+)
+
+pytestmark = pytest.mark.faults
+
+Whole = tuple[Path, dict[str, str]]
+
+
+def survives(whole: Whole, name: str, dies: Dies, tally: Tally) -> None:
+    """Killed there, verified, continued by the same command, and compared."""
+    folder, expected = whole
+    where = f"{dies}"
+    killed = launch(run, folder, name, dies)
+    if killed != -9:
+        tally.wrong.append(f"{where}: was not killed, but gave {killed}")
+        return
+    tally.provoked += 1
+    before = finished(folder / name)
+    tally.wrong += [f"{where}: {each}" for each in contradictions(folder, name)]
+    if launch(run, folder, name) != 0:
+        tally.wrong.append(f"{where}: could not be continued")
+    after = finished(folder / name)
+    tally.lost += [f"{where}: {trial}" for trial in before if after.get(trial) != before[trial]]
+    tally.wrong += [f"{where}: {each}" for each in contradictions(folder, name)]
+    if numbers(folder / name) != expected:
+        tally.wrong.append(f"{where}: other numbers")
+
+
+def test_at_any_moment(whole: Whole, tally: Tally, request: pytest.FixtureRequest) -> None:
+    """Killed at a seeded call of the training thread."""
+    folder, _ = whole
+    calls = launch(count, folder, "counted")
+    for number, call in enumerate(seeded(calls, request.config.getoption("--kills"))):
+        survives(whole, f"call {number}", Dies(call=call), tally)
+
+
+@pytest.mark.parametrize("point", POINTS, ids="-".join)
+def test_at_every_write(point: tuple[str, str], whole: Whole, tally: Tally) -> None:
+    """Killed at a named write: begun, whole, in place, removed."""
+    survives(whole, "-".join(point), Dies(point=point), tally)

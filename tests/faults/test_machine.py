@@ -1,0 +1,238 @@
+"""Faults of the machine: told as such, nothing becomes a result, the same command goes on."""
+
+import shutil
+import time
+from collections.abc import Callable
+from datetime import datetime as real_datetime
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import repro.session
+import repro.train
+from repro.store import Store
+from tests.faults import smoke
+from tests.faults.conftest import Tally
+from tests.faults.smoke import Dies, contradictions, launch, numbers, run
+
+pytestmark = pytest.mark.faults
+
+Whole = tuple[Path, dict[str, str]]
+
+
+def continued(whole: Whole, name: str, tally: Tally) -> None:
+    """The same command once more gives the numbers of an uninterrupted run."""
+    folder, expected = whole
+    tally.provoked += 1
+    if launch(run, folder, name) != 0:
+        tally.wrong.append(f"{name}: could not be continued")
+    tally.wrong += contradictions(folder, name)
+    if numbers(folder / name) != expected:
+        tally.wrong.append(f"{name}: other numbers")
+
+
+# Disks
+
+
+def on_small_disk(folder: Path, disk: Path) -> str | tuple[int, int, list[str], dict[str, str]]:
+    """A disk that is too small, then one that is not; why not, where that is not permitted."""
+    refused = smoke.own_mounts() or smoke.small_disk(disk, "1500k")
+    if refused:
+        return refused
+    shutil.copy(folder / "times.yaml", disk)
+    full = run(disk, "store")
+    found = contradictions(disk, "store")
+    smoke.small_disk(disk, "64m")
+    return full, run(disk, "store"), found, numbers(disk / "store")
+
+
+def test_disk_full(whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """Disk full: a file system of 1.5 MB, then of 64."""
+    folder, expected = whole
+    answer = launch(on_small_disk, folder, tmp_path)
+    if isinstance(answer, str):
+        tally.provoked += 1
+        pytest.skip(f"mounts are not permitted here: {answer}")
+    full, again, found, after = answer
+    tally.provoked += 1
+
+    assert (full, again) == (5, 0)
+    tally.wrong += found
+    if after != expected:
+        tally.wrong.append("other numbers")
+
+
+def on_read_only(folder: Path, name: str) -> str | int:
+    refused = smoke.own_mounts() or smoke.read_only(folder)
+    return refused or run(folder, name)
+
+
+def test_read_only_folder(whole: Whole, tally: Tally) -> None:
+    """Read-only folder: a mount that root cannot write either."""
+    folder, _ = whole
+    answer = launch(on_read_only, folder, "unwritten")
+    tally.provoked += 1
+    if isinstance(answer, str):
+        pytest.skip(f"mounts are not permitted here: {answer}")
+
+    assert answer != 0
+    assert not (folder / "unwritten").exists()
+
+
+# Other processes
+
+
+def test_two_processes_on_one_store(whole: Whole, tally: Tally) -> None:
+    """Two processes on one store: each trial is trained by one of them."""
+    folder, expected = whole
+    runs = [smoke.start(run, folder, "shared") for _ in range(2)]
+    tally.provoked += 1
+
+    assert [smoke.answer(each) for each in runs] == [0, 0]
+    tally.wrong += contradictions(folder, "shared")
+    if numbers(folder / "shared") != expected:
+        tally.wrong.append("other numbers")
+
+
+def without_locks(folder: Path, name: str) -> int:
+    """As on a file system that forgets locks: each is free for the next who asks."""
+    import fcntl
+
+    fcntl.flock = lambda *_: None
+    return run(folder, name)
+
+
+def test_a_lock_lost(whole: Whole, tally: Tally) -> None:
+    """A lock lost: two processes train the same trials at once, and write the same bits."""
+    folder, expected = whole
+    runs = [smoke.start(without_locks, folder, "unlocked") for _ in range(2)]
+    tally.provoked += 1
+    [smoke.answer(each) for each in runs]
+    continued(whole, "unlocked", tally)
+
+    if numbers(folder / "unlocked") != expected:
+        tally.wrong.append("other numbers")
+
+
+# Clocks
+
+
+class Backwards(real_datetime):
+    """A clock that is an hour earlier each time that it is asked."""
+
+    asked = 0
+
+    @classmethod
+    def now(cls, tz: Any = None) -> "Backwards":
+        cls.asked += 1
+        return super().now(tz) - timedelta(hours=cls.asked)
+
+
+def with_clock_stepping_back(folder: Path, name: str) -> tuple[int, int]:
+    repro.session.datetime = Backwards  # type: ignore[attr-defined]
+    hours = iter(range(10**9))
+    start = time.time()
+    time.time = lambda: start - 3600.0 * next(hours)
+    return run(folder, name), run(folder, name)
+
+
+def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
+    """Clock stepping back: an hour at every look; the first plan's date stands."""
+    folder, _ = whole
+
+    assert launch(with_clock_stepping_back, folder, "clock") == (0, 0)
+    assert len(Store(folder / "clock").plan_files()) == 1
+    continued(whole, "clock", tally)
+
+
+# Memory
+
+
+def out_of_memory(folder: Path, name: str) -> int:
+    """The first allocation of a step fails, as the device's allocator says it."""
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    torch.nn.functional.cross_entropy = full
+    return run(folder, name)
+
+
+def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
+    """Out of memory: an error, no result, and the same seeds once there is memory."""
+    folder, _ = whole
+
+    assert launch(out_of_memory, folder, "memory") == 5
+    assert Store(folder / "memory").results() == {}
+    continued(whole, "memory", tally)
+
+
+# Damaged files
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "truncated": lambda content: content[: len(content) // 2],
+    "overwritten": lambda content: content[:1000] + bytes(2000) + content[3000:],
+    "a pickle that would run code": lambda _: b"\x80\x04cposix\nsystem\n(S'touch ran'\ntR.",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_checkpoint_damaged(damage: str, whole: Whole, tally: Tally) -> None:
+    """Checkpoint damaged: set aside, and the trial starts again."""
+    folder, _ = whole
+    name = f"damaged {damage}"
+    assert launch(run, folder, name, Dies(point=("curve.csv", "placed"), times=4)) == -9
+    (path,) = (folder / name).glob("trials/*/checkpoint.pt")
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    continued(whole, name, tally)
+
+    assert path.with_suffix(".corrupt").exists() or damage == "overwritten"
+    assert not Path("ran").exists()
+
+
+def test_names_of_folders(tally: Tally, tmp_path: Path, whole: Whole) -> None:
+    """Spaces and other letters: in every folder's name."""
+    folder = tmp_path / "Läufe vom Montag, 日本 'q' $HOME"
+    folder.mkdir()
+    smoke.claim(folder)
+    assert launch(run, folder, "der Speicher", Dies(point=("result.json", "whole"))) == -9
+    continued((folder, whole[1]), "der Speicher", tally)
+
+
+# Outcomes are no faults
+
+
+def never_learns(folder: Path, name: str, rate: str, threshold: str) -> int:
+    text = (folder / "times.yaml").read_text()
+    other = folder / name
+    other.mkdir()
+    text = text.replace("small: 0.01", f"small: {rate}")
+    (other / "times.yaml").write_text(text.replace("threshold: 0.6", f"threshold: {threshold}"))
+    return run(other, "store")
+
+
+@pytest.mark.parametrize(
+    ("rate", "threshold", "status"), [("1.0e+8", "0.6", "diverged"), ("1.0e-9", "0.01", "censored")]
+)
+def test_divergence_and_never_crossing(
+    rate: str, threshold: str, status: str, whole: Whole, tally: Tally
+) -> None:
+    """Outcomes: NaN, and a threshold never reached, are stored, and never rolled again."""
+    folder, _ = whole
+    assert launch(never_learns, folder, status, rate, threshold) == 0
+    first = smoke.finished(folder / status / "store")
+    assert launch(run, folder / status, "store") == 0
+    tally.provoked += 1
+
+    results = Store(folder / status / "store").results()
+    assert status in {result.status for result in results.values()}
+    assert {Store(folder / status / "store").trial(name).seed for name in results} == {0}
+    tally.lost += [
+        name for name in first if smoke.finished(folder / status / "store")[name] != first[name]
+    ]
+    tally.wrong += contradictions(folder / status, "store")

@@ -1,0 +1,346 @@
+"""Looking after stores: verify, diff, merge, why, from the command line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from repro.cli import main
+from repro.store import Store
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+CLAIMS = GOLDEN / "claims"
+
+
+def repro(*arguments: str | Path, claims: Path = CLAIMS) -> Result:
+    folder = [] if arguments[0] in ("merge", "explain") else ["--claims", str(claims)]
+    return CliRunner().invoke(main, [*map(str, arguments), *folder])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """A copy of the golden store, to be changed."""
+    shutil.copytree(GOLDEN / "store-1", tmp_path / "store")
+    return tmp_path / "store"
+
+
+def edit(path: Path, change: Callable[[dict], None]) -> None:  # type: ignore[type-arg]
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def a_trial(store: Path, *, status: str = "crossed") -> Path:
+    """The folder of the first trial that ended so."""
+    results = Store(store).results()
+    return store / "trials" / next(name for name in results if results[name].status == status)
+
+
+# verify
+
+
+def test_the_evidence_agrees_with_itself() -> None:
+    """Every kept result follows from its curve, whatever the claims ask for by now."""
+    done = repro("verify", ROOT / "reports" / "store", claims=ROOT / "claims")
+
+    assert done.exit_code == 0, done.output
+    assert "55 trials (55 finished)" in done.stdout
+    assert "nothing contradicts anything" in done.stdout
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("store-*")), ids=lambda path: path.name)
+def test_a_store_of_every_format_opens(path: Path) -> None:
+    """Written by an earlier version, read and judged by this one."""
+    done = repro("verify", path)
+
+    assert done.exit_code == 0, done.output
+    assert "10 trials (10 finished)" in done.stdout
+    assert "times, small recipe, smoke scale: inconclusive" in done.stdout
+    assert "belong to no plan" not in done.stdout
+
+
+RESULT_EDITS = {
+    "epochs": lambda r: r.update(epochs=r["epochs"] + 1),
+    "status": lambda r: r.update(status="censored"),
+    "crossing_full": lambda r: r.update(crossing_full=[0.0, 0.1]),
+    "crossing_online": lambda r: r.update(crossing_online=[0.0, 0.1]),
+    "train_error": lambda r: r.update(train_error=0.1),
+    "loss": lambda r: r.update(loss=float("nan")),
+    "metrics.test_error": lambda r: r["metrics"].update(test_error=0.0),
+    "seconds.train": lambda r: r["seconds"].update(train=0.0),
+}
+
+
+@pytest.mark.parametrize("field", RESULT_EDITS)
+def test_a_result_that_was_changed_contradicts_its_curve(field: str, store: Path) -> None:
+    """Each field that follows from the curve is derived once more, and the file is named."""
+    path = a_trial(store) / "result.json"
+    edit(path, RESULT_EDITS[field])
+    done = repro("verify", store)
+
+    assert done.exit_code == 5
+    assert f"contradiction: {path}: {field}" in done.stdout
+
+
+@pytest.mark.parametrize("field", ["epoch_errors", "test_errors", "metrics.first_epoch_error"])
+def test_results_without_a_threshold_are_derived_too(field: str, store: Path) -> None:
+    """Errors by epoch, and metrics that are read off them."""
+    path = a_trial(store, status="finished") / "result.json"
+    name, _, metric = field.partition(".")
+    edit(path, lambda r: r[name].update({metric: 0.5}) if metric else r.update({name: [0.5]}))
+    done = repro("verify", store)
+
+    assert done.exit_code == 5
+    assert f"{path}: {field}" in done.stdout
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "an error in the curve": (
+        "but the curve gives",
+        lambda trial: _replace(trial / "curve.csv", ",online,0.", ",online,0.0"),
+    ),
+    "a row missing from the curve": (
+        "the tenths of epochs of the curve have gaps",
+        lambda trial: _drop_line(trial / "curve.csv", 1),
+    ),
+    "no curve": ("the curve has no training error", lambda t: (t / "curve.csv").unlink()),
+    "a truncated curve": ("not a curve", lambda t: (t / "curve.csv").write_text("epoch,so")),
+    "another rate": (
+        "describes trial",
+        lambda t: edit(t / "trial.json", lambda values: values.update(rate=0.5)),
+    ),
+    "no description": ("missing beside other files", lambda t: (t / "trial.json").unlink()),
+    "a truncated result": ("not a trial's result", lambda t: _truncate(t / "result.json")),
+    "another trial's result": (
+        "holds the result of trial 'x'",
+        lambda t: edit(t / "result.json", lambda values: values.update(trial_id="x")),
+    ),
+    "no format": ("store.json: missing", lambda t: (t / "../../store.json").unlink()),
+    "another plan": (
+        "belongs into a file of another name",
+        lambda t: edit(
+            next((t / "../../plans").glob("*.json")), lambda values: values.update(digest="0" * 64)
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_of_every_file_is_found(damage: str, store: Path) -> None:
+    """With the sentence that says what, and exit code 5."""
+    sentence, spoil = DAMAGE[damage]
+    spoil(a_trial(store))
+    done = repro("verify", store, "--json")
+
+    assert done.exit_code == 5
+    assert any(sentence in each for each in json.loads(done.stdout)["contradictions"]), done.stdout
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def _drop_line(path: Path, number: int) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:number] + lines[number + 1 :]))
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+def test_an_unfinished_trial_contradicts_nothing(store: Path) -> None:
+    """It is what an interruption leaves."""
+    (a_trial(store) / "result.json").unlink()
+    done = repro("verify", store)
+
+    assert done.exit_code == 0, done.output
+    assert "note: 1 trials are unfinished" in done.stdout
+
+
+def test_nothing_measured_is_not_success(tmp_path: Path) -> None:
+    """An empty folder is neither right nor wrong."""
+    (tmp_path / "empty").mkdir()
+    for command in (
+        ("verify", "empty"),
+        ("diff", "empty", "empty"),
+        ("why", "x", "--store", "empty"),
+    ):
+        done = repro(*(tmp_path / a if a == "empty" else a for a in command))
+        assert done.exit_code == 4, done.output
+        assert "error[E600]" in done.stderr
+
+
+# diff
+
+
+def test_a_store_agrees_with_its_copy(store: Path) -> None:
+    """Verdicts and numbers are the same, and the exit code says so."""
+    done = repro("diff", GOLDEN / "store-1", store)
+
+    assert done.exit_code == 0, done.output
+    assert "times, small recipe, smoke scale: the same" in done.stdout
+    assert "trials: 9 in both with equal numbers, 0 with others" in done.stdout
+
+
+def test_stores_that_differ_say_in_what(store: Path) -> None:
+    """Verdict, estimate, trials, device; exit code 3."""
+    results = Store(store).results()
+    for name in results:
+        edit(
+            store / "trials" / name / "result.json",
+            lambda values: values["provenance"].update(device="another machine"),
+        )
+    shutil.rmtree(a_trial(store, status="finished"))
+    done = repro("diff", GOLDEN / "store-1", store)
+    levels, times = json.loads(repro("diff", GOLDEN / "store-1", store, "--json").stdout)
+
+    assert done.exit_code == 3
+    assert "levels, small recipe, smoke scale: DIFFERENT" in done.stdout
+    assert "device: " in done.stdout
+    assert "and another machine" in done.stdout
+    assert levels["trials"] == {"equal": 0, "other": 0, "only_a": 1, "only_b": 0}
+    assert levels["b"]["verdict"] == "not run"
+    assert times["agrees"]
+    assert times["b"]["provenance"]["device"] == "another machine"
+
+
+# merge
+
+
+def halves(store: Path) -> tuple[Path, Path]:
+    """The store's trials dealt out to two machines, one of them in both."""
+    names = Store(store).ids()
+    parts = []
+    for k in range(2):
+        part = store.with_name(f"machine {k}")
+        shutil.copytree(store, part)
+        for name in names[1 + k :: 2]:
+            shutil.rmtree(part / "trials" / name)
+        parts.append(part)
+    return parts[0], parts[1]
+
+
+def same(one: Path, two: Path) -> bool:
+    a, b = Store(one), Store(two)
+    return a.ids() == b.ids() and all(a.numbers(name) == b.numbers(name) for name in a.ids())
+
+
+def test_the_halves_of_a_store_make_the_whole(store: Path, tmp_path: Path) -> None:
+    """No trial is lost or doubled, in either order, and merging again changes nothing."""
+    one, two = halves(store)
+    for into, sources in (("a", (one, two)), ("b", (two, one, two))):
+        done = repro("merge", tmp_path / into, *sources)
+        assert done.exit_code == 0, done.output
+        assert same(store, tmp_path / into)
+
+    assert "0 trials added" in repro("merge", tmp_path / "a", one, two).stdout
+    assert repro("verify", tmp_path / "a").exit_code == 0
+
+
+def test_a_finished_trial_wins_over_an_unfinished_one(store: Path, tmp_path: Path) -> None:
+    """Wherever it lies."""
+    shutil.copytree(store, tmp_path / "cut")
+    trial = a_trial(tmp_path / "cut")
+    (trial / "result.json").unlink()
+    _drop_line(trial / "curve.csv", len((trial / "curve.csv").read_text().splitlines()) - 1)
+    (trial / "checkpoint.pt").write_bytes(b"weights")
+    before = Store(tmp_path / "cut").numbers(trial.name)
+    kept = repro("merge", store, tmp_path / "cut")
+    taken = repro("merge", tmp_path / "cut", store)
+
+    assert "10 known already" in kept.stdout.replace("9 known already", "10 known already")
+    assert "1 trained further than here" in taken.stdout
+    assert Store(tmp_path / "cut").numbers(trial.name) != before
+    assert same(store, tmp_path / "cut")
+    assert not (trial / "checkpoint.pt").exists()
+
+
+def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> None:
+    """Neither is chosen, neither is lost, and both commands say so by exit code 5."""
+    shutil.copytree(store, tmp_path / "other")
+    trial = a_trial(tmp_path / "other")
+    _replace(trial / "curve.csv", ",online,0.", ",online,0.0")
+    theirs = (trial / "curve.csv").read_bytes()
+    ours = (store / "trials" / trial.name / "curve.csv").read_bytes()
+    done = repro("merge", store, tmp_path / "other")
+    again = repro("merge", store, tmp_path / "other")
+    (apart,) = (store / "apart").glob(f"{trial.name}-*")
+
+    assert (done.exit_code, again.exit_code) == (5, 5)
+    assert "contradicts" in done.stdout
+    assert "online error at epoch 0.1" in done.stdout
+    assert (apart / "curve.csv").read_bytes() == theirs
+    assert (store / "trials" / trial.name / "curve.csv").read_bytes() == ours
+    assert repro("verify", store).exit_code == 5
+
+
+def test_a_foreign_store_writes_nowhere_else(store: Path, tmp_path: Path) -> None:
+    """Names inside its files are not paths."""
+    evil = tmp_path / "evil"
+    shutil.copytree(store, evil)
+    edit(a_trial(evil) / "result.json", lambda r: r.update(trial_id="../../../outside"))
+    done = repro("merge", tmp_path / "into", evil)
+    exported = CliRunner().invoke(main, ["export", "--store", str(evil), str(tmp_path / "out")])
+    plan = next((evil / "plans").glob("*.json"))
+    edit(plan, lambda record: record.update(claim_id="../../outside"))
+    planned = repro("merge", tmp_path / "into", evil)
+
+    assert (done.exit_code, exported.exit_code, planned.exit_code) == (5, 5, 5)
+    assert not list(tmp_path.rglob("outside*"))
+
+
+def test_a_store_is_not_merged_into_itself(store: Path) -> None:
+    """A slip of the hand."""
+    assert repro("merge", store, store).exit_code == 2
+
+
+# why
+
+
+def test_a_trial_that_counts_is_a_hit(store: Path) -> None:
+    """By its identity."""
+    trial = a_trial(store)
+
+    assert (
+        "a hit, times at smoke scale counts it" in repro("why", trial.name, "--store", store).stdout
+    )
+
+
+def test_a_stale_trial_names_the_field_that_changed(store: Path, tmp_path: Path) -> None:
+    """After a change of the claim file: of one trial, and of the whole claim."""
+    text = (CLAIMS / "times.yaml").read_text()
+    (tmp_path / "times.yaml").write_text(text.replace("bias_rate: 2.0", "bias_rate: 1.5"))
+    trial = repro("why", a_trial(store).name, "--store", store, claims=tmp_path)
+    claim = repro("why", "times", "--store", store, claims=tmp_path)
+
+    assert "stale, no plan of these claims wants it" in trial.stdout
+    assert "recipe.bias_rate 1.5, stored is 2.0" in trial.stdout
+    assert "the claim file has changed since it was planned" in claim.stdout
+    assert "recipe.bias_rate 1.5, stored is 2.0" in claim.stdout
+
+
+def test_a_stale_trial_names_the_code_that_changed(store: Path) -> None:
+    """Results of other code are told from those of this code by the function that differs."""
+    old = a_trial(store)
+    edit(old / "trial.json", lambda values: values.update(numerics="train.Run=2"))
+    trial = Store(store)
+    from repro.trial import Trial
+
+    name = Trial.from_json((old / "trial.json").read_text()).id
+    edit(old / "result.json", lambda values: values.update(trial_id=name))
+    old.rename(old.with_name(name))
+    assert name in trial.ids()
+    done = repro("why", name, "--store", store)
+
+    assert "numerics 1, stored is 'train.Run=2'" in done.stdout
+
+
+def test_what_is_unknown_is_told(store: Path) -> None:
+    """Neither a trial nor a claim."""
+    assert "neither a trial nor a claim" in repro("why", "tmes", "--store", store).stderr
+    assert f"no trial {'0' * 16}" in repro("why", "0" * 16, "--store", store).stderr

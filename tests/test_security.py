@@ -1,0 +1,149 @@
+"""Files of strangers: claims and stores that run nothing, leave no folder, steer no terminal."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import hypothesis.strategies as st
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+
+from repro.claim import load
+from repro.cli import main
+from repro.errors import ClaimError, ReproError
+from repro.store import Store
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+CLAIM = (GOLDEN / "claims" / "times.yaml").read_text(encoding="utf-8")
+OFTEN = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+EVIL = {
+    "code": ("title: ReLU", "title: !!python/object/apply:os.system ['touch ran'] #"),
+    "an alias": ("title: ReLU", "title: *anchor #"),
+    "a folder above": ("data: digits", "data: folder:../../etc"),
+    "an absolute folder": ("data: digits", "data: folder:/etc"),
+    "a figure elsewhere": ("value: 2.0", "value: 2.0, figure: ../../../etc/passwd"),
+    "a model from the network": ("name: cifar_80sec", "name: 'timm:hf-hub:someone/net'"),
+    "an identity that is a path": ("id: times", "id: ../times"),
+    "an arm that is a path": ("  relu: {", "  ../relu: {"),
+}
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_claim_runs_nothing_and_leaves_no_folder(
+    evil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, with its place."""
+    monkeypatch.chdir(tmp_path)
+    old, new = EVIL[evil]
+    assert old in CLAIM
+    path = tmp_path / "evil.yaml"
+    path.write_text(CLAIM.replace(old, new, 1), encoding="utf-8")
+
+    with pytest.raises(ClaimError, match=r"evil\.yaml:\d+:\d+: "):
+        load(path)
+    assert [each.name for each in tmp_path.iterdir()] == ["evil.yaml"]
+
+
+def test_text_of_a_claim_steers_no_terminal(tmp_path: Path) -> None:
+    """Escape sequences that YAML allows between quotes come out as text, in every command."""
+    path = tmp_path / "times.yaml"
+    path.write_text(
+        CLAIM.replace("title: ReLU", 'title: "\\e[2J\\e]0;owned\\a\\u202e ReLU').replace(
+            "before tanh\n", 'before tanh"\n'
+        ),
+        encoding="utf-8",
+    )
+    for command in (["show", str(path)], ["list", "--claims", str(tmp_path)]):
+        done = CliRunner().invoke(main, command)
+        assert done.exit_code == 0, done.output
+        assert "\x1b" not in done.output
+        assert "\x07" not in done.output
+        assert "\u202e" not in done.output
+        assert "\\x1b[2J" in done.output
+
+
+def test_text_of_a_store_steers_no_terminal(tmp_path: Path) -> None:
+    """What another machine wrote into its results is text, too."""
+    shutil.copytree(GOLDEN / "store-1", tmp_path / "store")
+    for path in (tmp_path / "store").glob("trials/*/result.json"):
+        values = json.loads(path.read_text())
+        values["provenance"]["device"] = "\x1b]0;owned\x07"
+        path.write_text(json.dumps(values))
+    command = ["diff", str(GOLDEN / "store-1"), str(tmp_path / "store")]
+    done = CliRunner().invoke(main, [*command, "--claims", str(GOLDEN / "claims")])
+
+    assert "owned" in done.output
+    assert "\x1b" not in done.output
+
+
+def test_a_run_listens_nowhere_and_calls_nobody(tmp_path: Path) -> None:
+    """The interpreter tells of every socket that is bound or connected: there is none."""
+    code = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    if event in ('socket.bind', 'socket.connect', 'socket.getaddrinfo'):\n"
+        "        print('SOCKET', event, args[1:], file=sys.stderr)\n"
+        "sys.addaudithook(hook)\n"
+        "from repro.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    store = str(tmp_path / "runs")
+    command = ["run", str(GOLDEN / "claims" / "times.yaml"), "--store", store, "--workers", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode in (0, 4), done.stderr
+    assert len(Store(Path(store)).results()) > 0
+    assert "SOCKET" not in done.stderr
+
+
+lines = st.lists(st.sampled_from(CLAIM.splitlines()), max_size=40).map("\n".join)
+junk = st.text(max_size=60)
+
+
+@OFTEN
+@given(drawn=st.data())
+def test_any_text_is_a_claim_or_a_list_of_problems(drawn: st.DataObject, tmp_path: Path) -> None:
+    """Cut, spliced and overwritten at any place; nothing else is ever raised."""
+    start = drawn.draw(st.integers(0, len(CLAIM)))
+    end = drawn.draw(st.integers(start, min(len(CLAIM), start + 80)))
+    text = CLAIM[:start] + drawn.draw(st.one_of(junk, lines)) + CLAIM[end:]
+    path = tmp_path / "fuzzed.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        load(path)
+    except ClaimError as error:
+        assert str(error).startswith(f"{path}:")  # noqa: PT017 - most texts are no error or this
+
+
+FILES = sorted(path.relative_to(GOLDEN) for path in (GOLDEN / "store-1").rglob("*.*"))
+
+
+@OFTEN
+@given(drawn=st.data())
+def test_any_bytes_are_a_store_or_an_error_of_the_store(
+    drawn: st.DataObject, tmp_path: Path
+) -> None:
+    """A file cut, spliced or overwritten at any place is read, or named; nothing else is raised."""
+    root = tmp_path / "store"
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.copytree(GOLDEN / "store-1", root)
+    path = root.parent / "store" / drawn.draw(st.sampled_from(FILES)).relative_to("store-1")
+    content = path.read_bytes()
+    start = drawn.draw(st.integers(0, len(content)))
+    end = drawn.draw(st.integers(start, len(content)))
+    path.write_bytes(content[:start] + drawn.draw(st.binary(max_size=40)) + content[end:])
+    done = CliRunner().invoke(main, ["verify", str(root), "--claims", str(GOLDEN / "claims")])
+
+    assert done.exit_code in (0, 5), done.output
+    assert "E900" not in done.output, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit | ReproError)
