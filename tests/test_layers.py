@@ -181,3 +181,13 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
     heavy = ("torch", "timm", "numpy", "scipy", "pandas", "matplotlib", "pydantic")
 
     assert imported_by(code, *heavy) == set()
+
+
+def test_a_net_of_ours_is_built_without_importing_timm() -> None:
+    """It takes longer to import than everything else until the first step."""
+    code = (
+        "import repro.running; from repro.models import build; "
+        "build('cifar_80sec', {}, classes=10, size=32, initialisation='he', seed=0)"
+    )
+
+    assert imported_by(code, "timm", "torchvision", "sklearn") == set()
