@@ -8,6 +8,8 @@
       trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
       trials/ID/curve.csv            what was measured on the way
       trials/ID/arrays.npz           what pictures need, where there is anything
+      trials/ID/weights.safetensors  the trained net, where asked for; with it inputs.safetensors
+                                     and weights.json
       trials/ID/progress.json        how far it is, while a process trains it
       trials/ID/result.json          what came out, written last
 
@@ -39,6 +41,8 @@ __all__ = ["Array", "PlanRecord", "Store"]
 # tests/golden has a store each.
 FORMAT = 1
 READABLE = (1,)
+
+_WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
 
 # What the registry has that a clock decides.
 CLOCK_METRICS = {"days_for_90_epochs"}
@@ -249,6 +253,20 @@ class Store:
         write_atomic(folder / "result.json", result.to_json())
         if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    # Trained nets
+
+    def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
+        """Write a trained net, the last file last: it alone says that there is one."""
+        for name in _WEIGHTS:
+            write_atomic(self.folder(trial_id) / name, files[name])
+
+    def weights(self, trial_id: str) -> dict[str, bytes]:
+        """What `keep_weights` got; empty when there is none."""
+        folder = self.folder(trial_id)
+        if not (folder / _WEIGHTS[-1]).exists():
+            return {}
+        return {name: (folder / name).read_bytes() for name in _WEIGHTS}
 
     # Trials that run now
 

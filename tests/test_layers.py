@@ -56,6 +56,7 @@ RANKS = {
     "session": 9,
     "audit": 10,
     "running": 10,
+    "weights": 10,
     "cli": 11,
     "__main__": 12,
 }

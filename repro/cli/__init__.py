@@ -14,6 +14,7 @@ from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run, status
 from repro.cli.setup import completion, config, doctor
 from repro.cli.store import diff, explain, merge, verify, why
+from repro.cli.weights import weights
 
 __all__ = ["main"]
 
@@ -53,6 +54,7 @@ for command in (
     new,
     schema,
     export,
+    weights,
     publish,
     data,
     bench,

@@ -203,6 +203,7 @@ def machine_from(
     population: int | None = None,
     checkpoint_seconds: float = 30.0,
     profile: Path | None = None,
+    keep_weights: bool = False,
 ) -> "Machine":
     from repro.running import Machine, resolve_device, workers_for
 
@@ -216,6 +217,7 @@ def machine_from(
         checkpoint_seconds=checkpoint_seconds,
         population=population,
         profile=profile,
+        keep_weights=keep_weights,
     )
 
 

@@ -69,6 +69,7 @@ __all__ = ["plan", "run", "status"]
     help="Curves for tensorboard or mlflow, on this machine; may be given several times. "
     "Default folder: logs/NAME.",
 )
+@setting("--keep-weights", is_flag=True, help="Keep every trained net, for `repro weights`.")
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 @told
 def run(
@@ -79,6 +80,7 @@ def run(
     checkpoint_every: float,
     profile: Path | None,
     log: tuple[tuple[str, Path], ...],
+    keep_weights: bool,
     as_json: bool,
     executor: str,
     address: str | None,
@@ -97,7 +99,12 @@ def run(
     from repro.running import run_claims
 
     words = click.get_current_context().meta["repro.words"]
-    machine = machine_from(**flags, checkpoint_seconds=checkpoint_every, profile=profile)
+    machine = machine_from(
+        **flags,
+        checkpoint_seconds=checkpoint_every,
+        profile=profile,
+        keep_weights=keep_weights,
+    )
     outcome = run_claims(
         load_claims(claims),
         scale=scale,

@@ -135,6 +135,9 @@ class _Link:
     def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None:
         self._ask(self.home.do, "save", trial_id, checkpoint=checkpoint, curve=curve)
 
+    def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
+        self._ask(self.home.do, "keep_weights", trial_id, files)
+
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         self._ask(self.home.do, "finish", result, arrays)
 

@@ -3,7 +3,7 @@
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +15,16 @@ import torch
 
 from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
-from repro.errors import BugError, DataError, OutOfMemoryError, ReproError
+from repro.errors import (
+    BugError,
+    DataError,
+    OutOfMemoryError,
+    ReproError,
+    SourcesMissingError,
+)
 from repro.execute.profile import traced
+from repro.execute.weights import packed
+from repro.numerics import numerics
 from repro.pictures import Arrays, kept
 from repro.plan import Cell
 from repro.population import member_bytes
@@ -65,6 +73,7 @@ class Machine:
     population: int | None = None
     profile: Path | None = None
     processes: int = 1
+    keep_weights: bool = False  # of each trial, when it ends
 
 
 class Flag(Protocol):
@@ -156,6 +165,8 @@ class TrialStore(Protocol):
     def set_aside(self, trial_id: str) -> object: ...
 
     def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None: ...
+
+    def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None: ...
 
     def finish(self, result: Result, arrays: Arrays | None = None) -> None: ...
 
@@ -298,6 +309,8 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
         facts["population"] = str(run.company)
     if machine.processes > 1:
         facts["processes"] = str(machine.processes)
+    if machine.keep_weights:
+        store.keep_weights(run.trial.id, packed(run))
     result = run.result(facts)
     store.finish(result, _pictures(run, dataset))
     return TrainedCell(outcome="finished", result=result)

@@ -1,0 +1,66 @@
+"""Trained nets, to give away."""
+
+import re
+from pathlib import Path
+
+import click
+
+from repro.cli.command import command
+from repro.cli.names import ArmName, ClaimPath
+from repro.cli.options import FOLDER, SCALE, load_claims, option_claims_dir, option_store, told
+
+__all__ = ["weights"]
+
+
+class ClaimOrTrial(ClaimPath):
+    """A claim, or the sixteen digits of a trial."""
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path:
+        """A trial's identity stays as it is."""
+        if re.fullmatch(r"[0-9a-f]{16}", str(value)):
+            return Path(value)
+        return super().convert(value, param, ctx)
+
+
+@command(
+    examples="""
+    repro weights headline_2010 out/alexnet             # of the recipe that decides, seed 0
+    repro weights lrn out/lrn --arm with --scale proxy
+    repro weights 1fe89513f41df436 out/net --store /data/runs
+    """
+)
+@click.argument("claim", metavar="CLAIM|TRIAL", type=ClaimOrTrial())
+@click.argument("out", type=FOLDER)
+@option_claims_dir
+@option_store
+@click.option("--scale", type=SCALE, help="Of a claim. Default: its best evidence.")
+@click.option("--recipe", help="Of a claim. Default: the one that decides.")
+@click.option("--arm", type=ArmName(), help="Of a claim; needed where it has several.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a claim.")
+@told
+def weights(
+    claim: Path,
+    out: Path,
+    store: Path,
+    scale: str | None,
+    recipe: str | None,
+    arm: str | None,
+    seed: int,
+) -> None:
+    """Write a trained net as safetensors, with a model card, into the folder OUT.
+
+    The run must have been told to keep it: `repro run CLAIM --keep-weights`. The net is loaded by
+    timm.create_model(..., checkpoint_path=...), as the card says, with what its inputs were.
+    """
+    from repro.store import Store
+    from repro.weights import Wanted, trial_of, write_weights
+
+    facts = Store(store)
+    name = str(claim)
+    if not re.fullmatch(r"[0-9a-f]{16}", name):
+        (loaded,) = load_claims((claim,))
+        wanted = Wanted(scale=scale, recipe=recipe, arm=arm, seed=seed)
+        name = trial_of(loaded, wanted, facts)
+    click.echo(write_weights(facts, name, out))

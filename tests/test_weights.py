@@ -1,0 +1,109 @@
+"""A trained net that is given away is the net that was measured."""
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import load_file
+
+from repro.cli import main
+from repro.data import open_dataset
+from repro.models import with_timm
+from repro.store import Store
+from repro.train import train
+from tests.worlds import quick_claim_file
+
+
+def repro(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short trials with their nets."""
+    folder = tmp_path_factory.mktemp("trained")
+    path = quick_claim_file(folder)
+    store = folder / "runs"
+    done = repro("run", path, "--store", store, "--workers", "1", "--keep-weights")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_a_reloaded_net_is_the_one_that_was_measured(trained: Path, tmp_path: Path) -> None:
+    """By timm, as the card says: equal logits, and the test error of the trial's result."""
+    out = tmp_path / "net"
+    done = repro(
+        "weights", trained / "tiny.yaml", out, "--arm", "fast", "--store", trained / "runs"
+    )
+    assert done.exit_code == 0, done.output
+    store = Store(trained / "runs")
+    assert with_timm.default_cfgs  # imported, as the card says: now timm knows the net
+    (name,) = (i for i in store.ids() if store.trial(i).arguments["activation"] == "relu")
+    trial, result = store.trial(name), store.result(name)
+    assert result is not None
+    dataset = open_dataset(trial.data, (tmp_path,), tmp_path)
+    config = json.loads((out / "config.json").read_text())
+    model = timm.create_model(
+        config["architecture"],
+        checkpoint_path=str(out / "model.safetensors"),
+        **config["arguments"],
+    ).eval()
+    inputs = load_file(out / "inputs.safetensors")
+    pixels = (torch.tensor(dataset.test.images).float() - inputs["mean"]) * inputs["scale"]
+    again = train(trial, dataset, device=torch.device("cpu"), until=result.epochs)
+    again.model.eval()
+    with torch.inference_mode():
+        logits = model(pixels.permute(0, 3, 1, 2))
+        ours = again.model(again.data.test.inputs(torch.tensor(dataset.test.images)))
+    error = (logits.argmax(1).numpy() != dataset.test.labels).mean()
+
+    assert torch.allclose(logits, ours, rtol=1e-5, atol=1e-5)
+    assert error == pytest.approx(result.metrics["test_error"])
+
+
+def test_the_card_says_what_it_is_and_how_to_load_it(trained: Path, tmp_path: Path) -> None:
+    """Data and fingerprint, recipe, metrics by seed, licence, and code that names every file."""
+    store = Store(trained / "runs")
+    name, _ = store.ids()
+    done = repro("weights", name, tmp_path / "net", "--store", trained / "runs")
+    card = (tmp_path / "net" / "README.md").read_text()
+
+    assert done.stdout == f"{tmp_path / 'net' / 'README.md'}\n"
+    assert card.startswith("---\nlibrary_name: timm\n")
+    assert f"fingerprint `{store.trial(name).fingerprint}`" in card
+    for text in ("batch_size: 32", "seed 0 (these weights)", "MIT", 'checkpoint_path="model.saf'):
+        assert text in card
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tiny",), "tiny has several arms\nnext: give --arm, one of fast, slow"),
+        (("tiny", "--arm", "faster"), "tiny has no arm 'faster'\nnext: it has: fast, slow"),
+        (("tiny", "--arm", "fast", "--seed", "9"), "with seed 9 is not trained at smoke scale"),
+        (("0" * 16,), f"has no finished trial {'0' * 16}"),
+    ],
+)
+def test_a_net_that_is_not_there_is_told(
+    words: tuple[str, ...], message: str, trained: Path, tmp_path: Path
+) -> None:
+    """And what there is."""
+    where = ("--claims", trained, "--store", trained / "runs")
+    done = repro("weights", *words, tmp_path / "net", *where)
+
+    assert done.exit_code in (2, 5)
+    assert message in done.stderr
+    assert not (tmp_path / "net").exists()
+
+
+def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:
+    """They are large; the hint says how to get one after all."""
+    path = quick_claim_file(tmp_path)
+    repro("run", path, "--store", tmp_path / "runs", "--workers", "1")
+    done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", tmp_path / "runs")
+
+    assert done.exit_code == 5
+    assert "was run without --keep-weights" in done.stderr
