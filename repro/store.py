@@ -72,6 +72,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._known: dict[Path, tuple[tuple[int, ...], Result]] = {}
         self._check_format()
 
     def _check_format(self) -> None:
@@ -173,7 +174,10 @@ class Store:
         return trial
 
     def results(self) -> dict[str, Result]:
-        """Finished trials by identity."""
+        """Finished trials by identity; a file that has not changed is not read again.
+
+        The driver asks after every trial, and there may be thousands.
+        """
         paths = sorted(self.root.glob("trials/*/result.json"))
         return {path.parent.name: self._result(path) for path in paths}
 
@@ -183,9 +187,15 @@ class Store:
         return self._result(path) if path.exists() else None
 
     def _result(self, path: Path) -> Result:
+        about = path.stat()
+        state = (about.st_ino, about.st_mtime_ns, about.st_size)
+        known = self._known.get(path)
+        if known is not None and known[0] == state:
+            return known[1]
         result = _parsed(path, Result.from_json)
         if result.trial_id != path.parent.name:
             raise IntegrityError(f"{path}: holds the result of trial {result.trial_id!r}")
+        self._known[path] = state, result
         return result
 
     def curve(self, trial_id: str) -> pd.DataFrame:

@@ -36,7 +36,7 @@ NOT_RUN = "Not run in the tests: "
 LEFT_OUT = {
     "README.md": 4,
     "docs/how-to/data.md": 2,
-    "docs/how-to/gpu-and-cluster.md": 5,
+    "docs/how-to/gpu-and-cluster.md": 6,
     "docs/how-to/run.md": 1,
     "docs/tutorial/first-verdict.md": 1,
     "docs/tutorial/own-claim.md": 1,

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -177,4 +178,19 @@ def test_results_are_plain_json(tmp_path: Path) -> None:
     """Other tools can read the rows."""
     path = filled(tmp_path).folder(TRIAL.id) / "result.json"
 
-    assert json.loads(path.read_text())["seconds"] == {"evaluate": 2.0, "other": 3.0, "train": 1.0}
+    assert json.loads(path.read_text())["seconds"] == {
+        "evaluate": 2.0,
+        "other": 3.0,
+        "saving": 0.0,
+        "train": 1.0,
+        "waiting": 0.0,
+    }
+
+
+def test_results_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
+    """Another process finishes, or takes a trial further, while this one looks on."""
+    store = filled(tmp_path)
+    assert store.results()[TRIAL.id].epochs == RESULT.epochs
+    Store(tmp_path).finish(replace(RESULT, epochs=RESULT.epochs + 1))
+
+    assert store.results()[TRIAL.id].epochs == RESULT.epochs + 1

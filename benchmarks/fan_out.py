@@ -1,0 +1,202 @@
+"""What handing out trials costs: `python benchmarks/fan_out.py`, on two cores.
+
+The driver's own time for each trial, with a back-end that is done at once; then equal trials by a
+plain pool of processes, by the local executor and by Ray, in turn, as ratios. Start-up is not
+counted: each pool is warm.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
+from statistics import median
+from typing import Self
+
+import click
+import torch
+
+from repro.claim import Recipe
+from repro.data import open_dataset
+from repro.execute import Backend, Event, Local, Machine, TrainedCell, run_cells
+from repro.execute.work import Ended
+from repro.numerics import numerics
+from repro.plan import Cell
+from repro.store import Store
+from repro.train import train
+from repro.trial import Clocks, Result, Trial
+
+FanOut = Callable[[Sequence[Cell], Path, Path], float]  # cells, images, store: seconds a trial
+
+WORKERS = 2
+RECIPE = Recipe(inputs="standardised", initialisation="he", batch_size=32)
+
+
+def cells(count: int, folder: Path, *, epochs: float) -> list[Cell]:
+    """Trials that differ in their seed alone."""
+    data = open_dataset("digits", (folder,), folder)
+    trial = Trial(
+        model="cifar_80sec",
+        arguments={},
+        recipe=RECIPE,
+        data="digits",
+        fingerprint=data.fingerprint,
+        images=640,
+        rate=0.001,
+        seed=0,
+        numerics=numerics("cifar_80sec"),
+    )
+    return [
+        Cell(
+            recipe="small",
+            arm="net",
+            purpose="confirm",
+            trial=replace(trial, seed=seed),
+            until=epochs,
+        )
+        for seed in range(count)
+    ]
+
+
+class AtOnce:
+    """A back-end that has a result ready for each cell, so that only the driver takes time."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = Store(store)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def describe(self) -> str:
+        return "nothing"
+
+    def slots(self) -> int:
+        return WORKERS
+
+    def grouped(self, waiting: Sequence[Cell]) -> list[list[Cell]]:
+        return [[cell] for cell in waiting]
+
+    def submit(self, group: Sequence[Cell]) -> Future[Ended]:
+        (cell,) = group
+        result = Result(
+            trial_id=cell.trial.id,
+            status="finished",
+            epochs=cell.until,
+            crossing_full=None,
+            crossing_online=None,
+            train_error=0.5,
+            epoch_errors=(),
+            loss=1.0,
+            seconds=Clocks(train=1.0),
+        )
+        self.store.begin(cell.trial)
+        self.store.finish(result)
+        done: Future[Ended] = Future()
+        done.set_result({cell.trial.id: TrainedCell(outcome="finished", result=result)})
+        return done
+
+    def events(self) -> list[Event]:
+        return []
+
+    def stop(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def plan_of(wanted: Sequence[Cell], folder: Path) -> Callable[[], list[Cell]]:
+    store = Store(folder)
+
+    def plan() -> list[Cell]:
+        results = store.results()
+        return [cell for cell in wanted if not cell.done(results)]
+
+    return plan
+
+
+def driver_seconds(count: int, folder: Path) -> float:
+    """Of the driver for one trial, its plan and the store's writes and reads included."""
+    store = folder / f"at once {count}"
+    wanted = cells(count, folder, epochs=1)
+    started = time.perf_counter()
+    outcome = run_cells(plan_of(wanted, store), AtOnce(store))
+    assert outcome.finished == count
+    return (time.perf_counter() - started) / count
+
+
+def one(cell: Cell, folder: Path) -> float:
+    """A trial without a store or a driver."""
+    data = open_dataset("digits", (folder,), folder)
+    train(cell.trial, data, device=torch.device("cpu"), until=cell.until)
+    return time.perf_counter()
+
+
+def between(ends: Sequence[float]) -> float:
+    """Seconds a trial from the moment when every worker has ended its first one."""
+    ends = sorted(ends)
+    return (ends[-1] - ends[WORKERS - 1]) / (len(ends) - WORKERS)
+
+
+def by_pool(wanted: Sequence[Cell], folder: Path, _: Path) -> float:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(WORKERS, mp_context=context) as pool:
+        return between(list(pool.map(one, wanted, [folder] * len(wanted))))
+
+
+def by_driver(backend: Callable[[Machine], Backend]) -> FanOut:
+    def run(wanted: Sequence[Cell], folder: Path, store: Path) -> float:
+        machine = Machine(
+            device="cpu", workers=WORKERS, store=store, data_dirs=(folder,), cache_dir=folder
+        )
+        ends: list[float] = []
+        run_cells(
+            plan_of(wanted, store),
+            backend(machine),
+            on_finish=lambda _cell, _ended: ends.append(time.perf_counter()),
+        )
+        return between(ends)
+
+    return run
+
+
+def contestants() -> dict[str, FanOut]:
+    found = {"plain pool of processes": by_pool, "local executor": by_driver(Local)}
+    try:
+        from repro.execute.ray import OnRay
+    except Exception:  # noqa: BLE001 - the extra is not installed
+        return found
+    return found | {"Ray": by_driver(OnRay)}
+
+
+@click.command()
+@click.option("--trials", default=16, type=click.IntRange(4), show_default=True)
+@click.option("--epochs", default=3.0, show_default=True)
+@click.option("--rounds", default=3, type=click.IntRange(1), show_default=True)
+def main(trials: int, epochs: float, rounds: int) -> None:
+    """Time the driver, and fan-out on two workers against a plain pool."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        click.echo("| trials in the store | driver, ms a trial |\n| --- | --- |")
+        for count in (20, 200):
+            click.echo(f"| {count} | {1000 * driver_seconds(count, folder):.1f} |")
+        wanted = cells(trials, folder, epochs=epochs)
+        times: dict[str, list[float]] = {}
+        for number in range(rounds):
+            for who, run in contestants().items():
+                seconds = run(wanted, folder, folder / f"{who} {number}")
+                times.setdefault(who, []).append(seconds)
+        click.echo("\n| trials by | s a trial | efficiency against the pool |\n| --- | --- | --- |")
+        for who, found in times.items():
+            ratios = [a / b for a, b in zip(times["plain pool of processes"], found, strict=True)]
+            click.echo(f"| {who} | {median(found):.2f} | {median(ratios):.2f} |")
+
+
+if __name__ == "__main__":
+    main()
