@@ -45,9 +45,9 @@ def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
 def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
     """A constant, and a method, wherever they stand."""
     edit(copy / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
-    edit(copy / "train.py", "self.model.train()", "self.model.train(True)")
+    edit(copy / "population.py", "self.model.train()", "self.model.train(True)")
 
-    assert changed(copy) == {"optim.MOST_DROPS", "train.Run"}
+    assert changed(copy) == {"optim.MOST_DROPS", "population.Alone"}
 
 
 def test_another_nets_code_is_not_reached(copy: Path) -> None:
