@@ -124,18 +124,23 @@ class AllRanks:
             )
         except Exception as error:
             self._parted = error
-            if isinstance(error, RuntimeError):  # torch's own, of a peer that is gone
-                raise MachineError(
-                    f"a process of trial {cells[0].trial.id} was lost: {error}",
-                    hint="the same command continues from the last checkpoint",
-                ) from error
             raise
 
 
 def _lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
     (run,) = runs
     group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
-    return train_all(runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks)
+    try:
+        yield from train_all(
+            runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # torch's own, of a peer that is gone
+        raise MachineError(
+            f"a process of trial {run.trial.id} was lost: {error}",
+            hint="the same command continues from the last checkpoint",
+        ) from error
 
 
 def follow(machine: Machine, group: Group) -> None:

@@ -55,7 +55,7 @@ class _Attempt:
     numbers: Mapping[str, int]
 
 
-class _GivenAway(Exception):  # noqa: N818 - no error: it says where the trial is
+class _GivenAway(BaseException):
     """The trial was given to another worker, and this one is to leave it alone."""
 
 
@@ -68,7 +68,7 @@ class _Home:
         self.news = SimpleQueue[Event]()
         self.newest: dict[str, int] = {}
 
-    def report(self, attempt: _Attempt, event: Event) -> bool | Exception:
+    def report(self, attempt: _Attempt, event: Event) -> bool | BaseException:
         """Whether to go on."""
         if self._is_outdated(attempt):
             return _GivenAway()
@@ -143,7 +143,7 @@ class _Link:
 
     def _ask(self, method: Any, *args: Any, **named: Any) -> Any:
         answer = ray.get(method.remote(self.attempt, *args, **named))
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 
