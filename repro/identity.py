@@ -131,10 +131,6 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "checkpoint_seconds": "nothing",
         "population": "nothing",  # the same bits on a CPU
         "profile": "nothing",
-        "loss": "nothing",
-        "error": "nothing",
-        "source": "nothing",
-        "epoch": "nothing",
         "keep_weights": "nothing",
         "processes": "nothing",  # sums in another order: the last bits alone
     },
