@@ -209,6 +209,9 @@ class Store:
             raise IntegrityError(f"{path}: not a curve: {error}") from error
         if tuple(curve.columns) != CURVE_COLUMNS:
             raise IntegrityError(f"{path}: not a curve: its columns are {list(curve.columns)}")
+        numbers = curve.drop(columns="source")
+        if not numbers.map(lambda value: isinstance(value, int | float)).all(axis=None):
+            raise IntegrityError(f"{path}: not a curve: it has text in place of a number")
         return curve
 
     def numbers(self, trial_id: str) -> str:

@@ -21,7 +21,7 @@ import torch
 from repro.audit import verify
 from repro.claim import load
 from repro.data import open_dataset
-from repro.execute import Machine
+from repro.execute import Local, Machine
 from repro.numerics import numerics
 from repro.running import run_claims
 from repro.store import Store
@@ -130,7 +130,14 @@ def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) 
     if dies is not None:
         dies.arm()
     claims = [load(folder / "times.yaml")]
-    outcome = run_claims(claims, scale="smoke", machine=machine, max_seeds=None, budget=None)
+    outcome = run_claims(
+        claims,
+        scale="smoke",
+        machine=machine,
+        backend=Local(machine),
+        max_seeds=None,
+        budget=None,
+    )
     return 5 if outcome.failed else 0
 
 
