@@ -16,12 +16,14 @@ from typing import Literal
 
 from repro.claim import Search, TimeClaim, TrainedClaim, arms_of, model_for, recipe_for
 from repro.numerics import numerics
+from repro.plugins import versions
 from repro.trial import Result, Trial
 
 __all__ = [
     "Cell",
     "RateOutcome",
     "RateSearch",
+    "code",
     "confirm_cells",
     "merged",
     "most_epochs_left",
@@ -106,7 +108,7 @@ class _Arm:
             images=scale.images,
             rate=rate,
             seed=seed,
-            numerics=numerics(model.name),
+            numerics=code(model.name, scale.data),
         )
         claim = self.claim
         if isinstance(claim, TimeClaim):
@@ -121,6 +123,14 @@ class _Arm:
     def tuning(self, rate: float, until: float) -> list[Cell]:
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)
         return [self.cell(rate, seed, until, "tune") for seed in seeds]
+
+
+def code(model: str, data: str) -> int | str:
+    """A trial's `numerics`: our code that it reaches, and packages whose net or images it takes."""
+    ours, theirs = numerics(model), versions(model, data)
+    if not theirs:
+        return ours
+    return " ".join([str(ours), *(f"{package}={version}" for package, version in theirs.items())])
 
 
 def rate_search(

@@ -2,7 +2,8 @@
 
 | group            | an entry's name            | its object                                      |
 | ---------------- | -------------------------- | ----------------------------------------------- |
-| `repro.models`   | a model's, in a claim file | `registry.ModelFacts` with `build`              |
+| `repro.models`   | a model's, in a claim file | `registry.ModelFacts`, which name the module of |
+|                  |                            | the function that builds the net                |
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
 | `repro.loggers`  | what `--log` is given      | a callable: folder to `execute.Observer`        |
 
@@ -11,7 +12,10 @@ Without `load`, a data set's files are looked for in the data folders like those
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from repro.errors import MachineError
@@ -29,14 +33,21 @@ class Plugins(Mapping[str, T]):
     Names are known without importing anything. MachineError names the package that is at fault.
     """
 
-    def __init__(self, group: str, own: Mapping[str, T]) -> None:
+    def __init__(self, group: str, own: Mapping[str, T], *, kind: type[Any] = object) -> None:
         self.group = group
         self.own = own
+        self.kind = kind  # of what entry points may name
 
     def __getitem__(self, name: str) -> T:
         if name in self.own:
             return self.own[name]
-        loaded: T = _load(self._entries()[name])
+        entry = self._entries()[name]
+        loaded: T = _load(entry)
+        if not isinstance(loaded, self.kind):
+            raise MachineError(
+                f"{_said(entry)} is a {type(loaded).__name__}, not a {self.kind.__name__}",
+                hint=f"repair or uninstall {_package(entry)}",
+            )
         return loaded
 
     def __contains__(self, name: object) -> bool:
@@ -59,14 +70,31 @@ class Plugins(Mapping[str, T]):
 
 
 def versions(*names: str) -> dict[str, str]:
-    """The packages, with their versions, that what is called so comes from; repro's own: none."""
-    used = {
-        entry.dist.name: entry.dist.version
-        for group in GROUPS
-        for name, entry in _entries(group).items()
-        if name in names and entry.dist is not None
-    }
+    """Packages that what is called so comes from; empty for what is repro's own.
+
+    Each with its version and the first digits of a hash of its sources, as this process found them:
+    a package that is being written changes without a new version.
+    """
+    used = {}
+    for group in GROUPS:
+        for name, entry in _entries(group).items():
+            if name in names:
+                version = entry.dist.version if entry.dist is not None else "unknown"
+                used[_package(entry)] = f"{version}+{_source(entry)}"
     return dict(sorted(used.items()))
+
+
+@cache
+def _source(entry: EntryPoint) -> str:
+    spec = find_spec(entry.module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        return "no source"
+    folders = spec.submodule_search_locations or ()
+    inside = [path for folder in folders for path in Path(folder).rglob("*.py")]
+    digest = sha256()
+    for path in sorted(inside) or [Path(spec.origin)]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 @cache

@@ -1,11 +1,11 @@
 """Facts by name, without torch, so that a claim file is checked in milliseconds.
 
-Registries are plain dicts; a name stands in one place. What a name builds lies elsewhere:
-models in `repro.models` (and timm), data sets in `repro.data`.
+A name stands in one place; other packages add theirs, see `repro.plugins`. What a name builds lies
+elsewhere: models in `repro.models` (and timm), data sets in `repro.data`.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ __all__ = [
     "LOGGERS",
     "METRICS",
     "MODELS",
+    "OWN_MODELS",
     "QUANTITIES",
     "DatasetFacts",
     "MetricFacts",
@@ -43,7 +44,8 @@ class DatasetFacts:
     """A data set as claims name it. `images` is (train, test); `size` height and width in pixels.
 
     Besides these names a claim may say `folder:NAME`: a folder of the user's; see
-    `folder_and_size`.
+    `folder_and_size`. `load`: of a package that brings its images along or draws them, a function
+    that gives a `repro.data.Dataset`.
     """
 
     title: str
@@ -54,13 +56,16 @@ class DatasetFacts:
     resize: bool = False  # the shorter side to `size`, the central square (Krizhevsky 2012, sec. 2)
     # "validation" where the test images' labels were never published (Krizhevsky 2012, sec. 6).
     tested_on: Literal["test", "validation"] = "test"
+    load: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelFacts:
-    """A net of `repro.models`. `parameters` at its default arguments; `module`: its file there.
+    """A net by its name, which a function of the same name in `module` builds.
 
-    `sized`: whether it is built for one size of inputs, which then follows from the data.
+    The function takes `num_classes`, `initialisation` and, by keyword, what `arguments` lists.
+    `parameters`: at their defaults. `sized`: whether it is built for one size of inputs, `img_size`
+    pixels a side, which follows from the data.
     """
 
     title: str
@@ -115,7 +120,7 @@ QUANTITIES = (
     "side",
 )
 
-DATASETS = {
+_DATASETS = {
     "digits": DatasetFacts(
         title="scikit-learn's handwritten digits, 32x32 RGB (embedded)",
         classes=10,
@@ -151,28 +156,31 @@ DATASETS = {
     ),
 }
 
-MODELS = {
+DATASETS: Mapping[str, DatasetFacts] = Plugins("repro.datasets", _DATASETS, kind=DatasetFacts)
+
+# Those of `repro.models`: chains of layers, of which several can be trained as one program.
+OWN_MODELS = {
     "cifar_80sec": ModelFacts(
         title="cuda-convnet layers-80sec: three convolutions and fc64",
-        module="cifar",
+        module="repro.models.cifar",
         parameters=145_578,
         arguments=("activation",),
     ),
     "cifar_19pct": ModelFacts(
         title="cuda-convnet layers-19pct: three convolutions, no fc64",
-        module="cifar",
+        module="repro.models.cifar",
         parameters=89_578,
         arguments=("activation",),
     ),
     "cifar_conv_local": ModelFacts(
         title="cuda-convnet layers-conv-local-11pct: two convolutions, two unshared layers, LRN",
-        module="local",
+        module="repro.models.local",
         parameters=2_112_970,
         arguments=("activation", "local3", "norm"),
     ),
     "alexnet_2012": ModelFacts(
         title="AlexNet, as printed or as its authors ran it",
-        module="alexnet",
+        module="repro.models.alexnet",
         parameters=60_965_224,
         arguments=(
             "activation",
@@ -188,6 +196,8 @@ MODELS = {
         sized=True,
     ),
 }
+
+MODELS: Mapping[str, ModelFacts] = Plugins("repro.models", OWN_MODELS, kind=ModelFacts)
 
 # timm's activation names (a test holds them against timm itself) and LeCun's scaled tanh,
 # 1.7159 tanh(2x/3), the usual tanh of the period.

@@ -28,7 +28,7 @@ from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
 from repro.parallel import ALONE, Ranks
 from repro.population import Alone, Step, Together
-from repro.registry import MODELS
+from repro.registry import OWN_MODELS
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Trial, derive_seed
 
 __all__ = [
@@ -203,7 +203,7 @@ class Population:
         if len(runs) > 1:
             self.step = Together(models, optimizers, autocast=runs[0].autocast)
         else:
-            ours = runs[0].trial.model in MODELS
+            ours = runs[0].trial.model in OWN_MODELS
             self.step = Alone(
                 models[0],
                 optimizers[0],

@@ -1,7 +1,7 @@
 """Images by name: found, decoded once, fingerprinted. `repro.data.device` takes them on."""
 
 from repro.data.catalogue import fingerprint, open_dataset
-from repro.data.dataset import Dataset, Split
+from repro.data.dataset import Dataset, Split, content_fingerprint
 from repro.data.embedded import synthetic
 from repro.data.fetch import fetch
 from repro.data.sources import Source, find
@@ -14,6 +14,7 @@ __all__ = [
     "Split",
     "Status",
     "Verification",
+    "content_fingerprint",
     "fetch",
     "find",
     "fingerprint",

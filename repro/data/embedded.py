@@ -1,5 +1,6 @@
 """Images that need no file of the user's: for the smoke scale and for tests, never evidence."""
 
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -62,7 +63,25 @@ def synthetic(
     return _dataset("synthetic", draw(n_train), draw(n_test), classes=classes)
 
 
-EMBEDDED = {"digits": digits, "synthetic": synthetic}
+class _Embedded(Mapping[str, Callable[[], Dataset]]):
+    """Data sets that need no file: ours, and those that other packages load by themselves."""
+
+    own: Mapping[str, Callable[[], Dataset]] = {"digits": digits, "synthetic": synthetic}
+
+    def __getitem__(self, name: str) -> Callable[[], Dataset]:
+        found = self.own.get(name) or (DATASETS[name].load if name in DATASETS else None)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in DATASETS if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+EMBEDDED = _Embedded()
 
 
 def _digits_table() -> tuple[Images, Labels]:

@@ -24,12 +24,12 @@ from repro.errors import (
 )
 from repro.execute.profile import traced
 from repro.execute.weights import packed
-from repro.numerics import numerics
 from repro.pictures import Arrays, kept
-from repro.plan import Cell
+from repro.plan import Cell, code
+from repro.plugins import versions
 from repro.population import member_bytes
 from repro.provenance import provenance
-from repro.registry import MODELS
+from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.train import CheckpointError, Run, Stopwatch, device_data, train_all, untrained
 from repro.trial import Result, Trial
@@ -140,7 +140,7 @@ def in_populations(cells: Sequence[Cell], machine: Machine) -> list[list[Cell]]:
 
 
 def _population_size(trial: Trial, machine: Machine) -> int:
-    if trial.model not in MODELS or machine.population == 1:
+    if trial.model not in OWN_MODELS or machine.population == 1:
         return 1
     device = torch.device(machine.device)
     if machine.population is not None or device.type == "cpu":
@@ -251,7 +251,7 @@ def train_held(
 
 
 def _check_code(trial: Trial) -> None:
-    if trial.numerics != numerics(trial.model):
+    if trial.numerics != code(trial.model, trial.data):
         raise SourcesMissingError(
             f"the code that trial {trial.id} reaches has changed since the run began",
             hint="run the same command again",
@@ -305,6 +305,7 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
         return TrainedCell(outcome="paused")
     _save(run, store)
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
+    facts |= versions(run.trial.model, run.trial.data)
     if run.company > 1:
         facts["population"] = str(run.company)
     if machine.processes > 1:

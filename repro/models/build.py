@@ -44,7 +44,5 @@ def build(
 
 def builder(name: str) -> Callable[..., nn.Module]:
     """What makes the net of that name, one of the registry's."""
-    made: Callable[..., nn.Module] = getattr(
-        import_module(f"repro.models.{MODELS[name].module}"), name
-    )
+    made: Callable[..., nn.Module] = getattr(import_module(MODELS[name].module), name)
     return made

@@ -1,4 +1,4 @@
-"""The project's nets under their names in timm: importing this registers them.
+"""The registry's nets under their names in timm: importing this registers them.
 
 `timm.create_model("alexnet_2012")` then works as for timm's own. Apart from the nets, since
 importing timm takes longer than everything else until the first step.
@@ -34,7 +34,7 @@ _CONFIGS = {
 }
 
 default_cfgs = generate_default_cfgs(
-    {f"{name}.untrained": {"url": "", **config} for name, config in _CONFIGS.items()}
+    {f"{name}.untrained": {"url": "", **_CONFIGS.get(name, {})} for name in MODELS}
 )
 
 
