@@ -24,9 +24,10 @@ import torch
 
 from repro.claim import Recipe
 from repro.data import open_dataset
-from repro.execute import Backend, Event, Local, Machine, TrainedCell, run_cells
+from repro.execute import Backend, Local, Machine, run_cells
 from repro.execute.work import Ended
 from repro.numerics import numerics
+from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.store import Store
 from repro.train import train

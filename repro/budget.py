@@ -10,13 +10,13 @@ from typing import Any
 
 from repro.analysis import RecipeEvidence, analyse
 from repro.claim import DifferenceClaim, TimeClaim, TrainedClaim
-from repro.plan import next_cells
+from repro.plan import most_epochs_left
 from repro.stats import half_width, look_level, smallest_effect
 from repro.text import duration
 from repro.trial import Result
 from repro.verdict import decide, settles
 
-__all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields", "most_epochs"]
+__all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,8 @@ def forecast(
     def until(n: int) -> float | None:
         if epoch is None or fingerprint is None:
             return None
-        return _epochs_left(claim, scale, fingerprint, results, n) * epoch / workers
+        epochs = most_epochs_left(claim, scale, fingerprint, results, max_seeds=n)
+        return epochs * epoch / workers
 
     costs = {n: until(n) for n in ahead}
     fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
@@ -125,31 +126,6 @@ def _claimed(claim: TrainedClaim) -> float | None:
     if isinstance(claim, TimeClaim | DifferenceClaim):
         return region.low if claim.paper.value is None else claim.paper.value
     return None if region.high is None else (region.high - region.low) / 2
-
-
-def _epochs_left(
-    claim: TrainedClaim, scale: str, fingerprint: str, results: Mapping[str, Result], seeds: int
-) -> float:
-    """Epochs of all recipes and arms until so many seeds are done, at most."""
-    cells = next_cells(
-        claim, scale, fingerprint, results, seeds=dict.fromkeys(claim.recipes, seeds)
-    )
-    if any(cell.purpose == "tune" for cell in cells):  # the rates to confirm are not known yet
-        return most_epochs(claim, scale, seeds)
-    known = {cell.trial.id: results.get(cell.trial.id) for cell in cells}
-    return sum(cell.until - (r.epochs if (r := known[cell.trial.id]) else 0.0) for cell in cells)
-
-
-def most_epochs(claim: TrainedClaim, scale: str, seeds: int) -> float:
-    """Epochs of the whole claim when no look settles it, no arm crosses early, no grid grows."""
-    at = claim.scales[scale]
-    total = len(claim.recipes) * seeds * at.epochs
-    for search in at.search.values():
-        alive, before = len(search.rates), 0.0
-        for rung in search.rungs:
-            total += alive * search.seeds * (rung - before)
-            alive, before = math.ceil(alive * search.keep), rung
-    return total * len(claim.arms)
 
 
 def forecast_fields(found: Forecast) -> dict[str, Any]:

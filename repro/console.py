@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from repro.execute import Event, Observer, TrainedCell
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.standing import Overview, Pace, Standing, standing_of
 from repro.talk import printable

@@ -5,7 +5,7 @@
 | `repro.models`   | a model's, in a claim file | `registry.ModelFacts`, which name the module of |
 |                  |                            | the function that builds the net                |
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
-| `repro.loggers`  | what `--log` is given      | a callable: folder to `execute.Observer`        |
+| `repro.loggers`  | what `--log` is given      | a callable: folder to `observer.Observer`       |
 
 Without `load`, a data set's files are looked for in the data folders like those of any other.
 """

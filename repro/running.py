@@ -6,32 +6,17 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from repro.budget import Forecast, forecast, most_epochs
+from repro.budget import Forecast, forecast
 from repro.claim import Claim, ExactClaim, TrainedClaim
-from repro.console import Watcher, decoding_bar
-from repro.data import Dataset, open_dataset
-from repro.errors import ClaimError, DataError, MachineError
-from repro.execute import (
-    Backend,
-    Machine,
-    Observer,
-    Observers,
-    Outcome,
-    TrainedCell,
-    keep_times,
-    run_cells,
-)
+from repro.console import Watcher
+from repro.data import Dataset
+from repro.errors import MachineError
+from repro.execute import Backend, Machine, Outcome, keep_times, run_cells
 from repro.facts import compute
+from repro.observer import Observer, Observers, TrainedCell
 from repro.plan import Cell, merged, most_epochs_left
-from repro.session import (
-    Judged,
-    default_scale,
-    judge,
-    judge_exact,
-    next_trials,
-    register,
-    runnable_hint,
-)
+from repro.prepare import Work, having, open_images, prepare
+from repro.session import Judged, default_scale, judge, judge_exact, next_trials
 from repro.standing import Pace, StandingFiles
 from repro.store import Store
 from repro.talk import say, tell
@@ -44,7 +29,6 @@ __all__ = [
     "RunOutcome",
     "describe_plan",
     "forecasts",
-    "register_plans",
     "resolve_device",
     "run_claims",
     "seconds_an_epoch",
@@ -101,15 +85,6 @@ def workers_for(device: str, asked: int | None) -> int:
     return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Work:
-    """A claim at a scale, its images found and its plan registered."""
-
-    claim: TrainedClaim
-    scale: str
-    fingerprint: str
-
-
 def run_claims(
     claims: Sequence[Claim],
     *,
@@ -127,12 +102,12 @@ def run_claims(
     types to continue a run that was stopped.
     """
     store = Store(machine.store)
-    chosen = _having(claims, scale)
+    chosen = having(claims, scale)
     for claim in chosen:
         if isinstance(claim, ExactClaim):
             store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
-    work, faults = _prepare(trained, scale, machine, store)
+    work, faults = prepare(trained, scale, store, machine.data_dirs, machine.cache_dir)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     for error in (*faults, *outcome.failures.values()):
         tell(error)
@@ -152,47 +127,8 @@ def run_claims(
     )
 
 
-def _having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
-    """Those that have the scale, or need none; ClaimError when no claim does."""
-    if scale is None:
-        return list(claims)
-    having: list[Claim] = []
-    for claim in claims:
-        if isinstance(claim, TrainedClaim) and scale not in claim.scales:
-            say(f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)}): left out")
-        else:
-            having.append(claim)
-    if not having:
-        raise ClaimError(
-            f"no claim that was named has the {scale} scale",
-            hint="`repro list` shows the scales of each claim",
-        )
-    return having
-
-
-def _prepare(
-    claims: Sequence[TrainedClaim], scale: str | None, machine: Machine, store: Store
-) -> tuple[list[_Work], list[DataError]]:
-    """Find the images of each claim and write down its plan, before any trial is run."""
-    work: list[_Work] = []
-    faults: list[DataError] = []
-    for claim in claims:
-        at = scale or default_scale(claim)
-        try:
-            dataset = _open(claim, at, machine)
-        except DataError as error:
-            faults.append(error)
-            continue
-        register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-        work.append(_Work(claim=claim, scale=at, fingerprint=dataset.fingerprint))
-        evidence = judge(claim, at, store).evidence
-        found = len(evidence.trials) if evidence else 0
-        say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")
-    return work, faults
-
-
 def _train(
-    work: Sequence[_Work],
+    work: Sequence[Work],
     machine: Machine,
     backend: Backend,
     store: Store,
@@ -252,9 +188,9 @@ def describe_plan(
     """The trials that can run now, with the time that each takes on this device at most."""
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
-    _having([claim], scale)
+    having([claim], scale)
     at = scale or default_scale(claim)
-    dataset = _open(claim, at, machine)
+    dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
     results = Store(machine.store).results()
     cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     if not cells:
@@ -271,8 +207,7 @@ def describe_plan(
             f"seed {cell.trial.seed} to epoch {cell.until:g}: at most {duration(seconds)}  "
             f"{cell.trial.id}"
         )
-    most = claim.scales[at].seeds[-1]
-    epochs = most_epochs(claim, at, min(most, max_seeds or most))
+    epochs = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
     everything = epochs * epoch / machine.workers
     lines.append(
         f"{duration(epoch)} an epoch on {machine.device}, {machine.workers} at a time: these take "
@@ -291,7 +226,7 @@ def forecasts(
     """
     store = Store(machine.store)
     results = store.results()
-    trained = [claim for claim in _having(claims, scale) if isinstance(claim, TrainedClaim)]
+    trained = [claim for claim in having(claims, scale) if isinstance(claim, TrainedClaim)]
     found = []
     for claim in trained:
         at = scale or default_scale(claim)
@@ -301,14 +236,6 @@ def forecasts(
             forecast(claim, at, fingerprint, results, workers=machine.workers, seconds=seconds)
         )
     return found
-
-
-def register_plans(claims: Sequence[Claim], scale: str | None, machine: Machine) -> None:
-    """Write the plans down, as a run does before its first trial; the first fault is raised."""
-    trained = [claim for claim in _having(claims, scale) if isinstance(claim, TrainedClaim)]
-    _, faults = _prepare(trained, scale, machine, Store(machine.store))
-    for fault in faults:
-        raise fault
 
 
 def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
@@ -323,13 +250,3 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     window = run.progress.seconds.train - before
     epoch = len(dataset.train.labels[: cell.trial.images])
     return window * WINDOWS * epoch / run.images
-
-
-def _open(claim: TrainedClaim, scale: str, machine: Machine) -> Dataset:
-    try:
-        with decoding_bar() as progress:
-            return open_dataset(
-                claim.scales[scale].data, machine.data_dirs, machine.cache_dir, progress=progress
-            )
-    except DataError as error:
-        raise DataError(str(error), hint=runnable_hint(claim, error)) from error

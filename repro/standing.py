@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
-from repro.execute import Event, Observer, TrainedCell
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.store import Store
 

@@ -39,6 +39,7 @@ RANKS = {
     "plan": 5,
     "store": 5,
     "scaffold": 5,
+    "observer": 6,
     "train": 6,
     "analysis": 6,
     "resolved": 6,
@@ -55,10 +56,11 @@ RANKS = {
     "budget": 9,
     "session": 9,
     "audit": 10,
-    "running": 10,
+    "prepare": 10,
     "weights": 10,
-    "cli": 11,
-    "__main__": 12,
+    "running": 11,
+    "cli": 12,
+    "__main__": 13,
 }
 
 # What ranks do not say: rooms below that a room must know nothing of.
@@ -192,3 +194,19 @@ def test_a_net_of_ours_is_built_without_importing_timm() -> None:
     )
 
     assert imported_by(code, "timm", "torchvision", "sklearn") == set()
+
+
+def test_commands_that_only_read_leave_torch_unimported(tmp_path: Path) -> None:
+    """Nor does writing a plan down need it."""
+    store = str(tmp_path / "runs")
+    commands = [
+        ["list"],
+        ["show", "lrn"],
+        ["show", "lrn", "--resolved", "--scale", "smoke"],
+        ["validate", "lrn"],
+        ["plan", "lrn", "--scale", "smoke", "--register", "--store", store],
+        ["status", "--store", store],
+    ]
+    code = f"from repro.cli import main\nfor c in {commands}: main(c, standalone_mode=False)"
+
+    assert imported_by(code, "torch") == set()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from repro.claim import load
-from repro.execute import Event, Outcome, run_cells
+from repro.execute import Outcome, run_cells
+from repro.observer import Event
 from repro.session import judge
 from repro.store import Store
 from tests.test_execute import assert_same, curves, finish, machine, plan_of

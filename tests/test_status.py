@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from repro.claim import TrainedClaim
 from repro.cli import main
-from repro.execute import Event
+from repro.observer import Event
 from repro.plan import Cell, most_epochs_left, next_cells
 from repro.standing import Pace, overview, standing_of
 from repro.store import Store

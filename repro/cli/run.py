@@ -13,6 +13,8 @@ from repro.cli.names import LogTarget
 from repro.cli.options import (
     FOLDER,
     Duration,
+    cache_dir_for,
+    data_dirs_for,
     echo,
     load_claims,
     machine_from,
@@ -153,18 +155,37 @@ def plan(
     With --budget: which claims so much time can decide, each with the whole of it, by the times
     and the spread of seeds in the store.
     """
-    from repro.running import describe_plan, register_plans
-
-    loaded, machine = load_claims(claims), machine_from(**flags)
+    loaded = load_claims(claims)
     if register:
-        register_plans(loaded, scale, machine)
-    elif budget is not None:
+        _register(loaded, scale, **flags)
+        return
+
+    from repro.running import describe_plan
+
+    machine = machine_from(**flags)
+    if budget is not None:
         _print_forecasts(loaded, scale, machine, budget, as_json=as_json)
     elif as_json:
         raise click.UsageError("--json goes with --budget")
     else:
         for claim in loaded:
             echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
+
+
+def _register(
+    claims: "list[Claim]",
+    scale: str | None,
+    *,
+    store: Path,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+    **_: object,
+) -> None:
+    from repro.prepare import register_plans
+    from repro.store import Store
+
+    dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
+    register_plans(claims, scale, Store(store), dirs, cache)
 
 
 def _print_forecasts(

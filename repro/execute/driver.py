@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
-from repro.execute.work import Ended, Event, TrainedCell
+from repro.execute.work import Ended
+from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 
 __all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]

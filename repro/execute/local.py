@@ -20,7 +20,8 @@ from concurrent.futures import (
 )
 from typing import Any, Self
 
-from repro.execute.work import Ended, Event, Flag, Machine, in_populations, train_cells
+from repro.execute.work import Ended, Flag, Machine, in_populations, train_cells
+from repro.observer import Event
 from repro.plan import Cell
 
 __all__ = ["Local"]

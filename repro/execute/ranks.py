@@ -19,7 +19,8 @@ import torch
 from torch import distributed as dist
 
 from repro.errors import MachineError
-from repro.execute.work import Ended, Event, Machine, data_for, train_cells
+from repro.execute.work import Ended, Machine, data_for, train_cells
+from repro.observer import Event
 from repro.parallel import Ranks
 from repro.plan import Cell
 from repro.train import Run, train_all

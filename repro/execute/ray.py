@@ -23,7 +23,8 @@ import pandas as pd
 
 from repro.errors import MachineError, ReproError
 from repro.execute.driver import WorkerLost
-from repro.execute.work import Ended, Event, Machine, TrainedCell, in_populations, train_held
+from repro.execute.work import Ended, Machine, in_populations, train_held
+from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version
 from repro.store import Array, Store

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -24,6 +24,7 @@ from repro.errors import (
 )
 from repro.execute.profile import traced
 from repro.execute.weights import packed
+from repro.observer import Event, Measurement, TrainedCell
 from repro.pictures import Arrays, kept
 from repro.plan import Cell, code
 from repro.plugins import versions
@@ -36,11 +37,8 @@ from repro.trial import Result, Trial
 
 __all__ = [
     "Ended",
-    "Event",
     "Flag",
     "Machine",
-    "Measurement",
-    "TrainedCell",
     "Trainer",
     "TrialStore",
     "data_for",
@@ -82,44 +80,6 @@ class Flag(Protocol):
     def is_set(self) -> bool: ...
 
     def set(self) -> None: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One row of a trial's curve: `error` is a fraction, `loss` in nats."""
-
-    epoch: float
-    source: str  # online, train or test
-    error: float
-    loss: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """A trial's progress, for whoever looks on.
-
-    `error`: online, of the last window; `images`: training images of an epoch; `rows`: all that
-    was measured since the last event.
-    """
-
-    trial_id: str
-    epoch: float
-    error: float
-    images_per_second: float  # of training alone
-    images: int
-    rows: tuple[Measurement, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainedCell:
-    """How the work on a cell ended.
-
-    `busy`: another process holds the trial; `lost`: its worker is gone, and the trial goes on
-    with another one from its last checkpoint.
-    """
-
-    outcome: Literal["finished", "paused", "busy", "lost"]
-    result: Result | None = None
 
 
 # How the work on each cell ended, by the identity of its trial.

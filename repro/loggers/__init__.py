@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from repro.errors import MachineError
-from repro.execute import Observer
+from repro.observer import Observer
 from repro.registry import LOGGERS
 
 __all__ = ["open_logger"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from repro.execute import Event
+from repro.observer import Event
 from repro.plan import Cell
 from repro.trial import WINDOWS, Result
 

@@ -8,8 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from repro.execute import Event, Observer, TrainedCell
 from repro.loggers.fields import measurements, outcome, run_name, settings
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 
 __all__ = ["Logger"]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from repro.execute import Event, Observer, TrainedCell
 from repro.loggers.fields import measurements, outcome, run_name, settings
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 
 __all__ = ["Logger"]

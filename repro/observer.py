@@ -1,14 +1,56 @@
-"""Whoever looks on while trials run: the terminal, the files for `repro status`, loggers."""
+"""Whoever looks on while trials run: the terminal, the files for `repro status`, loggers.
+
+What they are told, without torch: who only reads what they left waits for nothing.
+"""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
-from repro.execute.work import Event, TrainedCell
 from repro.plan import Cell
+from repro.trial import Result
 
-__all__ = ["Observer", "Observers"]
+__all__ = ["Event", "Measurement", "Observer", "Observers", "TrainedCell"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement:
+    """One row of a trial's curve: `error` is a fraction, `loss` in nats."""
+
+    epoch: float
+    source: str  # online, train or test
+    error: float
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """A trial's progress, for whoever looks on.
+
+    `error`: online, of the last window; `images`: training images of an epoch; `rows`: all that
+    was measured since the last event.
+    """
+
+    trial_id: str
+    epoch: float
+    error: float
+    images_per_second: float  # of training alone
+    images: int
+    rows: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedCell:
+    """How the work on a cell ended.
+
+    `busy`: another process holds the trial; `lost`: its worker is gone, and the trial goes on
+    with another one from its last checkpoint.
+    """
+
+    outcome: Literal["finished", "paused", "busy", "lost"]
+    result: Result | None = None
 
 
 class Observer:
