@@ -10,7 +10,7 @@ where a claim is about times, else for the lowest test error. The effect is meas
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Literal
 
@@ -89,6 +89,7 @@ class _Arm:
     recipe: str
     arm: str
     fingerprint: str
+    named: dict[tuple[float, int], Trial] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def search(self) -> Search:
@@ -97,6 +98,13 @@ class _Arm:
     def cell(
         self, rate: float, seed: int, until: float, purpose: Literal["tune", "confirm"]
     ) -> Cell:
+        # A search asks for the same trial on every rung, and an identity is a hash of much.
+        if (rate, seed) not in self.named:
+            self.named[rate, seed] = self._trial(rate, seed)
+        trial = self.named[rate, seed]
+        return Cell(recipe=self.recipe, arm=self.arm, purpose=purpose, trial=trial, until=until)
+
+    def _trial(self, rate: float, seed: int) -> Trial:
         scale = self.claim.scales[self.scale]
         model = model_for(self.claim, self.scale, self.arm)
         trial = Trial(
@@ -111,14 +119,14 @@ class _Arm:
             numerics=code(model.name, scale.data),
         )
         claim = self.claim
-        if isinstance(claim, TimeClaim):
-            trial = replace(
-                trial,
-                threshold=claim.threshold if scale.threshold is None else scale.threshold,
-                near=claim.near,
-                decided_by=claim.decided_by,
-            )
-        return Cell(recipe=self.recipe, arm=self.arm, purpose=purpose, trial=trial, until=until)
+        if not isinstance(claim, TimeClaim):
+            return trial
+        return replace(
+            trial,
+            threshold=claim.threshold if scale.threshold is None else scale.threshold,
+            near=claim.near,
+            decided_by=claim.decided_by,
+        )
 
     def tuning(self, rate: float, until: float) -> list[Cell]:
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)

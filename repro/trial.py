@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal
 
 from repro.claim import Recipe, Scalar
@@ -44,7 +45,7 @@ _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
 _FIXED_FIELDS = ("inputs", "batch_size", "precision", "crop", "augment", "colour")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: they have no room for what is cached
 class Trial:
     """One training run.
 
@@ -66,12 +67,12 @@ class Trial:
     near: float = 0.0
     decided_by: Literal["full", "online"] = "full"
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Sixteen hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
-    @property
+    @cached_property
     def shape(self) -> str:
         """Equal for trials that can be trained as one program, on the same images.
 

@@ -23,6 +23,7 @@ __all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
 _MOST_LOSSES = 3  # of workers, without the trial getting any further in between
 _LOOK_SECONDS = 0.2
 _HELD_SECONDS = 1.0
+_ECHO_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and from torchrun
 
 
 class WorkerLost(BrokenExecutor):
@@ -92,8 +93,8 @@ def run_cells(
 ) -> Outcome:
     """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
 
-    The first Ctrl-C (or SIGTERM) saves each trial at its next tenth of an epoch; a second one
-    leaves at once and loses what was not yet saved.
+    The first Ctrl-C (or SIGTERM) saves each trial at its next tenth of an epoch; a second one,
+    a second later or more, leaves at once and loses what was not yet saved.
     """
     return _Driver(
         plan=plan,
@@ -227,11 +228,15 @@ class _Driver:
 
 
 class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
-    """First signal: save and stop. Second: leave now, killing the workers."""
+    """First signal: save and stop. Second: leave now, killing the workers.
+
+    What follows the first one at once is its echo, and nobody's second thought.
+    """
 
     def __init__(self, driver: _Driver) -> None:
         self.driver = driver
         self.before: dict[int, Any] = {}
+        self.first = 0.0
 
     def __enter__(self) -> None:
         # Python lets only the main thread listen; elsewhere the host program decides.
@@ -245,7 +250,10 @@ class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
 
     def _handle(self, _number: int, _frame: object) -> None:
         if self.driver.outcome.interrupted:
+            if time.monotonic() - self.first < _ECHO_SECONDS:
+                return
             self.driver.backend.kill()
             raise KeyboardInterrupt
+        self.first = time.monotonic()
         self.driver.outcome.interrupted = True
         self.driver.stop()
