@@ -452,7 +452,7 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
         yield f"{ran} of {asked} planned confirming trials were run"
     beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
     if look and beyond:
-        yield f"{len(beyond)} seeds beyond the look at {look.seeds} are shown and do not count"
+        yield f"seeds beyond the look at {look.seeds} ({len(beyond)}) are shown and do not count"
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)

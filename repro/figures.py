@@ -414,7 +414,8 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors], *, log: bool = False) -> A
                 label=f"{arm.arm}: training batches",
             )
     ax.set(xlabel="epochs", ylabel="error in %")
-    top = max(1.05 * ax.dataLim.ymax, ax.get_ylim()[1])  # panels share it
+    highest = ax.dataLim.ymax if ax.has_data() else 0.0  # without data the limit is infinite
+    top = max(1.05 * highest, ax.get_ylim()[1])  # panels share it
     if log:
         _log_errors(ax, top)
     else:

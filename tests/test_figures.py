@@ -16,7 +16,16 @@ from matplotlib.lines import Line2D
 
 from repro import figures
 from repro.claim import Region
-from repro.figures import ArmCurves, ArmRates, Band, CrossingRow, EffectRow, PaperCurve, RatePoint
+from repro.figures import (
+    ArmCurves,
+    ArmErrors,
+    ArmRates,
+    Band,
+    CrossingRow,
+    EffectRow,
+    PaperCurve,
+    RatePoint,
+)
 from repro.stats import Estimate
 
 EPOCHS = np.arange(1.0, 11.0)
@@ -412,3 +421,14 @@ def test_the_right_class_of_an_example_is_bold(ax: Axes) -> None:
         ("cat", "bold"),
     ]
     assert [patch.get_width() for patch in bars.patches] == [0.6, 0.4]
+
+
+def test_a_recipe_that_was_not_run_stands_beside_one_that_was() -> None:
+    """Panels share their axis of errors; the empty one says so and bends nothing."""
+    band = arm("relu").band
+    run = [ArmErrors(arm="relu", test=band, train=band)]
+    missing = [ArmErrors(arm="relu", test=None, train=None)]
+    panels = [(name, partial(figures.error_curves, arms=arms)) for name, arms in
+              (("raw", run), ("unit", missing))]  # fmt: skip
+
+    assert figures.svg("two", panels, inches=(8, 3)).startswith("<svg")

@@ -113,7 +113,7 @@ def test_between_looks_the_verdict_is_that_of_the_last_one(tmp_path: Path) -> No
     assert found.estimate is not None
     assert found.estimate.level == look_level(LOOKS, paired=True)
     assert decide(claim, four, "authors").seeds == 3
-    assert "1 seeds beyond the look at 3" in decide(claim, four, "authors").reason
+    assert "seeds beyond the look at 3 (1)" in decide(claim, four, "authors").reason
 
 
 def test_before_the_first_look_nothing_is_decided(tmp_path: Path) -> None:
