@@ -137,10 +137,10 @@ class _Driver:
                 self._submit()
                 while self.running or self.queued or self.held:
                     ended = self._wait()
+                    for event in self.backend.events():  # before the trials that they are of end
+                        self._look_on(event)
                     for future in ended:
                         self._end(future)
-                    for event in self.backend.events():
-                        self._look_on(event)
                     if deadline is not None and time.monotonic() > deadline:
                         self.outcome.out_of_time = True
                         self.stop()
