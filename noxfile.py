@@ -57,7 +57,8 @@ def loggers(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Run the tests that start a Ray cluster or several ranks here, and print their table."""
     install(session, "test", extras="[ray]")
-    session.run("python", "-m", "pytest", "-s", "-m", "cluster", *session.posargs)
+    selection = session.posargs or ["-m", "cluster and not slow"]
+    session.run("python", "-m", "pytest", "-s", *selection)
 
 
 @nox.session

@@ -116,7 +116,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kill_9_loses_no_finished_trial_and_changes_no_bit(
     uninterrupted: tuple[Path, dict[str, pd.DataFrame]], workers: int
 ) -> None:

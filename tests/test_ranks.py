@@ -142,6 +142,7 @@ def rank_process(rank: int, parent: int) -> int:
     raise AssertionError(f"no rank {rank} below {parent}")
 
 
+@pytest.mark.slow
 def test_a_lost_rank_ends_the_command_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """Killed in the middle of a trial, continued over three ranks: one process's curves."""
     claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01,))

@@ -123,6 +123,7 @@ def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path) ->
     run.check(outcome)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path) -> None:
     """By kill -9, in the middle of a trial, where the store is shared."""
     raylet = cluster.head_node.all_processes["raylet"][0].process.pid
