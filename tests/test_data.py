@@ -414,7 +414,7 @@ def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = write("batches.meta", {"label_names": list(CLASSES)})
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": names})
     facts = replace(DATASETS["cifar10"], images=(10, 2), classes=2)
-    monkeypatch.setitem(DATASETS, "cifar10", facts)
+    monkeypatch.setitem(DATASETS.own, "cifar10", facts)
     return folder
 
 

@@ -157,7 +157,7 @@ def test_a_registered_set_is_resized_to_its_size(
 ) -> None:
     """ILSVRC in its usual layout, `train/CLASS/*.JPEG` and `val/CLASS/*.JPEG`."""
     facts = replace(DATASETS["ilsvrc2012"], images=(4, 2), classes=2)
-    monkeypatch.setitem(DATASETS, "ilsvrc2012", facts)
+    monkeypatch.setitem(DATASETS.own, "ilsvrc2012", facts)
     files = [(encoded(picture(i, height=40, width=50), kind="JPEG"), i % 2) for i in range(4)]
     write_folders(tmp_path / "ilsvrc2012", train=files, test=files[:2], test_name="val")
     data = open_dataset("ilsvrc2012", (tmp_path,), tmp_path / "cache")
@@ -173,7 +173,7 @@ def test_ilsvrc2012_is_tested_on_its_validation_images(
 ) -> None:
     """The labels of its test images are kept back, so copies hold them without any, or with -1."""
     facts = replace(DATASETS["ilsvrc2012"], images=(4, 2), classes=2, size=16)
-    monkeypatch.setitem(DATASETS, "ilsvrc2012", facts)
+    monkeypatch.setitem(DATASETS.own, "ilsvrc2012", facts)
     files = [(encoded(picture(i)), i % 2) for i in range(4)]
     for test_name, images in (("test", files[:3]), ("val", files[:2])):
         write(tmp_path / "ilsvrc2012", train=files, test=images, test_name=test_name)
