@@ -5,23 +5,17 @@ it ended, never as a crossing. Colours are Okabe and Ito's, told apart by colour
 arms also differ by marker, so that a black and white print is read the same way. All colours but
 those of images are in SCHEME, so that a page can give each a twin for the dark.
 
-What belongs to an arm has the class `arm-N` in the SVG, its range over seeds `band-N`, the paper's
-points `paper-N`; the attribute `data-axes` says how coordinates become values. The script of a page
-works on these.
+What belongs to an arm has the gid `arm-N`, its range over seeds `band-N`, the paper's points
+`paper-N`.
 """
 
-import io
-import json
 import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
@@ -31,6 +25,7 @@ from repro.stats import Estimate
 __all__ = [
     "MARKS",
     "SCHEME",
+    "STYLE",
     "ArmCurves",
     "ArmErrors",
     "ArmRates",
@@ -50,7 +45,6 @@ __all__ = [
     "metric_points",
     "nearest",
     "rate_sensitivity",
-    "svg",
 ]
 
 Floats = NDArray[np.float64]
@@ -97,9 +91,6 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
-    # Glyphs as paths: labels look and fit the same without the font, on screen and in print.
-    # The numbers stand as text in the tables beside the figure.
-    "svg.fonttype": "path",
 }
 
 
@@ -767,60 +758,3 @@ def _linear_x(ax: Axes, low: float, high: float) -> tuple[float, float]:
     room = 0.12 * (high - low) or 1.0
     ax.set_xlim(low - room, high + room)
     return low - room, high + room
-
-
-def svg(
-    name: str,
-    panels: Sequence[tuple[str, Callable[[Axes], Axes]]],
-    *,
-    inches: tuple[float, float],
-) -> str:
-    """Panels (title, draw), two in a row, with one scale of errors, as an SVG element.
-
-    inches: width and height of a panel.
-
-    The same data give the same bytes: no date, and ids salted by `name`. Every id begins with
-    `name`, so that several figures may stand in one page.
-    """
-    with mpl.rc_context({**STYLE, "svg.hashsalt": name}):  # type: ignore[dict-item] # the stubs list each key's own type
-        columns = min(len(panels), 2)
-        rows = math.ceil(len(panels) / columns)
-        size = (columns * inches[0], rows * inches[1])
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-        axes = grid[: len(panels)]
-        for ax, (title, draw) in zip(axes, panels, strict=True):
-            draw(ax).set_title(title)
-        for ax in axes[1::2]:
-            ax.set_ylabel("")
-            ax.tick_params(labelleft=False)
-        for ax in grid[len(panels) :]:
-            ax.set_axis_off()
-        file = io.StringIO()
-        empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
-        figure.savefig(file, format="svg", metadata=empty)
-        scales = json.dumps([_scales(ax, axes[0]) for ax in axes if ax.axison])
-    text = file.getvalue()
-    text = text[text.index("<svg") :].replace("<svg", f'<svg data-axes="{escape(scales)}"', 1)
-    text = re.sub(r'\bid="((?:arm|band|paper)-\d+)"', r'class="\1"', text)
-    text = re.sub(r'(\bid="|\bhref="#|url\(#)', rf"\g<1>{name}-", text)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def _scales(ax: Axes, first: Axes) -> dict[str, object]:
-    """Where the axes lie, in the SVG's points from the top left, and what their ends are.
-
-    `names`: of x and y; `rows`: what stands at 0, 1, ... where the y axis has no name. `first` has
-    the labels of the y axis, which the panels share.
-    """
-    width, height = 72 * ax.figure.get_size_inches()  # type: ignore[union-attr] # these axes lie in a figure
-    box = ax.get_position()
-    ends = (box.x0 * width, (1 - box.y0) * height, box.x1 * width, (1 - box.y1) * height)
-    y_name = first.get_ylabel()
-    return {
-        "box": [round(float(end), 2) for end in ends],
-        "x": [*(float(f"{v:.6g}") for v in ax.get_xlim()), ax.get_xscale()],
-        "y": [*(float(f"{v:.6g}") for v in ax.get_ylim()), ax.get_yscale()],
-        "names": [ax.get_xlabel(), y_name],
-        "rows": [] if y_name else [label.get_text() for label in first.get_yticklabels()],
-    }

@@ -13,6 +13,7 @@ from repro.claim import LevelClaim, TimeClaim, metric_of
 from repro.registry import METRICS
 from repro.report import series
 from repro.report.page import Page
+from repro.report.svg import svg
 from repro.text import contrast_text, estimate_text
 
 __all__ = ["Drawing", "drawings"]
@@ -44,14 +45,14 @@ class Drawing:
     @cached_property
     def svg(self) -> str:
         """The figure's file."""
-        return figures.svg(self.name, self.panels, inches=self.inches)
+        return svg(self.name, self.panels, inches=self.inches)
 
     @cached_property
     def log(self) -> str | None:
         """The figure on a log axis."""
         if not self.log_panels:
             return None
-        return figures.svg(f"{self.name}-log", self.log_panels, inches=self.inches)
+        return svg(f"{self.name}-log", self.log_panels, inches=self.inches)
 
 
 def drawings(page: Page) -> tuple[Drawing, ...]:

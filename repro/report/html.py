@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from repro.report.document import ClaimSection, Document
-from repro.report.glyphs import Glyphs
+from repro.report.svg import inline
 
 __all__ = ["ASSETS", "asset", "render_claim", "render_html", "render_index"]
 
@@ -41,7 +41,6 @@ def render_claim(claim: ClaimSection) -> str:
 
 def _render(template: str, *, link: Callable[[str, str], str], **values: object) -> str:
     """Everything is escaped but the figures and the two files of ours that go inside."""
-    glyphs = Glyphs()
     environment = Environment(
         loader=PackageLoader("repro", "report/templates"),
         autoescape=True,
@@ -50,10 +49,9 @@ def _render(template: str, *, link: Callable[[str, str], str], **values: object)
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"figure": glyphs.figure, "sorting": _sorting, "json": json.dumps}
+    environment.filters |= {"figure": inline, "sorting": _sorting, "json": json.dumps}
     environment.globals |= {
         "asset": lambda name: Markup(asset(name)),  # noqa: S704 - our own files
-        "glyphs": glyphs.shared,
         "link": link,
     }
     return environment.get_template(template).render(**values)

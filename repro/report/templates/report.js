@@ -219,9 +219,9 @@
       if (note.hidden) return;
       note.textContent = reading(near, axes, arms);
       const frame = plot.getBoundingClientRect();
-      const x = event.clientX - frame.left;
-      note.style.left = x < frame.width / 2 ? `${x + 14}px` : "";
-      note.style.right = x < frame.width / 2 ? "" : `${frame.width - x + 14}px`;
+      const x = event.clientX - frame.left; // of a figure that may be wider than its frame
+      note.style.left = x < frame.width / 2 ? `${x + plot.scrollLeft + 14}px` : "";
+      note.style.right = x < frame.width / 2 ? "" : `${frame.width - x - plot.scrollLeft + 14}px`;
       note.style.top = `${event.clientY - frame.top + 14}px`;
     });
     plot.addEventListener("pointerleave", () => { note.hidden = true; });

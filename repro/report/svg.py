@@ -1,0 +1,162 @@
+"""Figures as SVG: the same bytes for the same data, small, and fit to stand in a page.
+
+What belongs to an arm has the class `arm-N`, its range over seeds `band-N`, the paper's points
+`paper-N`; the attribute `data-axes` says how coordinates become values. The script of a page works
+on these. Letters are text, which can be searched, selected and read out.
+"""
+
+import io
+import json
+import re
+from collections.abc import Callable, Sequence
+from math import ceil
+from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from repro.figures import SCHEME, STYLE
+
+__all__ = ["inline", "svg"]
+
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+ET.register_namespace("", _SVG)
+ET.register_namespace("xlink", _XLINK)
+
+# Places are measured with the first; the second is as wide, others are narrower and fit as well.
+_FAMILY = "DejaVu Sans, Verdana, sans-serif"
+_ARM = re.compile(r"(?:arm|band|paper)-\d+")
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+
+
+def svg(
+    name: str,
+    panels: Sequence[tuple[str, Callable[[Axes], Axes]]],
+    *,
+    inches: tuple[float, float],
+) -> str:
+    """Panels (title, draw), two in a row, with one scale of errors, as an SVG element.
+
+    inches: width and height of a panel.
+
+    The same data give the same bytes: no date, and ids salted by `name`, so that several figures
+    may stand in one page.
+    """
+    with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}):  # type: ignore[dict-item] # the stubs list each key's own type
+        columns = min(len(panels), 2)
+        rows = ceil(len(panels) / columns)
+        size = (columns * inches[0], rows * inches[1])
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+        axes = grid[: len(panels)]
+        for ax, (title, draw) in zip(axes, panels, strict=True):
+            draw(ax).set_title(title)
+        for ax in axes[1::2]:
+            ax.set_ylabel("")
+            ax.tick_params(labelleft=False)
+        for ax in grid[len(panels) :]:
+            ax.set_axis_off()
+        file = io.StringIO()
+        empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
+        figure.savefig(file, format="svg", metadata=empty)
+        scales = json.dumps([_scales(ax, axes[0]) for ax in axes if ax.axison])
+    root = ET.fromstring(file.getvalue())  # noqa: S314 - matplotlib wrote it
+    used = set(re.findall(r'(?:href="|url\()#([^")]*)', file.getvalue()))
+    _tidy(root, used)
+    root.attrib |= {"data-axes": scales, "font-family": _FAMILY} | _JOINS
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def inline(text: str, alt: str) -> Markup:
+    """The SVG element as it stands in a page, whose colours it follows; `alt`: what it shows."""
+    coloured = _COLOUR.sub(lambda found: _variable(found[0]), text.removeprefix("<svg").strip())
+    start = Markup('<svg role="img" aria-label="{}"').format(alt)
+    return start + Markup(coloured)  # noqa: S704 - drawn above, names in it are escaped
+
+
+def _variable(colour: str) -> str:
+    name = SCHEME.get(colour)
+    return f"var({name}, {colour})" if name else colour
+
+
+def _scales(ax: Axes, first: Axes) -> dict[str, object]:
+    """Where the axes lie, in the SVG's points from the top left, and what their ends are.
+
+    `names`: of x and y; `rows`: what stands at 0, 1, ... where the y axis has no name. `first` has
+    the labels of the y axis, which the panels share.
+    """
+    width, height = 72 * ax.figure.get_size_inches()  # type: ignore[union-attr] # these axes lie in a figure
+    box = ax.get_position()
+    ends = (box.x0 * width, (1 - box.y0) * height, box.x1 * width, (1 - box.y1) * height)
+    y_name = first.get_ylabel()
+    return {
+        "box": [round(float(end), 2) for end in ends],
+        "x": [*(float(f"{v:.6g}") for v in ax.get_xlim()), ax.get_xscale()],
+        "y": [*(float(f"{v:.6g}") for v in ax.get_ylim()), ax.get_yscale()],
+        "names": [ax.get_xlabel(), y_name],
+        "rows": [] if y_name else [label.get_text() for label in first.get_yticklabels()],
+    }
+
+
+# What makes a figure small
+#
+# Matplotlib writes a group with an id for every part, a style for every marker, and coordinates to
+# a millionth of a point. Nothing of that is seen.
+
+_JOINS = {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # matplotlib's own style sheet
+
+
+def _tidy(element: Element, used: set[str]) -> None:
+    """Leave out what is not seen, below the element and of it; what is seen stays the same."""
+    element.tail = "\n"
+    if element.tag != f"{{{_SVG}}}text":
+        element.text = None
+    _tidy_attributes(element.attrib, used)
+    children = []
+    for child in element:
+        _tidy(child, used)
+        children += _needed(child)
+    element[:] = children
+    styles = {child.get("style") for child in children if child.tag != f"{{{_SVG}}}defs"}
+    if len(children) > 1 and len(styles) == 1 and element.tag == f"{{{_SVG}}}g":
+        _share_style(element, styles.pop())
+
+
+def _tidy_attributes(attributes: dict[str, str], used: set[str]) -> None:
+    name = attributes.pop("id", "")
+    if _ARM.fullmatch(name):
+        attributes["class"] = name
+    elif name in used:
+        attributes["id"] = name
+    for key in attributes.keys() & {"d", "x", "y"}:
+        attributes[key] = " ".join(_NUMBER.sub(_rounded, attributes[key]).split())
+    if attributes.get("transform", "").startswith("rotate(-0 "):
+        del attributes["transform"]
+    if "style" in attributes:
+        attributes["style"] = attributes["style"].replace(" font-family: 'DejaVu Sans';", "")
+
+
+def _rounded(number: re.Match[str]) -> str:
+    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _needed(child: Element) -> list[Element]:
+    """The child; or its own children, where it is a group that says nothing."""
+    if child.tag in {f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"}:
+        return []
+    if child.tag == f"{{{_SVG}}}defs" and not len(child):
+        return []
+    return list(child) if child.tag == f"{{{_SVG}}}g" and not child.attrib else [child]
+
+
+def _share_style(group: Element, style: str | None) -> None:
+    """What all of a group's parts say, said once by the group: it is inherited."""
+    if style and "style" not in group.attrib:
+        group.set("style", style)
+        for child in group:
+            child.attrib.pop("style", None)
