@@ -216,7 +216,8 @@ def _recipe(
     seeds = _complete(claim, outcomes)
     level = look_level(claim.scales[scale].seeds, paired=not isinstance(claim, TimeClaim))
 
-    looks = claim.scales[scale].seeds
+    looks, deciding = claim.scales[scale].seeds, arms_of(claim)
+    others = [arm for arm in claim.arms if arm not in deciding]
 
     def at(look: Look | None) -> RecipeEvidence:
         counted = [o for o in outcomes if look is None or o.seed < look.seeds]
@@ -228,8 +229,8 @@ def _recipe(
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
-            caveats=(),
-            gates=tuple(_gates(claim, scale, counted)),
+            caveats=tuple(_doubts(claim, scale, counted, others)),
+            gates=tuple(_doubts(claim, scale, counted, deciding)),
             look=look,
             seeds=seeds,
         )
@@ -255,7 +256,7 @@ def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvi
         wanted=wanted,
         planned=asked,
         missing=asked - ran,
-        caveats=tuple(_caveats(claim, ran, asked, found)),
+        caveats=(*_caveats(claim, ran, asked, found), *found.caveats),
     )
 
 
@@ -471,13 +472,18 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
 _FAR_FROM_GUESSING = 1.0  # of ln(classes)
 
 
-def _gates(claim: TrainedClaim, scale: str, outcomes: list[Outcome]) -> Iterable[str]:
-    """Checks without which no number counts; those of data sets of known classes alone."""
+def _doubts(
+    claim: TrainedClaim, scale: str, outcomes: list[Outcome], arms: Iterable[str]
+) -> Iterable[str]:
+    """Checks that trials of these `arms` failed; those of data sets of known classes alone.
+
+    Of an arm that decides they are gates: no number counts. Other arms cannot undo the verdict.
+    """
     facts = DATASETS.get(claim.scales[scale].data)
     if facts is None:
         return
     guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
-    for arm in claim.arms:
+    for arm in arms:
         of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
         poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
         if poor:

@@ -180,6 +180,17 @@ def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
     assert verdict.exit_code == 5
 
 
+def test_an_arm_beside_the_contrast_may_guess(tmp_path: Path) -> None:
+    """The verdict is not about it; that it learned nothing is said."""
+    errors = planted(0.02)
+    _, verdict = judged(
+        tmp_path, claim_of(tmp_path), lambda cell: 0.9 if cell.arm == "third" else errors(cell)
+    )
+
+    assert verdict.word == "reproduced"
+    assert "4 of 4 third trials ended no better than guessing" in verdict.reason
+
+
 def test_an_odd_start_makes_it_invalid(tmp_path: Path) -> None:
     """An untrained net knows nothing: its loss is near ln 10."""
     _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), loss=40.0)
