@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 import pandas as pd
 import pytest
 
-from repro.claim import Claim
+from repro.claim import Claim, load
 from repro.report import Page, write_report, write_site
 from repro.report.series import rolling_error
 from repro.session import pages, register
@@ -220,6 +220,26 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
         "> 20",
     ):
         assert expected in text
+
+
+def test_many_recipes_stand_in_one_table_first(claim: Claim, tmp_path: Path) -> None:
+    """Which of them makes the difference is seen at a glance: a row each, and one legend."""
+    text = Path("planted.yaml").read_text()
+    third = "  third: {inputs: centred, initialisation: he}\n"
+    rates = "      third: {rates: [0.0003, 0.001, 0.003], rungs: [4]}\n"
+    text = text.replace("verdict_recipe:", third + "verdict_recipe:")
+    Path("planted.yaml").write_text(text.replace("      modern: {", rates + "      modern: {"))
+    page = planted_page(load(Path("planted.yaml")), {"period": PERIOD, "modern": MODERN})
+    text = write_report([page], tmp_path / "out", ["md", "svg"]).read_text()
+    curves = (tmp_path / "out" / "figures" / "planted-paper-curves.svg").read_text()
+    two = planted_page(claim, {"period": PERIOD, "modern": MODERN})
+
+    grid = text.split("Which recipe makes the difference")[1].split("What is compared")[0]
+    assert "What is compared" not in text.split("Which recipe makes the difference")[0]
+    assert "| modern | 1.70 (95 % interval 1.50 to 1.90) |" in grid
+    assert "| third | not measured |" in grid
+    assert curves.count("fast: median and range") == 1
+    assert "Which recipe" not in write_report([two], tmp_path / "two", ["md"]).read_text()
 
 
 def test_nothing_run_renders_and_says_so(claim: Claim, tmp_path: Path) -> None:

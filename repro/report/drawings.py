@@ -136,7 +136,7 @@ def _crossings(page: Page) -> Drawing:
         alt="; ".join(f"{row.label}: {_seeds(row)}" for row in rows),
         arms=tuple(page.claim.arms),
         panels=[("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
-        inches=(WIDTH * 1.2, SMALL),
+        inches=(WIDTH * 1.3, max(SMALL, 1.0 + 0.3 * len(rows))),
     )
 
 

@@ -28,6 +28,7 @@ ET.register_namespace("xlink", _XLINK)
 
 # Places are measured with the first; the second is as wide, others are narrower and fit as well.
 _FAMILY = "DejaVu Sans, Verdana, sans-serif"
+_READ_TWICE = 2  # with more panels than these the first one's legend is that of all
 _ARM = re.compile(r"(?:arm|band|paper)-\d+")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
@@ -55,6 +56,10 @@ def svg(
         axes = grid[: len(panels)]
         for ax, (title, draw) in zip(axes, panels, strict=True):
             draw(ax).set_title(title)
+        if len(panels) > _READ_TWICE:
+            for ax in axes[1:]:
+                if legend := ax.get_legend():
+                    legend.remove()
         for ax in axes[1::2]:
             ax.set_ylabel("")
             ax.tick_params(labelleft=False)

@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 
+_HELD_IN_MIND = 2  # recipes
+_LOOKED_THROUGH = 40  # rows of a search
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
     """Cells as text; the first cell of a row names it. `wide`: long, a reader may skip it."""
@@ -154,6 +158,7 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
     by_seed = [_crossings(page)] if isinstance(page.claim, TimeClaim) else list(_metrics(page))
     searched = [_rates(page)] if page.scale.search else []
     return (
+        *_grid(page),
         _estimates(page),
         _checks(page),
         *by_seed,
@@ -161,6 +166,29 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
         _clocks(page),
         _provenance(page),
         _trials(page),
+    )
+
+
+def _grid(page: Page) -> Iterator[Table]:
+    """Effects, recipe by contrast, where there are more recipes than two to hold in mind."""
+    known = [found for name in page.claim.recipes if (found := page.recipe(name))]
+    if len(page.claim.recipes) <= _HELD_IN_MIND or not known:
+        return
+    first = [c for c in known[0].contrasts if c.unit == known[0].deciding.unit]
+    yield Table(
+        caption=f"Which recipe makes the difference: {page.unit}",
+        columns=("Recipe", *(contrast_text(c.arms, c.metrics) for c in first)),
+        rows=tuple(
+            (
+                found.recipe,
+                *(
+                    estimate_text(c.estimate)
+                    for c in found.contrasts
+                    if c.unit == found.deciding.unit
+                ),
+            )
+            for found in known
+        ),
     )
 
 
@@ -328,6 +356,7 @@ def _rates(page: Page) -> Table:
             "Note",
         ),
         rows=tuple(rows),
+        wide=len(rows) > _LOOKED_THROUGH,
     )
 
 
