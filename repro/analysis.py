@@ -5,90 +5,31 @@ Computes, and decides nothing: what an estimate means for the claim is said in v
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from repro.claim import (
-    Difference,
-    DifferenceClaim,
-    LevelClaim,
     TimeClaim,
-    TimeContrast,
     TrainedClaim,
     arms_of,
-    metric_of,
 )
-from repro.errors import StatisticsError
+from repro.effects import Contrast, Outcome, contrasts
 from repro.plan import RateSearch, confirm_cells, rate_search
-from repro.registry import DATASETS, METRICS
-from repro.stats import (
-    Estimate,
-    Times,
-    correlation,
-    look_level,
-    mean_level,
-    over_images,
-    paired_difference,
-    ratio_of_times,
-)
+from repro.registry import DATASETS
+from repro.stats import Estimate, look_level, over_images
 from repro.trial import Clocks, Result
 
 __all__ = [
-    "DECIDING",
-    "Contrast",
     "Evidence",
     "Look",
-    "Outcome",
     "RecipeEvidence",
     "analyse",
     "looked_at_twice",
     "sampled_images",
-    "values_of",
 ]
-
-DECIDING = "contrast"  # the name of the one that decides, as in the claim file
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How a confirming trial ended.
-
-    With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
-    infinite when it did not, as for a diverged trial, which no further training would bring there.
-    """
-
-    arm: str
-    seed: int
-    trial_id: str
-    status: str
-    epochs: float
-    metrics: Mapping[str, float]
-    lower: float = math.nan
-    upper: float = math.nan
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contrast:
-    """One effect: what is compared, in which unit, and what came out.
-
-    `arms`: as in the effect, first minus (or over) second; one for a level. `metric`: of each arm,
-    by name; none for times. `correlation`: of the arms over seeds. `sd`: of one arm's log times
-    (the larger), or of the values that were averaged; None under two seeds. `by_seed`: the effect
-    at each seed that all its arms finished; for times, where both crossed.
-    """
-
-    name: str
-    arms: tuple[str, ...]
-    metrics: tuple[str, ...]
-    unit: str
-    estimate: Estimate | None
-    correlation: float = math.nan
-    sd: float | None = None
-    by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -214,7 +155,7 @@ def _recipe(
                 used[result.trial_id] = result
                 outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
     seeds = _complete(claim, outcomes)
-    level = look_level(claim.scales[scale].seeds, paired=not isinstance(claim, TimeClaim))
+    level = look_level(claim.scales[scale].seeds, paired=claim.paired)
 
     looks, deciding = claim.scales[scale].seeds, arms_of(claim)
     others = [arm for arm in claim.arms if arm not in deciding]
@@ -225,7 +166,7 @@ def _recipe(
             recipe=recipe,
             rates=rates,
             outcomes=tuple(outcomes),
-            contrasts=_contrasts(claim, counted, level),
+            contrasts=contrasts(claim, counted, level),
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
@@ -283,97 +224,7 @@ def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Re
     )
 
 
-# Effects
-
-
-def _contrasts(claim: TrainedClaim, outcomes: list[Outcome], level: float) -> tuple[Contrast, ...]:
-    """Every effect that the claim asks for, the deciding one first."""
-    if isinstance(claim, TimeClaim):
-        ratios = {DECIDING: claim.contrast, **claim.also}
-        return tuple(_ratio(name, one, outcomes, level) for name, one in ratios.items())
-    if isinstance(claim, DifferenceClaim):
-        named = {DECIDING: claim.contrast, **claim.also}
-        return tuple(_difference(claim, name, one, outcomes, level) for name, one in named.items())
-    assert isinstance(claim, LevelClaim)
-    return (_level(claim, outcomes, level),)
-
-
-def _ratio(name: str, contrast: TimeContrast, outcomes: list[Outcome], level: float) -> Contrast:
-    slow, fast = contrast.slow, contrast.fast
-    return Contrast(
-        name=name,
-        arms=(slow, fast),
-        metrics=(),
-        unit="ratio of epochs",
-        estimate=_known(
-            ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
-        ),
-        sd=_log_sd(outcomes, (slow, fast)),
-        by_seed=_ratios(outcomes, slow, fast),
-    )
-
-
-def _ratios(outcomes: Iterable[Outcome], slow: str, fast: str) -> dict[int, float]:
-    seen = {(o.arm, o.seed): o.upper for o in outcomes if math.isfinite(o.upper)}
-    return {
-        seed: time / seen[fast, seed]
-        for (arm, seed), time in sorted(seen.items())
-        if arm == slow and (fast, seed) in seen
-    }
-
-
-def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
-    of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
-    return Times(
-        lower=np.array([outcome.lower for outcome in of_arm]),
-        upper=np.array([outcome.upper for outcome in of_arm]),
-    )
-
-
-def _log_sd(outcomes: list[Outcome], arms: tuple[str, ...]) -> float | None:
-    spreads = []
-    for arm in arms:
-        upper = _times(outcomes, arm).upper
-        seen = upper[np.isfinite(upper)]
-        if len(seen) > 1:
-            spreads.append(float(np.log(seen).std(ddof=1)))
-    return max(spreads) if spreads else None
-
-
-def _difference(
-    claim: DifferenceClaim, name: str, contrast: Difference, outcomes: list[Outcome], level: float
-) -> Contrast:
-    arms = (contrast.higher, contrast.lower)
-    metrics = tuple(metric_of(claim, arm, contrast) for arm in arms)
-    found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
-    shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
-    one, two = (np.array([values[seed] for seed in shared]) for values in found)
-    return Contrast(
-        name=name,
-        arms=arms,
-        metrics=metrics,
-        unit=_unit_of_difference(metrics[0]),
-        estimate=_known(paired_difference, one, two, level=level),
-        correlation=correlation(one, two),
-        sd=_sd(one - two),
-        by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
-    )
-
-
-def _level(claim: LevelClaim, outcomes: list[Outcome], level: float) -> Contrast:
-    (arm,) = arms_of(claim)
-    metric = metric_of(claim, arm)
-    by_seed = values_of(outcomes, arm, metric)
-    values = np.array(list(by_seed.values()))
-    return Contrast(
-        name=DECIDING,
-        arms=(arm,),
-        metrics=(metric,),
-        unit=METRICS[metric].unit,
-        estimate=_known(mean_level, values, level=level),
-        sd=_sd(values),
-        by_seed=by_seed,
-    )
+# The same nets, looked at twice
 
 
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
@@ -381,7 +232,8 @@ _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 
 def looked_at_twice(contrast: Contrast, found: RecipeEvidence) -> tuple[str, ...]:
     """The trials of a contrast that reads the same nets twice, image by image; else nothing."""
-    if len(contrast.arms) != 2 or any(metric not in _BITS for metric in contrast.metrics):
+    points = len(contrast.arms) == 2 and contrast.unit == "points"
+    if not points or any(metric not in _BITS for metric in contrast.metrics):
         return ()
     last = found.look.seeds if found.look else math.inf
     first, second = (
@@ -414,34 +266,6 @@ def sampled_images(
         for name in names
     )
     return over_images(100.0 * (right_too.astype(float) - right))
-
-
-def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
-    """An arm's metric by seed, in the unit in which it is shown; what diverged is left out here.
-
-    The verdict says so: a mean over the others would flatter the arm.
-    """
-    return {
-        outcome.seed: METRICS[metric].factor * outcome.metrics[metric]
-        for outcome in outcomes
-        if outcome.arm == arm and metric in outcome.metrics and outcome.status != "diverged"
-    }
-
-
-def _unit_of_difference(metric: str) -> str:
-    return "points" if METRICS[metric].unit == "%" else METRICS[metric].unit
-
-
-def _known(estimator: Callable[..., Estimate], *samples: Any, level: float) -> Estimate | None:
-    """What the samples say; None where they say nothing."""
-    try:
-        return estimator(*samples, level=level)
-    except StatisticsError:
-        return None
-
-
-def _sd(values: npt.NDArray[np.float64]) -> float | None:
-    return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 # What a reader has to know beside the number

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from repro.analysis import RecipeEvidence, analyse
-from repro.claim import DifferenceClaim, TimeClaim, TrainedClaim
+from repro.claim import TrainedClaim
 from repro.plan import most_epochs_left
 from repro.stats import half_width, look_level, smallest_effect
 from repro.text import duration
@@ -86,7 +86,7 @@ def forecast(
     costs = {n: until(n) for n in ahead}
     fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
     reached = max(fitting, default=None)
-    level = look_level(looks, paired=not isinstance(claim, TimeClaim))
+    level = look_level(looks, paired=claim.paired)
     return Forecast(
         claim_id=claim.id,
         scale=scale,
@@ -113,17 +113,16 @@ def _smallest(
     sd = found.deciding.sd
     if seeds is None or not sd:
         return None
-    if isinstance(claim, TimeClaim):
-        return math.exp(smallest_effect(sd=sd, seeds=seeds, level=level, paired=False))
-    if isinstance(claim, DifferenceClaim):
-        return smallest_effect(sd=sd, seeds=seeds, level=level, paired=True)
-    return half_width(sd=sd, seeds=seeds, level=level)
+    if claim.no_effect is None:
+        return half_width(sd=sd, seeds=seeds, level=level)
+    effect = smallest_effect(sd=sd, seeds=seeds, level=level, paired=claim.paired)
+    return math.exp(effect) if claim.no_effect == 1 else effect
 
 
 def _claimed(claim: TrainedClaim) -> float | None:
     """The paper's effect, else the least that counts; of a level, half the width of its region."""
     region = claim.region
-    if isinstance(claim, TimeClaim | DifferenceClaim):
+    if claim.no_effect is not None:
         return region.low if claim.paper.value is None else claim.paper.value
     return None if region.high is None else (region.high - region.low) / 2
 

@@ -4,16 +4,16 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
-from repro.claim import Claim, TrainedClaim, load
+from repro.claim import KINDS, Claim, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.plan import most_epochs_left
@@ -144,7 +144,13 @@ def _data(one: Status) -> Check:
 
 def _plugins() -> Iterator[Check]:
     """What other packages add; each is loaded, since nothing else shows that it can be."""
-    for kind, names in (("model", MODELS), ("data set", DATASETS), ("logger", LOGGERS)):
+    added: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("model", MODELS),
+        ("data set", DATASETS),
+        ("logger", LOGGERS),
+        ("kind of claim", KINDS),
+    )
+    for kind, names in added:
         own = getattr(names, "own", names)
         for name in names:
             if name in own:

@@ -6,6 +6,8 @@
 |                  |                            | the function that builds the net                |
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
 | `repro.loggers`  | what `--log` is given      | a callable: folder to `observer.Observer`       |
+| `repro.kinds`    | a kind of claim, the same  | a subclass of `claim.TrainedClaim`, whose       |
+|                  |                            | effects `effects.contrasts` knows               |
 
 Without `load`, a data set's files are looked for in the data folders like those of any other.
 """
@@ -24,7 +26,7 @@ __all__ = ["Plugins", "versions"]
 
 T = TypeVar("T")
 
-GROUPS = ("repro.models", "repro.datasets", "repro.loggers")
+GROUPS = ("repro.models", "repro.datasets", "repro.loggers", "repro.kinds")
 
 
 class Plugins(Mapping[str, T]):
@@ -33,19 +35,27 @@ class Plugins(Mapping[str, T]):
     Names are known without importing anything. MachineError names the package that is at fault.
     """
 
-    def __init__(self, group: str, own: Mapping[str, T], *, kind: type[Any] = object) -> None:
+    def __init__(
+        self, group: str, own: Mapping[str, T], *, kind: type[Any] = object, classes: bool = False
+    ) -> None:
         self.group = group
         self.own = own
-        self.kind = kind  # of what entry points may name
+        self.kind = kind  # of what entry points may name: a value of it, or a class below it
+        self.classes = classes
 
     def __getitem__(self, name: str) -> T:
         if name in self.own:
             return self.own[name]
         entry = self._entries()[name]
         loaded: T = _load(entry)
-        if not isinstance(loaded, self.kind):
+        if self.classes:
+            fits = isinstance(loaded, type) and issubclass(loaded, self.kind)
+        else:
+            fits = isinstance(loaded, self.kind)
+        if not fits:
+            wanted = f"{'subclass of ' * self.classes}{self.kind.__name__}"
             raise MachineError(
-                f"{_said(entry)} is a {type(loaded).__name__}, not a {self.kind.__name__}",
+                f"{_said(entry)} is a {type(loaded).__name__}, not a {wanted}",
                 hint=f"repair or uninstall {_package(entry)}",
             )
         return loaded

@@ -1,15 +1,16 @@
 """Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
+from functools import singledispatch
 
 from repro.claim import (
     Claim,
     DifferenceClaim,
     ExactClaim,
-    LevelClaim,
     Region,
     TimeClaim,
     TrainedClaim,
+    arms_of,
     metric_of,
 )
 from repro.registry import METRICS
@@ -23,6 +24,7 @@ __all__ = [
     "estimate_text",
     "interval_text",
     "looks_text",
+    "measured_text",
     "number",
     "p_text",
     "percent",
@@ -141,23 +143,32 @@ def rule_text(claim: Claim) -> str:
         else ("the paper gives no number")
     )
     return (
-        f"{_what(claim)}, with the {claim.verdict_recipe} recipe. Reproduced when the whole "
-        f"interval lies {region_text(claim.region)}; {theirs}."
+        f"{measured_text(claim)}, with the {claim.verdict_recipe} recipe. Reproduced when the "
+        f"whole interval lies {region_text(claim.region)}; {theirs}."
     )
 
 
-def _what(claim: TrainedClaim) -> str:
-    if isinstance(claim, TimeClaim):
-        full = claim.decided_by == "full"
-        how = "full passes over the training set" if full else "the online error"
-        return (
-            f"Epochs to {100 * claim.threshold:g} % training error by {how}, "
-            f"{claim.contrast.slow} over {claim.contrast.fast}"
-        )
-    if isinstance(claim, DifferenceClaim):
-        arms = (claim.contrast.higher, claim.contrast.lower)
-        metrics = tuple(metric_of(claim, arm, claim.contrast) for arm in arms)
-        return f"Seed by seed, {contrast_text(arms, metrics)}"
-    assert isinstance(claim, LevelClaim)
-    (arm,) = claim.arms
-    return METRICS[metric_of(claim, arm)].title.capitalize()
+@singledispatch
+def measured_text(claim: TrainedClaim) -> str:
+    """What is measured to decide the claim, in words; a kind of its own may register others."""
+    arms = arms_of(claim)
+    titles = dict.fromkeys(METRICS[metric_of(claim, arm)].title for arm in arms)
+    of_arms = f" of {' and '.join(arms)}" if len(arms) > 1 else ""
+    return f"{' and '.join(titles).capitalize()}{of_arms}"
+
+
+@measured_text.register
+def _times_text(claim: TimeClaim) -> str:
+    full = claim.decided_by == "full"
+    how = "full passes over the training set" if full else "the online error"
+    return (
+        f"Epochs to {100 * claim.threshold:g} % training error by {how}, "
+        f"{claim.contrast.slow} over {claim.contrast.fast}"
+    )
+
+
+@measured_text.register
+def _difference_text(claim: DifferenceClaim) -> str:
+    arms = (claim.contrast.higher, claim.contrast.lower)
+    metrics = tuple(metric_of(claim, arm, claim.contrast) for arm in arms)
+    return f"Seed by seed, {contrast_text(arms, metrics)}"

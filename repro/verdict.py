@@ -31,17 +31,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from repro.analysis import Contrast, Evidence, Look, RecipeEvidence
+from repro.analysis import Evidence, Look, RecipeEvidence
 from repro.claim import (
     LEAST_SEEDS,
     SCALES,
     Claim,
-    DifferenceClaim,
     Region,
     TimeClaim,
     TrainedClaim,
     arms_of,
 )
+from repro.effects import Contrast
 from repro.stats import ERROR, Estimate, holm, over_all_looks, seeds_needed
 from repro.trial import FactOutcome
 
@@ -136,12 +136,10 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
 
 def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
     estimate = found.estimate
-    if found.look is None or estimate is None or estimate.p is None:
+    if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
         return None
-    assert isinstance(claim, TimeClaim | DifferenceClaim)
-    paired = not isinstance(claim, TimeClaim)
     return Effect(
-        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=paired),
+        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=claim.paired),
         claimed=estimate.value > claim.no_effect,
     )
 
@@ -218,10 +216,10 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
         return _Ruling("inconclusive", why)
     if estimate is None:
         return _Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
-    if not isinstance(claim, TimeClaim | DifferenceClaim):
+    if claim.no_effect is None:
         return _level(claim.region, found.deciding, estimate)
     if estimate.bound == "two-sided":
-        return _two_sided(claim, found.deciding, estimate)
+        return _two_sided(claim, claim.no_effect, found.deciding, estimate)
     return _one_sided(claim.region, estimate)
 
 
@@ -280,16 +278,15 @@ def _level(region: Region, contrast: Contrast, estimate: Estimate) -> _Ruling:
 
 
 def _two_sided(
-    claim: TimeClaim | DifferenceClaim, contrast: Contrast, estimate: Estimate
+    claim: TrainedClaim, nothing: float, contrast: Contrast, estimate: Estimate
 ) -> _Ruling:
-    region, nothing = claim.region, claim.no_effect
+    region = claim.region
     top, inside = _bounds(region)
 
     def more(edge: float) -> str:
-        if isinstance(claim, TimeClaim):
-            gap = math.log(estimate.value / edge)
-            return _more(gap, contrast.sd, estimate.level, paired=False)
-        return _more(estimate.value - edge, contrast.sd, estimate.level, paired=True)
+        ratio = nothing == 1
+        gap = math.log(estimate.value / edge) if ratio else estimate.value - edge
+        return _more(gap, contrast.sd, estimate.level, paired=claim.paired)
 
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro.analysis import DECIDING, Contrast, Evidence, Outcome, RecipeEvidence
+from repro.analysis import Evidence, RecipeEvidence
 from repro.claim import Claim, load
+from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import Cell, next_cells, rate_search
 from repro.report import Page
 from repro.stats import Estimate
@@ -251,6 +252,7 @@ def _evidence(
                 arms=("slow", "fast"),
                 metrics=(),
                 unit="ratio of epochs",
+                says="epochs of slow over epochs of fast",
                 estimate=planted.estimate if planted else None,
             ),
         ),

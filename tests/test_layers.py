@@ -34,6 +34,7 @@ RANKS = {
     "pictures": 4,
     "population": 4,
     "trial": 4,
+    "effects": 5,
     "facts": 5,
     "measure": 5,
     "plan": 5,

@@ -9,17 +9,20 @@ import pytest
 from click.testing import CliRunner
 
 from repro import plugins
-from repro.claim import TrainedClaim, load
+from repro.claim import KINDS, TrainedClaim, load
 from repro.cli import main
-from repro.errors import MachineError
+from repro.effects import Outcome, contrasts
+from repro.errors import ClaimError, MachineError
 from repro.models.build import builder
 from repro.plan import next_cells
 from repro.plugins import versions
 from repro.registry import DATASETS, MODELS
 from repro.store import Store
+from repro.text import rule_text
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "dropout_paper"
+KIND = ROOT / "examples" / "relative_kind"
 
 Install = Callable[..., Path]
 
@@ -86,6 +89,90 @@ def test_the_example_s_net_is_as_large_as_it_says(
     net = builder("dropout_mlp")()
 
     assert sum(p.numel() for p in net.parameters()) == facts.parameters
+
+
+@pytest.fixture
+def relative(install: Install, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example of a kind of claim, installed; a claim file of it."""
+    project = tomllib.loads((KIND / "pyproject.toml").read_text())["project"]
+    monkeypatch.syspath_prepend(str(KIND))
+    install(project["name"], project["entry-points"])
+    return KIND / "claims" / "momentum_percent.yaml"
+
+
+def test_a_kind_of_claim_of_a_package_is_one_like_the_others(
+    relative: Path, tmp_path: Path
+) -> None:
+    """Planned, run, judged and shown; the package stands beside its numbers."""
+    store = str(tmp_path / "r")
+    ran = CliRunner().invoke(
+        main, ["run", str(relative), "--scale", "smoke", "--store", store, "--workers", "1"]
+    )
+    out, claims = str(tmp_path / "report"), str(relative.parent)
+    CliRunner().invoke(main, ["report", "--claims", claims, "--store", store, "--out", out])
+    page = (tmp_path / "report" / "report.html").read_text()
+
+    assert ran.exit_code == 0, ran.output
+    assert "momentum_percent, modern recipe, smoke scale (not evidence): " in ran.stdout
+    assert "training error, how much less with has than without" in page
+    assert "% of without&#39;s" in page
+    assert f"of relative-kind {versions('relative')['relative-kind']}" in page
+
+
+def test_a_kind_of_claim_estimates_what_it_says(relative: Path) -> None:
+    """A quarter less at each seed is 25 percent, to which the verdict holds the region."""
+    claim = load(relative)
+    assert isinstance(claim, TrainedClaim)
+    errors = {"without": (0.4, 0.2, 0.1), "with": (0.3, 0.15, 0.075)}
+    outcomes = [
+        Outcome(arm=arm, seed=seed, trial_id="", status="finished", epochs=2.0,
+                metrics={"train_error": error})
+        for arm, values in errors.items()
+        for seed, error in enumerate(values)
+    ]  # fmt: skip
+    (effect,) = contrasts(claim, outcomes, 0.95)
+
+    assert effect.estimate is not None
+    assert effect.estimate.value == pytest.approx(25)
+    assert effect.by_seed == pytest.approx({0: 25, 1: 25, 2: 25})
+    assert "Seed by seed, by how many percent with has less training error" in rule_text(claim)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("low: 25", "low: 0", "wrong side of no effect: what is claimed lies above 0"),
+        ("lower: with}", "lower: wit}", "'wit' is not an arm .did you mean 'with'"),
+        ("lower: with}", "lover: with}", "contrast.lover: unknown key .did you mean 'lower'"),
+        ("kind: relative", "kind: relativ", "'relativ' is not one of .* .did you mean 'relative'"),
+    ],
+)
+def test_a_claim_of_such_a_kind_is_checked_like_the_others(
+    relative: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    """Its contrast, its region and its keys, with suggestions."""
+    path = tmp_path / relative.name
+    path.write_text(relative.read_text().replace(old, new))
+
+    with pytest.raises(ClaimError, match=message):
+        load(path)
+
+
+def test_a_kind_of_claim_that_estimates_nothing_is_named(install: Install, tmp_path: Path) -> None:
+    """Its package forgot the one function that nothing stands in for."""
+    code = (
+        "from typing import Literal\nfrom repro.claim import TrainedClaim\n"
+        'class Mute(TrainedClaim):\n    kind: Literal["mute"]\n'
+    )
+    install("mute-kind", {"repro.kinds": {"mute": "mute_kind:Mute"}}, code)
+    path = tmp_path / "a_claim.yaml"
+    CliRunner().invoke(main, ["new", path.stem, "--kind", "level", "--claims", str(tmp_path)])
+    path.write_text(path.read_text().replace("kind: level", "kind: mute"))
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+
+    with pytest.raises(MachineError, match="nothing says what a claim of the kind 'mute' estimat"):
+        contrasts(claim, [], 0.95)
 
 
 STRIPES = """
@@ -159,3 +246,11 @@ def test_a_name_that_is_taken_is_refused(install: Install) -> None:
 
     with pytest.raises(MachineError, match="has a name that repro itself uses: 'cifar10'"):
         list(DATASETS)
+
+
+def test_a_kind_of_claim_is_a_class(install: Install) -> None:
+    """Of those that trials decide: what else stands there is no kind."""
+    install("no-kind", {"repro.kinds": {"odd": "no_kind:odd"}}, "odd = dict")
+
+    with pytest.raises(MachineError, match="is a type, not a subclass of TrainedClaim"):
+        KINDS["odd"]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from repro.claim import KINDS, load
+from repro.claim import OWN_KINDS, load
 from repro.cli import main
 from repro.plan import next_cells
 from repro.registry import DATASETS
@@ -20,7 +20,7 @@ def repro(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", OWN_KINDS)
 def test_a_claim_begins_valid_and_commented(kind: str, tmp_path: Path) -> None:
     """Under its name, with a smoke scale; the next command is named."""
     done = repro("new", "mine", "--kind", kind, "--claims", tmp_path / "claims")

@@ -9,8 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from repro.analysis import DECIDING, Contrast, Evidence, Look, Outcome, RecipeEvidence
+from repro.analysis import Evidence, Look, RecipeEvidence
 from repro.claim import Claim, Region
+from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import RateOutcome, RateSearch
 from repro.stats import Estimate
 from repro.trial import Clocks
@@ -69,6 +70,7 @@ def judged(
                 arms=("slow", "fast"),
                 metrics=(),
                 unit="ratio of epochs",
+                says="epochs of slow over epochs of fast",
                 estimate=found,
                 sd=0.1,
             ),

@@ -13,7 +13,7 @@ import jinja2
 import yaml
 from reference import table
 
-from repro.analysis import DECIDING
+from repro.effects import DECIDING
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows

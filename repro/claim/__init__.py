@@ -8,6 +8,7 @@ from repro.claim.load import json_schema, load, load_all
 from repro.claim.spec import (
     KINDS,
     LEAST_SEEDS,
+    OWN_KINDS,
     SCALES,
     Arm,
     Claim,
@@ -35,6 +36,7 @@ from repro.claim.spec import (
 __all__ = [
     "KINDS",
     "LEAST_SEEDS",
+    "OWN_KINDS",
     "SCALES",
     "Arm",
     "Claim",

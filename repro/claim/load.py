@@ -13,7 +13,6 @@ from repro.claim.spec import (
     KINDS,
     Arm,
     Claim,
-    Difference,
     Fact,
     Model,
     Paper,
@@ -21,8 +20,6 @@ from repro.claim.spec import (
     Region,
     Scale,
     Search,
-    TimeClaim,
-    TimeContrast,
     TrainedClaim,
 )
 from repro.errors import ClaimError
@@ -132,7 +129,6 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("region",): Region,
     ("arms", "*"): Arm,
     ("arms", "*", "recipe"): Recipe,
-    ("also", "*"): Difference,
     ("facts", "*"): Fact,
     ("facts", "*", "model"): Model,
     ("recipes", "*"): Recipe,
@@ -144,8 +140,11 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
 
 
 def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
-    contrast = TimeContrast if kind is TimeClaim else Difference
-    here = {(): kind, ("contrast",): contrast, **_MODELS_AT}
+    here = {(): kind, **_MODELS_AT}
+    contrast = kind.model_fields.get("contrast")
+    model = contrast.annotation if contrast is not None else None
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        here |= {("contrast",): model, ("also", "*"): model}
     for pattern, model in here.items():
         if len(pattern) == len(path) and all(
             p in ("*", part) for p, part in zip(pattern, path, strict=True)

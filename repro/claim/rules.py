@@ -17,8 +17,6 @@ from repro.claim.spec import (
     LEAST_SEEDS,
     SCALES,
     Claim,
-    DifferenceClaim,
-    ExactClaim,
     LevelClaim,
     Recipe,
     Scalar,
@@ -95,7 +93,7 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
     if data.get("id") != path.stem and isinstance(data.get("id"), str):
         yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
     yield from _paper_rules(data, path)
-    if issubclass(kind, ExactClaim):
+    if not issubclass(kind, TrainedClaim):
         for name, fact in _mapping(data, "facts").items():
             yield from _name_rule(("facts", name), name)
             yield from _fact_rules(("facts", name), fact)
@@ -150,18 +148,14 @@ def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
     yield from _model_rules((*at, "model"), _mapping(fact, "model"), {})
 
 
-def _region_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
+def _region_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
     region = _mapping(data, "region")
     low, high = region.get("low"), region.get("high")
-    if _number(low) and issubclass(kind, TimeClaim) and low <= 1:
+    nothing = kind.no_effect
+    if _number(low) and nothing is not None and low <= nothing:
         yield (
             ("region", "low"),
-            f"{low} is on the wrong side of no effect: a ratio of times claims something above 1",
-        )
-    if _number(low) and issubclass(kind, DifferenceClaim) and low <= 0:
-        yield (
-            ("region", "low"),
-            f"{low} is on the wrong side of no effect: a difference claims something above 0",
+            f"{low} is on the wrong side of no effect: what is claimed lies above {nothing:g}",
         )
     if _number(low) and _number(high) and high <= low:
         yield ("region", "high"), f"{high} must be above low, {low}"
@@ -172,10 +166,7 @@ def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:
         yield at, f"metric {name!r} is unknown{meant(name, METRICS)}"
 
 
-_SIDES = {TimeClaim: ("slow", "fast"), DifferenceClaim: ("higher", "lower")}
-
-
-def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
+def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
     arms = _mapping(data, "arms")
     for name, arm in arms.items():
         yield from _name_rule(("arms", name), name)
@@ -184,7 +175,7 @@ def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _metric_rule(("arms", name, "metric"), _plain(arm, "metric"))
     if not isinstance(data.get("arms"), Mapping):
         return
-    if kind in _SIDES and len(arms) < 2:
+    if kind.sides and len(arms) < 2:
         yield ("arms",), f"a comparison has at least two arms, not {len(arms)}"
     if issubclass(kind, LevelClaim) and len(arms) != 1:
         yield ("arms",), f"a level is that of one arm, not of {len(arms)}"
@@ -194,15 +185,15 @@ def _arm_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
             yield ("arms", name), "no contrast uses this arm"
 
 
-def _used_arms(kind: type[Claim], data: Mapping[str, Any]) -> set[object]:
+def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
     """Arms that a contrast names; empty where there is none to look at."""
     contrasts = [_mapping(data, "contrast"), *_mapping(data, "also").values()]
-    return {_plain(contrast, side) for contrast in contrasts for side in _SIDES.get(kind, ())}
+    return {_plain(contrast, side) for contrast in contrasts for side in kind.sides}
 
 
-def _contrast_rules(kind: type[Claim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    sides = _SIDES.get(kind)
-    if sides is None:
+def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
+    sides = kind.sides
+    if not sides:
         return
     arms = _mapping(data, "arms")
     contrasts: dict[KeyPath, Any] = {("contrast",): data.get("contrast")}

@@ -3,10 +3,12 @@
 Seven kinds of question come down to four kinds of claim. The gap between training and test error
 is a metric like another; the same weights looked at twice (ten crops, or one) are two arms that
 differ in the metric and so share their trials; a property of trained weights is a metric, too.
+What is none of the four is a class of another package, found by its entry point (repro.plugins).
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,10 +22,12 @@ from pydantic import (
 )
 
 from repro.identity import fields_that_change
+from repro.plugins import Plugins
 
 __all__ = [
     "KINDS",
     "LEAST_SEEDS",
+    "OWN_KINDS",
     "SCALES",
     "Arm",
     "Claim",
@@ -228,7 +232,7 @@ class Claim(Strict):
     """One statement of the paper, with its number, its place, and how it is decided.
 
     `version`: the format's. `id`: names the claim, as its file does. `title`: what is claimed, in
-    a line. `kind`: how it is decided, one of four. `paper`: whose statement it is. `question`: what
+    a line. `kind`: how it is decided. `paper`: whose statement it is. `question`: what
     is measured to answer it. `confounds`: what else could make the effect, or hide it.
     `deviations`: every known difference from the paper.
     """
@@ -271,6 +275,14 @@ class TrainedClaim(Claim):
     by name: `smoke`, `proxy`, `paper`.
     """
 
+    # What tells one kind from another, besides its fields. `sides`: the keys of a contrast that
+    # name its arms, in the order of the effect; none where all arms decide. `no_effect`: None for a
+    # kind without a direction; where it is 1 the effect is a ratio, drawn on a log axis. `paired`:
+    # whether the arms are compared seed by seed.
+    sides: ClassVar[tuple[str, ...]] = ()
+    no_effect: ClassVar[float | None] = None
+    paired: ClassVar[bool] = True
+
     metric: str
     arms: dict[str, Arm]
     region: Region
@@ -308,7 +320,9 @@ class TimeClaim(TrainedClaim):
     near: Annotated[float, Field(ge=0, le=1)]
     contrast: TimeContrast
     also: dict[str, TimeContrast] = {}
-    no_effect: ClassVar[float] = 1.0
+    sides = ("slow", "fast")
+    no_effect = 1.0
+    paired = False
 
 
 class Difference(Strict):
@@ -332,7 +346,8 @@ class DifferenceClaim(TrainedClaim):
     kind: Literal["difference"]
     contrast: Difference
     also: dict[str, Difference] = {}
-    no_effect: ClassVar[float] = 0.0
+    sides = ("higher", "lower")
+    no_effect = 0.0
 
 
 class LevelClaim(TrainedClaim):
@@ -384,12 +399,15 @@ class ExactClaim(Claim):
     facts: Annotated[dict[str, Fact], Field(min_length=1)]
 
 
-KINDS: dict[str, type[Claim]] = {
+OWN_KINDS: dict[str, type[Claim]] = {
     "time_to_threshold": TimeClaim,
     "difference": DifferenceClaim,
     "level": LevelClaim,
     "exact": ExactClaim,
 }
+KINDS: Mapping[str, type[Claim]] = Plugins(
+    "repro.kinds", OWN_KINDS, kind=TrainedClaim, classes=True
+)
 
 
 def recipe_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Recipe:
@@ -411,8 +429,6 @@ def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None)
 
 def arms_of(claim: TrainedClaim) -> tuple[str, ...]:
     """The arms that decide, in the order of the effect."""
-    if isinstance(claim, TimeClaim):
-        return claim.contrast.slow, claim.contrast.fast
-    if isinstance(claim, DifferenceClaim):
-        return claim.contrast.higher, claim.contrast.lower
-    return tuple(claim.arms)
+    if not claim.sides:
+        return tuple(claim.arms)
+    return tuple(getattr(claim.contrast, side) for side in claim.sides)  # type: ignore[attr-defined] # a kind with sides has it

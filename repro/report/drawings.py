@@ -8,13 +8,13 @@ from textwrap import fill
 from matplotlib.axes import Axes
 
 from repro import figures
-from repro.analysis import DECIDING, Contrast
 from repro.claim import LevelClaim, TimeClaim, metric_of
+from repro.effects import DECIDING, Contrast
 from repro.registry import METRICS
 from repro.report import series
 from repro.report.page import Page
 from repro.report.svg import svg
-from repro.text import contrast_text, estimate_text
+from repro.text import estimate_text
 
 __all__ = ["Drawing", "drawings"]
 
@@ -185,14 +185,14 @@ def _metrics(page: Page) -> Drawing:
 def _effects(page: Page) -> Drawing:
     claim = page.claim
     rows = list(_effect_rows(page))
-    ratio = isinstance(claim, TimeClaim)
-    label = fill(f"{page.unit}: {contrast_text(*page.compared)}", 64)  # letters in a line
+    ratio = claim.no_effect == 1
+    label = fill(f"{page.unit}: {page.contrasts[0].says}", 64)  # letters in a line
     draw = partial(
         figures.effects,
         rows=rows,
         region=claim.region,
         paper=claim.paper.value,
-        no_effect=getattr(claim, "no_effect", None),
+        no_effect=claim.no_effect,
         label=label,
     )
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"

@@ -11,6 +11,7 @@ import pandas as pd
 
 from repro.analysis import Evidence, RecipeEvidence
 from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
+from repro.effects import Contrast
 from repro.trial import FactOutcome, Result, Trial
 from repro.verdict import Verdict
 
@@ -78,15 +79,14 @@ class Page:
         return f"{self.claim.id}-{self.evidence.scale}"
 
     @property
-    def compared(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Arms and metrics of the contrast that decides."""
-        deciding = next(iter(self.evidence.recipes.values())).deciding
-        return deciding.arms, deciding.metrics
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """What is compared, the contrast that decides first, as any recipe has it."""
+        return next(iter(self.evidence.recipes.values())).contrasts
 
     @property
     def unit(self) -> str:
         """Of the contrast that decides."""
-        return next(iter(self.evidence.recipes.values())).deciding.unit
+        return self.contrasts[0].unit
 
     def recipe(self, name: str) -> RecipeEvidence | None:
         """What was found under a recipe; None when nothing was."""

@@ -8,8 +8,8 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from repro.analysis import Outcome, values_of
-from repro.claim import DifferenceClaim, TrainedClaim, arms_of, metric_of
+from repro.claim import metric_of
+from repro.effects import Outcome, values_of
 from repro.figures import (
     ArmCurves,
     ArmErrors,
@@ -161,16 +161,12 @@ def _epoch_band(errors: Sequence[Sequence[float]]) -> Band | None:
 # Metrics
 
 
-def metrics_shown(claim: TrainedClaim) -> dict[str, tuple[str, ...]]:
+def metrics_shown(page: Page) -> dict[str, tuple[str, ...]]:
     """The metrics that a contrast reads, the deciding one first, and the arms of each."""
-    places = [(metric_of(claim, arm), arm) for arm in arms_of(claim)]
-    if isinstance(claim, DifferenceClaim):
-        for contrast in claim.also.values():
-            arms = (contrast.higher, contrast.lower)
-            places += [(metric_of(claim, arm, contrast), arm) for arm in arms]
     found: dict[str, dict[str, None]] = {}
-    for metric, arm in places:
-        found.setdefault(metric, {})[arm] = None
+    for contrast in page.contrasts:
+        for metric, arm in zip(contrast.metrics, contrast.arms, strict=True):
+            found.setdefault(metric, {})[arm] = None
     return {metric: tuple(arms) for metric, arms in found.items()}
 
 

@@ -3,22 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repro.analysis import (
-    DECIDING,
-    Contrast,
-    Outcome,
-    RecipeEvidence,
-    looked_at_twice,
-    sampled_images,
-)
+from repro.analysis import RecipeEvidence, looked_at_twice, sampled_images
 from repro.claim import TimeClaim, recipe_for
+from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import RateOutcome, RateSearch
+from repro.plugins import versions
 from repro.registry import METRICS
 from repro.report.page import FactPage, Page
 from repro.report.series import confirmed, ending, metrics_shown, tuned
 from repro.text import (
     NOT_RUN,
-    contrast_text,
     crossing,
     duration,
     estimate_text,
@@ -177,7 +171,7 @@ def _grid(page: Page) -> Iterator[Table]:
     first = [c for c in known[0].contrasts if c.unit == known[0].deciding.unit]
     yield Table(
         caption=f"Which recipe makes the difference: {page.unit}",
-        columns=("Recipe", *(contrast_text(c.arms, c.metrics) for c in first)),
+        columns=("Recipe", *(c.says for c in first)),
         rows=tuple(
             (
                 found.recipe,
@@ -209,7 +203,7 @@ def _estimates(page: Page) -> Table:
 
 def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...]:
     found = page.recipe(recipe)
-    what = contrast_text(contrast.arms, contrast.metrics)
+    what = contrast.says
     if contrast.name == DECIDING and len(found.contrasts if found else ()) > 1:
         what += " (decides)"
     estimate = contrast.estimate
@@ -269,7 +263,7 @@ def _checks(page: Page) -> Table:
 def _metrics(page: Page) -> Iterator[Table]:
     """A table for each metric that a contrast reads: arms by seed."""
     claim, seeds = page.claim, _seeds_shown(page)
-    for metric, arms in metrics_shown(claim).items():
+    for metric, arms in metrics_shown(page).items():
         facts = METRICS[metric]
         rows: list[tuple[str, ...]] = []
         for recipe in claim.recipes:
@@ -408,6 +402,7 @@ def _provenance(page: Page) -> Table:
         ("registered", _registered(page)),
         ("digest of the claim at this scale", claim.digest(scale)),
         ("precision", ", ".join(sorted(precisions))),
+        *(("kind of claim", f"of {name} {which}") for name, which in versions(claim.kind).items()),
     ]
     known = {name for name, _ in rows}
     rows += [

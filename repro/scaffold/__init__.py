@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-from repro.claim import KINDS, Claim, load
+from repro.claim import OWN_KINDS, Claim, load
 from repro.errors import ClaimError
 from repro.files import write_atomic
 
@@ -40,7 +40,7 @@ def _text(kind: str, source: Path | None) -> str:
     if source is not None:
         load(source)  # its own problems are told under its own name
         return source.read_text(encoding="utf-8")
-    assert kind in KINDS
+    assert kind in OWN_KINDS
     return (files(__package__) / f"{kind}.yaml").read_text(encoding="utf-8")
 
 
