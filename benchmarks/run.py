@@ -109,7 +109,8 @@ def _reading(store: Store) -> Callable[[], int]:
 def start_up(_device: torch.device, rounds: int) -> Table:
     """From the command to the end of the first step, and to the help."""
     step = (
-        "import torch; from repro.bench import *; from repro.data.embedded import synthetic;"
+        "import torch; import repro.running; from repro.bench import *;"
+        "from repro.data.embedded import synthetic; torch.set_num_threads(1);"
         "s = synthetic(n_train=1280, n_test=10);"
         "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
     )

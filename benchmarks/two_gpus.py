@@ -60,7 +60,7 @@ class Contestant:
         self.labels = torch.randint(1000, (world.batch,), device=first)
 
     def step(self) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad()
         kind = self.world.devices[0].type
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.world.bfloat16):
             logits = self.model(self.images)

@@ -8,22 +8,38 @@ after a drop, unless the buffers are rescaled as `set_rate` does.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
-__all__ = ["MOST_DROPS", "PaperSGD", "rate_at", "stalls"]
+__all__ = ["MOST_DROPS", "Group", "PaperSGD", "rate_at", "stalls"]
 
 MOST_DROPS = 3  # sec. 5: the rate "was reduced three times prior to termination"
 
 
-class PaperSGD(torch.optim.SGD):
+@dataclass(kw_only=True, slots=True)
+class Group:
+    """Parameters of one rate, `scale` times the net's, and of one weight decay."""
+
+    parameters: list[nn.Parameter]
+    scale: float
+    rate: float
+    weight_decay: float
+
+
+class PaperSGD:
     """SGD with the rate inside the velocity; biases learn `bias_rate` times faster.
 
     `decay_biases`: the authors' code leaves biases out of weight decay; the paper does not say.
     `layer_decay`: weight decay of layers by the last part of their name, in place of
     `weight_decay`. Raises ValueError for a layer that the net does not have.
+
+    It is PyTorch's own update without its class, which imports a compiler when it is made: that
+    takes longer than everything else between `import torch` and the first step.
     """
 
     def __init__(
@@ -48,26 +64,64 @@ class PaperSGD(torch.optim.SGD):
             groups.setdefault((bias_rate if bias else 1.0, decay), []).append(parameter)
         if unused:
             raise ValueError(f"layer_decay: the net has no layer {', '.join(sorted(unused))}")
-        super().__init__(
-            [
-                {"params": params, "scale": scale, "lr": rate * scale, "weight_decay": decay}
-                for (scale, decay), params in groups.items()
-            ],
-            lr=rate,
-            momentum=momentum,
-        )
+        self.momentum = momentum
+        self.groups = [
+            Group(parameters=parameters, scale=scale, rate=rate * scale, weight_decay=decay)
+            for (scale, decay), parameters in groups.items()
+        ]
+        # As PyTorch has it: less the rate, and of the gradient's sign.
+        self.velocity: dict[Tensor, Tensor] = {
+            parameter: torch.zeros_like(parameter, requires_grad=False)
+            for group in self.groups
+            for parameter in group.parameters
+        }
 
     def set_rate(self, rate: float) -> None:
-        """Change the rate and keep the velocity: buffers are rescaled by old over new."""
-        for group in self.param_groups:
-            new = rate * group["scale"]
-            if new == group["lr"]:
+        """Change the rate and keep the velocity: it is rescaled by old over new."""
+        for group in self.groups:
+            new = rate * group.scale
+            if new == group.rate:
                 continue
-            for parameter in group["params"]:
-                buffer = self.state[parameter].get("momentum_buffer")
-                if buffer is not None:
-                    buffer.mul_(group["lr"] / new)
-            group["lr"] = new
+            for parameter in group.parameters:
+                self.velocity[parameter].mul_(group.rate / new)
+            group.rate = new
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One update of all parameters that have a gradient."""
+        for group in self.groups:
+            learning: list[Tensor] = []
+            gradients: list[Tensor] = []
+            for parameter in group.parameters:
+                if parameter.grad is not None:
+                    learning.append(parameter)
+                    gradients.append(parameter.grad)
+            sgd(
+                learning,
+                gradients,
+                [self.velocity[parameter] for parameter in learning],
+                weight_decay=group.weight_decay,
+                momentum=self.momentum,
+                lr=group.rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rates and velocities, laid out as PyTorch's optimisers do."""
+        kept: dict[int, dict[str, Tensor]] = {
+            place: {"momentum_buffer": velocity}
+            for place, velocity in enumerate(self.velocity.values())
+        }
+        return {"state": kept, "param_groups": [{"lr": group.rate} for group in self.groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken, of a net of the same shape; else an error."""
+        for group, kept in zip(self.groups, state["param_groups"], strict=True):
+            group.rate = kept["lr"]
+        for place, velocity in enumerate(self.velocity.values()):
+            velocity.copy_(state["state"][place]["momentum_buffer"])
 
 
 def rate_at(

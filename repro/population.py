@@ -17,7 +17,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class Alone:
         self.model.train()
         self.totals.zero_()
         self.noise.seed(noise)
-        rates = [group["lr"] for group in self.optimizer.param_groups]
+        rates = [group.rate for group in self.optimizer.groups]
         if rates != self.rates:  # they are numbers in what was recorded
             self.update.forget()
         self.rates = rates
@@ -112,7 +112,7 @@ class Alone:
         self.update(images, labels)
 
     def _update(self, images: Tensor, labels: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad()
         with self.autocast():
             logits = self.joined(images)
         loss = F.cross_entropy(logits.float(), labels)
@@ -156,10 +156,10 @@ class Together:
     def begin(self, noise: Sequence[int]) -> None:
         self.totals.zero_()
         self.noise.seed(noise)
-        groups = [_group_of(optimizer) for optimizer in self.optimizers]
+        rules = [_rules(optimizer) for optimizer in self.optimizers]
         for name, own in self.members.items():
             for key, setting in self.settings[name].items():
-                values = [of[p][key] for of, p in zip(groups, own, strict=True)]
+                values = [of[p][key] for of, p in zip(rules, own, strict=True)]
                 setting.copy_(torch.tensor(values).view_as(setting))
         with torch.no_grad():
             for here, theirs in self._both():
@@ -171,7 +171,7 @@ class Together:
         for own in self.members.values():
             for optimizer, parameter in zip(self.optimizers, own, strict=True):
                 weights.append(parameter.detach())
-                velocities.append(_velocity(optimizer, parameter))
+                velocities.append(optimizer.velocity[parameter])
         for here, theirs in ((self.weights, weights), (self.velocity, velocities)):
             yield [part for stack in here.values() for part in stack.detach().unbind()], theirs
 
@@ -415,17 +415,16 @@ def _stack(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(parts)
 
 
-def _group_of(optimizer: PaperSGD) -> dict[nn.Parameter, dict[str, Any]]:
-    return {p: group for group in optimizer.param_groups for p in group["params"]}
-
-
-def _velocity(optimizer: PaperSGD, parameter: nn.Parameter) -> Tensor:
-    """At rest before the first step."""
-    state = optimizer.state[parameter]
-    if state.get("momentum_buffer") is None:
-        state["momentum_buffer"] = torch.zeros_like(parameter)
-    velocity: Tensor = state["momentum_buffer"]
-    return velocity
+def _rules(optimizer: PaperSGD) -> dict[nn.Parameter, dict[str, float]]:
+    return {
+        parameter: {
+            "lr": group.rate,
+            "momentum": optimizer.momentum,
+            "weight_decay": group.weight_decay,
+        }
+        for group in optimizer.groups
+        for parameter in group.parameters
+    }
 
 
 def _totals(logits: Tensor, labels: Tensor, losses: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from statistics import stdev
 
-from scipy import stats
+import scipy
 
 from repro.claim import Claim
 
@@ -35,7 +35,7 @@ class Prior:
     @property
     def beyond_chance(self) -> bool:
         """Whether two runs of one net differ by so much less often than 5 times in 100."""
-        return self.times > float(stats.t.ppf(0.975, self.siblings - 1))
+        return self.times > float(scipy.stats.t.ppf(0.975, self.siblings - 1))
 
     @property
     def sentence(self) -> str:

@@ -3,7 +3,7 @@
 The command line parses and prints; what it does with claims, machine and store stands here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -12,7 +12,6 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.errors import DataError
 from repro.plan import Cell, next_cells
 from repro.registry import DATASETS
-from repro.report import FactPage, Page
 from repro.store import PlanRecord, Store
 from repro.trial import Result
 from repro.verdict import Verdict, decide, decide_exact, settles
@@ -24,7 +23,6 @@ __all__ = [
     "judge_at",
     "judge_exact",
     "next_trials",
-    "pages",
     "planned",
     "register",
     "runnable_hint",
@@ -134,33 +132,6 @@ def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
     fingerprint = record.fingerprint if record else None
     evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles)
     return replace(evidence, finished_before=record.finished_before if record else 0)
-
-
-def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
-    """A page for each claim and each of its scales, planned or not."""
-    found: list[Page | FactPage] = []
-    for claim in claims:
-        if isinstance(claim, ExactClaim):
-            facts = tuple(store.facts(claim.id, claim.digest()))
-            found.append(FactPage(claim=claim, facts=facts, verdict=decide_exact(claim, facts)))
-        elif isinstance(claim, TrainedClaim):
-            found += [_page(claim, scale, store) for scale in SCALES if scale in claim.scales]
-    return found
-
-
-def _page(claim: TrainedClaim, scale: str, store: Store) -> Page:
-    evidence = _evidence(claim, scale, store)
-    results = store.results()
-    return Page(
-        claim=claim,
-        evidence=evidence,
-        verdicts=tuple(decide(claim, evidence, recipe) for recipe in claim.recipes),
-        trials={name: store.trial(name) for name in evidence.trials},
-        results={name: results[name] for name in evidence.trials},
-        curves={name: store.curve(name) for name in evidence.trials},
-        arrays={name: store.arrays(name) for name in evidence.trials},
-        plan=planned(claim, scale, store),
-    )
 
 
 def runnable_hint(claim: TrainedClaim, error: DataError) -> str:

@@ -16,6 +16,7 @@
 A trial without `result.json` is unfinished. NaN stays NaN.
 """
 
+import csv
 import fcntl
 import io
 import json
@@ -25,15 +26,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from repro.errors import IntegrityError, NothingMeasuredError, OtherFormatError, WriteError
 from repro.files import write_atomic
-from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Array", "PlanRecord", "Store"]
 
@@ -198,8 +201,10 @@ class Store:
         self._known[path] = state, result
         return result
 
-    def curve(self, trial_id: str) -> pd.DataFrame:
+    def curve(self, trial_id: str) -> "pd.DataFrame":
         """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
+        import pandas as pd  # a second, which a worker that only writes curves does not wait for
+
         path = self.folder(trial_id) / "curve.csv"
         if not path.exists():
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
@@ -251,10 +256,10 @@ class Store:
         if not path.exists():
             write_atomic(path, trial.to_json())
 
-    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None:
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
         """Write how far training has come. The checkpoint alone decides where it goes on."""
         write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
-        write_atomic(self.folder(trial_id) / "curve.csv", curve.to_csv(index=False))
+        write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
 
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         """Write what came out; the checkpoint goes when the trial can be trained no further."""
@@ -372,6 +377,15 @@ class Store:
             yield True
         finally:
             os.close(handle)
+
+
+def _curve_csv(curve: Sequence[Row]) -> str:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(CURVE_COLUMNS)
+    # NaN, the one value that is not itself, is left empty.
+    lines.writerows([value if value == value else "" for value in row] for row in curve)  # noqa: PLR0124 - as said
+    return text.getvalue()
 
 
 T = TypeVar("T")

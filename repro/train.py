@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
@@ -29,7 +28,7 @@ from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
 from repro.parallel import ALONE, Ranks
 from repro.population import Alone, Step, Together
 from repro.registry import OWN_MODELS
-from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Trial, derive_seed
+from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
 __all__ = [
     "CheckpointError",
@@ -54,8 +53,6 @@ _NEAR_WINDOWS = 3
 _PLATEAU = 0.005
 
 _PAPER_IMAGES = 90 * 1.2e6  # sec. 5: "roughly 90 cycles" through "1.2 million images"
-
-Row = tuple[float, str, float, float, int, float]
 
 
 class CheckpointError(Exception):
@@ -95,10 +92,6 @@ class Progress:
     def test_errors(self) -> tuple[float, ...]:
         """Test error after each epoch; empty where it is measured at the end alone."""
         return tuple(row[2] for row in self.rows if row[1] == "test")
-
-    def curve(self) -> pd.DataFrame:
-        """All that was measured, one row a measurement."""
-        return pd.DataFrame(self.rows, columns=list(CURVE_COLUMNS))
 
 
 def train(

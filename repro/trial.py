@@ -24,6 +24,7 @@ __all__ = [
     "Clocks",
     "FactOutcome",
     "Result",
+    "Row",
     "Status",
     "Trial",
     "derive_seed",
@@ -38,6 +39,7 @@ WINDOWS = 10
 # train or test (full passes); error: fraction; loss: nats; images: how many the row averages;
 # train_seconds: the training clock at that moment.
 CURVE_COLUMNS = ("epoch", "source", "error", "loss", "images", "train_seconds")
+Row = tuple[float, str, float, float, int, float]
 
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.

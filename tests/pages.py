@@ -14,15 +14,15 @@ from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import Cell, next_cells, rate_search
 from repro.report import Page
 from repro.stats import Estimate
-from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result
+from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict
 
 __all__ = [
     "Planted",
     "empty_page",
     "planted_cells",
-    "planted_curve",
     "planted_page",
+    "planted_rows",
     "written_claim",
 ]
 
@@ -139,7 +139,10 @@ def planted_page(
         verdicts=tuple(_verdict(claim, scale, r, planted.get(r), clocks) for r in claim.recipes),
         trials={cell.trial.id: cell.trial for cell, _ in cells},
         results=results,
-        curves={cell.trial.id: planted_curve(result) for cell, result in cells},
+        curves={
+            cell.trial.id: pd.DataFrame(planted_rows(result), columns=list(CURVE_COLUMNS))
+            for cell, result in cells
+        },
         arrays={},
         plan=Registered(digest=claim.digest(scale)) if registered else None,
     )
@@ -201,21 +204,14 @@ def _trained(cell: Cell, *, status: str, epochs: float, final: float) -> Result:
     )
 
 
-def planted_curve(result: Result) -> pd.DataFrame:
+def planted_rows(result: Result) -> list[Row]:
     """A straight line from 0.6 to the final error, a window each tenth of an epoch."""
     epochs = np.arange(1, round(result.epochs * WINDOWS) + 1) / WINDOWS
     errors = 0.6 + (result.train_error - 0.6) * epochs / result.epochs
-    return pd.DataFrame(
-        {
-            "epoch": epochs,
-            "source": "online",
-            "error": errors,
-            "loss": 1.0,
-            "images": 100,
-            "train_seconds": epochs,
-        },
-        columns=list(CURVE_COLUMNS),
-    )
+    return [
+        (epoch, "online", error, 1.0, 100, epoch)
+        for epoch, error in zip(epochs.tolist(), errors.tolist(), strict=True)
+    ]
 
 
 def _evidence(

@@ -4,18 +4,16 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from repro.analysis import analyse
 from repro.claim import Claim, TrainedClaim, load
 from repro.plan import Cell, next_cells
 from repro.store import Store
-from repro.trial import CURVE_COLUMNS, Result
+from repro.trial import Result
 from tests.worlds import planted, tiny_claim
 
 PRINT = "0123456789abcdef"
-CURVE = pd.DataFrame(columns=list(CURVE_COLUMNS))
 
 
 @pytest.fixture
@@ -40,7 +38,7 @@ def fill(claim: Claim, store: Store, confirming: dict[tuple[str, int], float | N
                 skipped.add(cell.trial.id)
                 continue
             store.begin(cell.trial)
-            store.save(cell.trial.id, checkpoint=b"", curve=CURVE)
+            store.save(cell.trial.id, checkpoint=b"", curve=[])
             store.finish(result)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from scipy import stats as scipy_stats
@@ -17,11 +16,10 @@ from repro.errors import ClaimError, StatisticsError
 from repro.plan import Cell, next_cells
 from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store
-from repro.trial import CURVE_COLUMNS, Clocks, Result
+from repro.trial import Clocks, Result
 from repro.verdict import Verdict, decide
 
 PRINT = "0123456789abcdef"
-CURVE = pd.DataFrame(columns=list(CURVE_COLUMNS))
 
 CLAIM = """\
 id: effect
@@ -76,7 +74,7 @@ def judged(
             continue
         error = errors(cell)
         store.begin(cell.trial)
-        store.save(cell.trial.id, checkpoint=b"", curve=CURVE)
+        store.save(cell.trial.id, checkpoint=b"", curve=[])
         store.finish(
             Result(
                 trial_id=cell.trial.id,

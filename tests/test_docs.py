@@ -25,7 +25,7 @@ from click.testing import CliRunner
 
 from repro.claim import Claim, load, load_all
 from repro.cli import main
-from repro.session import pages
+from repro.pages import pages
 from repro.store import Store
 
 ROOT = Path(__file__).parents[1]

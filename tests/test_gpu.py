@@ -9,7 +9,7 @@ from torch import Tensor
 from repro.data import Dataset
 from repro.data.device import DeviceData
 from repro.train import Population, Run, device_data, train, train_all
-from tests.worlds import RECIPE, tiny, trial_on
+from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 pytestmark = [
     pytest.mark.gpu,
@@ -28,7 +28,7 @@ def test_float32_equals_the_cpu_within_a_bound(dataset: Dataset) -> None:
     """The first windows agree to TF32's rounding; later ones part as trainings do."""
     trial = trial_on(dataset)
     losses = [
-        train(trial, dataset, device=device, until=0.3).progress.curve().query("source=='online'")
+        curve_of(train(trial, dataset, device=device, until=0.3)).query("source=='online'")
         for device in (CPU, CUDA)
     ]
 
@@ -60,7 +60,7 @@ def test_alexnet_trains_on_the_accelerator_as_on_the_cpu(dataset: Dataset) -> No
     net = {"model": "alexnet_2012", "arguments": {"preset": "authors_2012", "width": 0.1}}
     trial = trial_on(dataset, recipe=way, threshold=None, **net)
     runs = [train(trial, dataset, device=device, until=1.0) for device in (CPU, CUDA)]
-    losses = [run.progress.curve().query("source=='online'").loss for run in runs]
+    losses = [curve_of(run).query("source=='online'").loss for run in runs]
 
     assert losses[1][:2].tolist() == pytest.approx(losses[0][:2].tolist(), rel=5e-2)
     assert runs[1].metrics.keys() == runs[0].metrics.keys()
@@ -75,7 +75,7 @@ def test_a_recorded_step_gives_the_numbers_of_the_plain_one(
     monkeypatch.setattr("repro.population._WARM", 10**9)
     plain = train(trial, dataset, device=CUDA, until=1.5)
 
-    losses = [run.progress.curve().query("source=='online'").loss for run in (recorded, plain)]
+    losses = [curve_of(run).query("source=='online'").loss for run in (recorded, plain)]
     assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=2e-2)
 
 
@@ -91,7 +91,7 @@ def test_a_population_trains_as_its_members_do(dataset: Dataset, net: str) -> No
     runs = [Run(trial, data, until=0.6) for trial in trials]
     for run in train_all(runs):
         alone = train(run.trial, dataset, device=CUDA, until=0.6)
-        losses = [one.progress.curve().query("source=='online'").loss for one in (run, alone)]
+        losses = [curve_of(one).query("source=='online'").loss for one in (run, alone)]
         assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=5e-2)
 
 

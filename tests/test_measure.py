@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from repro.claim import Recipe
 from repro.data import Dataset
-from repro.data.device import DeviceData, View, colour_components, colour_covariance, ten_crop
+from repro.data.device import (
+    Colour,
+    DeviceData,
+    View,
+    colour_components,
+    colour_covariance,
+    ten_crop,
+)
 from repro.measure import colour_split, evaluate, evaluate_ten
 from repro.train import train
 from tests.worlds import RECIPE, tiny, trial_on
@@ -115,6 +122,35 @@ def test_random_crops_reach_every_place_and_mirror_half(dataset: Dataset) -> Non
     assert set((first // 32).tolist()) == set(range(9))
     assert set((first % 32).tolist()) == set(range(9))
     assert 0.4 < (left > right).double().mean() < 0.6
+
+
+@pytest.mark.parametrize("colour", ["none", "scaled"])
+@pytest.mark.parametrize("augment", [("crop", "flip"), ("crop",), ("flip",)])
+def test_random_inputs_equal_their_slow_definition(
+    dataset: Dataset, augment: tuple[str, ...], colour: Colour
+) -> None:
+    """Image by image and bit by bit: cut, less the mean of its own place, coloured, mirrored."""
+    data = DeviceData(
+        dataset, device=CPU, inputs="standardised", crop=24, augment=augment, colour=colour
+    )
+    rows = data.train.rows(torch.arange(40))
+    found = data.training_inputs(rows, [torch.Generator().manual_seed(3)])
+
+    by = torch.Generator().manual_seed(3)
+    middle = torch.full((40, 1), 4)
+    top, left = (
+        torch.randint(9, (40, 1), generator=by) if "crop" in augment else middle for _ in range(2)
+    )
+    mirrored = torch.rand(40, 1, generator=by) < 0.5 if "flip" in augment else middle < 0
+    noise, shrink = torch.zeros(40, 3), 1.0
+    if data.augment.components is not None:
+        noise = torch.randn(40, 3, generator=by) * 0.1 @ data.augment.components
+        shrink = 1 / 1.1  # their code divides images with noise by so much
+    for i, image in enumerate(rows):
+        box = slice(top[i, 0], top[i, 0] + 24), slice(left[i, 0], left[i, 0] + 24)
+        pixels = (image[box] - data.train.mean[box] + noise[i]) * shrink * data.train.scale[box]
+        wanted = pixels.flip(1) if mirrored[i] else pixels
+        assert torch.equal(found[i].permute(1, 2, 0), wanted)
 
 
 def test_without_flips_no_image_is_mirrored(dataset: Dataset) -> None:

@@ -102,9 +102,9 @@ def test_layers_have_a_decay_of_their_own() -> None:
         net, rate=0.1, momentum=0.9, weight_decay=0.0, layer_decay={"fc10": 0.01}, bias_rate=2.0
     )
     found = {
-        id(p): (group["lr"], group["weight_decay"])
-        for group in optimizer.param_groups
-        for p in group["params"]
+        id(p): (group.rate, group.weight_decay)
+        for group in optimizer.groups
+        for p in group.parameters
     }
 
     assert found[id(net.conv1.weight)] == (0.1, 0.0)

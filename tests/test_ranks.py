@@ -22,7 +22,7 @@ from repro.store import Store
 from repro.train import Run, device_data, train, train_all
 from repro.trial import Trial
 from tests.test_execute import curves, finish
-from tests.worlds import RECIPE, claim_file, tiny, trial_on
+from tests.worlds import RECIPE, claim_file, curve_of, tiny, trial_on
 
 pytestmark = pytest.mark.cluster
 
@@ -64,7 +64,7 @@ def _rank(rank: int, size: int, port: int, folder: str, checkpoint: bytes | None
     assert list(train_all([run], ranks=ranks)) == [run]
     (Path(folder) / f"{size}-{rank}.pt").write_bytes(run.state())
     random = train_random(Path(folder), ranks)
-    np.save(Path(folder) / f"{size}-{rank}.npy", random.progress.curve().loss)
+    np.save(Path(folder) / f"{size}-{rank}.npy", curve_of(random).loss)
     dist.destroy_process_group()
 
 
@@ -94,7 +94,7 @@ def test_ranks_give_the_curve_of_one_process_and_resume_on_another_number(tmp_pa
     half = over(2, tmp_path, None)
     rest = over(4, tmp_path, half[0].state())
 
-    random = train_random(tmp_path, ALONE).progress.curve().loss
+    random = curve_of(train_random(tmp_path, ALONE)).loss
     for size in (2, 4):
         np.testing.assert_allclose(np.load(tmp_path / f"{size}-0.npy"), random, rtol=BOUND)
     for runs in (half, rest):
@@ -102,7 +102,7 @@ def test_ranks_give_the_curve_of_one_process_and_resume_on_another_number(tmp_pa
             assert run.progress.rows[0][1:5] == runs[0].progress.rows[0][1:5]
             for a, b in zip(run.model.parameters(), runs[0].model.parameters(), strict=True):
                 assert torch.equal(a, b)
-    ours, theirs = rest[0].progress.curve(), whole.progress.curve()
+    ours, theirs = curve_of(rest[0]), curve_of(whole)
     pd.testing.assert_frame_equal(
         ours[["epoch", "source", "images"]], theirs[["epoch", "source", "images"]]
     )

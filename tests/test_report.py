@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from repro.claim import Claim, load
+from repro.pages import pages
 from repro.report import Page, write_report, write_site
 from repro.report.series import rolling_error
-from repro.session import pages, register
+from repro.session import register
 from repro.stats import Estimate
 from repro.store import Store
 from repro.text import duration, estimate_text, percent
@@ -21,8 +22,8 @@ from tests.pages import (
     Planted,
     empty_page,
     planted_cells,
-    planted_curve,
     planted_page,
+    planted_rows,
     written_claim,
 )
 
@@ -310,7 +311,7 @@ def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
     register(claim, "paper", fingerprint=cells[0][0].trial.fingerprint, title="set", store=store)
     for cell, result in cells:
         store.begin(cell.trial)
-        store.save(cell.trial.id, checkpoint=b"", curve=planted_curve(result))
+        store.save(cell.trial.id, checkpoint=b"", curve=planted_rows(result))
         store.finish(result)
     write_report(pages([claim], store), tmp_path / "out", ALL)
     text = Elements((tmp_path / "out" / "report.html").read_text()).text
@@ -394,7 +395,7 @@ def test_any_part_of_a_store_renders(claim: Claim, tmp_path: Path, left_out: str
     for place, (cell, result) in enumerate(cells):
         store.begin(cell.trial)
         if left_out != "curves" or place % 2:
-            store.save(cell.trial.id, checkpoint=b"", curve=planted_curve(result))
+            store.save(cell.trial.id, checkpoint=b"", curve=planted_rows(result))
         if left_out != "results" or place % 2:
             store.finish(result)
 

@@ -12,7 +12,7 @@ from repro.claim import Recipe
 from repro.data import Dataset
 from repro.train import CheckpointError, Run, epoch_order, train, window_steps
 from repro.trial import CURVE_COLUMNS, Trial
-from tests.worlds import RECIPE, tiny, trial_on
+from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 CPU = torch.device("cpu")
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
@@ -29,7 +29,7 @@ def run(trial: Trial, dataset: Dataset, *, until: float = 1.0) -> Run:
 
 def numbers(run: Run) -> list[list[object]]:
     """Everything measured but the clock."""
-    return run.progress.curve()[NUMBERS].to_numpy().tolist()
+    return curve_of(run)[NUMBERS].to_numpy().tolist()
 
 
 def test_same_trial_gives_the_same_bits_whatever_ran_before(dataset: Dataset) -> None:
@@ -78,7 +78,7 @@ def test_every_image_is_seen_once_an_epoch(dataset: Dataset) -> None:
             dataset.train, images=dataset.train.images[:333], labels=dataset.train.labels[:333]
         ),
     )
-    curve = run(trial_on(odd), odd).progress.curve()
+    curve = curve_of(run(trial_on(odd), odd))
 
     assert curve[curve.source == "online"].images.sum() == 333
     assert tuple(curve.columns) == CURVE_COLUMNS
@@ -142,7 +142,7 @@ def test_a_trial_stops_at_its_crossing_and_brackets_it(dataset: Dataset) -> None
     """The crossing lies in one tenth of an epoch: above before it, at or below after it."""
     crossed = run(trial_on(dataset, threshold=0.3, near=1.0), dataset, until=9.0)
     result = crossed.result({})
-    curve = crossed.progress.curve()
+    curve = curve_of(crossed)
     passes = curve[curve.source == "train"].set_index("epoch").error
 
     assert result.status == "crossed"
@@ -158,7 +158,7 @@ def test_full_passes_are_made_only_near_the_threshold(dataset: Dataset) -> None:
     """Where the online error is far above, no full pass is paid for."""
     far = run(trial_on(dataset, threshold=0.0001, near=0.0), dataset, until=0.5)
 
-    assert "train" not in set(far.progress.curve().source)
+    assert "train" not in set(curve_of(far).source)
 
 
 def test_online_crossing_needs_a_whole_epoch_below(dataset: Dataset) -> None:
@@ -232,7 +232,7 @@ def test_numbers_of_this_version_are_kept(dataset: Dataset) -> None:
 
     The bound is that of float32 sums in another order on another machine.
     """
-    curve = run(trial_on(dataset), dataset, until=0.5).progress.curve()
+    curve = curve_of(run(trial_on(dataset), dataset, until=0.5))
     online = curve[curve.source == "online"]
 
     assert online.loss.tolist() == pytest.approx(GOLDEN_LOSSES, rel=2e-3)

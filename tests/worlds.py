@@ -5,13 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from repro.claim import Claim, Recipe, load
 from repro.data import Dataset, open_dataset
 from repro.plan import Cell
-from repro.trial import Clocks, Result, Trial
+from repro.train import Run
+from repro.trial import CURVE_COLUMNS, Clocks, Result, Trial
 
-__all__ = ["RECIPE", "claim_file", "planted", "quick_claim_file", "tiny", "trial_on"]
+__all__ = ["RECIPE", "claim_file", "curve_of", "planted", "quick_claim_file", "tiny", "trial_on"]
 
 RECIPE = Recipe(
     inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
@@ -109,6 +111,11 @@ def quick_claim_file(folder: Path) -> Path:
 def tiny_claim(folder: Path, **changes: object) -> Claim:
     """`claim_file`, loaded."""
     return load(claim_file(folder, **changes))  # type: ignore[arg-type]
+
+
+def curve_of(run: Run) -> pd.DataFrame:
+    """All that was measured of it so far, as the store would give it back."""
+    return pd.DataFrame(run.progress.rows, columns=list(CURVE_COLUMNS))
 
 
 def planted(

@@ -16,12 +16,12 @@ from pathlib import Path
 import findings
 
 from repro.claim import load_all
+from repro.pages import pages
 from repro.report import write_report
 from repro.report.document import Document, document
 from repro.report.markdown import markdown_table, render_summary
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
-from repro.session import pages
 from repro.store import Store
 
 FORMATS = ("html", "md", "csv", "svg")

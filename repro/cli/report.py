@@ -59,8 +59,8 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     junit    junit.xml: a test case for each claim and scale
     """  # noqa: D301 - click wants the character itself
+    from repro.pages import pages
     from repro.report import write_report
-    from repro.session import pages
     from repro.store import Store
 
     echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out, formats))
@@ -77,8 +77,8 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
 @told
 def publish(store: Path, claims: Path, out: Path) -> None:
     """Write a site into a folder, for any web server: the verdicts, a page a claim, the data."""
+    from repro.pages import pages
     from repro.report import write_site
-    from repro.session import pages
     from repro.store import Store
 
     echo(write_site(pages(load_claims(claims_in(claims)), Store(store)), out))

@@ -100,7 +100,7 @@ class DeviceSplit:
     images: Tensor | Images
     labels: Tensor
     mean: Tensor  # (H, W, 3) float32, grey levels
-    scale: Tensor  # (H, W, 3) float32, by which centred grey levels are multiplied
+    scale: Tensor  # (H, W, 3) float32, a number a channel: what centred levels are multiplied by
 
     def rows(self, indices: Tensor) -> Tensor:
         """Images of indices (B,) int64 on the device, (B, H, W, 3) uint8 there."""
@@ -175,25 +175,39 @@ class DeviceSplit:
 
         def places(room: int) -> Tensor:
             if not augment.crop:
-                return torch.full((count, 1), room // 2, device=device)
-            return drawn(lambda by: torch.randint(room + 1, (each, 1), generator=by, device=device))
+                return torch.full((count,), room // 2, device=device)
+            return drawn(
+                lambda by: torch.randint(room + 1, (each, 1), generator=by, device=device)
+            ).squeeze(1)
 
-        along = torch.arange(size, device=device)
-        down = places(height - size) + along  # (B, S)
-        right = places(width - size) + along
+        top, left = places(height - size), places(width - size)
+        sides, means = rows[None], self.mean[None]
+        side = torch.zeros_like(top)
         if augment.flip:
-            chance = drawn(lambda by: torch.rand(each, 1, generator=by, device=device))
-            right = torch.where(chance < 0.5, right.flip(1), right)
-        where = down[:, :, None], right[:, None, :]
-        image = torch.arange(count, device=device)[:, None, None]
-        pixels = rows[image, *where].to(torch.float32)
-        pixels.sub_(self.mean[where])
+            # A crop that is mirrored is one of the mirrored image, as far from its other edge.
+            chance = drawn(lambda by: torch.rand(each, 1, generator=by, device=device)).squeeze(1)
+            side = (chance < 0.5).long()
+            left = torch.where(side == 1, width - size - left, left)
+            sides = torch.stack((rows, rows.flip(2)))
+            means = torch.stack((self.mean, self.mean.flip(1)))
+        image = torch.arange(count, device=device)
+        pixels = _windows(sides, size)[side, image, top, left].to(torch.float32)
+        pixels.sub_(_windows(means, size)[side, top, left])
         if augment.components is not None:
             alpha = drawn(lambda by: torch.randn(each, 3, generator=by, device=device))
             alpha = alpha * _COLOUR_STD
-            pixels.add_((alpha @ augment.components)[:, None, None]).mul_(augment.shrink)
-        pixels.mul_(self.scale[where])
+            noise = (alpha @ augment.components)[:, None, None].expand(-1, -1, size, -1)
+            pixels.add_(noise.contiguous()).mul_(augment.shrink)  # by rows: three are too few
+        pixels.mul_(self.scale[:size, :size])  # the same at every place
         return pixels.permute(0, 3, 1, 2)
+
+
+def _windows(images: Tensor, size: int) -> Tensor:
+    """Every square of (..., H, W, 3): (..., top, left, S, S, 3), a view.
+
+    Looking one up copies rows of a square; looking up every pixel of it takes 3 times as long.
+    """
+    return images.unfold(-3, size, 1).unfold(-3, size, 1).movedim(-3, -1)
 
 
 class DeviceData:

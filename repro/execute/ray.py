@@ -19,8 +19,6 @@ from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
-import pandas as pd
-
 from repro.errors import MachineError, ReproError
 from repro.execute.driver import WorkerLost
 from repro.execute.work import Ended, Machine, in_populations, train_held
@@ -28,7 +26,7 @@ from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version
 from repro.store import Array, Store
-from repro.trial import Result, Trial
+from repro.trial import Result, Row, Trial
 
 try:
     # No report on its use is sent, and CUDA_VISIBLE_DEVICES is left as it is without a GPU.
@@ -133,7 +131,7 @@ class _Link:
     def set_aside(self, trial_id: str) -> object:
         return self._ask(self.home.do, "set_aside", trial_id)
 
-    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None:
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
         self._ask(self.home.do, "save", trial_id, checkpoint=checkpoint, curve=curve)
 
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:

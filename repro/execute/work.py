@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-import pandas as pd
 import torch
 
 from repro.data import Dataset, open_dataset
@@ -33,7 +32,7 @@ from repro.provenance import provenance
 from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.train import CheckpointError, Run, Stopwatch, device_data, train_all, untrained
-from repro.trial import Result, Trial
+from repro.trial import Result, Row, Trial
 
 __all__ = [
     "Ended",
@@ -124,7 +123,7 @@ class TrialStore(Protocol):
 
     def set_aside(self, trial_id: str) -> object: ...
 
-    def save(self, trial_id: str, *, checkpoint: bytes, curve: pd.DataFrame) -> None: ...
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None: ...
 
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None: ...
 
@@ -279,7 +278,7 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
 
 def _save(run: Run, store: TrialStore) -> None:
     started = time.perf_counter()
-    store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.curve())
+    store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.rows)
     run.clock.book([run], saving=time.perf_counter() - started)
 
 

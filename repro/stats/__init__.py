@@ -1,4 +1,8 @@
-"""Statistics as pure functions on arrays. Knows no claims and no files."""
+"""Statistics as pure functions on arrays. Knows no claims and no files.
+
+SciPy is imported whole, by its name alone: its parts load when they are first used, which is after
+a run has begun, and not before its first step.
+"""
 
 from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference
 from repro.stats.images import over_images

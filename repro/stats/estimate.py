@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from repro.errors import StatisticsError
 
@@ -62,7 +62,9 @@ def mean_level(values: Array, *, level: float = 0.95, method: str = "t over seed
     mean = float(values.mean())
     half = math.inf
     if n > 1:
-        half = float(special.stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n))
+        half = float(
+            scipy.special.stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n)
+        )
     return Estimate(
         value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method
     )
@@ -74,7 +76,7 @@ def _p_of_zero(values: Array) -> float:
     if n < 2 or mean == 0:
         return 1.0
     error = float(values.std(ddof=1)) / math.sqrt(n)
-    return float(2 * special.stdtr(n - 1, -mean / error)) if error > 0 else 0.0
+    return float(2 * scipy.special.stdtr(n - 1, -mean / error)) if error > 0 else 0.0
 
 
 def correlation(one: Array, two: Array) -> float:

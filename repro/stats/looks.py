@@ -11,8 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
-from scipy import special
-from scipy.stats import qmc
+import scipy
 
 from repro.stats.estimate import Array
 
@@ -55,7 +54,7 @@ def _least_p(looks: tuple[int, ...], samples: int) -> Array:
     is chi-squared, are drawn in place of the seeds themselves.
     """
     each = samples + 1  # means of the arms, and a common sum of squares
-    sequence = qmc.Sobol(each * len(looks), scramble=False)
+    sequence = scipy.stats.qmc.Sobol(each * len(looks), scramble=False)
     sequence.fast_forward(2**_DRAWS)  # past the corner, where quantiles are infinite
     uniform = sequence.random(2**_DRAWS).reshape(-1, len(looks), each)
     means = np.zeros((len(uniform), samples))
@@ -64,17 +63,17 @@ def _least_p(looks: tuple[int, ...], samples: int) -> Array:
     before = 0
     for look, n in enumerate(looks):
         more = n - before
-        new = special.ndtri(uniform[:, look, :samples]) / np.sqrt(more)
+        new = scipy.special.ndtri(uniform[:, look, :samples]) / np.sqrt(more)
         squares += ((new - means) ** 2).sum(1) * before * more / n
         if more > 1:
-            squares += special.chdtri(samples * (more - 1), uniform[:, look, -1])
+            squares += scipy.special.chdtri(samples * (more - 1), uniform[:, look, -1])
         means += (new - means) * more / n
         before = n
         if n > 1:
             df = samples * (n - 1)
             effect = means @ np.array([1.0, -1.0][:samples])
             t = np.abs(effect) / np.sqrt(squares / df * samples / n)
-            least = np.minimum(least, 2 * special.stdtr(df, -t))
+            least = np.minimum(least, 2 * scipy.special.stdtr(df, -t))
     return least
 
 

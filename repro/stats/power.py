@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import optimize, special, stats
+import scipy
 
 __all__ = ["POWER", "half_width", "seeds_needed", "smallest_effect"]
 
@@ -20,7 +20,7 @@ def seeds_needed(
     """
     samples = 1 if paired else 2
     n = np.arange(2, most + 1)
-    widths = special.stdtrit(samples * (n - 1), (1 + level) / 2) * sd * np.sqrt(samples / n)
+    widths = scipy.special.stdtrit(samples * (n - 1), (1 + level) / 2) * sd * np.sqrt(samples / n)
     enough = np.flatnonzero(widths < gap)
     return int(n[enough[0]]) if len(enough) else None
 
@@ -29,7 +29,7 @@ def half_width(*, sd: float, seeds: int, level: float) -> float:
     """Half the width of the interval of a mean of `seeds` values; infinite at one."""
     if seeds < 2:
         return math.inf
-    return float(special.stdtrit(seeds - 1, (1 + level) / 2)) * sd / math.sqrt(seeds)
+    return float(scipy.special.stdtrit(seeds - 1, (1 + level) / 2)) * sd / math.sqrt(seeds)
 
 
 def smallest_effect(*, sd: float, seeds: int, level: float, paired: bool) -> float:
@@ -41,8 +41,8 @@ def smallest_effect(*, sd: float, seeds: int, level: float, paired: bool) -> flo
     df = samples * (seeds - 1)
     if df < 1:
         return math.inf
-    critical = float(stats.t.ppf((1 + level) / 2, df))
-    shift = optimize.brentq(
-        lambda nc: float(stats.nct.sf(critical, df, nc)) - POWER, 0.0, 10 * critical + 10
+    critical = float(scipy.stats.t.ppf((1 + level) / 2, df))
+    shift = scipy.optimize.brentq(
+        lambda nc: float(scipy.stats.nct.sf(critical, df, nc)) - POWER, 0.0, 10 * critical + 10
     )
     return float(shift) * sd * math.sqrt(samples / seeds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
+import scipy
 
 from repro.errors import StatisticsError
 from repro.stats.estimate import Array, Estimate
@@ -71,8 +71,8 @@ def _welch(slow: Times, fast: Times, level: float) -> Estimate:
     if n > 1:
         va, vb = _variance(slow) / len(a), _variance(fast) / len(b)
         df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-        half = float(special.stdtrit(df, (1 + level) / 2) * math.sqrt(va + vb))
-        p = float(2 * special.stdtr(df, -abs(difference) / math.sqrt(va + vb)))
+        half = float(scipy.special.stdtrit(df, (1 + level) / 2) * math.sqrt(va + vb))
+        p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(va + vb)))
     return Estimate(
         value=math.exp(difference),
         low=math.exp(difference - half),
@@ -211,13 +211,13 @@ class _LogNormal:
     def _log_likelihood(self, x: Array, a: Array, s: Array) -> Array:
         z = s[:, None] * x - a[:, None]
         seen = np.log(s[:, None]) - z**2 / 2
-        each: Array = np.where(self.censored, special.log_ndtr(-z), seen)
+        each: Array = np.where(self.censored, scipy.special.log_ndtr(-z), seen)
         return np.asarray(each.sum(1))
 
     def _step(self, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
         """Newton's step, (D,) in a and in s; along the edge where s cannot grow."""
         z = s[:, None] * x - a[:, None]
-        hazard = np.exp(-(z**2) / 2 - special.log_ndtr(-z)) / math.sqrt(2 * math.pi)
+        hazard = np.exp(-(z**2) / 2 - scipy.special.log_ndtr(-z)) / math.sqrt(2 * math.pi)
         slope = np.where(self.censored, hazard, z)  # of the likelihood in a
         curve = np.where(self.censored, hazard * (hazard - z), 1.0)
         g_a, g_s = slope.sum(1), self.events / s - (x * slope).sum(1)
@@ -253,7 +253,7 @@ class _LogNormal:
             return 1.0
         df = _degrees(self.events)
         t = math.sqrt(df * math.expm1(max(fall, 0.0) / (df + 2)))
-        return float(special.stdtr(df, -t))
+        return float(scipy.special.stdtr(df, -t))
 
 
 def _degrees(events: int) -> int:
@@ -267,7 +267,7 @@ def _cutoff(events: int, sure: float) -> float:
     n log(1 + t^2 / (n - 2)) is the likelihood ratio of Student's test.
     """
     df = _degrees(events)
-    t = float(special.stdtrit(df, sure))
+    t = float(scipy.special.stdtrit(df, sure))
     return (df + 2) * math.log1p(t * t / df)
 
 
