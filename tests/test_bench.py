@@ -1,14 +1,19 @@
 """Benchmarks: contestants take turns, ratios are of the same round, and what is missing is said."""
 
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from PIL import Image
 
 from benchmarks.goals import GOALS, UNMEASURED, goals
 from benchmarks.run import ALL
 from repro.bench import BENCHES, Table, race, ratios
+from repro.bench.images import can_be_dropped, image_files
 from repro.cli import main
 from repro.cli.bench import NAMES
 
@@ -60,7 +65,80 @@ def test_the_command_prints_a_table() -> None:
     done = CliRunner().invoke(main, ["bench", "input", "--rounds", "1", "--device", "cpu"])
 
     assert done.exit_code == 0, done.output
-    assert "| step | images/s | MB/s |" in done.output
+    assert "| step | images/s | MB/s of what it reads |" in done.output
+
+
+STEPS = (
+    "files read from the disk",
+    "files read from memory",
+    "decoded, one thread",
+    "shorter side to 256, central square, one thread",
+    "packed images read at random from the disk, four threads",
+    "the same from memory",
+    "copied to the device",
+    "crops, mirrors and colour there",
+)
+
+
+def of_images(folder: Path) -> Result:
+    arguments = ["--images", str(folder), "--rounds", "1", "--device", "cpu"]
+    return CliRunner().invoke(main, ["bench", "input", *arguments])
+
+
+def photographs(folder: Path) -> Path:
+    """Five of any size and format, beside what is none."""
+    below = folder / "of mine" / "2012"
+    below.mkdir(parents=True)
+    grey = np.random.default_rng(0).integers(0, 256, (90, 70), dtype=np.uint8)
+    for name in ("a.jpg", "b.JPEG", "c.png", "d.webp", "../e.jpg"):
+        Image.fromarray(grey).save(below / name)
+    (below / "notes.txt").write_text("no image")
+    return folder
+
+
+def test_images_of_a_user_are_timed_step_by_step(tmp_path: Path) -> None:
+    """Whatever lies below the folder; each step has images and megabytes a second."""
+    done = of_images(photographs(tmp_path))
+
+    assert done.exit_code == 0, done.output
+    assert f"## Images of {tmp_path}: 5 files of" in done.output
+    rows = [line.strip("| ").split(" | ") for line in done.output.splitlines()[4:] if line]
+    assert tuple(row[0] for row in rows) == STEPS
+    for name, images, megabytes in (row for row in rows if "from the disk" not in row[0]):
+        assert float(images.replace(",", "")) > 0, name
+        assert float(megabytes.replace(",", "")) >= 0, name
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
+def test_files_that_stay_in_memory_are_not_passed_off_as_read_from_the_disk() -> None:
+    """The kernel forgets nothing that lies in memory alone."""
+    with TemporaryDirectory(dir="/dev/shm") as folder:
+        file = Path(folder) / "image.jpg"
+        file.write_bytes(bytes(10_000))
+
+        assert not can_be_dropped(file)
+
+
+def test_a_large_folder_is_sampled_from_end_to_end(tmp_path: Path) -> None:
+    """512 at most, of all classes alike."""
+    for number in range(1200):
+        (tmp_path / f"{number:04}.jpg").touch()
+    numbers = [int(file.stem) for file in image_files(tmp_path)]
+
+    assert 256 < len(numbers) <= 512
+    assert len({b - a for a, b in pairwise(numbers)}) == 1
+    assert numbers[0] == 0
+    assert numbers[-1] > 1190
+
+
+def test_what_cannot_be_measured_is_told(tmp_path: Path) -> None:
+    """A folder without images, a broken one, and images for a benchmark that takes none."""
+    assert "no images below" in of_images(tmp_path).output
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    assert "broken.jpg cannot be read" in of_images(tmp_path).output
+    done = CliRunner().invoke(main, ["bench", "lrn", "--images", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "--images goes with the benchmark `input`" in done.output
 
 
 def test_an_unknown_benchmark_is_refused() -> None:

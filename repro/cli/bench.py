@@ -1,9 +1,11 @@
 """How fast this machine is."""
 
+from pathlib import Path
+
 import click
 
 from repro.cli.command import command
-from repro.cli.options import told
+from repro.cli.options import FOLDER, echo, told
 from repro.cli.settings import setting
 
 __all__ = ["bench"]
@@ -16,6 +18,7 @@ NAMES = ("steps", "populations", "lrn", "input")
     repro bench                # all, some minutes
     repro bench lrn --rounds 3
     repro bench steps populations --device cuda
+    repro bench input --images /data/photographs    # a disk, a decoder and a bus, one by one
     """
 )
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
@@ -23,14 +26,23 @@ NAMES = ("steps", "populations", "lrn", "input")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Times each is measured."
 )
+@click.option(
+    "--images",
+    type=FOLDER,
+    help="input: of the image files below this folder, in place of generated ones.",
+)
 @told
-def bench(names: tuple[str, ...], device: str, rounds: int) -> None:
+def bench(names: tuple[str, ...], device: str, rounds: int, images: Path | None) -> None:
     """Measure this machine: training steps, populations, response normalisation, the input path.
 
-    Prints a table each; medians over rounds in which all contestants take turns.
+    Prints a table each; medians over rounds in which all contestants take turns. Packed images are
+    written into the folder for temporary files, and read from there.
     """
+    if images is not None and "input" not in (names or NAMES):
+        raise click.UsageError("--images goes with the benchmark `input`")
+
     from repro.bench import measure
     from repro.running import resolve_device
 
-    for table in measure(names, resolve_device(device), rounds=rounds):
-        click.echo(f"{table.markdown()}\n")
+    for table in measure(names, resolve_device(device), rounds=rounds, images=images):
+        echo(f"{table.markdown()}\n")

@@ -19,7 +19,7 @@ from repro.data.contents import Content, Item, Listing
 from repro.data.dataset import Images
 from repro.errors import DataError
 
-__all__ = ["Decoded", "decode_listing", "image_shape"]
+__all__ = ["Decoded", "decode_listing", "image_shape", "square", "to_rgb"]
 
 Shape = tuple[int, int, int]  # height, width, 3
 
@@ -88,11 +88,11 @@ def _pixels(content: Content, size: int | None = None) -> tuple[Images, str]:
     if callable(content):
         content = content()
     with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
-        rgb = _rgb(image)
-        return np.asarray(rgb if size is None else _square(rgb, size)), image.format or ""
+        rgb = to_rgb(image)
+        return np.asarray(rgb if size is None else square(rgb, size)), image.format or ""
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Grey is repeated, a palette looked up, CMYK converted by Pillow, transparency dropped."""
     if image.mode[0] in "IF":
         # Pillow would clip 16 bits to 8, and nearly all of the picture would be white.
@@ -102,7 +102,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def square(image: Image.Image, size: int) -> Image.Image:
     """The shorter side resized to `size`, and the central square (Krizhevsky 2012, sec. 2).
 
     The paper names no filter. Pillow's bicubic one weighs all pixels that shrink into one, so

@@ -1,0 +1,150 @@
+"""Training steps, nets trained as one program, response normalisation."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from repro.bench.race import Table, race, ratio_text
+from repro.claim import Recipe
+from repro.data import Dataset
+from repro.data.embedded import synthetic
+from repro.models import LocalResponseNorm
+from repro.train import Population, Run, device_data
+from repro.trial import Trial
+
+__all__ = ["a_trial", "population", "populations", "response_normalisation", "steps", "window"]
+
+
+def a_trial(
+    dataset: Dataset, model: str, *, batch: int, seed: int = 0, crop: int | None = None
+) -> Trial:
+    """The authors' recipe in bfloat16, never ending by itself."""
+    return Trial(
+        model=model,
+        arguments={"preset": "authors_2012"} if model == "alexnet_2012" else {},
+        recipe=Recipe(
+            inputs="centred",
+            initialisation="cuda_convnet",
+            bias_rate=2.0,
+            batch_size=batch,
+            precision="bfloat16",
+            crop=crop,
+            augment=("crop", "flip") if crop else (),
+            colour="deviations" if crop else "none",
+        ),
+        data=dataset.name,
+        fingerprint=dataset.fingerprint,
+        rate=1e-3,
+        seed=seed,
+        threshold=1e-6,
+        numerics=0,
+    )
+
+
+def population(dataset: Dataset, trial: Trial, device: torch.device, nets: int = 1) -> Population:
+    """So many seeds of it."""
+    data = device_data(trial, dataset, device)
+    return Population(
+        [Run(replace(trial, seed=seed), data, until=float("inf")) for seed in range(nets)]
+    )
+
+
+def window(trained: Population) -> Callable[[], int]:
+    """A tenth of an epoch; how many images all nets of it have seen."""
+
+    def work() -> int:
+        trained.train_window()
+        return sum(run.progress.rows[-1][4] for run in trained.runs)
+
+    return work
+
+
+def steps(device: torch.device, rounds: int) -> Table:
+    """Images a second in training: the nets of CIFAR-10, and AlexNet at its own size."""
+    small = synthetic(n_train=12_800, n_test=10)
+    batch = 128 if device.type == "cuda" else 16
+    large = synthetic(n_train=10 * batch, n_test=10, size=256)
+    contestants = {
+        "cifar_80sec, batch 128": population(
+            small, a_trial(small, "cifar_80sec", batch=128), device
+        ),
+        "cifar_19pct, batch 128": population(
+            small, a_trial(small, "cifar_19pct", batch=128), device
+        ),
+        f"AlexNet, crops of 224, batch {batch}": population(
+            large, a_trial(large, "alexnet_2012", batch=batch, crop=224), device
+        ),
+    }
+    times = race({name: window(one) for name, one in contestants.items()}, device, rounds)
+    return Table(
+        title="Training, images a second, bfloat16",
+        columns=("net", "images/s", "an epoch of its data set"),
+        rows=tuple(
+            (
+                name,
+                f"{1 / median(each):,.0f}",
+                f"{median(each) * (1_281_167 if 'AlexNet' in name else 50_000):,.0f} s",
+            )
+            for name, each in times.items()
+        ),
+    )
+
+
+def populations(device: torch.device, rounds: int) -> Table:
+    """Nets trained as one program, against one after another."""
+    sizes = (1, 2, 4, 8, 16, 32, 64) if device.type == "cuda" else (1, 2, 4)
+    data = synthetic(n_train=12_800 if device.type == "cuda" else 2_560, n_test=10)
+    trial = a_trial(data, "cifar_80sec", batch=128)
+    contestants = {str(nets): window(population(data, trial, device, nets)) for nets in sizes}
+    times = race(contestants, device, rounds)
+    return Table(
+        title="Nets trained as one program, cifar_80sec, batch 128 each",
+        columns=("nets", "images/s of all", "as many times one alone (median, range)"),
+        rows=tuple(
+            (nets, f"{1 / median(each):,.0f}", ratio_text(times, "1", nets))
+            for nets, each in times.items()
+        ),
+    )
+
+
+def response_normalisation(device: torch.device, rounds: int) -> Table:
+    """Forward and backward at the size of AlexNet's first layer."""
+    images = 128 if device.type == "cuda" else 16
+    x = torch.randn(images, 96, 55, 55, device=device).to(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        x = x.bfloat16()
+
+    def both_ways(layer: nn.Module) -> Callable[[], int]:
+        def work() -> int:
+            leaf = x.detach().requires_grad_()
+            result: Tensor = layer.to(device)(leaf)
+            result.backward(x)  # type: ignore[no-untyped-call]
+            return images
+
+        return work
+
+    def copies() -> int:
+        for _ in range(2):
+            x.clone()
+        return images
+
+    times = race(
+        {
+            "ours": both_ways(LocalResponseNorm(96, alpha=1e-4, groups=2)),
+            "nn.LocalResponseNorm": both_ways(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)),
+            "reading and writing the tensor, both ways": copies,
+        },
+        device,
+        rounds,
+    )
+    return Table(
+        title=f"Response normalisation, {images} x 96 x 55 x 55, {str(x.dtype)[6:]}, both ways",
+        columns=("form", "ms", "as long as ours (median, range)"),
+        rows=tuple(
+            (name, f"{1000 * images * median(each):.1f}", ratio_text(times, name, "ours"))
+            for name, each in times.items()
+        ),
+    )
