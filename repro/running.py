@@ -1,6 +1,5 @@
 """Running claims on this machine, and saying beforehand what that will cost."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,6 @@ from repro.budget import Forecast, forecast
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher
 from repro.data import Dataset
-from repro.errors import MachineError
 from repro.execute import Backend, Machine, Outcome, keep_times, run_cells
 from repro.facts import compute
 from repro.observer import Observer, Observers, TrainedCell
@@ -29,10 +27,8 @@ __all__ = [
     "RunOutcome",
     "describe_plan",
     "forecasts",
-    "resolve_device",
     "run_claims",
     "seconds_an_epoch",
-    "workers_for",
 ]
 
 EXIT_INTERRUPTED = 130
@@ -63,26 +59,6 @@ def _exit_code(one: Judged) -> int:
         complete = all(r.missing == 0 for r in one.evidence.recipes.values())
         return 0 if complete else 4
     return one.deciding.exit_code
-
-
-def resolve_device(name: str) -> str:
-    """`auto` is the accelerator when there is one; MachineError when the named one is missing."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
-        raise MachineError(
-            f"device {name!r} is not here (this machine has: "
-            f"cpu{', cuda' if torch.cuda.is_available() else ''})",
-            hint="--device auto takes what there is",
-        )
-    return name
-
-
-def workers_for(device: str, asked: int | None) -> int:
-    """One trial at a time on an accelerator; on a CPU one for each core."""
-    if asked is not None:
-        return asked
-    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
 
 
 def run_claims(

@@ -1,4 +1,8 @@
-"""What every test stands on: one thread, and none of the user's folders."""
+"""What every test stands on: one thread, and none of the user's folders.
+
+And the table of `nox -s cluster`: what was provoked, how often a worker was lost by it, and how
+many trials were.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +11,23 @@ import pytest
 
 # Before torch and numpy are imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_PROVOKED: list[tuple[str, int, int]] = []
+
+
+def provoked(fault: str, *, workers: int, trials: int) -> None:
+    """A row of the table: so many workers and trials were lost by the fault."""
+    _PROVOKED.append((fault, workers, trials))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table, where anything was provoked."""
+    if not _PROVOKED:
+        return
+    terminalreporter.section("provoked")
+    terminalreporter.write_line("| provoked | workers lost | trials lost |\n| --- | --- | --- |")
+    for fault, workers, trials in _PROVOKED:
+        terminalreporter.write_line(f"| {fault} | {workers} | {trials} |")
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from repro.execute import Outcome, run_cells
 from repro.observer import Event
 from repro.session import judge
 from repro.store import Store
+from tests.conftest import provoked
 from tests.test_execute import assert_same, curves, finish, machine, plan_of
 from tests.worlds import claim_file
 
@@ -25,9 +26,6 @@ pytestmark = [
 ]
 
 ray = pytest.importorskip("ray", reason="needs repro[ray]")
-
-# What was provoked, how often a worker was lost by it, and how many trials were.
-TABLE: list[tuple[str, int, int]] = []
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +40,6 @@ def cluster() -> Iterator[Any]:
     yield made
     ray.shutdown()
     made.shutdown()
-    print("\n| provoked | workers lost | trials lost |\n| --- | --- | --- |")  # noqa: T201
-    for row in TABLE:
-        print("|", *" | ".join(map(str, row)), "|", sep="")  # noqa: T201
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +79,7 @@ class Run:
         local, here = Store(self.folder / "store"), Store(self.folder / self.name)
         claim = load(self.folder / "tiny.yaml")
         lost = local.results().keys() - here.results().keys()
-        TABLE.append((self.name, outcome.lost, len(lost)))
+        provoked(self.name, workers=outcome.lost, trials=len(lost))
 
         assert outcome.failures == {}
         assert_same(curves(here.root), curves(local.root))

@@ -42,7 +42,7 @@ def bench(names: tuple[str, ...], device: str, rounds: int, images: Path | None)
         raise click.UsageError("--images goes with the benchmark `input`")
 
     from repro.bench import measure
-    from repro.running import resolve_device
+    from repro.execute import resolve_device
 
     for table in measure(names, resolve_device(device), rounds=rounds, images=images):
         echo(f"{table.markdown()}\n")

@@ -4,6 +4,7 @@ A process that `torchrun` started is one of several that train each trial togeth
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,13 +22,45 @@ __all__ = ["backend_from", "options_executor"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+class SbatchOption(click.ParamType[tuple[str, str | int | bool]]):
+    """`partition=gpu`, or `exclusive` for an option without a value; `time` becomes minutes."""
+
+    name = "option"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str | int | bool]:
+        """Name and value; what the option means is sbatch's to say, but for the time."""
+        if isinstance(value, tuple):
+            return value
+        name, given, what = value.removeprefix("--").partition("=")
+        if not re.fullmatch("[a-z][a-z-]*", name):
+            self.fail(f"{value!r} is no option of sbatch; write partition=gpu", param, ctx)
+        if name != "time":
+            return name, what if given else True
+        if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", what):
+            self.fail(f"{value!r} is no time; as for sbatch, write 90, 4:00:00 or 1-12", param, ctx)
+        return name, _minutes(what)
+
+
+def _minutes(time: str) -> int:
+    """Of sbatch's forms: minutes[:seconds], hours:minutes:seconds, days-hours[:minutes[:..]]."""
+    days, _, rest = time.rpartition("-")
+    parts = [int(part) for part in rest.split(":")]
+    if days:
+        hours, minutes = [*parts, 0][:2]
+    else:
+        hours, minutes = parts[:2] if len(parts) == 3 else (0, parts[0])
+    return max(1, 24 * 60 * int(days or 0) + 60 * hours + minutes)
+
+
 def options_executor(command: F) -> F:
     """Where trials run, and what that place needs to know."""
     for add in reversed(
         [
             setting(
                 "--executor",
-                type=click.Choice(["local", "ray"]),
+                type=click.Choice(["local", "ray", "slurm"]),
                 default="local",
                 show_default=True,
                 help="Where trials run.",
@@ -45,6 +78,15 @@ def options_executor(command: F) -> F:
                 is_flag=True,
                 help="Ray: write through the driver, even where workers see its store.",
             ),
+            setting(
+                "--slurm",
+                type=SbatchOption(),
+                multiple=True,
+                metavar="OPTION[=VALUE]",
+                help="Slurm: an option of sbatch, such as partition=gpu, gpus-per-node=1 or "
+                "time=4:00:00 (default: 1 hour, again and again); may be given several times. "
+                "here: try it out without Slurm.",
+            ),
         ]
     ):
         command = add(command)
@@ -59,18 +101,32 @@ def backend_from(
     address: str | None,
     gpus_per_trial: float | None,
     stream_home: bool,
+    slurm: dict[str, str | int | bool],
 ) -> "Backend":
     """The back-end that the flags and the environment name; `workers` is None where nobody said.
 
     In all processes of `torchrun` but the first this does not return: they follow the first one.
     """
-    told = {"--address": address, "--gpus-per-trial": gpus_per_trial, "--stream-home": stream_home}
-    if executor != "ray" and (idle := [flag for flag, value in told.items() if value]):
-        raise click.UsageError(f"{', '.join(idle)} needs --executor ray")
+    told: dict[str, dict[str, object]] = {
+        "ray": {
+            "--address": address,
+            "--gpus-per-trial": gpus_per_trial,
+            "--stream-home": stream_home,
+        },
+        "slurm": {"--slurm": slurm},
+    }
+    for needed, flags in told.items():
+        if executor != needed and (idle := [flag for flag, value in flags.items() if value]):
+            raise click.UsageError(f"{', '.join(idle)} needs --executor {needed}")
     together = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
+    if executor != "local" and together:
+        raise click.UsageError(f"torchrun and --executor {executor} both start processes: use one")
+    if executor == "slurm":
+        from repro.execute.slurm import OnSlurm
+
+        here = bool(slurm.pop("here", False))
+        return OnSlurm(machine, options=slurm, workers=workers, here=here)
     if executor == "ray":
-        if together:
-            raise click.UsageError("torchrun starts processes on its own: use one of them and Ray")
         from repro.execute.ray import OnRay
 
         return OnRay(

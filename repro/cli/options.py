@@ -204,10 +204,12 @@ def machine_from(
     checkpoint_seconds: float = 30.0,
     profile: Path | None = None,
     keep_weights: bool = False,
+    elsewhere: bool = False,
 ) -> "Machine":
-    from repro.running import Machine, resolve_device, workers_for
+    """`elsewhere`: `--device auto` is what other machines have, and is found out there."""
+    from repro.execute import Machine, resolve_device, workers_for
 
-    device = resolve_device(device)
+    device = device if elsewhere else resolve_device(device)
     return Machine(
         device=device,
         workers=workers_for(device, workers),

@@ -43,6 +43,7 @@ __all__ = ["plan", "run", "status"]
     repro run lrn --device cuda:1 --store /data/runs --json
     repro run lrn --log tensorboard --log mlflow:/data/mlruns
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
+    repro run claims/*.yaml --executor slurm --slurm partition=gpu --slurm gpus-per-node=1
     """
 )
 @options_run
@@ -88,6 +89,7 @@ def run(
     address: str | None,
     gpus_per_trial: float | None,
     stream_home: bool,
+    slurm: tuple[tuple[str, str | int | bool], ...],
     **flags: Any,
 ) -> None:
     """Run what is missing of each claim, and say what was found.
@@ -106,6 +108,7 @@ def run(
         checkpoint_seconds=checkpoint_every,
         profile=profile,
         keep_weights=keep_weights,
+        elsewhere=executor != "local",
     )
     outcome = run_claims(
         load_claims(claims),
@@ -118,6 +121,7 @@ def run(
             address=address,
             gpus_per_trial=gpus_per_trial,
             stream_home=stream_home,
+            slurm=dict(slurm),
         ),
         max_seeds=max_seeds,
         budget=budget,

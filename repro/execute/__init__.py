@@ -1,5 +1,6 @@
 """Where trials run. Decides nothing about what runs."""
 
+from repro.execute.device import resolve_device, workers_for
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.local import Local
 from repro.execute.profile import keep_times
@@ -19,6 +20,8 @@ __all__ = [
     "WorkerLost",
     "in_populations",
     "keep_times",
+    "resolve_device",
     "run_cells",
     "train_cells",
+    "workers_for",
 ]
