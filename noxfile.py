@@ -55,10 +55,10 @@ def loggers(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Run the tests that start a Ray cluster or several ranks here, and print their table."""
+    """Run the tests that start a Ray cluster, jobs or several ranks here, and print their table."""
     install(session, "test", extras="[ray]")
     selection = session.posargs or ["-m", "cluster and not slow"]
-    session.run("python", "-m", "pytest", "-s", *selection)
+    session.run("python", "-m", "pytest", *selection)
 
 
 @nox.session

@@ -1,8 +1,8 @@
 """What handing out trials costs: `python benchmarks/fan_out.py`, on two cores.
 
-The driver's own time for each trial, with a back-end that is done at once; then equal trials by a
-plain pool of processes, by the local executor and by Ray, in turn, as ratios. Start-up is not
-counted: each pool is warm.
+The driver's own time for each trial of a claim, with a back-end that is done at once: planning,
+the store, what is told of it, and the verdict. Then equal trials by a plain pool of processes, by
+the local executor and by Ray, in turn, as ratios. Start-up is not counted: each pool is warm.
 """
 
 import sys
@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import contextlib
+import io
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -22,13 +24,14 @@ from typing import Self
 import click
 import torch
 
-from repro.claim import Recipe
+from repro.claim import Recipe, load
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
 from repro.execute.work import Ended
 from repro.numerics import numerics
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
+from repro.running import run_claims
 from repro.store import Store
 from repro.train import train
 from repro.trial import Clocks, Result, Trial
@@ -89,7 +92,7 @@ class AtOnce:
         (cell,) = group
         result = Result(
             trial_id=cell.trial.id,
-            status="finished",
+            status="censored",
             epochs=cell.until,
             crossing_full=None,
             crossing_online=None,
@@ -122,14 +125,58 @@ def plan_of(wanted: Sequence[Cell], folder: Path) -> Callable[[], list[Cell]]:
     return plan
 
 
+CLAIM = """\
+id: of_{count}
+title: One arm is faster
+kind: time_to_threshold
+paper: {{section: "sec. 0", states: It is., value: 6.0, unit: ratio of epochs}}
+question: Which arm is faster?
+confounds: None.
+metric: train_error
+threshold: 0.25
+decided_by: full
+near: 1.0
+arms:
+  fast: {{model: {{activation: relu}}}}
+  slow: {{model: {{activation: tanh}}}}
+contrast: {{slow: slow, fast: fast}}
+region: {{low: 3.0, high: 9.0}}
+recipes:
+  small: {{inputs: standardised, initialisation: he, batch_size: 32}}
+verdict_recipe: small
+scales:
+  smoke:
+    data: digits
+    images: 640
+    model: {{name: cifar_80sec}}
+    epochs: 1
+    seeds: {seeds}
+    rate: {{small: 0.01}}
+deviations: []
+"""
+
+
 def driver_seconds(count: int, folder: Path) -> float:
-    """Of the driver for one trial, its plan and the store's writes and reads included."""
-    store = folder / f"at once {count}"
-    wanted = cells(count, folder, epochs=1)
+    """Of the driver for one of so many trials; the first claim that is planned pays for imports."""
+    store, path = folder / f"at once {count}", folder / f"of_{count}.yaml"
+    path.write_text(CLAIM.format(count=count, seeds=count // 2))
+    claim = load(path)
+    machine = Machine(
+        device="cpu", workers=WORKERS, store=store, data_dirs=(folder,), cache_dir=folder
+    )
     started = time.perf_counter()
-    outcome = run_cells(plan_of(wanted, store), AtOnce(store))
-    assert outcome.finished == count
-    return (time.perf_counter() - started) / count
+    with contextlib.redirect_stderr(io.StringIO()):
+        run_claims(
+            [claim],
+            scale="smoke",
+            machine=machine,
+            backend=AtOnce(store),
+            max_seeds=None,
+            budget=None,
+        )
+    seconds = time.perf_counter() - started
+    assert len(Store(store).results()) == count
+    return seconds / count
 
 
 def one(cell: Cell, folder: Path) -> float:
@@ -184,8 +231,9 @@ def main(trials: int, epochs: float, rounds: int) -> None:
     """Time the driver, and fan-out on two workers against a plain pool."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        click.echo("| trials in the store | driver, ms a trial |\n| --- | --- |")
-        for count in (20, 200):
+        click.echo("| trials of a claim | driver, ms a trial |\n| --- | --- |")
+        driver_seconds(4, folder)
+        for count in (20, 200, 1000):
             click.echo(f"| {count} | {1000 * driver_seconds(count, folder):.1f} |")
         wanted = cells(trials, folder, epochs=epochs)
         times: dict[str, list[float]] = {}

@@ -11,6 +11,7 @@ where a claim is about times, else for the lowest test error. The effect is meas
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from statistics import median
 from typing import Literal
 
@@ -133,6 +134,25 @@ class _Arm:
         return [self.cell(rate, seed, until, "tune") for seed in seeds]
 
 
+class _Itself:
+    """A claim as a key: this object, which nothing changes, whatever it holds."""
+
+    def __init__(self, claim: TrainedClaim) -> None:
+        self.claim = claim
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.claim is other.claim
+
+    def __hash__(self) -> int:
+        return id(self.claim)
+
+
+# The plan is asked after every trial, and naming all of them takes longer than all the rest.
+@lru_cache(maxsize=1024)
+def _arm(claim: _Itself, scale: str, recipe: str, arm: str, fingerprint: str) -> _Arm:
+    return _Arm(claim=claim.claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+
+
 def code(model: str, data: str) -> int | str:
     """A trial's `numerics`: our code that it reaches, and packages whose net or images it takes."""
     ours, theirs = numerics(model), versions(model, data)
@@ -158,7 +178,7 @@ def rate_search(
         return RateSearch(
             outcomes=(), chosen=given, done=True, at_edge=False, extended=False, trials=()
         )
-    where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+    where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     grid = where.search.rates
     first = _halve(where, grid, results, extended=False)
     if not first.at_edge:
@@ -260,7 +280,7 @@ def confirm_cells(
 
     Those of all looks, in the order of their seeds.
     """
-    where = _Arm(claim=claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+    where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     at = claim.scales[scale]
     return [where.cell(rate, seed, at.epochs, "confirm") for seed in range(at.seeds[-1])]
 

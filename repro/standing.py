@@ -77,12 +77,12 @@ def standing_of(cell: Cell, event: Event | None, *, now: datetime) -> Standing:
 class Pace(Observer):
     """How long the whole plan takes at most, by the speed of the trials that were seen.
 
-    `epochs_left`: asked whenever a trial begins or ends.
+    `epochs_left`: asked again once a trial has begun or ended, when somebody wants to know.
     """
 
     epochs_left: Callable[[], float]
     workers: int
-    left: float = 0.0
+    left: float | None = None  # of the plan, in epochs
     seconds_an_epoch: dict[str, float] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)  # epochs, at the first event
     latest: dict[str, float] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Pace(Observer):
     def start(self, cell: Cell) -> None:
         """It counts as not begun until it is heard of."""
         del cell
-        self._count()
+        self.left = None
 
     def event(self, event: Event) -> None:
         """Speed, and what has been trained since the plan was last asked."""
@@ -103,20 +103,20 @@ class Pace(Observer):
         del ended
         self.first.pop(cell.trial.id, None)
         self.latest.pop(cell.trial.id, None)
-        self._count()
+        self.left = None
 
     def seconds_left(self) -> float | None:
         """At most; None before the first speed is known."""
         if not self.seconds_an_epoch:
             return None
+        left = self.left  # a live view asks from its own thread
+        if left is None:
+            left = self.left = self.epochs_left()
         since = sum(self.latest[trial] - self.first[trial] for trial in self.first)
         epoch = sum(self.seconds_an_epoch.values()) / len(self.seconds_an_epoch)
         # A worker may train several trials as one program: each is slower then.
         at_once = max(self.workers, len(self.first))
-        return max(0.0, self.left - since) * epoch / at_once
-
-    def _count(self) -> None:
-        self.left = self.epochs_left()
+        return max(0.0, left - since) * epoch / at_once
 
 
 @dataclass(kw_only=True)
