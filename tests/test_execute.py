@@ -17,6 +17,7 @@ import pytest
 from repro.claim import load
 from repro.data import open_dataset
 from repro.execute import Ended, Local, Machine, WorkerLost, run_cells
+from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from tests.worlds import claim_file
@@ -77,10 +78,27 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
 def test_two_processes_give_the_bits_of_one(
     uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
 ) -> None:
-    """Measures do not move with the number of workers."""
+    """Measures do not move with the number of workers, and each is heard before its trial ends."""
     folder, whole = uninterrupted
+    where = machine(folder, "two workers", workers=2)
+    heard: dict[str, list[float]] = {}
+    heard_by_the_end: dict[str, list[float]] = {}
 
-    assert_same(finish(folder, "two workers", workers=2), whole)
+    def on_event(event: Event) -> None:
+        heard.setdefault(event.trial_id, []).append(event.epoch)
+
+    def on_finish(cell: Cell, _ended: TrainedCell) -> None:
+        heard_by_the_end[cell.trial.id] = list(heard[cell.trial.id])
+
+    outcome = run_cells(
+        plan_of(folder, where.store), Local(where), on_event=on_event, on_finish=on_finish
+    )
+
+    assert outcome.failures == {}
+    assert_same(curves(where.store), whole)
+    for trial, curve in whole.items():
+        online = curve[curve["source"] == "online"]
+        assert heard_by_the_end[trial] == list(online["epoch"])
 
 
 def test_a_finished_store_asks_for_nothing(

@@ -203,6 +203,16 @@ def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> Non
     assert imported_by(code, *slow, *later) == set()
 
 
+def test_how_a_run_stands_is_told_without_computing(tmp_path: Path) -> None:
+    """`repro status` reads names and small files: no curve, no statistics."""
+    code = (
+        "from repro.cli import main\n"
+        f"main(['status', '--store', {str(tmp_path)!r}], standalone_mode=False)"
+    )
+
+    assert imported_by(code, "torch", "pandas", "scipy", "matplotlib") == set()
+
+
 def test_commands_that_only_read_leave_torch_unimported(tmp_path: Path) -> None:
     """Nor does writing a plan down need it."""
     store = str(tmp_path / "runs")

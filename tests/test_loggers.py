@@ -12,12 +12,12 @@ from repro.store import Store
 from tests.worlds import quick_claim_file
 
 
-def run_with(folder: Path, *logs: str) -> tuple[Store, Result]:
+def run_with(folder: Path, *logs: str, workers: int = 1) -> tuple[Store, Result]:
     """A claim of a few short trials, logged."""
     path = quick_claim_file(folder)
     asked = [word for log in logs for word in ("--log", log)]
     done = CliRunner().invoke(
-        main, ["run", str(path), "--store", str(folder / "runs"), "--workers", "1", *asked]
+        main, ["run", str(path), "--store", str(folder / "runs"), "--workers", str(workers), *asked]
     )
     return Store(folder / "runs"), done
 
@@ -28,12 +28,13 @@ def online(curve: pd.DataFrame) -> dict[int, float]:
     return dict(zip((rows["epoch"] * 10).round().astype(int), rows["error"], strict=True))
 
 
-def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path) -> None:
-    """Online error by tenths of epochs, final metrics, and the settings as text."""
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path, workers: int) -> None:
+    """Online error by tenths of epochs to the last, final metrics, and the settings as text."""
     pytest.importorskip("tensorboard", reason="the extra repro[tensorboard] is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    store, done = run_with(tmp_path, f"tensorboard:{tmp_path / 'tb'}")
+    store, done = run_with(tmp_path, f"tensorboard:{tmp_path / 'tb'}", workers=workers)
     assert done.exit_code == 0, done.output
     folders = {path.name.rpartition("-")[2]: path for path in (tmp_path / "tb").iterdir()}
 

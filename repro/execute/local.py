@@ -42,7 +42,13 @@ class Local:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
+        # What still runs ends at its next event, for which there has to be a reader.
+        end = threading.Thread(target=self._pool.shutdown)
+        end.start()
+        while end.is_alive():
+            for _event in self.events():
+                pass
+            end.join(0.05)
 
     def describe(self) -> str:
         return f"{self.machine.device}, {self.machine.workers} at a time"
@@ -63,16 +69,14 @@ class Local:
 
     def events(self) -> Iterator[Event]:
         # A process that was killed may have left half a message, on which reading would wait.
-        while not self._broken:
-            try:
-                yield self._events.get_nowait()
-            except queue.Empty:
-                return
+        while not self._broken and not self._events.empty():
+            yield self._events.get()
 
     def stop(self) -> None:
         self._stop.set()
 
     def kill(self) -> None:
+        self._broken = True
         for process in list((getattr(self._pool, "_processes", None) or {}).values()):
             process.kill()
 
@@ -143,7 +147,9 @@ def _pool(workers: int) -> tuple[Executor, Flag, Any]:
         stop, events = threading.Event(), queue.SimpleQueue[Event]()
         return ThreadPoolExecutor(1, initializer=_start, initargs=(stop, events)), stop, events
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    flag, messages = _SharedFlag(context.RawValue("b", False)), context.Queue()
+    # A simple queue is written to by whoever puts: all that a trial says is there to be read
+    # before its end is known, which a queue with a thread of its own could overtake.
+    flag, messages = _SharedFlag(context.RawValue("b", False)), context.SimpleQueue()
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_process, initargs=(flag, messages)
     )
