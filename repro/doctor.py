@@ -4,23 +4,25 @@ import os
 import platform
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from repro.claim import KINDS, Claim, TrainedClaim, load
+from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.plan import most_epochs_left
 from repro.provenance import code_version, cpu_name
 from repro.registry import DATASETS, LOGGERS, MODELS
 
-__all__ = ["Check", "Possible", "checks", "possible"]
+__all__ = ["Check", "Possible", "checks", "possible", "possible_lines"]
 
 _ROUGHLY = (1_200_000, 150_000)  # images of ILSVRC-2010, of which no exact number is known here
 
@@ -87,6 +89,33 @@ def possible(
             epochs = most_epochs_left(claim, name, "0" * 16, {})
             images = epochs * (scale.images or _training_images(scale.data, known))
             yield Possible(claim=claim.id, scale=name, can=can, why=why, images=images)
+
+
+def possible_lines(found: Sequence[Possible]) -> Iterator[str]:
+    """A row a claim, a column a scale; below it each reason, and what it keeps from running."""
+    yield "what can run here, and the training images that it passes at most (repeats counted):"
+    yield f"{'':28}{''.join(f'{scale:>14}' for scale in SCALES)}"
+    for claim, scales in groupby(found, key=lambda one: one.claim):
+        cells = {one.scale: f"{'yes' if one.can else 'no'} {_count(one.images)}" for one in scales}
+        if cells.keys() <= set(SCALES):
+            row = "".join(f"{cells.get(scale, ''):>14}" for scale in SCALES)
+        else:
+            row = f"{'yes':>9}       without training"
+        yield f"{claim:28}{row}".rstrip()
+    reasons: dict[str, list[str]] = {}
+    for one in found:
+        if one.scale in SCALES and one.scale != "smoke":
+            reasons.setdefault(one.why, []).append(one.scale)
+    for why, kept in reasons.items():
+        counts = ", ".join(f"{n} at {scale} scale" for scale, n in Counter(kept).items())
+        yield f"{why}: {counts}"
+
+
+def _count(images: float) -> str:
+    """`26 k`, `1,620 M`: to two or three digits, as wide as a column."""
+    if images < 1e6:
+        return f"{images / 1e3:6,.0f} k"
+    return f"{images / 1e6:6,.0f} M"
 
 
 def _torch() -> Check:

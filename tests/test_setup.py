@@ -1,6 +1,7 @@
 """The first steps: is this machine fit, how does a claim begin, what exactly would be run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,9 @@ def test_the_doctor_says_what_can_run(tmp_path: Path) -> None:
     assert (can["smoke"]["can"], can["proxy"]["can"]) == (True, False)
     assert "repro data fetch cifar10" in can["proxy"]["why"]
     assert can["smoke"]["images"] == 640 * 2 * (3 * 1 + 2 * 2)
+    shown = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs").stdout
+    assert re.search(r"\ntiny +yes +9 k +no +\d+ [kM]\n", shown)
+    assert "CIFAR-10 not found (repro data fetch cifar10): 1 at proxy scale\n" in shown
 
 
 def test_the_doctor_exits_5_when_something_is_broken(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def doctor(
     from dataclasses import asdict
 
     from repro.claim import load
-    from repro.doctor import checks, possible
+    from repro.doctor import checks, possible, possible_lines
     from repro.errors import ClaimError
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
@@ -61,12 +61,7 @@ def doctor(
     else:
         for check in found:
             click.echo(f"{check.state:8} {check.name:18} {check.found}")
-        click.echo("\nwhat can run here, and how many images its trials pass through at most:")
-        for one in can:
-            size = f"{one.images / 1000:,.0f} thousand images" if one.images else ""
-            word = "yes" if one.can else "no"
-            name = f"{one.claim} {one.scale}"
-            click.echo(f"{word:4} {name:34} {size:27} {one.why}".rstrip())
+        click.echo("\n" + "\n".join(possible_lines(can)))
     sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in found) else 0)
 
 
