@@ -62,6 +62,23 @@ def test_a_setting_of_a_file_is_what_the_command_does(tmp_path: Path) -> None:
     assert repro("validate", "mine").stdout == "mine: valid\n"
 
 
+def test_where_a_report_goes_and_what_it_holds_are_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a project, or of a CI that wants a summary alone."""
+    claim_file(tmp_path)
+    Path("repro.toml").write_text(
+        'claims = "."\n[report]\nout = "pages"\nformat = ["summary", "junit"]\n'
+    )
+
+    assert repro("report").stdout == "pages/summary.md\n"
+    assert {path.name for path in Path("pages").iterdir()} == {"summary.md", "junit.xml"}
+    monkeypatch.setenv("REPRO_FORMAT", "md csv")
+    assert repro("report", "--out", "other").exit_code == 0
+    assert Path("other/report.md").exists()
+    assert not Path("other/summary.md").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

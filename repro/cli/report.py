@@ -14,6 +14,7 @@ from repro.cli.options import (
     option_store,
     told,
 )
+from repro.cli.settings import setting
 
 __all__ = ["export", "publish", "report"]
 
@@ -30,14 +31,14 @@ USUAL = FORMATS[:4]
 )
 @option_store
 @option_claims
-@click.option(
+@setting(
     "--out",
     type=FOLDER,
     default=Path("report"),
     show_default=True,
     help="Folder to write into.",
 )
-@click.option(
+@setting(
     "--format",
     "formats",
     type=click.Choice(FORMATS),
