@@ -70,6 +70,15 @@ def test_every_example_parses(names: tuple[str, ...], monkeypatch: pytest.Monkey
             ctx = inner.make_context(name, rest, parent=ctx)
 
 
+@pytest.mark.parametrize("names", [(), ("data",)], ids=" ".join)
+def test_a_list_of_commands_says_of_each_what_it_does(names: tuple[str, ...]) -> None:
+    """In whole sentences, each on its line of eighty letters."""
+    listed = CliRunner().invoke(main, [*names, "--help"]).output.partition("\nCommands:\n")[2]
+
+    assert listed
+    assert "..." not in listed
+
+
 def test_a_command_that_is_misspelled_is_guessed() -> None:
     """As git does."""
     done = CliRunner().invoke(main, ["reprot"])

@@ -14,12 +14,13 @@ NAMES = ("steps", "populations", "lrn", "input")
 
 
 @command(
+    short_help="How fast this machine is at what trials are made of.",
     examples="""
     repro bench                # all, some minutes
     repro bench lrn --rounds 3
     repro bench steps populations --device cuda
     repro bench input --images /data/photographs    # a disk, a decoder and a bus, one by one
-    """
+    """,
 )
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @setting("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")

@@ -53,11 +53,12 @@ def list_(claims: Path, as_json: bool) -> None:
 
 
 @command(
+    short_help="What a claim says, compares, and how it is decided.",
     examples="""
     repro show relu_speedup
     repro show claims/relu_speedup.yaml --json
     repro show lrn --resolved --scale smoke    # as it will run, and where each value is from
-    """
+    """,
 )
 @click.argument("claim", type=CLAIM)
 @option_claims_dir
@@ -93,11 +94,12 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 
 
 @command(
+    short_help="Begin a claim file that is valid and runs as it stands.",
     examples="""
     repro new gelu_speedup                        # two arms, times to a training error
     repro new wd_cifar --kind difference
     repro new my_lrn --from lrn                   # a copy of a claim, under its own name
-    """
+    """,
 )
 @click.argument("name")
 @click.option(

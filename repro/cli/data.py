@@ -53,10 +53,11 @@ def fetch(name: str, data_dir: Path | None) -> None:
 
 
 @command(
+    short_help="Decode a data set into the cache, once.",
     examples="""
     repro data prepare ilsvrc2012
     repro data prepare folder:birds@256 --data-dir /data
-    """
+    """,
 )
 @click.argument("name")
 @options_data

@@ -68,9 +68,10 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
 
 
 @command(
+    short_help="Write a site into a folder, for any web server.",
     examples="""
     repro publish site                      # then: python -m http.server --directory site
-    """
+    """,
 )
 @option_store
 @option_claims
@@ -86,10 +87,11 @@ def publish(store: Path, claims: Path, out: Path) -> None:
 
 
 @command(
+    short_help="Copy a store's evidence, small enough for a repository.",
     examples="""
     repro export reports/store
     repro export --store runs /data/evidence
-    """
+    """,
 )
 @option_store
 @click.argument("out", type=FOLDER)

@@ -133,12 +133,13 @@ def run(
 
 
 @command(
+    short_help="Print the trials that come next, and what they cost.",
     examples="""
     repro plan relu_speedup --scale smoke
     repro plan lrn --scale paper --device cuda
     repro plan claims/*.yaml --scale proxy --budget 45m    # what so much time can decide
     repro plan claims/*.yaml --scale proxy --register      # after a change of the claim files
-    """
+    """,
 )
 @options_run
 @click.option("--budget", type=Duration(), help="Say what so much time can decide, such as 45m.")
@@ -207,11 +208,12 @@ def _print_forecasts(
 
 
 @command(
+    short_help="How far a run is that goes on elsewhere.",
     examples="""
     repro status                  # of runs/: which trials run now, how far, and how fast
     repro status --watch          # until nothing runs any more
     repro status --store /data/runs --json
-    """
+    """,
 )
 @option_store
 @click.option("--watch", is_flag=True, help="Follow until nothing runs any more.")

@@ -22,11 +22,12 @@ EXIT_BROKEN = 5
 
 
 @command(
+    short_help="What works on this machine, and what can run here.",
     examples="""
     repro doctor                       # in a minute: what works, what is missing, what can run
     repro doctor --data-dir /data
     repro doctor --json
-    """
+    """,
 )
 @option_store
 @option_claims
@@ -120,11 +121,12 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @command(
+    short_help="Print a script that completes words in a shell.",
     examples="""
     repro completion bash   # add to ~/.bashrc:  eval "$(repro completion bash)"
     repro completion zsh    # add to ~/.zshrc:   eval "$(repro completion zsh)"
     repro completion fish   # save as ~/.config/fish/completions/repro.fish
-    """
+    """,
 )
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context

@@ -35,10 +35,11 @@ def opened(path: Path) -> "Store":
 
 
 @command(
+    short_help="Check a store against itself and its verdicts.",
     examples="""
     repro verify reports/store
     repro verify runs --json
-    """
+    """,
 )
 @click.argument("store", type=STORE, default=Path("runs"), envvar="REPRO_STORE")
 @option_claims
@@ -84,9 +85,10 @@ def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
 
 
 @command(
+    short_help="Join stores of several machines into one.",
     examples="""
     repro merge runs /mnt/other-machine/runs
-    """
+    """,
 )
 @click.argument("into", type=STORE)
 @click.argument("sources", nargs=-1, required=True, type=STORE, metavar="FROM...")
@@ -108,10 +110,11 @@ def merge(into: Path, sources: tuple[Path, ...]) -> None:
 
 
 @command(
+    short_help="Say why a stored trial is a hit or stale.",
     examples="""
     repro why relu_speedup
     repro why 00e4d988d13b1a46 --store reports/store
-    """
+    """,
 )
 @click.argument("target", metavar="TRIAL|CLAIM")
 @option_store
@@ -125,10 +128,11 @@ def why(target: str, store: Path, claims: Path) -> None:
 
 
 @command(
+    short_help="Explain an error code, or list all of them.",
     examples="""
     repro explain
     repro explain E302
-    """
+    """,
 )
 @click.argument("code", required=False)
 @told

@@ -25,11 +25,12 @@ class ClaimOrTrial(ClaimPath):
 
 
 @command(
+    short_help="Write a trained net as safetensors, with a model card.",
     examples="""
     repro weights headline_2010 out/alexnet             # of the recipe that decides, seed 0
     repro weights lrn out/lrn --arm with --scale proxy
     repro weights 1fe89513f41df436 out/net --store /data/runs
-    """
+    """,
 )
 @click.argument("claim", metavar="CLAIM|TRIAL", type=ClaimOrTrial())
 @click.argument("out", type=FOLDER)
