@@ -127,7 +127,7 @@ class Watcher(Observer):
         self._say(
             "done",
             cell,
-            f"{result.status}{when}, training error {100 * result.train_error:.1f} %, "
+            f"{result.status}{when}, last batches' error {100 * result.train_error:.1f} %, "
             f"{duration(result.seconds.wall)}",
         )
 

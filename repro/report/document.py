@@ -1,5 +1,6 @@
 """The report as a value: what every format says, in the order in which it says it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -65,6 +66,15 @@ class Document:
         return tuple(
             sorted(found, key=lambda row: (not row.measured, _BEST_FIRST.index(row.scale)))
         )
+
+    @property
+    def standing(self) -> str:
+        """How many claims and scales stand how, by the recipe that decides."""
+        deciding = [row for row in self.rows if row.decides]
+        counts = Counter(row.word for row in deciding if row.measured)
+        words = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
+        unmeasured = sum(not row.measured for row in deciding)
+        return f"Of {len(deciding)} claims and scales: {words}; {unmeasured} not run."
 
 
 def document(pages: Sequence[Page | FactPage]) -> Document:

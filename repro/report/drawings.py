@@ -234,7 +234,8 @@ def _rates(page: Page) -> Drawing:
     label = f"{'training' if times else 'test'} error in %"
     for recipe in page.scale.search:
         age = series.common_age(page, recipe)
-        when = {None: "", 0: ", when each stopped"}.get(age, f", after {age} epochs")
+        epochs = "1 epoch" if age == 1 else f"{age} epochs"
+        when = {None: "", 0: ", when each stopped"}.get(age, f", after {epochs}")
         found = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
         draw = partial(figures.rate_sensitivity, arms=found, label=label)
         panels.append((f"{recipe} recipe{when}", draw))

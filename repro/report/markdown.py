@@ -1,7 +1,6 @@
 """The report as Markdown: for a page of a repository, and short for a comment or a CI summary."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from repro.report.document import ClaimSection, Document, ScaleSection
@@ -18,11 +17,7 @@ def render_markdown(document: Document, *, figures: bool) -> str:
 
 def render_summary(document: Document) -> str:
     """How many claims stand how, what was measured, and where: half a screen."""
-    deciding = [row for row in document.rows if row.decides]
-    counts = Counter(row.word for row in deciding if row.measured)
-    words = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
-    unmeasured = [row for row in deciding if not row.measured]
-    lines = [f"Of {len(deciding)} claims and scales: {words}; {len(unmeasured)} not run.", ""]
+    lines = [document.standing, ""]
     measured = [row for row in document.rows if row.measured]
     if measured:
         lines += markdown_table(measured_table(measured))
