@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.smoke import claim, launch, numbers, run
+from tests.faults.smoke import claim, further_claims, launch, numbers, run
 
 _TALLIES: dict[str, "Tally"] = {}
 
@@ -38,12 +38,13 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The small claim, run from start to end: its folder, and its numbers."""
+    """The small claims, run from start to end: their folder, and their numbers."""
     folder = tmp_path_factory.mktemp("faults")
     claim(folder)
+    further_claims(folder)
     assert launch(run, folder, "whole") == 0
     found = numbers(folder / "whole")
-    assert len(found) == 2
+    assert len(found) == 3
     return folder, found
 
 

@@ -14,12 +14,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import safetensors.numpy
 import torch
 
 from repro.audit import verify
-from repro.claim import load
+from repro.claim import load_all
 from repro.data import open_dataset
 from repro.execute import Local, Machine
 from repro.numerics import numerics
@@ -27,6 +29,7 @@ from repro.running import run_claims
 from repro.store import Store
 
 __all__ = [
+    "MOMENTS",
     "POINTS",
     "Dies",
     "answer",
@@ -34,6 +37,7 @@ __all__ = [
     "contradictions",
     "count",
     "finished",
+    "further_claims",
     "launch",
     "numbers",
     "own_mounts",
@@ -45,19 +49,54 @@ __all__ = [
 ]
 
 # Forks inherit what is warm: a point in the life of a run is then one of training and writing.
+# An optimiser imports torch's compiler, which alone makes more calls than the run.
 torch.set_num_threads(1)
+torch.optim.SGD([torch.zeros(1)])
 numerics("cifar_80sec")
 open_dataset("digits", (), Path())
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
 SEARCH = "search:\n      small: {rates: [0.01, 0.02, 0.04], rungs: [1]}"
 
-# Each file of a run as it is begun, whole but not in place, in place; and a checkpoint that goes.
+# The error of one net, which is trained to its end and leaves pictures; and a fact.
+ERROR = {
+    "id: times": "id: error",
+    "kind: time_to_threshold": "kind: level",
+    "unit: ratio of epochs": "unit: percent",
+    "metric: train_error\nthreshold: 0.6\ndecided_by: full\nnear: 0.3": "metric: test_error",
+    "  tanh: {model: {activation: tanh}}\ncontrast: {slow: tanh, fast: relu}\n": "",
+    "region: {low: 1.5, high: 3.0}": "region: {low: 10.0, high: 90.0}",
+}
+FACT = """\
+id: fact
+title: One layer counted
+kind: exact
+paper: {section: none, states: It has 96 maps., unit: counts}
+question: How many maps?
+confounds: None.
+facts:
+  maps: {states: 96 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 96}
+deviations: []
+"""
+
+# Each file of a run as it is begun, whole but not in place, in place; and those that go.
+FILES = (
+    "store.json", "times-smoke", "fact-", "trial.json", "checkpoint.pt", "curve.csv",
+    "weights.safetensors", "inputs.safetensors", "weights.json", "arrays.npz", "progress.json",
+    "result.json",
+)  # fmt: skip
 POINTS = [
-    (name, moment)
-    for name in ("store.json", "times-", "trial.json", "checkpoint.pt", "curve.csv", "result.json")
-    for moment in ("begun", "whole", "placed")
-] + [("checkpoint.pt", "removed")]
+    *((name, moment) for name in FILES for moment in ("begun", "whole", "placed")),
+    ("checkpoint.pt", "removed"),
+    ("progress.json", "removed"),
+]
+# Functions that are at work at the n-th of their calls, here and in what the run stands on.
+MOMENTS = {
+    "mid-epoch": [("training_inputs", n) for n in (2, 8, 15, 23)],
+    "mid-evaluation": [("inputs", n) for n in (1, 12, 25, 40)],
+    "mid-checkpoint": [("persistent_id", n) for n in (1, 9000, 25000)],
+    "mid-result": [("measure_final", 1), ("final_metrics", 1), ("packed", 1), ("kept", 1)],
+}
 
 
 def claim(folder: Path, *, seeds: int = 1) -> Path:
@@ -69,21 +108,44 @@ def claim(folder: Path, *, seeds: int = 1) -> Path:
     return path
 
 
+def further_claims(folder: Path) -> None:
+    """One that leaves pictures, and one that trains nothing; beside `claim`, of one seed."""
+    text = (folder / "times.yaml").read_text(encoding="utf-8")
+    for old, new in ERROR.items():
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "error.yaml").write_text(text, encoding="utf-8")
+    (folder / "fact.yaml").write_text(FACT, encoding="utf-8")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dies:
-    """By kill -9, at the n-th call that the training thread makes, or at the n-th such write."""
+    """By kill -9: at the n-th call of the training thread, any or of a function, or n-th write."""
 
     call: int = 0
+    function: str = ""
     point: tuple[str, str] = ("", "")
     times: int = 1
 
     def arm(self) -> None:
         """From here on, in this process."""
-        if self.call:
-            left = iter(range(self.call - 1, -1, -1))
-            threading.setprofile(lambda *_: next(left) or _die())
+        if self.call or self.function:
+            threading.setprofile(_Calls(self.function, self.call or self.times))
         else:
             sys.addaudithook(_Writes(self))
+
+
+class _Calls:
+    """Counts what the interpreter tells of a thread: each call and each return, or one's calls."""
+
+    def __init__(self, function: str, left: int) -> None:
+        self.function, self.left = function, left
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> None:
+        if self.function in {"", frame.f_code.co_name} and (event == "call" or not self.function):
+            self.left -= 1
+            if self.left == 0:
+                _die()
 
 
 class _Writes:
@@ -118,7 +180,7 @@ def _die() -> None:
 
 
 def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) -> int:
-    """The claim in `folder`, into the store `name` there: the exit code of the command."""
+    """The claims in `folder`, into the store `name` there: the exit code of the command."""
     machine = Machine(
         device="cpu",
         workers=workers,
@@ -126,10 +188,11 @@ def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) 
         data_dirs=(folder,),
         cache_dir=folder / "cache",
         checkpoint_seconds=0.0,
+        keep_weights=True,
     )
     if dies is not None:
         dies.arm()
-    claims = [load(folder / "times.yaml")]
+    claims = load_all(sorted(folder.glob("*.yaml")))
     outcome = run_claims(
         claims,
         scale="smoke",
@@ -210,17 +273,25 @@ def finished(store: Path) -> dict[str, tuple[str, int]]:
 
 
 def numbers(store: Path) -> dict[str, str]:
-    """All that was measured, but for clocks, by trial."""
+    """All that was measured, but for clocks, by trial, and a hash of its pictures and its net."""
     facts = Store(store)
-    return {name: facts.numbers(name) for name in facts.results()}
+    return {name: facts.numbers(name) + _bits(facts, name) for name in facts.results()}
+
+
+def _bits(store: Store, name: str) -> str:
+    digest = hashlib.sha256()
+    net = safetensors.numpy.load(store.weights(name)["weights.safetensors"])
+    for array in (*store.arrays(name).values(), *(net[key] for key in sorted(net))):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def contradictions(folder: Path, name: str) -> list[str]:
     """What `repro verify` finds."""
     store = Store(folder / name)
-    if not list(store.root.glob("[pt]*/*")):
+    if not list(store.root.glob("[fpt]*/*")):
         return []  # died before the first file: nothing is there to verify
-    return verify(store, [load(folder / "times.yaml")]).contradictions
+    return verify(store, load_all(sorted(folder.glob("*.yaml")))).contradictions
 
 
 def seeded(most: int, number: int) -> list[int]:

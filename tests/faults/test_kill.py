@@ -6,6 +6,7 @@ import pytest
 
 from tests.faults.conftest import Tally
 from tests.faults.smoke import (
+    MOMENTS,
     POINTS,
     Dies,
     contradictions,
@@ -48,6 +49,15 @@ def test_at_any_moment(whole: Whole, tally: Tally, request: pytest.FixtureReques
     calls = launch(count, folder, "counted")
     for number, call in enumerate(seeded(calls, request.config.getoption("--kills"))):
         survives(whole, f"call {number}", Dies(call=call), tally)
+
+
+@pytest.mark.parametrize(
+    ("moment", "function", "times"),
+    [(moment, *one) for moment, functions in MOMENTS.items() for one in functions],
+)
+def test_in_the_middle(moment: str, function: str, times: int, whole: Whole, tally: Tally) -> None:
+    """Killed in mid-epoch, mid-evaluation, mid-checkpoint, mid-result: by name of the function."""
+    survives(whole, f"{moment} {function} {times}", Dies(function=function, times=times), tally)
 
 
 @pytest.mark.parametrize("point", POINTS, ids="-".join)
