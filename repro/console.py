@@ -167,7 +167,7 @@ def _table(standings: Sequence[Standing]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in standings:
         table.add_row(
-            one.name,
+            Text(printable(one.name)),
             ProgressBar(total=one.until, completed=one.epoch, width=20),
             f"{one.epoch:.1f}/{one.until:g}",
             "" if one.error is None else f"{100 * one.error:.1f} %",
@@ -211,7 +211,7 @@ def follow(look: Callable[[], Overview], *, sleep: Callable[[float], None] = tim
         while True:
             found = look()
             for line in overview_lines(found):
-                console.print(line, highlight=False, soft_wrap=True, markup=False)
+                console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
             if not found.running:
                 return
             sleep(LOG_EVERY_SECONDS)

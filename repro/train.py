@@ -38,6 +38,7 @@ __all__ = [
     "Stopwatch",
     "device_data",
     "epoch_order",
+    "short_of_memory",
     "train",
     "train_all",
     "untrained",
@@ -124,8 +125,8 @@ def train_all(
     The runs are of trials of one shape, on the same images; each is given back as it leaves.
     `on_window` is called with each after each tenth of an epoch, outside the training clock; a run
     pauses when it says False. Where memory runs out, one half is trained after the other; raises
-    OutOfMemoryError when it does not suffice for a single run. Several `ranks` train one run at a
-    time: each calls this with an equal one.
+    what torch raises (`short_of_memory`) when it does not suffice for a single run. Several `ranks`
+    train one run at a time: each calls this with an equal one.
     """
     with _one_thread(runs[0].device):
         # Tenths of an epoch differ by a step, so only runs at the same tenth keep step.
@@ -153,8 +154,8 @@ def _train(
         try:
             population = population or Population(training, ranks)
             population.train_window()
-        except torch.OutOfMemoryError:
-            if len(training) == 1:
+        except (RuntimeError, MemoryError) as error:
+            if len(training) == 1 or not short_of_memory(error):
                 raise
             population = None
         if population is None:
@@ -168,6 +169,12 @@ def _train(
     middle = len(training) // 2
     yield from _train(training[:middle], on_window, ranks)
     yield from _train(training[middle:], on_window, ranks)
+
+
+def short_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; on a CPU only the words of torch's RuntimeError tell."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "DefaultCPUAllocator" in str(error)
 
 
 def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:
@@ -258,8 +265,8 @@ class Population:
                 autocast=runs[0].autocast,
                 ranks=self.ranks,
             )
-        except torch.OutOfMemoryError:
-            if len(runs) == 1:
+        except (RuntimeError, MemoryError) as error:
+            if len(runs) == 1 or not short_of_memory(error):
                 raise
             found = []
         if not found:

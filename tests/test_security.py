@@ -61,12 +61,66 @@ def test_text_of_a_claim_steers_no_terminal(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     for command in (["show", str(path)], ["list", "--claims", str(tmp_path)]):
-        done = CliRunner().invoke(main, command)
+        done = CliRunner().invoke(main, command, color=True)
         assert done.exit_code == 0, done.output
-        assert "\x1b" not in done.output
-        assert "\x07" not in done.output
-        assert "\u202e" not in done.output
+        assert not set(done.output) & STEERING
         assert "\\x1b[2J" in done.output
+
+
+STEERING = {"\x1b", "\x07", "\u202e", "\r"}
+NAME = "\x1b]0;owned\x07\u202e\r"
+
+
+def test_names_of_files_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a command says of a path: results, errors, wrong usage and settings."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / f"claims{NAME}"
+    folder.mkdir()
+    (folder / f"good{NAME}.yaml").write_text(CLAIM)
+    (folder / f"bad{NAME}.yaml").write_text("id: [")
+    (tmp_path / f"store{NAME}").mkdir()
+    (tmp_path / f"store{NAME}" / "store.json").write_text('{"format": 99}')
+    commands = [
+        ["doctor", "--claims", str(folder)],
+        ["validate", str(folder / f"bad{NAME}.yaml")],
+        ["show", str(folder / f"none{NAME}.yaml")],
+        ["list", "--claims", str(tmp_path / f"none{NAME}")],
+        ["status", "--store", str(tmp_path / f"store{NAME}")],
+        ["new", "another", "--claims", str(folder)],
+    ]
+    for command in commands:
+        done = CliRunner().invoke(main, command, color=True)
+        assert not set(done.output) & STEERING, command
+        assert "\\x1b]0;owned\\x07\\u202e\\r" in done.output, (command, done.output)
+
+
+@pytest.mark.parametrize("line", ['store = "{NAME}"', '"{NAME}" = 1'])
+def test_settings_steer_no_terminal(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `repro.toml` has for a value, or for a key that nobody knows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "repro.toml").write_text(line.replace("{NAME}", r"\u001b[2J\u0007"))
+    done = CliRunner().invoke(main, ["config"], color=True)
+
+    assert not set(done.output) & STEERING
+    assert "\\x1b[2J\\x07" in done.output
+
+
+def test_what_a_run_says_of_itself_steers_no_terminal(tmp_path: Path) -> None:
+    """The file that a running trial keeps may be anyone's."""
+    store = Store(tmp_path / "store")
+    standing = {
+        "trial_id": "x", "recipe": "[red]\x1b[2J", "arm": "a\x07", "purpose": "tune", "rate": 0.1,
+        "seed": 0, "epoch": 0.0, "until": 1.0, "told": "now",
+    }  # fmt: skip
+    with store.lock("x"):
+        store.keep_progress("x", json.dumps(standing))
+        command = ["status", "--store", str(store.root)]
+        done = CliRunner().invoke(main, command, color=True)
+
+    assert not set(done.output) & STEERING
+    assert "[red]\\x1b[2J/a\\x07 tune" in done.output
 
 
 def test_text_of_a_store_steers_no_terminal(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from repro.cli.options import (
     print_json,
     told,
 )
+from repro.talk import say
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -119,7 +120,7 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
     where = "" if claims == Path("claims") else f" --claims {claims}"
     scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
     echo(begun.path)
-    click.echo(f"next: repro run {name}{where}{scale}", err=True)
+    say(f"next: repro run {name}{where}{scale}")
 
 
 @command(

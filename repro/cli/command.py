@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from repro.cli.settings import defaults
+from repro.talk import printable
 
 __all__ = ["Command", "Group", "command", "group"]
 
@@ -70,6 +71,14 @@ class Group(click.Group):
                 if not ctx.resilient_parsing:  # a shell that completes a word is not told
                     raise
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A usage error may repeat what a file says, which is nothing that a terminal obeys."""
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            error.message = printable(error.message)
+            raise
 
     def make_context(
         self,

@@ -238,10 +238,10 @@ def cache_dir_for(asked: Path | None) -> Path:
 
 def echo(text: object) -> None:
     """A result to stdout, in letters that no terminal obeys, whoever wrote them."""
-    click.echo(printable(str(text)))
+    click.echo(printable(str(text)))  # noqa: TID251 - this is the place
 
 
 def print_json(value: object) -> None:
     import json
 
-    click.echo(json.dumps(value, indent=2, sort_keys=False))
+    echo(json.dumps(value, indent=2, sort_keys=False))

@@ -236,7 +236,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
     elif watch:
         follow(lambda: overview(facts))
     else:
-        click.echo("\n".join(overview_lines(overview(facts))))
+        echo("\n".join(overview_lines(overview(facts))))
 
 
 def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:

@@ -9,10 +9,12 @@ from repro.cli.command import command
 from repro.cli.options import (
     cache_dir_for,
     data_dirs_for,
+    echo,
     option_claims,
     option_store,
     options_data,
     print_json,
+    told,
 )
 from repro.cli.settings import config_files, effective
 
@@ -33,6 +35,7 @@ EXIT_BROKEN = 5
 @option_claims
 @options_data
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
+@told
 def doctor(
     store: Path, claims: Path, data_dir: Path | None, cache_dir: Path | None, as_json: bool
 ) -> None:
@@ -61,8 +64,8 @@ def doctor(
         print_json({"checks": [asdict(c) for c in found], "claims": [asdict(p) for p in can]})
     else:
         for check in found:
-            click.echo(f"{check.state:8} {check.name:18} {check.found}")
-        click.echo("\n" + "\n".join(possible_lines(can)))
+            echo(f"{check.state:8} {check.name:18} {check.found}")
+        echo("\n" + "\n".join(possible_lines(can)))
     sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in found) else 0)
 
 
@@ -75,6 +78,7 @@ def doctor(
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_context
+@told
 def config(ctx: click.Context, as_json: bool) -> None:
     """Every setting with its value, and where that comes from.
 
@@ -102,14 +106,14 @@ def config(ctx: click.Context, as_json: bool) -> None:
         )
         return
     for path in config_files():
-        click.echo(f"# {path}: {'read' if path.exists() else 'not there'}")
+        echo(f"# {path}: {'read' if path.exists() else 'not there'}")
     for key in dict.fromkeys(one.key for one in found):
         mine = [one for one in found if one.key == key]
         if len({(str(one.value), one.source) for one in mine}) == 1:
-            click.echo(_line(key, mine[0].value, mine[0].source, mine[0].envvar))
+            echo(_line(key, mine[0].value, mine[0].source, mine[0].envvar))
             continue
         for one in mine:
-            click.echo(_line(f"{one.command}.{key}", one.value, one.source, one.envvar))
+            echo(_line(f"{one.command}.{key}", one.value, one.source, one.envvar))
 
 
 def _line(name: str, value: object, source: str, envvar: str) -> str:
@@ -136,4 +140,4 @@ def completion(ctx: click.Context, shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None
-    click.echo(found(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())
+    echo(found(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())

@@ -7,7 +7,15 @@ import click
 
 from repro.cli.command import command
 from repro.cli.names import ArmName, ClaimPath
-from repro.cli.options import FOLDER, SCALE, load_claims, option_claims_dir, option_store, told
+from repro.cli.options import (
+    FOLDER,
+    SCALE,
+    echo,
+    load_claims,
+    option_claims_dir,
+    option_store,
+    told,
+)
 
 __all__ = ["weights"]
 
@@ -64,4 +72,4 @@ def weights(
         (loaded,) = load_claims((claim,))
         wanted = Wanted(scale=scale, recipe=recipe, arm=arm, seed=seed)
         name = trial_of(loaded, wanted, facts)
-    click.echo(write_weights(facts, name, out))
+    echo(write_weights(facts, name, out))

@@ -23,7 +23,7 @@ from repro.execute.work import Ended, Machine, data_for, train_cells
 from repro.observer import Event
 from repro.parallel import Ranks
 from repro.plan import Cell
-from repro.train import Run, train_all
+from repro.train import Run, short_of_memory, train_all
 from repro.trial import Trial
 
 __all__ = ["AllRanks", "Group", "follow", "join"]
@@ -135,9 +135,9 @@ def _lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]
         yield from train_all(
             runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks
         )
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:  # torch's own, of a peer that is gone
+        if short_of_memory(error):
+            raise
         raise MachineError(
             f"a process of trial {run.trial.id} was lost: {error}",
             hint="the same command continues from the last checkpoint",

@@ -31,7 +31,15 @@ from repro.population import member_bytes
 from repro.provenance import provenance
 from repro.registry import OWN_MODELS
 from repro.store import Store
-from repro.train import CheckpointError, Run, Stopwatch, device_data, train_all, untrained
+from repro.train import (
+    CheckpointError,
+    Run,
+    Stopwatch,
+    device_data,
+    short_of_memory,
+    train_all,
+    untrained,
+)
 from repro.trial import Result, Row, Trial
 
 __all__ = [
@@ -195,13 +203,13 @@ def train_held(
     if left:
         try:
             ended |= _train(left, machine, store, stop, on_event, trainer)
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise OutOfMemoryError(
-                f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}"
-            ) from error
         except ReproError:
             raise
         except Exception as error:  # a bug in these trials must not keep the others
+            if short_of_memory(error):
+                raise OutOfMemoryError(
+                    f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}"
+                ) from error
             raise BugError(
                 f"in trial {left[0].trial.id}: {type(error).__name__}: {error}",
                 traceback=traceback.format_exc(),

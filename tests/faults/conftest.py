@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.smoke import claim, further_claims, launch, numbers, run
+from tests.faults.smoke import claims, launch, numbers, run
 
 _TALLIES: dict[str, "Tally"] = {}
 
@@ -40,8 +40,7 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """The small claims, run from start to end: their folder, and their numbers."""
     folder = tmp_path_factory.mktemp("faults")
-    claim(folder)
-    further_claims(folder)
+    claims(folder)
     assert launch(run, folder, "whole") == 0
     found = numbers(folder / "whole")
     assert len(found) == 3

@@ -8,6 +8,8 @@ import hashlib
 import multiprocessing
 import os
 import random
+import re
+import resource
 import signal
 import sys
 import threading
@@ -23,7 +25,7 @@ import torch
 from repro.audit import verify
 from repro.claim import load_all
 from repro.data import open_dataset
-from repro.execute import Local, Machine
+from repro.execute import Backend, Local, Machine
 from repro.numerics import numerics
 from repro.running import run_claims
 from repro.store import Store
@@ -33,12 +35,13 @@ __all__ = [
     "POINTS",
     "Dies",
     "answer",
-    "claim",
+    "claims",
     "contradictions",
     "count",
+    "error_claim",
     "finished",
-    "further_claims",
     "launch",
+    "limit_memory",
     "numbers",
     "own_mounts",
     "read_only",
@@ -99,23 +102,23 @@ MOMENTS = {
 }
 
 
-def claim(folder: Path, *, seeds: int = 1) -> Path:
-    """Two arms at one rate, one epoch of ten steps each."""
+def claims(folder: Path) -> None:
+    """Two arms at one rate, one epoch of ten steps each; a net that leaves pictures; a fact."""
     text = GOLDEN.read_text(encoding="utf-8").replace(SEARCH, "rate: {small: 0.01}")
-    text = text.replace("epochs: 2", "epochs: 1").replace("seeds: 1", f"seeds: {seeds}")
-    path = folder / "times.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    text = text.replace("epochs: 2", "epochs: 1")
+    (folder / "times.yaml").write_text(text, encoding="utf-8")
+    (folder / "error.yaml").write_text(error_claim(text), encoding="utf-8")
+    (folder / "fact.yaml").write_text(FACT, encoding="utf-8")
 
 
-def further_claims(folder: Path) -> None:
-    """One that leaves pictures, and one that trains nothing; beside `claim`, of one seed."""
-    text = (folder / "times.yaml").read_text(encoding="utf-8")
+def error_claim(text: str, **changes: str) -> str:
+    """The test error of one net, by the claim about times; `changes` by key."""
     for old, new in ERROR.items():
         assert old in text
         text = text.replace(old, new)
-    (folder / "error.yaml").write_text(text, encoding="utf-8")
-    (folder / "fact.yaml").write_text(FACT, encoding="utf-8")
+    for key, value in changes.items():
+        text = re.sub(rf"(?m)^( *{key}): .*$", rf"\1: {value}", text)
+    return text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -179,7 +182,16 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) -> int:
+def run(
+    folder: Path,
+    name: str,
+    dies: Dies | None = None,
+    *,
+    scale: str = "smoke",
+    workers: int = 1,
+    population: int | None = None,
+    backend: Callable[[Machine], Backend] = Local,
+) -> int:
     """The claims in `folder`, into the store `name` there: the exit code of the command."""
     machine = Machine(
         device="cpu",
@@ -188,16 +200,16 @@ def run(folder: Path, name: str, dies: Dies | None = None, *, workers: int = 1) 
         data_dirs=(folder,),
         cache_dir=folder / "cache",
         checkpoint_seconds=0.0,
+        population=population,
         keep_weights=True,
     )
     if dies is not None:
         dies.arm()
-    claims = load_all(sorted(folder.glob("*.yaml")))
     outcome = run_claims(
-        claims,
-        scale="smoke",
+        load_all(sorted(folder.glob("*.yaml"))),
+        scale=scale,
         machine=machine,
-        backend=Local(machine),
+        backend=backend(machine),
         max_seeds=None,
         budget=None,
     )
@@ -300,7 +312,15 @@ def seeded(most: int, number: int) -> list[int]:
     return sorted(draw.randint(1, most) for _ in range(number))
 
 
-# Disks
+# Memory and disks
+
+
+def limit_memory(megabytes: int) -> None:
+    """From here on this process is given so much more and nothing beyond it."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
+    most = 1024 * int(used) + (megabytes << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_PRIVATE = 1, 32, 4096, (1 << 18) | (1 << 14)

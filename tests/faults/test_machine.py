@@ -1,22 +1,26 @@
 """Faults of the machine: told as such, nothing becomes a result, the same command goes on."""
 
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime as real_datetime
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import repro.session
-import repro.train
+from repro.execute import Local, Machine
+from repro.observer import Event
 from repro.store import Store
+from repro.train import Run, device_data, train_all
 from tests.faults import smoke
 from tests.faults.conftest import Tally
 from tests.faults.smoke import Dies, contradictions, launch, numbers, run
+from tests.test_population import BOUND
+from tests.worlds import RECIPE, tiny, trial_on
 
 pytestmark = pytest.mark.faults
 
@@ -37,12 +41,12 @@ def continued(whole: Whole, name: str, tally: Tally) -> None:
 # Disks
 
 
-def on_small_disk(folder: Path, disk: Path) -> str | tuple[int, int, list[str], dict[str, str]]:
+def on_small_disk(disk: Path) -> str | tuple[int, int, list[str], dict[str, str]]:
     """A disk that is too small, then one that is not; why not, where that is not permitted."""
     refused = smoke.own_mounts() or smoke.small_disk(disk, "1500k")
     if refused:
         return refused
-    shutil.copy(folder / "times.yaml", disk)
+    smoke.claims(disk)
     full = run(disk, "store")
     found = contradictions(disk, "store")
     smoke.small_disk(disk, "64m")
@@ -51,8 +55,8 @@ def on_small_disk(folder: Path, disk: Path) -> str | tuple[int, int, list[str], 
 
 def test_disk_full(whole: Whole, tally: Tally, tmp_path: Path) -> None:
     """Disk full: a file system of 1.5 MB, then of 64."""
-    folder, expected = whole
-    answer = launch(on_small_disk, folder, tmp_path)
+    _, expected = whole
+    answer = launch(on_small_disk, tmp_path)
     if isinstance(answer, str):
         tally.provoked += 1
         pytest.skip(f"mounts are not permitted here: {answer}")
@@ -144,7 +148,7 @@ def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
     folder, _ = whole
 
     assert launch(with_clock_stepping_back, folder, "clock") == (0, 0)
-    assert len(Store(folder / "clock").plan_files()) == 1
+    assert len(Store(folder / "clock").plan_files()) == 2
     continued(whole, "clock", tally)
 
 
@@ -152,12 +156,7 @@ def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
 
 
 def out_of_memory(folder: Path, name: str) -> int:
-    """The first allocation of a step fails, as the device's allocator says it."""
-
-    def full(*_: object, **__: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    torch.nn.functional.cross_entropy = full
+    smoke.limit_memory(40)
     return run(folder, name)
 
 
@@ -168,6 +167,70 @@ def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
     assert launch(out_of_memory, folder, "memory") == 5
     assert Store(folder / "memory").results() == {}
     continued(whole, "memory", tally)
+
+
+def eight_nets(folder: Path, limit: int | None) -> list[tuple[int, list[float]]]:
+    """Of each, with how many others it was trained at most, and its losses."""
+    data = tiny(folder)
+    recipe = RECIPE.model_copy(update={"batch_size": 64})
+    trials = [trial_on(data, seed=seed, recipe=recipe) for seed in range(8)]
+    images = device_data(trials[0], data, torch.device("cpu"))
+    runs = [Run(trial, images, until=0.2) for trial in trials]
+    if limit is not None:
+        smoke.limit_memory(limit)
+    for _ in train_all(runs):
+        pass
+    return [(run.company, [row[3] for row in run.progress.rows]) for run in runs]
+
+
+def test_memory_for_some_nets_at_once(tally: Tally, tmp_path: Path) -> None:
+    """Out of memory for a population: halved until it fits, with the same numbers."""
+    (most, _), *_ = whole = launch(eight_nets, tmp_path, None)
+    assert most == 8
+    for limit in (200, 150):  # 115 MB suffice for two, 250 for eight
+        found = launch(eight_nets, tmp_path, limit)
+        tally.provoked += 1
+        assert max(company for company, _ in found) < 8
+        for seed, ((_, one), (_, other)) in enumerate(zip(found, whole, strict=True)):
+            if not np.allclose(one, other, rtol=BOUND):
+                tally.wrong.append(f"{limit} MB: seed {seed} has other numbers")
+
+
+# Workers
+
+
+class Loses(Local):
+    """Kills one of its processes, by kill -9, when a trial is half way."""
+
+    killed = False
+
+    def events(self) -> Iterator[Event]:
+        for event in super().events():
+            if event.epoch >= 0.5 and not self.killed:
+                self.killed = True
+                next(iter(self._pool._processes.values())).kill()  # type: ignore[attr-defined]
+            yield event
+
+
+def with_a_worker_killed(folder: Path, name: str) -> tuple[int, bool]:
+    backends: list[Loses] = []
+
+    def backend(machine: Machine) -> Loses:
+        backends.append(Loses(machine))
+        return backends[0]
+
+    return run(folder, name, workers=2, backend=backend), backends[0].killed
+
+
+def test_a_worker_killed(whole: Whole, tally: Tally) -> None:
+    """Worker killed: another one goes on with its trial, in the same run."""
+    folder, expected = whole
+    assert launch(with_a_worker_killed, folder, "bereft") == (0, True)
+    tally.provoked += 1
+
+    tally.wrong += contradictions(folder, "bereft")
+    if numbers(folder / "bereft") != expected:
+        tally.wrong.append("other numbers")
 
 
 # Damaged files
@@ -199,7 +262,7 @@ def test_names_of_folders(tally: Tally, tmp_path: Path, whole: Whole) -> None:
     """Spaces and other letters: in every folder's name."""
     folder = tmp_path / "Läufe vom Montag, 日本 'q' $HOME"
     folder.mkdir()
-    smoke.claim(folder)
+    smoke.claims(folder)
     assert launch(run, folder, "der Speicher", Dies(point=("result.json", "whole"))) == -9
     continued((folder, whole[1]), "der Speicher", tally)
 
