@@ -52,9 +52,7 @@ __all__ = [
 ]
 
 # Forks inherit what is warm: a point in the life of a run is then one of training and writing.
-# An optimiser imports torch's compiler, which alone makes more calls than the run.
 torch.set_num_threads(1)
-torch.optim.SGD([torch.zeros(1)])
 numerics("cifar_80sec")
 open_dataset("digits", (), Path())
 
