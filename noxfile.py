@@ -47,9 +47,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def loggers(session: nox.Session) -> None:
-    """Run the tests of loggers with every logger installed: MLflow takes seconds to import."""
+    """Run the tests of loggers with every logger installed: some take seconds to import."""
     install(session, "test")
-    session.install("-c", "constraints.txt", "-e", ".[tensorboard,mlflow]")
+    session.install("-c", "constraints.txt", "-e", ".[tensorboard,mlflow,wandb]")
     session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_loggers.py"]))
 
 

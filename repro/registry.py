@@ -227,7 +227,7 @@ ACTIVATIONS = (
 
 # What `--log` takes: ours by the package that each needs, and those of other packages.
 LOGGERS: Mapping[str, Any] = Plugins(
-    "repro.loggers", {name: name for name in ("tensorboard", "mlflow")}
+    "repro.loggers", {name: name for name in ("tensorboard", "mlflow", "wandb")}
 )
 
 
