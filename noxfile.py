@@ -55,9 +55,17 @@ def loggers(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Run the tests that start a Ray cluster, jobs or several ranks here, and print their table."""
+    """Run the tests that start a Ray cluster or jobs here, and print their table."""
     install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow"]
+    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks"]
+    session.run("python", "-m", "pytest", *selection)
+
+
+@nox.session
+def ranks(session: nox.Session) -> None:
+    """Run the tests in which several processes train a trial, under torchrun and on Ray."""
+    install(session, "test", extras="[ray]")
+    selection = session.posargs or ["-m", "cluster and not slow", "-k", "ranks"]
     session.run("python", "-m", "pytest", *selection)
 
 

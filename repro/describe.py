@@ -8,6 +8,7 @@ from typing import Any
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.data import fingerprint, status, verify
 from repro.errors import ClaimError
+from repro.files import Place
 from repro.prior import prior
 from repro.resolved import resolved
 from repro.store import Store
@@ -141,7 +142,7 @@ def describe_resolved(
     claim: Claim,
     scale: str | None,
     store: Path,
-    data_dirs: tuple[Path, ...],
+    data_dirs: tuple[Place, ...],
     cache_dir: Path,
 ) -> str:
     """A claim as it will run, at one scale or at all that it has."""
@@ -160,11 +161,11 @@ def describe_resolved(
     return resolved(claim, scales, fingerprints, Store(store).results())
 
 
-def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
+def describe_data(data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
     """One line a data set."""
     return "\n".join(str(line) for line in status(data_dirs, cache_dir))
 
 
-def describe_verification(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
+def describe_verification(name: str, data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
     """What was checked; raises DataError when something is not what it was."""
     return str(verify(name, data_dirs, cache_dir))

@@ -18,6 +18,7 @@ import torch
 from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
+from repro.files import Place
 from repro.plan import most_epochs_left
 from repro.provenance import code_version, cpu_name
 from repro.registry import DATASETS, LOGGERS, MODELS
@@ -48,7 +49,7 @@ class Possible:
 
 
 def checks(
-    claims: Sequence[Path], store: Path, data_dirs: Sequence[Path], cache_dir: Path
+    claims: Sequence[Path], store: Path, data_dirs: Sequence[Place], cache_dir: Path
 ) -> Iterator[Check]:
     """In the order in which they matter."""
     yield Check(name="repro", state="ok", found=code_version())
@@ -75,7 +76,7 @@ def checks(
 
 
 def possible(
-    claims: Sequence[Claim], data_dirs: Sequence[Path], cache_dir: Path
+    claims: Sequence[Claim], data_dirs: Sequence[Place], cache_dir: Path
 ) -> Iterator[Possible]:
     """A line for each claim and scale."""
     known = {one.name: one for one in status(data_dirs, cache_dir)}
@@ -193,7 +194,7 @@ def _plugins() -> Iterator[Check]:
 
 
 def _images(
-    name: str, known: dict[str, Status], data_dirs: Sequence[Path], free: int
+    name: str, known: dict[str, Status], data_dirs: Sequence[Place], free: int
 ) -> tuple[bool, str]:
     """Whether the images of a scale are here, or what is to be done."""
     facts = DATASETS.get(name)

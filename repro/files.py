@@ -6,7 +6,14 @@ from pathlib import Path
 
 from repro.errors import WriteError
 
-__all__ = ["write_atomic"]
+__all__ = ["Place", "is_url", "write_atomic"]
+
+Place = Path | str  # a folder, or a URL that fsspec knows
+
+
+def is_url(text: str) -> bool:
+    """Whether it is meant as one: `s3://bucket/data`, `memory://x`."""
+    return "://" in text
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -73,7 +73,9 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "colour": "numbers",
         "drops": "numbers",
         "patience": "numbers",
+        "shuffle": "numbers",
     },
+    "Shuffle": {"block": "numbers", "buffer": "numbers", "lanes": "numbers"},
     "Scale": {
         "data": "numbers",
         "images": "numbers",

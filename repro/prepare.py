@@ -8,6 +8,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.console import decoding_bar
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
+from repro.files import Place
 from repro.session import default_scale, judge, register, runnable_hint
 from repro.store import Store
 from repro.talk import say
@@ -46,7 +47,7 @@ def prepare(
     claims: Sequence[TrainedClaim],
     scale: str | None,
     store: Store,
-    data_dirs: Sequence[Path],
+    data_dirs: Sequence[Place],
     cache_dir: Path,
 ) -> tuple[list[Work], list[DataError]]:
     """Find the images of each claim and write down its plan, before any trial is run."""
@@ -71,7 +72,7 @@ def register_plans(
     claims: Sequence[Claim],
     scale: str | None,
     store: Store,
-    data_dirs: Sequence[Path],
+    data_dirs: Sequence[Place],
     cache_dir: Path,
 ) -> None:
     """Write the plans down, as a run does before its first trial; the first fault is raised."""
@@ -82,11 +83,17 @@ def register_plans(
 
 
 def open_images(
-    claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
 ) -> Dataset:
     """Those of the scale, decoded where they are not yet; DataError says which scales need none."""
     try:
         with decoding_bar() as progress:
-            return open_dataset(claim.scales[scale].data, data_dirs, cache_dir, progress=progress)
+            return open_dataset(
+                claim.scales[scale].data,
+                data_dirs,
+                cache_dir,
+                in_rows=all(recipe.shuffle for recipe in claim.recipes.values()),
+                progress=progress,
+            )
     except DataError as error:
         raise DataError(str(error), hint=runnable_hint(claim, error)) from error

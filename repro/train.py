@@ -22,6 +22,7 @@ from torch.profiler import record_function
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
+from repro.data.order import Bounds, bounded_order
 from repro.measure import Arrays, evaluate, evaluate_together, final_metrics
 from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
@@ -231,7 +232,8 @@ class Population:
             # For nets of others, which draw from torch's generator.
             torch.manual_seed(noise[0] + self.ranks.rank)
             shares = [self.ranks.share(batch) for batch in batches]
-            stream = _Waited(self.data.train.stream([share.indices for share in shares]))
+            later = [run.later() for run in self.runs]
+            stream = _Waited(self.data.train.stream([share.indices for share in shares], later))
             for share, (rows, labels) in zip(shares, stream, strict=True):
                 images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
                 self.step(images, labels, share)
@@ -368,7 +370,7 @@ class Run:
         self.company = 1  # the most runs that it has taken a step with
         self.metrics: dict[str, float] = {}
         self.arrays: Arrays = {}
-        self._order: tuple[int, Tensor] | None = None
+        self._ordered: tuple[int, Tensor] | None = None
         if checkpoint is not None:
             self.load(checkpoint)
 
@@ -387,11 +389,26 @@ class Run:
     def batches(self) -> tuple[Tensor, ...]:
         """Indices of the images of each step."""
         epoch, tenth = divmod(self.progress.windows, WINDOWS)
-        if self._order is None or self._order[0] != epoch:
-            order = epoch_order(self.images, seed=self.trial.seed, epoch=epoch)
-            self._order = (epoch, order.to(self.device))
-        batches = torch.split(self._order[1], self.trial.recipe.batch_size)
+        batches = torch.split(self._order(epoch), self.trial.recipe.batch_size)
         return batches[self.steps[tenth] : self.steps[tenth + 1]]
+
+    def later(self) -> Tensor:
+        """Indices of the images that the epoch uses after the next window."""
+        epoch, tenth = divmod(self.progress.windows, WINDOWS)
+        return self._order(epoch)[self.steps[tenth + 1] * self.trial.recipe.batch_size :]
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._ordered is None or self._ordered[0] != epoch:
+            recipe = self.trial.recipe
+            order = epoch_order(
+                self.images,
+                seed=self.trial.seed,
+                epoch=epoch,
+                within=None if recipe.shuffle is None else Bounds(**recipe.shuffle.model_dump()),
+                batch=recipe.batch_size,
+            )
+            self._ordered = (epoch, order.to(self.device))
+        return self._ordered[1]
 
     def rate(self) -> float:
         """By the recipe's schedule."""
@@ -587,13 +604,18 @@ def untrained(trial: Trial, *, classes: int, size: int) -> nn.Module:
     )
 
 
-def epoch_order(images: int, *, seed: int, epoch: int) -> Tensor:
+def epoch_order(
+    images: int, *, seed: int, epoch: int, within: Bounds | None = None, batch: int = 1
+) -> Tensor:
     """A permutation of the training images, (images,) int64, on the CPU.
 
     The arm is not asked for: arms with the same seed see the same batches (paired data order).
+    `within`: the bounds, if any, in which batches of `batch` images are shuffled.
     """
     generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))
-    return torch.randperm(images, generator=generator)
+    if within is None:
+        return torch.randperm(images, generator=generator)
+    return bounded_order(images, within, batch=batch, generator=generator)
 
 
 def window_steps(images: int, batch_size: int) -> list[int]:

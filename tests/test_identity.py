@@ -81,6 +81,7 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Recipe.colour": ("times", "recipes.small.colour", "scaled"),
     "Recipe.drops": ("times", "recipes.small.drops", (1.0,)),
     "Recipe.patience": ("times", "recipes.small.patience", 2),
+    "Recipe.shuffle": ("times", "recipes.small.shuffle", spec.Shuffle(lanes=4)),
     "Scale.data": ("times", "scales.smoke.data", "synthetic"),
     "Scale.images": ("times", "scales.smoke.images", 320),
     "Scale.epochs": ("times", "scales.smoke.epochs", 9.0),

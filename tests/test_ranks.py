@@ -21,12 +21,15 @@ from repro.parallel import ALONE, Ranks
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
 from repro.trial import Trial
-from tests.test_execute import curves, finish
-from tests.worlds import RECIPE, claim_file, curve_of, tiny, trial_on
+from tests.test_execute import finish
+from tests.worlds import RECIPE, curve_of, quick_claim_file, tiny, trial_on
 
 pytestmark = pytest.mark.cluster
 
-# Sums of float32 in another order: the curves of this trial differ by a hundredth of this.
+# Sums of float32 in another order. Weights that differ by 1e-7 of themselves change no loss by more
+# than 2e-7 within an epoch, where units are tanh, or ReLUs of a small AlexNet. ReLUs of the CIFAR
+# nets are left out where it matters: a unit more or less at zero changes the loss by up to 15 %, on
+# one process too.
 BOUND = 1e-5
 
 IMAGES = 727  # 23 batches of 32, the last of 23; over 4 ranks it is uneven
@@ -126,7 +129,19 @@ def torchrun(folder: Path, ranks: int) -> "subprocess.Popen[str]":
         cwd=Path(__file__).parents[1],
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
+
+
+def windows(store: Path) -> int:
+    """Lines of the curves that were saved so far."""
+    return sum(len(path.read_text().splitlines()) for path in store.glob("trials/*/curve.csv"))
+
+
+def wait_for_more(process: "subprocess.Popen[str]", store: Path) -> None:
+    before = windows(store)
+    while process.poll() is None and windows(store) <= before:
+        time.sleep(0.05)
 
 
 def rank_process(rank: int, parent: int) -> int:
@@ -142,29 +157,32 @@ def rank_process(rank: int, parent: int) -> int:
     raise AssertionError(f"no rank {rank} below {parent}")
 
 
-@pytest.mark.slow
-def test_a_lost_rank_ends_the_command_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    """Killed in the middle of a trial, continued over three ranks: one process's curves."""
-    claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01,))
+def test_a_lost_rank_and_ctrl_c_cost_nothing(tmp_path: Path) -> None:
+    """A rank killed, then Ctrl-C at all of them, continued in one process: that one's curves."""
+    quick_claim_file(tmp_path)
     store = tmp_path / "ranks"
     process = torchrun(tmp_path, 2)
-    while process.poll() is None and not list(store.glob("trials/*/checkpoint.pt")):
-        time.sleep(0.05)
+    wait_for_more(process, store)
     os.kill(rank_process(1, process.pid), signal.SIGKILL)
     _, said = process.communicate(timeout=600)
-
     assert process.returncode != 0
-    assert "the same command continues" in said
+    assert "error[E303]: a process of trial" in said
+    assert "the same command continues from the last checkpoint" in said
 
-    process = torchrun(tmp_path, 3)
+    process = torchrun(tmp_path, 2)
+    wait_for_more(process, store)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: torchrun and every rank
     _, said = process.communicate(timeout=600)
-    assert process.returncode in (0, 4), said
-    ours, theirs = curves(store), finish(tmp_path, "alone")
-    assert len(ours.keys() & theirs.keys()) >= 6
-    for trial in ours.keys() & theirs.keys():
-        # This net makes more of rounding: up to 0.6 % of the loss by the end of the epoch.
-        (a, b) = (
-            curve[curve.source == "online"].loss[:3] for curve in (ours[trial], theirs[trial])
-        )
-        np.testing.assert_allclose(a, b, rtol=1e-4)
-        assert Store(store).result(trial).provenance["processes"] == "3"  # type: ignore[union-attr]
+    assert process.returncode != 0
+    assert "interrupted: all is saved; to go on:" in said
+    assert "error[" not in said
+
+    assert not all(Store(store).result(path.name) for path in store.glob("trials/*"))
+
+    ours, theirs = finish(tmp_path, "ranks"), finish(tmp_path, "alone")
+    assert ours.keys() == theirs.keys()
+    for trial in ours:
+        a, b = ours[trial], theirs[trial]
+        assert a[["epoch", "source", "images"]].equals(b[["epoch", "source", "images"]])
+        if Store(store).trial(trial).arguments["activation"] == "tanh":
+            np.testing.assert_allclose(a.loss, b.loss, rtol=BOUND)

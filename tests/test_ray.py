@@ -16,7 +16,8 @@ from repro.session import judge
 from repro.store import Store
 from tests.conftest import provoked
 from tests.test_execute import assert_same, curves, finish, machine, plan_of
-from tests.worlds import claim_file
+from tests.test_ranks import torchrun
+from tests.worlds import claim_file, quick_claim_file
 
 pytestmark = [
     pytest.mark.cluster,
@@ -34,6 +35,7 @@ def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so Ray calls it
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
     made = Cluster(initialize_head=True, head_node_args=small | {"num_cpus": 1})
     ray.init(address=made.address, log_to_driver=False, logging_level="error")
@@ -60,13 +62,14 @@ class Run:
     fault: Callable[[], object]
     at: int = 3
     stream_home: bool = False
+    ranks: int = 1
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
         from repro.execute.ray import OnRay
 
         where = machine(self.folder, self.name)
-        backend = OnRay(where, stream_home=self.stream_home)
+        backend = OnRay(where, stream_home=self.stream_home, ranks=self.ranks)
         return run_cells(plan_of(self.folder, where.store), backend, on_event=self._event)
 
     def _event(self, event: Event) -> None:
@@ -147,6 +150,32 @@ def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, a
 
     finish(alone, run.name)
     run.check(outcome)
+
+
+def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
+    cluster: Any, tmp_path: Path
+) -> None:
+    """One trial over workers of two nodes; one is killed, and both go on from the checkpoint."""
+    quick_claim_file(tmp_path)
+    node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
+    run = Run(
+        folder=tmp_path,
+        name="one of two ranks killed",
+        fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
+        ranks=2,
+    )
+    outcome = run()
+    cluster.remove_node(node)
+
+    assert outcome.failures == {}
+    assert outcome.lost >= 1
+    process = torchrun(tmp_path, 2)
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    ours, theirs = curves(tmp_path / run.name), curves(tmp_path / "ranks")
+    assert_same(ours, theirs)
+    provoked(run.name, workers=outcome.lost, trials=len(theirs.keys() - ours.keys()))
 
 
 def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:

@@ -155,9 +155,8 @@ def image_files(folder: Path) -> tuple[Path, ...]:
 def _generated(folder: Path) -> tuple[Path, ...]:
     """As many bytes as a photograph of ImageNet, more or less."""
     files = []
-    for number, image in enumerate(
-        synthetic(n_train=64, n_test=1, size=400, noise=8.0).train.images
-    ):
+    images = np.asarray(synthetic(n_train=64, n_test=1, size=400, noise=8.0).train.images)
+    for number, image in enumerate(images):
         files.append(folder / f"{number}.jpg")
         Image.fromarray(image).save(files[-1], quality=90)
     return tuple(files)

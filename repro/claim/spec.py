@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     field_validator,
+    model_validator,
 )
 
 from repro.identity import fields_that_change
@@ -108,6 +109,18 @@ class Paper(Strict):
     siblings: str | None = None
 
 
+class Shuffle(Strict):
+    """Within which bounds an epoch's order is shuffled, so that images can be read in a row.
+
+    `block`: images that are read together. `buffer`: images that are mixed at any moment.
+    `lanes`: parts that each batch takes equally of; as many ranks can each read their own.
+    """
+
+    block: Annotated[int, Field(ge=1)] = 256
+    buffer: Annotated[int, Field(ge=1)] = 16384
+    lanes: Annotated[int, Field(ge=1)] = 8
+
+
 class Recipe(Strict):
     """How a net is trained; every field changes the numbers.
 
@@ -128,6 +141,9 @@ class Recipe(Strict):
 
     `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
     test error has not improved for so many epochs, three times, then stop (sec. 5).
+
+    `shuffle`: images in a random order within bounds, for data that is read from a pack in a row;
+    otherwise every epoch is a permutation of all.
     """
 
     inputs: Literal["centred", "standardised"]
@@ -144,6 +160,16 @@ class Recipe(Strict):
     colour: Literal["none", "deviations", "scaled", "eigenvalues"] = "none"
     drops: tuple[Positive, ...] = ()
     patience: Annotated[int, Field(ge=1)] | None = None
+    shuffle: Shuffle | None = None
+
+    @model_validator(mode="after")
+    def _equal_lanes(self) -> Self:
+        if self.shuffle is not None and self.batch_size % self.shuffle.lanes:
+            raise ValueError(
+                f"a batch of {self.batch_size} cannot take equal parts of "
+                f"{self.shuffle.lanes} lanes"
+            )
+        return self
 
     @field_validator("drops")
     @classmethod

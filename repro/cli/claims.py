@@ -21,6 +21,7 @@ from repro.cli.options import (
     print_json,
     told,
 )
+from repro.files import Place
 from repro.talk import say
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def show(
     resolved: bool,
     scale: str | None,
     store: Path,
-    data_dir: Path | None,
+    data_dir: Place | None,
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:

@@ -74,6 +74,12 @@ def options_executor(command: F) -> F:
                 help="Ray: such as 0.25. Default: 1 where there are any.",
             ),
             setting(
+                "--ranks-per-trial",
+                type=click.IntRange(1),
+                help="Ray: workers that train each trial together, each with its share of a GPU. "
+                "Default: 1.",
+            ),
+            setting(
                 "--stream-home",
                 is_flag=True,
                 help="Ray: write through the driver, even where workers see its store.",
@@ -100,6 +106,7 @@ def backend_from(
     executor: str,
     address: str | None,
     gpus_per_trial: float | None,
+    ranks_per_trial: int | None,
     stream_home: bool,
     slurm: dict[str, str | int | bool],
 ) -> "Backend":
@@ -111,6 +118,7 @@ def backend_from(
         "ray": {
             "--address": address,
             "--gpus-per-trial": gpus_per_trial,
+            "--ranks-per-trial": ranks_per_trial,
             "--stream-home": stream_home,
         },
         "slurm": {"--slurm": slurm},
@@ -133,6 +141,7 @@ def backend_from(
             machine,
             address=address,
             gpus=gpus_per_trial,
+            ranks=ranks_per_trial or 1,
             workers=workers,
             stream_home=stream_home,
         )
@@ -144,12 +153,13 @@ def backend_from(
 
 
 def _together(machine: "Machine") -> "Backend":
-    from repro.execute.ranks import AllRanks, follow, join
+    from repro.execute.ranks import AllRanks, follow, heed_the_first, join
 
     if machine.device == "cuda":
         machine = replace(machine, device=f"cuda:{os.environ['LOCAL_RANK']}")
     group = join()
     if group.ranks.rank == 0:
         return AllRanks(machine, group)
+    heed_the_first()
     follow(machine, group)
     sys.exit(0)

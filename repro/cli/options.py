@@ -16,6 +16,7 @@ import click
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import setting
 from repro.errors import BugError, ReproError
+from repro.files import Place, is_url
 from repro.talk import printable, say, tell
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLAIM",
+    "DATA",
     "FOLDER",
     "SCALE",
     "Duration",
@@ -45,6 +47,18 @@ __all__ = [
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUDGET_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+class DataPlace(click.Path):
+    """A folder, or a URL behind which packs lie."""
+
+    name = "folder or URL"
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if is_url(str(value)) else super().convert(value, param, ctx)
 
 
 class Duration(click.ParamType[float]):
@@ -96,6 +110,7 @@ def told(command: F) -> F:
 CLAIM = ClaimPath()
 SCALE = ScaleName()
 FOLDER = click.Path(path_type=Path, file_okay=False)
+DATA = DataPlace()
 
 
 def option_store(command: F) -> F:
@@ -141,9 +156,9 @@ def options_data(command: F) -> F:
     )(command)
     return setting(
         "--data-dir",
-        type=FOLDER,
+        type=DATA,
         envvar="REPRO_DATA",
-        help="Folder of data sets; looked into before the default folder.",
+        help="Folder of data sets, or a URL of packs; looked into before the default folder.",
     )(command)
 
 
@@ -196,7 +211,7 @@ def claims_in(folder: Path) -> list[Path]:
 def machine_from(
     *,
     store: Path,
-    data_dir: Path | None,
+    data_dir: Place | None,
     cache_dir: Path | None,
     device: str,
     workers: int | None,
@@ -223,7 +238,7 @@ def machine_from(
     )
 
 
-def data_dirs_for(asked: Path | None) -> tuple[Path, ...]:
+def data_dirs_for(asked: Place | None) -> tuple[Place, ...]:
     from platformdirs import user_data_path
 
     default = user_data_path("repro")

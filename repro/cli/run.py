@@ -24,6 +24,7 @@ from repro.cli.options import (
     told,
 )
 from repro.cli.settings import setting
+from repro.files import Place
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -44,6 +45,7 @@ __all__ = ["plan", "run", "status"]
     repro run lrn --log tensorboard --log mlflow:/data/mlruns
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
     repro run claims/*.yaml --executor slurm --slurm partition=gpu --slurm gpus-per-node=1
+    repro run headline_2012 --executor ray --address auto --ranks-per-trial 8
     """
 )
 @options_run
@@ -88,6 +90,7 @@ def run(
     executor: str,
     address: str | None,
     gpus_per_trial: float | None,
+    ranks_per_trial: int | None,
     stream_home: bool,
     slurm: tuple[tuple[str, str | int | bool], ...],
     **flags: Any,
@@ -120,6 +123,7 @@ def run(
             executor=executor,
             address=address,
             gpus_per_trial=gpus_per_trial,
+            ranks_per_trial=ranks_per_trial,
             stream_home=stream_home,
             slurm=dict(slurm),
         ),
@@ -182,7 +186,7 @@ def _register(
     scale: str | None,
     *,
     store: Path,
-    data_dir: Path | None,
+    data_dir: Place | None,
     cache_dir: Path | None,
     **_: object,
 ) -> None:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import click
 
+from repro.files import is_url
+
 __all__ = ["Effective", "Setting", "config_files", "defaults", "effective", "setting"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -127,7 +129,7 @@ def _given(
 
 def _value(layer: _Layer, param: Setting, value: Any) -> Any:
     """Checked; a folder is meant from where the file lies."""
-    if isinstance(param.type, click.Path) and isinstance(value, str):
+    if isinstance(param.type, click.Path) and isinstance(value, str) and not is_url(value):
         value = str(layer.path.parent / Path(value).expanduser())
     if param.multiple and isinstance(value, str):
         value = [value]

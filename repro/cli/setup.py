@@ -17,6 +17,7 @@ from repro.cli.options import (
     told,
 )
 from repro.cli.settings import config_files, effective
+from repro.files import Place
 
 __all__ = ["completion", "config", "doctor"]
 
@@ -37,7 +38,7 @@ EXIT_BROKEN = 5
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @told
 def doctor(
-    store: Path, claims: Path, data_dir: Path | None, cache_dir: Path | None, as_json: bool
+    store: Path, claims: Path, data_dir: Place | None, cache_dir: Path | None, as_json: bool
 ) -> None:
     """Check device, versions, data, disk and plug-ins, and say what can run here.
 

@@ -87,7 +87,7 @@ def _check_facts(name: str, source: Source, contents: Contents) -> None:
         raise DataError(
             f"{source.path} holds {_counted(*found)}, but {facts.title} has {_counted(*expected)}",
             hint="complete the files, or use the folder as another data set, by the name "
-            f"folder:{source.path.name}" + (f"@{facts.size}" if facts.resize else ""),
+            f"folder:{Path(source.path).name}" + (f"@{facts.size}" if facts.resize else ""),
         )
 
 
@@ -239,6 +239,8 @@ def _faults_error(name: str, reached: _Reached) -> DataError:
 
 
 def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
+    if source.pack is not None:
+        return source.pack.title
     title = title_of(name)
     if source.kind == "original":
         return f"{title} (original release)"

@@ -25,10 +25,12 @@ import numpy as np
 
 from repro.data.build import SPLITS, Progress, build, digest, labels_hash
 from repro.data.dataset import Dataset, Split
+from repro.data.packs import Pack
 from repro.data.sources import Source, source_key
 from repro.errors import MachineError
+from repro.files import write_atomic
 
-__all__ = ["cache_folder", "open_cached", "read_cached"]
+__all__ = ["cache_folder", "open_cached", "open_packed", "read_cached"]
 
 _FORMAT = 1  # raise it when the same files would be decoded to other arrays
 
@@ -65,6 +67,17 @@ def open_cached(
                 build(name, source, folder, progress=progress, workers=workers)
                 dataset = _read(folder)
     return dataset
+
+
+def open_packed(name: str, pack: Pack, source: Source, cache_dir: Path) -> Dataset:
+    """The data set of a pack, whose images stay there; the cache has what is computed of them."""
+    folder = cache_folder(name, source, cache_dir)
+    beside = folder.with_name(f"{folder.name}-beside")
+    file = f"statistics-{pack.train.images}.npz"
+    if not (beside / file).is_file():
+        with _writing(cache_dir):
+            write_atomic(beside / file, pack.read(file, pack.statistics))
+    return pack.dataset(name, beside)
 
 
 def read_cached(folder: Path) -> Dataset | None:

@@ -4,25 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from repro.data.build import Progress
-from repro.data.cache import cache_folder, open_cached, read_cached
+from repro.data.cache import cache_folder, open_cached, open_packed, read_cached
 from repro.data.dataset import Dataset
 from repro.data.embedded import EMBEDDED
 from repro.data.names import check_name
 from repro.data.sources import find, missing
+from repro.files import Place
 
 __all__ = ["fingerprint", "open_dataset"]
 
 
 def open_dataset(
     name: str,
-    data_dirs: Sequence[Path],
+    data_dirs: Sequence[Place],
     cache_dir: Path,
     *,
+    in_rows: bool = False,
     progress: Progress | None = None,
     workers: int | None = None,
 ) -> Dataset:
     """The data set, from the first of `data_dirs` that has it, decoded into `cache_dir` once.
 
+    `in_rows`: neighbours are used together, so that images may stay in a pack.
     `progress(decoded, all)` is called while images are decoded, first with those that an
     interrupted call has left decoded. `workers`: decoding threads.
     Raises DataError when the data set is missing or not what it should be, MachineError when
@@ -34,14 +37,18 @@ def open_dataset(
     source = find(name, data_dirs)
     if source is None:
         raise missing(name, data_dirs)
+    if in_rows and source.pack is not None:
+        return open_packed(name, source.pack, source, cache_dir)
     return open_cached(name, source, cache_dir, progress=progress, workers=workers)
 
 
-def fingerprint(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> str | None:
+def fingerprint(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> str | None:
     """The data set's fingerprint if it can be had without decoding; None otherwise."""
     check_name(name)
     if name in EMBEDDED:
         return EMBEDDED[name]().fingerprint
     source = find(name, data_dirs)
+    if source is not None and source.pack is not None:
+        return source.pack.fingerprint
     dataset = source and read_cached(cache_folder(name, source, cache_dir))
     return dataset.fingerprint if dataset else None

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from repro.data import shards
 from repro.data.dataset import Images, Labels
+from repro.data.packs import shard_name
 from repro.data.sources import Source
 from repro.errors import DataError
 
@@ -54,7 +55,13 @@ class Contents:
 
 def read_contents(source: Source) -> Contents:
     """Open the files and read labels and classes. DataError when they cannot be what they say."""
-    readers = {"original": _original, "parquet": _parquet, "shards": _shards, "folder": _folder}
+    readers = {
+        "original": _original,
+        "parquet": _parquet,
+        "shards": _shards,
+        "folder": _folder,
+        "packed": _packed,
+    }
     contents = readers[source.kind](source)
     known = len(contents.classes)
     for split, listing in (("train", contents.train), ("test", contents.test)):
@@ -79,7 +86,7 @@ def _original(source: Source) -> Contents:
     from torchvision.datasets import CIFAR10
 
     try:
-        train, test = (CIFAR10(source.path.parent, train=part) for part in (True, False))
+        train, test = (CIFAR10(Path(source.path).parent, train=part) for part in (True, False))
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{source.path}: the files are not those of the original release ({error})",
@@ -99,6 +106,28 @@ def _original(source: Source) -> Contents:
         train=listing(train, "training"),
         test=listing(test, "test"),
     )
+
+
+# A pack: shards of pixels, and each is read once for all of its images
+
+
+def _packed(source: Source) -> Contents:
+    pack = source.pack
+    assert pack is not None
+
+    def listing(split: Literal["train", "test"]) -> Listing:
+        def chunks(first: int) -> Iterator[list[Item]]:
+            for number in range(first // pack.each, len(pack.of(split).shards)):
+                name, start = f"{pack.place}/{shard_name(split, number)}", number * pack.each
+                items = [
+                    Item(f"{name} image {i}", image)
+                    for i, image in enumerate(pack.shard(split, number))
+                ]
+                yield items[max(0, first - start) :]
+
+        return Listing(labels=pack.labels(split), chunks=chunks)
+
+    return Contents(classes=pack.classes, train=listing("train"), test=listing("test"))
 
 
 # A folder for each class

@@ -14,9 +14,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from repro.data.packs import PackedImages
 
 __all__ = ["Dataset", "Images", "Labels", "Split", "content_fingerprint", "in_turns"]
 
@@ -28,9 +32,12 @@ _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Split:
-    """images: (N, H, W, 3) uint8, grey levels, read-only; labels: (N,) int64 from 0."""
+    """images: (N, H, W, 3) uint8, grey levels, read-only; labels: (N,) int64 from 0.
 
-    images: Images
+    Images are in memory, mapped from disk, or in a pack, which is read when they are asked for.
+    """
+
+    images: "Images | PackedImages"
     labels: Labels
 
 
@@ -38,7 +45,8 @@ class Split:
 class Dataset:
     """`title` says which copy of the images this is, and goes with every result.
 
-    `folder`: where its decoded images lie, and what is computed of them; None for embedded data.
+    `folder`: where what is computed of its images lies, and they themselves unless they stay in a
+    pack; None for embedded data.
     """
 
     name: str

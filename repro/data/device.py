@@ -1,8 +1,8 @@
 """Images on the device: uint8, turned into the net's inputs batch by batch there.
 
 A data set that fits is held on the device and needs no loader: CIFAR-10 is 180 MB. One that does
-not, such as the 252 GB of ImageNet at 256x256, stays mapped from disk; threads read the next
-batches while the device works on this one. The numbers are the same either way.
+not, such as the 252 GB of ImageNet at 256x256, stays mapped from disk, or in a pack; threads read
+the next batches while the device works on this one. The numbers are the same either way.
 
 Inputs are what the paper feeds its nets, raw RGB less the per-pixel mean of the training set
 (sec. 2), or the same at unit variance. The mean is taken away before the crop: a pixel's own mean,
@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from repro.data.dataset import Dataset, Images, Split
+from repro.data.packs import PackedImages
 from repro.files import write_atomic
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "colour_components",
     "colour_covariance",
     "pixel_statistics",
+    "statistics_file",
     "ten_crop",
 ]
 
@@ -94,10 +96,10 @@ class Augment:
 class DeviceSplit:
     """One split: images (N, H, W, 3) uint8, labels (N,) int64 on the device.
 
-    `images` is a tensor on the device, or an array mapped from disk.
+    `images` is a tensor on the device, an array mapped from disk, or those of a pack.
     """
 
-    images: Tensor | Images
+    images: Tensor | Images | PackedImages
     labels: Tensor
     mean: Tensor  # (H, W, 3) float32, grey levels
     scale: Tensor  # (H, W, 3) float32, a number a channel: what centred levels are multiplied by
@@ -106,17 +108,33 @@ class DeviceSplit:
         """Images of indices (B,) int64 on the device, (B, H, W, 3) uint8 there."""
         if isinstance(self.images, Tensor):
             return self.images.index_select(0, indices)
-        found = torch.from_numpy(self.images[indices.cpu().numpy()])
+        return self._moved(self.images[indices.cpu().numpy()])
+
+    def _moved(self, rows: Images) -> Tensor:
+        """To the device."""
+        found = torch.from_numpy(rows)
         if self.labels.is_cuda:
             # From pinned memory the copy runs beside the device's work.
             return found.pin_memory().to(self.labels.device, non_blocking=True)
         return found.to(self.labels.device)
 
-    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of each batch of indices in turn, read ahead where they lie on disk."""
+    def stream(
+        self, batches: Sequence[Tensor], later: Sequence[Tensor] | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of each batch of indices in turn, read ahead where they lie on disk.
+
+        `later`: what the rest of the epoch uses; a pack keeps open what it needs for that.
+        """
         if isinstance(self.images, Tensor):
             for indices in batches:
                 yield self.rows(indices), self.labels.index_select(0, indices)
+            return
+        if isinstance(self.images, PackedImages):
+            arrays = [indices.cpu().numpy() for indices in batches]
+            rest = None if later is None else [indices.cpu().numpy() for indices in later]
+            moved = map(self._moved, self.images.stream(arrays, rest))
+            for rows, indices in zip(_ahead(moved), batches, strict=True):
+                yield rows, self.labels.index_select(0, indices)
             return
         with ThreadPoolExecutor(_READERS) as pool:
             ahead = deque(pool.submit(self.rows, indices) for indices in batches[:_AHEAD])
@@ -210,6 +228,15 @@ def _windows(images: Tensor, size: int) -> Tensor:
     return images.unfold(-3, size, 1).unfold(-3, size, 1).movedim(-3, -1)
 
 
+def _ahead(rows: Iterator[Tensor]) -> Iterator[Tensor]:
+    """The same, each made while those before it are used."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, rows, None) for _ in range(_AHEAD))
+        while (found := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, rows, None))
+            yield found
+
+
 class DeviceData:
     """A data set on a device, as the net's inputs. `images`: the first n training images.
 
@@ -230,7 +257,7 @@ class DeviceData:
         colour: Colour = "none",
         held: bool | None = None,
     ) -> None:
-        used = dataset.train.images[:images]
+        used = dataset.train.images[:images]  # of a pack, this reads nothing yet
         side = min(used.shape[1:3])
         if crop is not None and crop > side:
             raise ValueError(f"crops of {crop} pixels do not fit into images of {side}")
@@ -303,6 +330,17 @@ class _Statistics:
     covariance: npt.NDArray[np.float64]
 
 
+def statistics_file(dataset: Dataset) -> bytes:
+    """What is kept of all training images beside them, for one who copies them elsewhere."""
+    return _as_file(_statistics(dataset, None))
+
+
+def _as_file(statistics: _Statistics) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, mean=statistics.mean, std=statistics.std, covariance=statistics.covariance)
+    return buffer.getvalue()
+
+
 def _statistics(dataset: Dataset, images: int | None) -> _Statistics:
     """Computed once and kept beside the decoded images: of ImageNet they take minutes."""
     used = dataset.train.images[:images]
@@ -316,14 +354,12 @@ def _statistics(dataset: Dataset, images: int | None) -> _Statistics:
     mean, std = pixel_statistics(used)
     found = _Statistics(mean=mean, std=std, covariance=colour_covariance(used))
     if path is not None:
-        buffer = io.BytesIO()
-        np.savez(buffer, mean=mean, std=std, covariance=found.covariance)
-        write_atomic(path, buffer.getvalue())
+        write_atomic(path, _as_file(found))
     return found
 
 
 def pixel_statistics(
-    images: Images,
+    images: Images | PackedImages,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean image (H, W, 3) and standard deviation by channel (3,) of the centred images.
 
@@ -334,7 +370,7 @@ def pixel_statistics(
     total = np.zeros(images.shape[1:], dtype=np.int64)
     squares = np.zeros(images.shape[1:], dtype=np.int64)
     for start in range(0, count, _CHUNK):
-        chunk = images[start : start + _CHUNK]
+        chunk = np.asarray(images[start : start + _CHUNK])
         wide = chunk.astype(np.uint16)
         wide *= wide  # at most 255 * 255 < 2**16
         total += chunk.sum(0, dtype=np.uint32)
@@ -344,11 +380,11 @@ def pixel_statistics(
     return mean, np.sqrt(variance.mean((0, 1)).clip(0))
 
 
-def colour_covariance(images: Images) -> npt.NDArray[np.float64]:
+def colour_covariance(images: Images | PackedImages) -> npt.NDArray[np.float64]:
     """Covariance (3, 3) of the RGB values of all pixels, in grey levels squared."""
     products, total = np.zeros((3, 3)), np.zeros(3)
     for start in range(0, len(images), _CHUNK):
-        pixels = images[start : start + _CHUNK].reshape(-1, 3).astype(np.float64)
+        pixels = np.asarray(images[start : start + _CHUNK]).reshape(-1, 3).astype(np.float64)
         products += pixels.T @ pixels
         total += pixels.sum(0)
     count = len(images) * math.prod(images.shape[1:3])
@@ -373,7 +409,7 @@ def colour_components(
     return (vectors * np.where(signs == 0, 1, signs) * lengths).T
 
 
-def _tensor(array: npt.NDArray[np.generic]) -> Tensor:
+def _tensor(array: npt.NDArray[np.generic] | PackedImages) -> Tensor:
     # torch refuses to promise that a read-only memory map stays unwritten; a copy in memory is
     # also what makes gathering a batch quick.
     return torch.from_numpy(np.array(array))

@@ -1,7 +1,8 @@
 """Where a data set's files lie.
 
-Four containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
-Face image layout, tar shards as webdataset writes them, and one folder of images for each class.
+Five containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
+Face image layout, tar shards as webdataset writes them, one folder of images for each class, and
+packs, which alone may lie behind a URL.
 """
 
 import hashlib
@@ -14,7 +15,9 @@ from typing import Literal
 
 from repro.data.embedded import EMBEDDED
 from repro.data.names import check_name, folder_of, title_of
+from repro.data.packs import MANIFEST, Pack, open_pack
 from repro.errors import DataError
+from repro.files import Place, is_url
 from repro.registry import DATASETS
 
 __all__ = ["ORIGINAL", "Source", "find", "missing", "source_key"]
@@ -34,28 +37,41 @@ _PARQUET_FOLDERS = (".", "data", "plain_text")
 class Source:
     """Files of one data set; train and test in the order in which they are read."""
 
-    kind: Literal["original", "parquet", "shards", "folder"]
-    path: Path
-    train: tuple[Path, ...]
-    test: tuple[Path, ...]
+    kind: Literal["original", "parquet", "shards", "folder", "packed"]
+    path: Place
+    train: tuple[Path, ...] = ()
+    test: tuple[Path, ...] = ()
     names: Path | None = None  # a list of the classes' names, where the files have none
+    pack: Pack | None = None  # in place of files
+
+    @property
+    def nbytes(self) -> int:
+        """Where they lie."""
+        return self.pack.nbytes if self.pack else sum(file.stat().st_size for file in self.files)
 
     @property
     def files(self) -> tuple[Path, ...]:
         return self.train + self.test + ((self.names,) if self.names else ())
 
 
-def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
+def find(name: str, search_dirs: Sequence[Place]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
 
     In each of `search_dirs` a folder of the data set's name is looked into, then the folder
-    itself. Raises DataError when `name` is no data set's or when a numbered set has gaps.
+    itself; behind a URL, the former for a pack. Raises DataError when `name` is no data set's or
+    when a numbered set has gaps.
     """
     check_name(name)
     if name in EMBEDDED:
         return None
     for folder, named in _folders(name, search_dirs):
+        if isinstance(folder, str):
+            if (source := _pack(folder)) is not None:
+                return source
+            continue
         with _looking(folder):
+            if named and (folder / MANIFEST).is_file():
+                return _pack(str(folder))
             source = _original(name, folder) or _parquet(name, folder, named)
             if source is None and named:
                 source = _tar_shards(name, folder) or _image_folder(name, folder)
@@ -64,7 +80,14 @@ def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
     return None
 
 
-def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
+def _pack(place: str) -> Source | None:
+    pack = open_pack(place)
+    if pack is None:
+        return None
+    return Source(kind="packed", path=place if is_url(place) else Path(place), pack=pack)
+
+
+def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     """The error that says what was looked for, where, and how to get it."""
     folder = folder_of(name)
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
@@ -73,8 +96,8 @@ def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
     get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        "test-*.parquet), tar shards (train-*.tar and test-*.tar) or folders of images "
-        f"(train/CLASS/ and test/CLASS/) in:\n  {places}",
+        "test-*.parquet), tar shards (train-*.tar and test-*.tar), folders of images "
+        f"(train/CLASS/ and test/CLASS/) or a pack ({MANIFEST}) in:\n  {places}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -85,8 +108,11 @@ def source_key(source: Source) -> str:
 
     A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
     other dates is the same data. Of a folder of images, and of more than 4 GB, only names, sizes
-    and dates are hashed, since opening a million files takes minutes.
+    and dates are hashed, since opening a million files takes minutes. A pack's manifest says all.
     """
+    if source.pack is not None:
+        return source.pack.key
+    assert isinstance(source.path, Path)
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
     prefix = len(f"{source.path}/")
     with _looking(source.path):
@@ -114,9 +140,12 @@ def _looking(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+def _folders(name: str, search_dirs: Sequence[Place]) -> Iterator[tuple[Place, bool]]:
     """Folders to look into, and whether each is named after the data set."""
     for place in search_dirs:
+        if isinstance(place, str):
+            yield f"{place.rstrip('/')}/{folder_of(name)}", True
+            continue
         yield place / folder_of(name), True
         if name in DATASETS:
             yield place, False

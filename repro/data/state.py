@@ -13,6 +13,7 @@ from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.embedded import EMBEDDED
 from repro.data.sources import Source, find, missing
 from repro.errors import DataError
+from repro.files import Place
 from repro.registry import DATASETS
 
 __all__ = ["Prepared", "Status", "Verification", "prepare", "status", "verify"]
@@ -51,12 +52,12 @@ class Status:
         return "; ".join(parts)
 
 
-def status(data_dirs: Sequence[Path], cache_dir: Path) -> list[Status]:
+def status(data_dirs: Sequence[Place], cache_dir: Path) -> list[Status]:
     """All registered data sets: where each was found, or that it is missing. Decodes nothing."""
     return [_status(name, data_dirs, cache_dir) for name in DATASETS]
 
 
-def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
+def _status(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
     facts = DATASETS[name]
     if name in EMBEDDED:
         dataset = EMBEDDED[name]()
@@ -76,7 +77,7 @@ def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
         title=cached.title if cached else facts.title,
         images=facts.images,
         source=source,
-        source_bytes=sum(file.stat().st_size for file in source.files),
+        source_bytes=source.nbytes,
         decoded=folder if cached else None,
         decoded_bytes=_bytes_in(folder) if cached else 0,
         fingerprint=cached.fingerprint if cached else None,
@@ -106,7 +107,7 @@ class Prepared:
 
 def prepare(
     name: str,
-    data_dirs: Sequence[Path],
+    data_dirs: Sequence[Place],
     cache_dir: Path,
     *,
     progress: Progress,
@@ -157,7 +158,7 @@ class Verification:
         return f"{images}; {self.files} files as in {self.sums}"
 
 
-def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verification:
+def verify(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Verification:
     """Compare files with SHA256SUMS beside or above them, and decoded images with their hash.
 
     Decodes the images if that was not done yet. Raises DataError when anything differs.
@@ -184,6 +185,8 @@ def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verificatio
 
 def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
     """The nearest SHA256SUMS, and what it says of the source's files."""
+    if isinstance(source.path, str) or source.pack is not None:
+        return None, {}  # a pack's files are compared with its manifest whenever they are read
     for folder in (source.path, *source.path.parents[:2]):
         sums = folder / "SHA256SUMS"
         if sums.is_file():

@@ -2,12 +2,15 @@
 
 The first process plans, writes the store and talks; the others train their part of what it names.
 A fault in one ends them all: `torchrun` ends the rest, and starts all again if it was told to. A
-trial goes on from its last checkpoint, on any number of processes.
+trial goes on from its last checkpoint, on any number of processes. What leads and what follows is
+the same wherever the processes come from; `repro.execute.ray` starts them on a cluster.
 """
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -18,7 +21,7 @@ from typing import Any, Self
 import torch
 from torch import distributed as dist
 
-from repro.errors import MachineError
+from repro.errors import MachineError, WorkerKilledError
 from repro.execute.work import Ended, Machine, data_for, train_cells
 from repro.observer import Event
 from repro.parallel import Ranks
@@ -26,7 +29,7 @@ from repro.plan import Cell
 from repro.train import Run, short_of_memory, train_all
 from repro.trial import Trial
 
-__all__ = ["AllRanks", "Group", "follow", "join"]
+__all__ = ["AllRanks", "Group", "follow", "heed_the_first", "join", "lead"]
 
 _PATIENCE = timedelta(days=7)  # between two trials the first process may decode images for hours
 
@@ -54,11 +57,15 @@ class Group:
         return box[0]
 
 
-def join() -> Group:
-    """Meet the other processes, by the environment that `torchrun` gives each."""
+def join(**place: Any) -> Group:
+    """Meet the other processes, by the environment that `torchrun` gives each.
+
+    `place`: what torch.distributed.init_process_group is to know instead.
+    """
     # torch 2.15 has no other word yet for buffers that are each process's own.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, **place)
     words = dist.new_group(backend="gloo", timeout=_PATIENCE)
     ranks = Ranks(rank=dist.get_rank(), size=dist.get_world_size())
     return Group(ranks=ranks, words=words)
@@ -121,37 +128,56 @@ class AllRanks:
                 self.machine,
                 stop=self._stop,
                 on_event=self._events.put,
-                trainer=partial(_lead, self.group),
+                trainer=partial(lead, self.group),
             )
         except Exception as error:
             self._parted = error
             raise
 
 
-def _lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+    """Train one trial with all processes, as the first of them: a trainer for `train_cells`."""
     (run,) = runs
-    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
-    try:
+    with _telling_the_lost(f"trial {run.trial.id}"):
+        group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
         yield from train_all(
             runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks
         )
-    except RuntimeError as error:  # torch's own, of a peer that is gone
-        if short_of_memory(error):
-            raise
-        raise MachineError(
-            f"a process of trial {run.trial.id} was lost: {error}",
-            hint="the same command continues from the last checkpoint",
-        ) from error
 
 
 def follow(machine: Machine, group: Group) -> None:
     """Train what the first process says, until it says that there is no more."""
     _use(machine)
-    while (task := group.say()) is not None:
+    while True:
+        with _telling_the_lost("this run"):
+            task = group.say()
+        if task is None:
+            return
         _, data = data_for(task.trial, machine)
         run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
-        for _ in train_all([run], on_window=lambda _: group.say(), ranks=group.ranks):
-            pass
+        with _telling_the_lost(f"trial {task.trial.id}"):
+            for _ in train_all([run], on_window=lambda _: group.say(), ranks=group.ranks):
+                pass
+
+
+def heed_the_first() -> None:
+    """Leave Ctrl-C and SIGTERM, which reach every process, to the first: it saves and says so."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _telling_the_lost(what: str) -> Iterator[None]:
+    """WorkerKilledError where another process of what is under way is gone."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's own, of a peer that is gone
+        if short_of_memory(error):
+            raise
+        raise WorkerKilledError(
+            f"a process of {what} was lost: {error}",
+            hint="the same command continues from the last checkpoint",
+        ) from error
 
 
 def _use(machine: Machine) -> None:

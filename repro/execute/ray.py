@@ -6,6 +6,8 @@ whether to go on; one that was given up for lost, but lives, is refused there be
 
 Where a worker sees the driver's store, it reads and writes it. Where it does not, it does so
 through the home, so that checkpoints and results lie with the driver all the same.
+
+Several workers may train each trial together, as ranks; the first of them does all of the above.
 """
 
 import os
@@ -16,11 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
-from repro.errors import MachineError, ReproError
+from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
+from repro.execute.ranks import follow, lead
 from repro.execute.work import Ended, Machine, in_populations, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
@@ -35,6 +39,8 @@ try:
     import ray
     from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from repro.execute.gang import Gangs, Seat
 except ImportError as error:
     raise MachineError(
         "Ray is not installed", hint='pip install "repro[ray]", on every node'
@@ -148,9 +154,15 @@ class _Link:
 
 
 def _train(
-    cells: Sequence[Cell], machine: Machine, home: Any, attempt: _Attempt, mark: str, code: str
+    cells: Sequence[Cell],
+    machine: Machine,
+    home: Any,
+    attempt: _Attempt,
+    mark: str,
+    code: str,
+    seat: Seat | None = None,
 ) -> Ended | ReproError:
-    """What a worker does with cells; errors are answers here too."""
+    """What a worker does with cells, alone or at its seat; errors are answers here too."""
     if code != code_version():
         return MachineError(
             f"node {socket.gethostname()} has repro {code_version()}, the driver has {code}",
@@ -158,8 +170,17 @@ def _train(
         )
     link = _Link(home, attempt)
     store = Store(machine.store) if mark and (machine.store / mark).exists() else link
+    train = partial(train_held, cells, machine, store, stop=link, on_event=link.report)
     try:
-        return train_held(cells, machine, store, stop=link, on_event=link.report)
+        if seat is None:
+            return train()
+        with seat.taken() as group:
+            if seat.rank > 0:
+                follow(machine, group)
+                return {}
+            ended = train(trainer=partial(lead, group))
+            group.say(None)
+            return ended
     except _GivenAway:
         return {cell.trial.id: TrainedCell(outcome="busy") for cell in cells}
     except ReproError as error:
@@ -170,9 +191,9 @@ class OnRay:
     """A back-end of the driver: a Ray cluster, or a Ray that is started on this machine.
 
     `address`: of the cluster, as for ray.init; None starts one here. `gpus`: share of a GPU that
-    each trial gets; None: a whole one where the cluster has any. `workers`: trials at once; None:
-    as many as there is room for, as nodes come and go. `stream_home`: workers write through the
-    driver even where they see its store.
+    each worker gets; None: a whole one where the cluster has any. `ranks`: workers that train each
+    trial together. `workers`: trials at once; None: as many as there is room for, as nodes come and
+    go. `stream_home`: workers write through the driver even where they see its store.
     """
 
     def __init__(
@@ -181,16 +202,17 @@ class OnRay:
         *,
         address: str | None = None,
         gpus: float | None = None,
+        ranks: int = 1,
         workers: int | None = None,
         stream_home: bool = False,
     ) -> None:
-        self.machine = replace(machine, store=machine.store.resolve())
+        self.machine = replace(machine, store=machine.store.resolve(), processes=ranks)
         self.address = address
         self.gpus = gpus
         self.workers = workers
         self.mark = "" if stream_home else f".driver-{uuid.uuid4().hex}"
         self._ours = False  # whether Ray was set up here
-        self._tasks: dict[Future[Ended], Any] = {}
+        self._tasks: dict[Future[Ended], list[Any]] = {}
         self._attempts: dict[str, int] = {}
         self._room = (0.0, 0)  # until when it holds, and how many trials there is room for
 
@@ -218,12 +240,16 @@ class OnRay:
         # A process is used again, with its imports and images, and no attempt is repeated unasked.
         lasting = ray.remote(num_cpus=1, num_gpus=self.gpus, max_calls=0, max_retries=0)
         self._train = lasting(_train)
+        if self.machine.processes > 1:
+            self._gangs = Gangs(self.machine.processes, gpus=self.gpus)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.mark:
             (self.machine.store / self.mark).unlink(missing_ok=True)
         ray.kill(self._home)
+        if self.machine.processes > 1:
+            self._gangs.make_room()
         if self._ours:
             ray.shutdown()
 
@@ -236,7 +262,9 @@ class OnRay:
         alone: dict[str, Any] = {
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,
-            "num_cpus": self.workers or self.machine.workers,
+            "num_cpus": self.machine.processes * self.workers
+            if self.workers
+            else max(self.machine.processes, self.machine.workers),
         }
         try:
             ray.init(
@@ -255,7 +283,9 @@ class OnRay:
 
     def describe(self) -> str:
         nodes = sum(node["Alive"] for node in ray.nodes())
-        return f"{self.machine.device} on {nodes} Ray nodes, {self.slots()} at a time"
+        ranks = self.machine.processes
+        each = "" if ranks == 1 else f", {ranks} workers a trial"
+        return f"{self.machine.device} on {nodes} Ray nodes, {self.slots()} at a time{each}"
 
     def slots(self) -> int:
         if self.workers is not None:
@@ -268,11 +298,14 @@ class OnRay:
                 # A share of a GPU lies on one GPU: three trials of 0.3 on each, not ten on three.
                 each = int(1 / self.gpus) if self.gpus <= 1 else 1 / self.gpus
                 slots = min(slots, int(has.get("GPU", 0) * each))
+            slots //= self.machine.processes
             self._room = (time.monotonic() + _SLOTS_SECONDS, slots)
         return slots
 
     def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
         # What a node's GPU has room for cannot be seen from here: --population says it.
+        if self.machine.processes > 1:
+            return [[cell] for cell in cells]
         return in_populations(cells, replace(self.machine, population=self.machine.population or 1))
 
     def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
@@ -289,11 +322,17 @@ class OnRay:
         for cell in mine:
             self._attempts[cell.trial.id] = self._attempts.get(cell.trial.id, 0) + 1
         attempt = _Attempt(numbers={cell.trial.id: self._attempts[cell.trial.id] for cell in mine})
-        task = self._train.remote(
-            mine, self.machine, self._home, attempt, self.mark, code_version()
-        )
-        self._tasks[ended] = task
-        task.future().add_done_callback(self._settling(ended, busy, locks))
+        told = mine, self.machine, self._home, attempt, self.mark, code_version()
+        settle = self._settling(ended, busy, locks)
+        if self.machine.processes == 1:
+            task = self._train.remote(*told)
+            self._tasks[ended] = [task]
+            task.future().add_done_callback(settle)
+        else:
+            (number,) = attempt.numbers.items()
+            gang = self._gangs.start(self._train, "/".join(map(str, number)), *told)
+            self._tasks[ended] = gang.tasks
+            gang.when_ended(settle)
         return ended
 
     def _settling(
@@ -311,7 +350,9 @@ class OnRay:
             except RayError as error:
                 ended.set_exception(WorkerLost(str(error).partition("\n")[0]))
             else:
-                if isinstance(answer, Exception):
+                if isinstance(answer, WorkerKilledError):
+                    ended.set_exception(WorkerLost(str(answer)))
+                elif isinstance(answer, Exception):
                     ended.set_exception(answer)
                 else:
                     ended.set_result(busy | answer)
@@ -326,5 +367,6 @@ class OnRay:
         ray.get(self._home.stop.remote())
 
     def kill(self) -> None:
-        for task in list(self._tasks.values()):
-            ray.cancel(task, force=True)
+        for tasks in list(self._tasks.values()):
+            for task in tasks:
+                ray.cancel(task, force=True)

@@ -188,7 +188,9 @@ class OnSlurm:
         self.machine = replace(
             machine,
             store=machine.store.absolute(),
-            data_dirs=tuple(path.absolute() for path in machine.data_dirs),
+            data_dirs=tuple(
+                place if isinstance(place, str) else place.absolute() for place in machine.data_dirs
+            ),
             cache_dir=machine.cache_dir.absolute(),
             profile=None if machine.profile is None else machine.profile.absolute(),
             # What a node's GPU has room for cannot be seen from here: --population says it.

@@ -23,6 +23,7 @@ from repro.errors import (
 )
 from repro.execute.profile import traced
 from repro.execute.weights import packed
+from repro.files import Place
 from repro.observer import Event, Measurement, TrainedCell
 from repro.pictures import Arrays, kept
 from repro.plan import Cell, code
@@ -72,7 +73,7 @@ class Machine:
     device: str
     workers: int
     store: Path
-    data_dirs: tuple[Path, ...]
+    data_dirs: tuple[Place, ...]
     cache_dir: Path
     checkpoint_seconds: float = 30.0
     population: int | None = None
@@ -112,7 +113,7 @@ def _population_size(trial: Trial, machine: Machine) -> int:
     device = torch.device(machine.device)
     if machine.population is not None or device.type == "cpu":
         return machine.population or 1
-    data = _dataset(trial.data, machine.data_dirs, machine.cache_dir)
+    data = _dataset_of(trial, machine)
     size = trial.recipe.crop or min(data.train.images.shape[1:3])
     net = untrained(trial, classes=len(data.classes), size=size)
     one = member_bytes(net, batch=trial.recipe.batch_size, size=size)
@@ -227,7 +228,7 @@ def _check_code(trial: Trial) -> None:
 
 def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
     """The trial's images; DataError when they are not those that it was planned on."""
-    dataset = _dataset(trial.data, machine.data_dirs, machine.cache_dir)
+    dataset = _dataset_of(trial, machine)
     if dataset.fingerprint != trial.fingerprint:
         raise DataError(
             f"{dataset.title} has fingerprint {dataset.fingerprint}, but the trial was planned "
@@ -331,9 +332,14 @@ def _event(run: Run) -> Event:
     )
 
 
+def _dataset_of(trial: Trial, machine: Machine) -> Dataset:
+    in_rows = trial.recipe.shuffle is not None
+    return _dataset(trial.data, machine.data_dirs, machine.cache_dir, in_rows)
+
+
 @cache
-def _dataset(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> Dataset:
-    return open_dataset(name, data_dirs, cache_dir)
+def _dataset(name: str, data_dirs: tuple[Place, ...], cache_dir: Path, in_rows: bool) -> Dataset:
+    return open_dataset(name, data_dirs, cache_dir, in_rows=in_rows)
 
 
 def _device_name(device: str) -> str:

@@ -49,8 +49,9 @@ class Ranks:
         return Share(indices=batch[first:last], first=first, of=of, weight=weight)
 
     def dealt(self, batches: Sequence[Tensor]) -> Sequence[Tensor]:
-        """This rank's batches of an evaluation: each batch goes to one rank."""
-        return batches[self.rank :: self.size]
+        """This rank's batches of an evaluation: each goes to one rank, neighbours together."""
+        count = len(batches)
+        return batches[count * self.rank // self.size : count * (self.rank + 1) // self.size]
 
     def total(self, sums: Tensor) -> Tensor:
         """`sums` of all ranks, added in the ranks' order: the same bits on each of them."""

@@ -1,0 +1,95 @@
+"""Writing a pack: the data set's decoded images, wherever trials are to read them from."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from repro.data.dataset import Dataset, Split
+from repro.data.device import statistics_file
+from repro.data.packs import MANIFEST, files_at, shard_name
+from repro.errors import MachineError
+
+__all__ = ["write_pack"]
+
+
+def write_pack(
+    dataset: Dataset,
+    place: str,
+    *,
+    each: int,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> int:
+    """Write all of a data set to a folder or URL, `each` images in a file; how many files were new.
+
+    What is there already, as an earlier call left it, is not written again. Raises MachineError
+    when the place cannot be written.
+    """
+    files = _Files(place)
+    total = len(dataset.train.labels) + len(dataset.test.labels)
+    done = 0
+    said: dict[str, Any] = {
+        "title": dataset.title,
+        "fingerprint": dataset.fingerprint,
+        "classes": dataset.classes,
+        "size": dataset.train.images.shape[1:3],
+        "each": each,
+    }
+    splits: dict[str, Split] = {"train": dataset.train, "test": dataset.test}
+    for name, split in splits.items():
+        shards = []
+        for number, start in enumerate(range(0, len(split.labels), each)):
+            images = np.asarray(split.images[start : start + each])
+            shards.append(files.put(shard_name(name, number), _npy(images)))
+            done += len(images)
+            progress(done, total)
+        labels = files.put(f"{name}_labels.npy", _npy(np.asarray(split.labels)))
+        said[name] = {"images": len(split.labels), "labels": labels, "shards": shards}
+    file = f"statistics-{len(dataset.train.labels)}.npz"
+    said["statistics"] = files.put(file, statistics_file(dataset))
+    files.put(MANIFEST, json.dumps(said).encode())
+    return files.written
+
+
+class _Files:
+    """Files at a place, put there where they are not yet."""
+
+    def __init__(self, place: str) -> None:
+        self.place, self.written = place, 0
+        self._system, self._folder = files_at(place)
+        with_folders = getattr(self._system, "makedirs", None)
+        if with_folders is not None:
+            self._try(lambda: self._system.makedirs(self._folder, exist_ok=True))
+
+    def put(self, name: str, content: bytes) -> str:
+        """SHA-256 of the content, which is there afterwards."""
+        path, sha256 = f"{self._folder}/{name}", hashlib.sha256(content).hexdigest()
+        if self._sha256(path) != sha256:
+            self._try(lambda: self._system.pipe_file(path, content))
+            self.written += 1
+        return sha256
+
+    def _sha256(self, path: str) -> str | None:
+        try:
+            return hashlib.sha256(self._system.cat_file(path)).hexdigest()
+        except FileNotFoundError:
+            return None
+
+    def _try(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        # Each kind of store raises errors of its own.
+        except Exception as error:
+            raise MachineError(
+                f"cannot write to {self.place}: {error}",
+                hint="the same command continues where this one ended",
+            ) from error
+
+
+def _npy(array: "np.ndarray[Any, Any]") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()

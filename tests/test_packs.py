@@ -1,0 +1,297 @@
+"""Packs: the same images and trials wherever they lie, read in a row, each shard once an epoch."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro.claim import Recipe
+from repro.cli import main
+from repro.data import Dataset, content_fingerprint, fingerprint, open_dataset, status
+from repro.data.device import DeviceData
+from repro.data.order import Bounds, bounded_order
+from repro.data.packing import write_pack
+from repro.data.packs import Pack, PackedImages, Shards, files_at, open_pack
+from repro.errors import DataError
+from repro.parallel import Ranks
+from repro.train import Run, train_all
+from repro.trial import Trial
+from tests.worlds import RECIPE, curve_of, tiny, trial_on
+
+NAME = "folder:digits"
+PLACE = "memory://packs/digits"
+EACH = 20  # images in a shard: 20 of training, the last of 10, and 5 of test
+BOUNDS = Bounds(block=20, buffer=120, lanes=4)
+
+
+@pytest.fixture(autouse=True)
+def _empty_memory() -> Iterator[None]:
+    yield
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Dataset:
+    """In memory, under a name that is looked for in folders."""
+    dataset = tiny(tmp_path, images=390)
+    found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
+    return replace(dataset, name=NAME, fingerprint=found)
+
+
+def in_rows(folder: Path) -> Dataset:
+    return open_dataset(NAME, ("memory://packs",), folder / "cache", in_rows=True)
+
+
+class Reads(Counter[str]):
+    """How often each file of the memory was read."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        system, _ = files_at(PLACE)
+        read = system.cat_file
+
+        def counted(path: str, **named: Any) -> bytes:
+            self[path.rpartition("/")[2]] += 1
+            found: bytes = read(path, **named)
+            return found
+
+        monkeypatch.setattr(system, "cat_file", counted)
+
+    def of_training(self) -> Counter[str]:
+        return Counter({name: n for name, n in self.items() if name.startswith("train-")})
+
+
+def test_a_pack_is_the_same_data_set_wherever_it_lies(digits: Dataset, tmp_path: Path) -> None:
+    """Same fingerprint, title and images, read in place or copied; as a folder, too."""
+    write_pack(digits, PLACE, each=EACH)
+    write_pack(digits, str(tmp_path / "packs" / "digits"), each=64)
+
+    here = open_dataset(NAME, (tmp_path / "packs",), tmp_path / "cache", in_rows=True)
+    for found in (in_rows(tmp_path), here, open_dataset(NAME, ("memory://packs",), tmp_path)):
+        assert (found.title, found.fingerprint) == (digits.title, digits.fingerprint)
+        assert found.classes == digits.classes
+        for ours, theirs in ((found.train, digits.train), (found.test, digits.test)):
+            np.testing.assert_array_equal(np.asarray(ours.images), theirs.images)
+            np.testing.assert_array_equal(ours.labels, theirs.labels)
+        assert content_fingerprint(found.train, found.test, found.classes) == digits.fingerprint
+    assert fingerprint(NAME, ("memory://packs",), tmp_path / "empty") == digits.fingerprint
+    known = {one.name: one for one in status(("memory://packs",), tmp_path)}
+    assert known["cifar10"].problem == "not found"
+
+
+@given(start=st.integers(0, 390), stop=st.integers(0, 390), seed=st.integers(0, 99))
+def test_images_of_a_pack_are_those_of_the_array(start: int, stop: int, seed: int) -> None:
+    """Slices of slices, and any of them by number."""
+    every = np.arange(390 * 4 * 4 * 3, dtype=np.int64).astype(np.uint8).reshape(390, 4, 4, 3)
+    images = PackedImages(in_memory(every), "train")
+    part, theirs = images[start:stop][1:], every[start:stop][1:]
+
+    assert part.shape == theirs.shape
+    np.testing.assert_array_equal(np.asarray(part), theirs)
+    if len(theirs):
+        wanted = np.random.default_rng(seed).integers(0, len(theirs), 7)
+        np.testing.assert_array_equal(part[wanted], theirs[wanted])
+
+
+class InMemory(Pack):
+    """A pack that is not written anywhere."""
+
+    images: Any
+
+    def shard(self, _split: str, number: int) -> Any:
+        return self.images[number * EACH : (number + 1) * EACH]
+
+
+def in_memory(images: Any) -> Pack:
+    about = Shards(images=len(images), labels="", shards=())
+    pack = InMemory(
+        place="", key="", title="", fingerprint="", classes=(), size=images.shape[1:3],
+        each=EACH, statistics="", train=about, test=about,
+    )  # fmt: skip
+    object.__setattr__(pack, "images", images)
+    return pack
+
+
+@given(
+    images=st.integers(1, 2000),
+    block=st.integers(1, 50),
+    buffer=st.integers(1, 500),
+    lanes=st.integers(1, 8),
+    each=st.integers(1, 5),
+)
+def test_an_order_within_bounds(
+    images: int, block: int, buffer: int, lanes: int, each: int
+) -> None:
+    """Every image once; at no moment are more blocks begun and not ended than the bounds say."""
+    bounds = Bounds(block=block, buffer=buffer, lanes=lanes)
+
+    def order(seed: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return bounded_order(images, bounds, batch=each * lanes, generator=generator)
+
+    found = order(0)
+    assert torch.equal(found.sort().values, torch.arange(images))
+    assert torch.equal(found, order(0))
+    if images > 100:
+        assert not torch.equal(found, order(1))
+    blocks = (found // block).tolist()
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for place, one in enumerate(blocks):
+        first.setdefault(one, place)
+        last[one] = place
+    changes = Counter(first.values())
+    changes.subtract(Counter(place + 1 for place in last.values()))
+    most = begun = 0
+    for place in sorted(changes):
+        begun += changes[place]
+        most = max(most, begun)
+    # In a lane an image is put off by less than buffer / lanes; a block may be cut at both ends.
+    assert most <= lanes * (buffer / lanes / block + 3)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_each_rank_reads_its_own_blocks(size: int) -> None:
+    """Of full batches; but for blocks that lie across two lanes, none is read by two ranks."""
+    generator = torch.Generator().manual_seed(0)
+    order = bounded_order(4000, BOUNDS, batch=32, generator=generator)
+    read: Counter[int] = Counter()
+    for rank in range(size):
+        shares = [
+            Ranks(rank=rank, size=size).share(batch).indices for batch in torch.split(order, 32)
+        ]
+        read.update(set((torch.cat(shares) // BOUNDS.block).tolist()))
+
+    assert len(read) == 200
+    assert sum(read.values()) <= 200 + BOUNDS.lanes
+
+
+def trial_of(dataset: Dataset, **changes: Any) -> Trial:
+    shuffle = {"block": BOUNDS.block, "buffer": BOUNDS.buffer, "lanes": BOUNDS.lanes}
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"shuffle": shuffle} | changes)
+    return trial_on(dataset, recipe=recipe, threshold=None, seed=3)
+
+
+def run_on(dataset: Dataset, *, until: float, checkpoint: bytes | None = None) -> Run:
+    """Images stay where they lie."""
+    trial = trial_of(dataset)
+    data = DeviceData(dataset, device=torch.device("cpu"), inputs="standardised", held=False)
+    run = Run(trial, data, until=until, checkpoint=checkpoint)
+    assert list(train_all([run])) == [run]
+    return run
+
+
+def test_a_trial_reads_each_shard_once_an_epoch_and_goes_on_in_the_middle(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a pack as from memory, bit for bit, also where it was stopped in between."""
+    write_pack(digits, PLACE, each=EACH)
+    whole = run_on(digits, until=1.0)
+    dataset = in_rows(tmp_path)
+    assert trial_of(dataset).id == trial_of(digits).id
+
+    reads = Reads(monkeypatch)
+    half = run_on(dataset, until=0.5)
+    first = reads.of_training()
+    again = in_rows(tmp_path)
+    reads.clear()
+    rest = run_on(again, until=1.0, checkpoint=half.state())
+    # Each in training, where the half needs it, and in the evaluation at the end.
+    for read in (first, reads.of_training()):
+        assert len(read) == 20
+        assert max(read.values()) == 2
+        assert 20 < read.total() < 40
+
+    assert not isinstance(rest.data.train.images, torch.Tensor)
+    ours, theirs = (curve_of(run).drop(columns="train_seconds") for run in (rest, whole))
+    assert ours.equals(theirs)
+    for a, b in zip(rest.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_shards_are_let_go_after_their_last_use(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over the windows of an epoch each is read once, and few are open at any moment."""
+    write_pack(digits, PLACE, each=EACH)
+    images = in_rows(tmp_path).train.images
+    assert isinstance(images, PackedImages)
+    reads = Reads(monkeypatch)
+    order = bounded_order(
+        390, Bounds(block=20, buffer=40, lanes=1), batch=10,
+        generator=torch.Generator().manual_seed(0),
+    ).numpy()  # fmt: skip
+    batches = np.split(order, range(10, 390, 10))
+    for window in range(3):
+        these = batches[window * 13 : (window + 1) * 13]
+        for _ in images.stream(these, [order[(window + 1) * 130 :]]):
+            assert len(images._open) <= 40 / 20 + 2 + 8  # and those that are read ahead
+
+    assert images._open == {}
+    assert set(reads.values()) == {1}
+    assert len(reads) == 20
+
+
+def test_a_damaged_shard_is_told(digits: Dataset, tmp_path: Path) -> None:
+    """Before any of its images is used; and written again by the same command."""
+    write_pack(digits, PLACE, each=EACH)
+    fsspec.filesystem("memory").pipe_file("/packs/digits/train-00003.npy", b"damaged")
+    images = in_rows(tmp_path).train.images
+
+    with pytest.raises(DataError, match=r"memory://packs/digits/train-00003.npy has SHA-256"):
+        np.asarray(images)
+    fsspec.filesystem("memory").rm("/packs/digits/train-00000.npy")
+    with pytest.raises(DataError, match=r"memory://packs/digits has no train-00000.npy"):
+        np.asarray(images)
+    assert write_pack(digits, PLACE, each=EACH) == 2
+    assert np.asarray(images).shape == images.shape
+
+
+def test_what_is_no_pack_is_told() -> None:
+    """A file of that name with other contents, and a kind of store that nobody knows."""
+    fsspec.filesystem("memory").pipe_file("/packs/digits/pack.json", json.dumps({}).encode())
+    with pytest.raises(DataError, match=r"pack.json is no pack's: KeyError"):
+        open_pack(PLACE)
+    few = {"images": 30, "labels": "", "shards": [""]}
+    said = json.dumps({"each": 20, "train": few, "test": few})
+    fsspec.filesystem("memory").pipe_file("/packs/digits/pack.json", said.encode())
+    with pytest.raises(DataError, match=r"pack.json is no pack's: .* 1 shards for 30 images"):
+        open_pack(PLACE)
+    with pytest.raises(DataError, match="nostore://x cannot be read"):
+        open_pack("nostore://x")
+
+
+def test_a_pack_from_the_command_line(tmp_path: Path) -> None:
+    """Written once; what is there is not written again; found behind its URL."""
+    from PIL import Image
+
+    for split, count in (("train", 6), ("test", 2)):
+        for name in ("a", "b"):
+            folder = tmp_path / "data" / "birds" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / f"{i}.png")
+
+    def repro(*words: str, data: str) -> str:
+        cache = ["--cache-dir", str(tmp_path / "cache"), "--data-dir", data]
+        done = CliRunner().invoke(main, ["data", *words, *cache], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    packing = ("pack", "folder:birds", "memory://packs/birds", "--images", "5")
+    folder = str(tmp_path / "data")
+    # 3 and 1 of images, 2 of labels, statistics, and the manifest.
+    assert "8 files written to memory://packs/birds" in repro(*packing, data=folder)
+    assert "0 files written" in repro(*packing, data=folder)
+    said = repro("prepare", "folder:birds", data="memory://packs")
+    assert "birds (PNG copy, image folder): 16 images, 16 decoded now" in said
