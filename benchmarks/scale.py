@@ -2,8 +2,11 @@
 
 A simulation of the driver on a virtual clock. The plan is the real one, asked again whenever a
 trial ends. A trial takes as long as the one most like it did in the store: same net and images,
-then arm, rate and seed. Devices are lost at random, and a trial then goes on from its last
-checkpoint. All looks are taken, and claims of which nothing was measured are left out by name.
+then arm, rate and seed. One of which no like was measured runs to its end, at the multiply-adds a
+second of the measured net whose images take most nearly as many. Devices are lost at random, and a
+trial then goes on from its last checkpoint. All looks are taken.
+
+`benchmarks/scale_held.py` holds it against runs of its own.
 """
 
 import sys
@@ -18,10 +21,13 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from statistics import median
+from typing import Literal
 
 import click
 
-from repro.claim import TrainedClaim, load_all
+from repro.claim import Claim, TrainedClaim, load_all
+from repro.facts import epoch_work
 from repro.plan import Cell, next_cells
 from repro.session import default_scale
 from repro.store import Store
@@ -29,10 +35,11 @@ from repro.text import duration
 from repro.trial import Clocks, Result, Trial
 
 _HOUR = 3600.0
+_ILSVRC = 1.2e6  # "roughly 1.2 million training images" (Krizhevsky 2012, sec. 2)
 
 
 class Unmeasured(Exception):  # noqa: N818 - no fault: the claim is left out, and it is said
-    """No trial of the kind was measured."""
+    """Nothing at all was measured, or nobody knows how many images there are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,36 +74,56 @@ class Forecast:
 
 
 class Measured:
-    """Trials that ran, as patterns for those that did not."""
+    """Trials that ran, as patterns for those that did not. `times`: how much faster a device is."""
 
-    def __init__(self, trials: Mapping[str, Trial], results: Mapping[str, Result]) -> None:
+    def __init__(
+        self, trials: Mapping[str, Trial], results: Mapping[str, Result], *, times: float = 1.0
+    ) -> None:
         self.known = [(trials[name], results[name]) for name in results if results[name].epochs > 0]
+        self.times = times
+        self._rates: dict[tuple[str, float], list[float]] = {}
+        for trial, result in self.known:
+            work = epoch_work(trial)
+            if work > 0:
+                self._rates.setdefault((trial.model, image_work(trial)), []).append(
+                    result.seconds.wall / (result.epochs * work)
+                )
 
     def fingerprint(self, data: str) -> str:
-        """Of the images of that name that were trained on."""
-        for trial, _ in self.known:
-            if trial.data == data:
-                return trial.fingerprint
-        raise Unmeasured(f"nothing was measured on {data}")
+        """Of the images of that name that were trained on, else one of no images at all."""
+        return next((t.fingerprint for t, _ in self.known if t.data == data), "0" * 16)
+
+    def has(self, trial: Trial) -> bool:
+        """Whether a trial of its net on its images was measured."""
+        return any(not self._distance(known, trial)[0] for known, _ in self.known)
 
     def result(self, cell: Cell) -> Result:
         """As the trial would end at the cell's `until`: that of the trial most like it."""
         like = [(self._distance(trial, cell.trial), n) for n, (trial, _) in enumerate(self.known)]
         distance, nearest = min(like, default=((True,), 0))
         if distance[0]:
-            raise Unmeasured(f"no trial of {cell.trial.model} on {cell.trial.data} was measured")
+            return _cut_off(cell, self._by_work(cell.trial) * cell.until / self.times)
         pattern = self.known[nearest][1]
         if pattern.ended and pattern.epochs <= cell.until:
-            return pattern
-        share = cell.until / pattern.epochs
+            return replace(pattern, seconds=Clocks(train=pattern.seconds.wall / self.times))
         return replace(
             pattern,
-            status="finished" if cell.trial.threshold is None else "censored",
+            status=_uncrossed(cell),
             epochs=cell.until,
             crossing_full=None,
             crossing_online=None,
-            seconds=Clocks(train=pattern.seconds.wall * share),
+            seconds=Clocks(train=pattern.seconds.wall * cell.until / pattern.epochs / self.times),
         )
+
+    def _by_work(self, trial: Trial) -> float:
+        """Seconds an epoch, at the speed of the measured net that does most nearly as much."""
+        one, work = image_work(trial), epoch_work(trial)
+        if not one > 0 or not self._rates:
+            raise Unmeasured(f"nothing like {trial.model} on {trial.data} was measured")
+        if math.isnan(work):
+            work = one * _ILSVRC
+        nearest = min(self._rates, key=lambda rate: abs(math.log(rate[1] / one)))
+        return work * median(self._rates[nearest])
 
     @staticmethod
     def _distance(known: Trial, asked: Trial) -> tuple[object, ...]:
@@ -108,6 +135,36 @@ class Measured:
             abs(math.log(known.rate / asked.rate)),
             abs(known.seed - asked.seed),
         )
+
+
+def time_text(seconds: float) -> str:
+    """As everywhere, or in days."""
+    return duration(seconds) if seconds < 100 * _HOUR else f"{seconds / 24 / _HOUR:,.0f} days"
+
+
+def image_work(trial: Trial) -> float:
+    """Multiply-adds of one image, forward."""
+    return epoch_work(replace(trial, images=1))
+
+
+def _uncrossed(cell: Cell) -> Literal["finished", "censored"]:
+    return "finished" if cell.trial.threshold is None else "censored"
+
+
+def _cut_off(cell: Cell, seconds: float) -> Result:
+    """A result that has not crossed by the end of the cell, and is like every other."""
+    return Result(
+        trial_id=cell.trial.id,
+        status=_uncrossed(cell),
+        epochs=cell.until,
+        crossing_full=None,
+        crossing_online=None,
+        train_error=0.5,
+        epoch_errors=(0.5,) * math.floor(cell.until),
+        test_errors=(0.5,) * math.floor(cell.until),
+        loss=1.0,
+        seconds=Clocks(train=seconds),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,10 +293,10 @@ def _with_seeds(claim: TrainedClaim, scale: str, seeds: int) -> TrainedClaim:
     return claim.model_copy(update={"scales": claim.scales | {scale: at}})
 
 
-def measured_in(store: Store) -> Measured:
+def measured_in(store: Store, *, times: float = 1.0) -> Measured:
     """All finished trials of a store."""
     results = store.results()
-    return Measured({name: store.trial(name) for name in results}, results)
+    return Measured({name: store.trial(name) for name in results}, results, times=times)
 
 
 def table(
@@ -259,10 +316,39 @@ def table(
         chain = endless.seconds > found.work / devices.number
         limit = f"the trials in turn of {endless.last}" if chain else "the work"
         lines.append(
-            f"| {devices.number} | {duration(found.seconds)} | {100 * found.efficiency:.0f} % "
+            f"| {devices.number} | {time_text(found.seconds)} | {100 * found.efficiency:.0f} % "
             f"| {found.losses} | {limit} |"
         )
     return "\n".join(lines)
+
+
+def first_trials(claim: TrainedClaim, scale: str, measured: Measured) -> list[Trial]:
+    """Those that come first, of every arm and recipe."""
+    fingerprint = measured.fingerprint(claim.scales[scale].data)
+    return [cell.trial for cell in next_cells(claim, scale, fingerprint, {})]
+
+
+def chosen(
+    claims: Sequence[Claim], scale: str | None, measured: Measured
+) -> list[tuple[TrainedClaim, str]]:
+    """Claims with the scale at which each is forecast; how each is known goes to stderr."""
+    work: list[tuple[TrainedClaim, str]] = []
+    known: dict[str, list[str]] = {"by trials of their own": [], "by multiply-adds": []}
+    for claim in claims:
+        if not isinstance(claim, TrainedClaim) or (scale and scale not in claim.scales):
+            continue
+        at = scale or default_scale(claim)
+        try:
+            forecast([(claim, at)], measured, Devices(number=100_000), seeds=1)
+        except Unmeasured as error:
+            click.echo(f"left out: {claim.id} at {at} scale, {error}", err=True)
+            continue
+        work.append((claim, at))
+        own = all(map(measured.has, first_trials(claim, at, measured)))
+        known["by trials of their own" if own else "by multiply-adds"].append(f"{claim.id} ({at})")
+    for how, names in known.items():
+        click.echo(f"{how}: {', '.join(names) or 'none'}", err=True)
+    return work
 
 
 @click.command()
@@ -271,6 +357,7 @@ def table(
 @click.option("--store", type=click.Path(path_type=Path), default=Path("reports/store"))
 @click.option("--on", default="1,8,64,512", show_default=True, help="Numbers of devices.")
 @click.option("--seeds", default=12, show_default=True, help="Confirming seeds an arm.")
+@click.option("--times", default=1.0, show_default=True, help="As fast as so many measured ones.")
 @click.option("--start-seconds", default=20.0, show_default=True)
 @click.option("--hours-between-losses", default=1000.0, show_default=True, help="Of one device.")
 def main(
@@ -279,26 +366,15 @@ def main(
     store: Path,
     on: str,
     seeds: int,
+    times: float,
     start_seconds: float,
     hours_between_losses: float,
 ) -> None:
     """Say how long the claims take on so many devices, each like the one that was measured."""
-    measured = measured_in(Store(store))
-    work: list[tuple[TrainedClaim, str]] = []
-    many = Devices(number=100_000)
-    for claim in load_all(claims):
-        if not isinstance(claim, TrainedClaim) or (scale and scale not in claim.scales):
-            continue
-        at = scale or default_scale(claim)
-        try:
-            forecast([(claim, at)], measured, many, seeds=1)
-        except Unmeasured as error:
-            click.echo(f"left out: {claim.id} at {at} scale, {error}", err=True)
-        else:
-            work.append((claim, at))
+    measured = measured_in(Store(store), times=times)
+    work = chosen(load_all(claims), scale, measured)
     if not work:
-        sys.exit(f"nothing of these claims was measured in {store}")
-    click.echo(", ".join(f"{claim.id} ({at})" for claim, at in work))
+        sys.exit(f"nothing was measured in {store}")
     each = [
         Devices(
             number=int(number),

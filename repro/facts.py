@@ -5,7 +5,9 @@ in milliseconds.
 """
 
 from collections.abc import Callable, Iterator
-from math import prod
+from functools import cache
+from math import nan, prod
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,9 +15,11 @@ from torch import nn
 from repro.claim import ExactClaim, Fact
 from repro.errors import ClaimError
 from repro.models import build
-from repro.trial import FactOutcome
+from repro.models.local import LocallyConnected2d
+from repro.registry import DATASETS
+from repro.trial import FactOutcome, Trial
 
-__all__ = ["QUANTITY", "compute"]
+__all__ = ["QUANTITY", "compute", "epoch_work", "multiply_adds"]
 
 _CLASSES, _SIZE, _STORED = 1000, 224, 256  # ILSVRC; crops of 224 from images of 256 (sec. 2, 4.1)
 
@@ -124,3 +128,38 @@ QUANTITY: dict[str, Callable[[nn.Module, str | None], float]] = {
     "parameters": _parameters,
     "side": _side,
 }
+
+
+@cache
+def multiply_adds(
+    model: str, arguments: tuple[tuple[str, Any], ...], classes: int, size: int
+) -> int:
+    """Of one image, forward, in layers that have weights."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        weight = layer.get_parameter("weight")
+        once = isinstance(layer, LocallyConnected2d)  # each place has weights of its own
+        total += weight.numel() if once else output[0].numel() * weight[0].numel()
+
+    with torch.device("meta"):
+        net = build(
+            model, dict(arguments), classes=classes, size=size, initialisation="framework", seed=0
+        ).eval()
+        for layer in net.modules():
+            if isinstance(layer, nn.Conv2d | nn.Linear | LocallyConnected2d):
+                layer.register_forward_hook(count)
+        net(torch.empty(1, 3, size, size))
+    return total
+
+
+def epoch_work(trial: Trial) -> float:
+    """Multiply-adds, forward, of the images of an epoch; NaN where nobody wrote down how many."""
+    facts = DATASETS.get(trial.data)
+    if facts is None:
+        return nan
+    images = trial.images or (nan if facts.images is None else facts.images[0])
+    arguments = tuple(sorted(trial.arguments.items()))
+    size = trial.recipe.crop or facts.size
+    return images * multiply_adds(trial.model, arguments, facts.classes, size)

@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 from repro.claim import Claim, load, load_all
 from repro.cli import main
+from repro.facts import multiply_adds
 from repro.pages import pages
 from repro.store import Store
 
@@ -37,7 +38,7 @@ LEFT_OUT = {
     "README.md": 3,
     "docs/how-to/another-paper.md": 1,
     "docs/how-to/data.md": 3,
-    "docs/how-to/gpu-and-cluster.md": 7,
+    "docs/how-to/gpu-and-cluster.md": 8,
     "docs/how-to/run.md": 2,
     "docs/tutorial/first-verdict.md": 1,
     "docs/tutorial/own-claim.md": 1,
@@ -202,10 +203,10 @@ def test_every_claim_has_words_for_its_findings(claim: Claim, tmp_path: Path) ->
 
 def test_what_the_old_cards_would_have_taken_follows_from_the_paper() -> None:
     """AlexNet itself takes the paper's own time; the small net in proportion to its work."""
-    alexnet = findings.multiply_adds("alexnet_2012", (), 1000, 224)
+    alexnet = multiply_adds("alexnet_2012", (), 1000, 224)
 
-    assert alexnet == 724_406_816
-    assert findings.multiply_adds("cifar_80sec", (), 10, 32) == 12_354_176
+    assert alexnet == findings.MULTIPLY_ADDS
+    assert multiply_adds("cifar_80sec", (), 10, 32) == 12_354_176
 
 
 # Run by `nox -s docs`
@@ -241,6 +242,7 @@ def test_every_command_of_a_page_runs(
     monkeypatch.chdir(workspace)
     monkeypatch.setenv("PATH", f"{workspace / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(workspace))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for processes that jobs are
     monkeypatch.setenv("REPRO_WORKERS", "1")  # in this process, which has torch already
     printed = ""
     for block in blocks(page):

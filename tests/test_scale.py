@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scale import Devices, Forecast, Measured, Unmeasured, forecast
-from repro.claim import TrainedClaim
+from repro.claim import TrainedClaim, load
+from repro.facts import multiply_adds
 from repro.plan import Cell, next_cells
-from tests.worlds import planted, tiny_claim
+from tests.worlds import claim_file, planted, tiny_claim
 
 START = 5.0
 
@@ -60,10 +61,41 @@ def test_lost_devices_cost_time_and_no_trial(tmp_path: Path) -> None:
     assert calm.seconds < lossy.seconds <= calm.seconds + lossy.losses * (START + 0.5)
 
 
-def test_what_was_never_measured_is_not_made_up(tmp_path: Path) -> None:
-    """Another net, or other images, give no time."""
+def test_a_net_that_was_never_measured_takes_time_by_its_multiply_adds(tmp_path: Path) -> None:
+    """In proportion, and to the end of its budget: nobody knows when it would cross."""
+    claim = tiny_claim(tmp_path, epochs=1, seeds=2)
+    assert isinstance(claim, TrainedClaim)
+    path = claim_file(tmp_path, epochs=1, seeds=2, name="other")
+    path.write_text(path.read_text().replace("cifar_80sec", "cifar_19pct"))
+    other = load(path)
+    assert isinstance(other, TrainedClaim)
+    mine, theirs = (
+        forecast([(one, "smoke")], measured(claim), Devices(number=1), seeds=2)
+        for one in (claim, other)
+    )
+    ratio = multiply_adds("cifar_19pct", (), 10, 32) / multiply_adds("cifar_80sec", (), 10, 32)
+
+    assert theirs.trials == mine.trials
+    assert theirs.work == pytest.approx(ratio * mine.work)
+
+
+def test_faster_devices_take_less(tmp_path: Path) -> None:
+    """`--times 4`: a quarter of the work."""
+    claim = tiny_claim(tmp_path, epochs=1, seeds=2)
+    assert isinstance(claim, TrainedClaim)
+    slow, fast = measured(claim), measured(claim)
+    fast.times = 4.0
+    found = [
+        forecast([(claim, "smoke")], known, Devices(number=1), seeds=2) for known in (slow, fast)
+    ]
+
+    assert found[0].work == pytest.approx(4 * found[1].work)
+
+
+def test_where_nothing_was_measured_nothing_is_made_up(tmp_path: Path) -> None:
+    """Another net, or other images, give a speed; no trial at all gives none."""
     claim = tiny_claim(tmp_path)
     assert isinstance(claim, TrainedClaim)
 
-    with pytest.raises(Unmeasured, match="nothing was measured on digits"):
+    with pytest.raises(Unmeasured, match="nothing like cifar_80sec on digits was measured"):
         forecast([(claim, "smoke")], Measured({}, {}), Devices(number=1), seeds=2)

@@ -5,16 +5,13 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import yaml
 from reference import table
 
 from repro.effects import DECIDING
-from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
 from repro.report.page import FactPage, Page
@@ -22,13 +19,14 @@ from repro.stats import Estimate
 from repro.text import duration, estimate_text
 from repro.trial import Result, Trial
 
-__all__ = ["WORDS", "filled", "multiply_adds", "render"]
+__all__ = ["WORDS", "filled", "render"]
 
 WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
 
 # Sec. 1 and 5: about 90 passes over 1.2 million images in five to six days, on two GTX 580.
 PAPER_IMAGES = 90 * 1.2e6
 PAPER_SECONDS = 5.5 * 24 * 3600
+MULTIPLY_ADDS = 724_406_816  # of AlexNet for one image, forward
 
 BEST_FIRST = ("exact", "paper", "proxy")
 
@@ -215,7 +213,7 @@ def _cost(best: Sequence[Page]) -> Iterator[str]:
     yield (
         "The last column is a conversion and no measurement: the paper trained about 90 passes "
         "over 1.2 million images in five to six days (sec. 1, 5), which is about "
-        f"{rate:.0f} images a second of AlexNet's {multiply_adds('alexnet_2012', (), 1000, 224):,} "
+        f"{rate:.0f} images a second of AlexNet's {MULTIPLY_ADDS:,} "
         "multiply-adds; images that our trials trained on are converted by the multiply-adds of "
         "their nets, forward. Small nets would have kept those cards less busy, so it errs to the "
         "short side."
@@ -230,46 +228,7 @@ def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, str, str]:
 
 
 def _seconds_then(trial: Trial, result: Result) -> float:
-    """Training as long as the trial did, at the paper's multiply-adds a second; NaN if unknown."""
-    facts = DATASETS.get(trial.data)
-    if facts is None or facts.images is None:
-        return math.nan
-    images = result.epochs * (trial.images or facts.images[0])
-    net = multiply_adds(
-        trial.model,
-        tuple(sorted(trial.arguments.items())),
-        facts.classes,
-        trial.recipe.crop or facts.size,
-    )
-    paper = multiply_adds("alexnet_2012", (), 1000, 224)
-    return images * net / paper * PAPER_SECONDS / PAPER_IMAGES
+    """On the paper's two cards, in proportion to the multiply-adds; NaN where nobody knows them."""
+    from repro.facts import epoch_work  # torch is imported for this alone
 
-
-@cache
-def multiply_adds(
-    model: str, arguments: tuple[tuple[str, Any], ...], classes: int, size: int
-) -> int:
-    """Of one image, forward, in layers that have weights; torch is imported for this alone."""
-    import torch
-    from torch import nn
-
-    from repro.models import build
-    from repro.models.local import LocallyConnected2d
-
-    total = 0
-
-    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = layer.get_parameter("weight")
-        once = isinstance(layer, LocallyConnected2d)  # each place has weights of its own
-        total += weight.numel() if once else output[0].numel() * weight[0].numel()
-
-    with torch.device("meta"):
-        net = build(
-            model, dict(arguments), classes=classes, size=size, initialisation="framework", seed=0
-        ).eval()
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear | LocallyConnected2d):
-                layer.register_forward_hook(count)
-        net(torch.empty(1, 3, size, size))
-    return total
+    return result.epochs * epoch_work(trial) / MULTIPLY_ADDS * PAPER_SECONDS / PAPER_IMAGES

@@ -1,0 +1,149 @@
+"""The forecast beside runs of its own: `python benchmarks/scale_held.py`, on two cores.
+
+A small claim, with its search, by one and by two workers of the local executor, and by a Ray
+cluster of one and of two raylets on this machine. What the forecast is told comes from the first
+run, the lengths of its trials, and from each run the time until its first trial was under way.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import click
+
+from benchmarks.scale import Devices, forecast, measured_in
+from repro.claim import TrainedClaim, load
+from repro.data import open_dataset
+from repro.execute import Backend, Local, Machine, run_cells
+from repro.observer import Event
+from repro.plan import Cell, next_cells
+from repro.store import Store
+
+CLAIM = """\
+id: small
+title: One arm is faster
+kind: time_to_threshold
+paper: {{section: "sec. 0", states: It is., value: 6.0, unit: ratio of epochs}}
+question: Which arm is faster?
+confounds: None.
+metric: train_error
+threshold: 0.001
+decided_by: full
+near: 0.0
+arms:
+  fast: {{model: {{activation: relu}}}}
+  slow: {{model: {{activation: tanh}}}}
+contrast: {{slow: slow, fast: fast}}
+region: {{low: 3.0, high: 9.0}}
+recipes:
+  small: {{inputs: standardised, initialisation: he, batch_size: 32}}
+verdict_recipe: small
+scales:
+  smoke:
+    data: digits
+    images: 640
+    model: {{name: cifar_80sec}}
+    epochs: {epochs}
+    seeds: {seeds}
+    search:
+      small: {{rates: [0.003, 0.01, 0.03], rungs: [{rung}, {epochs}]}}
+deviations: []
+"""
+
+
+def run(claim: TrainedClaim, backend: Backend, machine: Machine) -> tuple[float, float]:
+    """Seconds until the last trial has ended, and until the first one was under way."""
+    store = Store(machine.store)
+    data = open_dataset("digits", machine.data_dirs, machine.cache_dir)
+    began, first = time.perf_counter(), []
+    ended = began
+
+    def plan() -> list[Cell]:
+        return next_cells(claim, "smoke", data.fingerprint, store.results())
+
+    def heard(event: Event) -> None:
+        if not first:
+            window = event.images / 10 / event.images_per_second
+            first.append(time.perf_counter() - began - window)
+
+    def finish(_cell: object, _ended: object) -> None:
+        nonlocal ended
+        ended = time.perf_counter()
+
+    outcome = run_cells(plan, backend, on_event=heard, on_finish=finish)
+    assert not outcome.failures
+    return ended - began, first[0]
+
+
+@contextmanager
+def raylets(number: int, machine: Machine) -> Iterator[Backend]:
+    """A cluster on this machine, each of its nodes with room for one trial."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from repro.execute.ray import OnRay
+
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=node)
+    for _ in range(number - 1):
+        cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        yield OnRay(machine)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@click.command()
+@click.option("--seeds", default=4, show_default=True, help="Confirming seeds an arm.")
+@click.option("--epochs", default=4, show_default=True)
+def main(seeds: int, epochs: int) -> None:
+    """Say what was forecast of each run, and what it took."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "small.yaml"
+        path.write_text(CLAIM.format(epochs=epochs, seeds=seeds, rung=epochs // 2))
+        claim = load(path)
+        assert isinstance(claim, TrainedClaim)
+
+        def machine(store: str, workers: int) -> Machine:
+            return Machine(
+                device="cpu",
+                workers=workers,
+                store=folder / store,
+                data_dirs=(folder,),
+                cache_dir=folder,
+            )
+
+        click.echo("| run | start-up, s | forecast, s | measured, s | measured / forecast |")
+        click.echo("| --- | --- | --- | --- | --- |")
+
+        def row(who: str, devices: int, took: float, start: float) -> None:
+            found = forecast(
+                [(claim, "smoke")],
+                measured_in(Store(folder / "local 1")),
+                Devices(number=devices, start_seconds=start),
+                seeds=seeds,
+            )
+            click.echo(
+                f"| {who} | {start:.1f} | {found.seconds:.1f} | {took:.1f} "
+                f"| {took / found.seconds:.2f} |"
+            )
+
+        for workers in (1, 2):
+            where = machine(f"local {workers}", workers)
+            row(f"local executor, {workers} at a time", workers, *run(claim, Local(where), where))
+        for nodes in (1, 2):
+            where = machine(f"raylets {nodes}", nodes)
+            with raylets(nodes, where) as backend:
+                row(f"Ray, raylets: {nodes}", nodes, *run(claim, backend, where))
+
+
+if __name__ == "__main__":
+    main()
