@@ -76,7 +76,7 @@ def run(claim: TrainedClaim, backend: Backend, machine: Machine) -> tuple[float,
         ended = time.perf_counter()
 
     outcome = run_cells(plan, backend, on_event=heard, on_finish=finish)
-    assert not outcome.failures
+    assert not outcome.failures, outcome.failures
     return ended - began, first[0]
 
 
