@@ -14,7 +14,7 @@ import pytest
 
 from repro.report import write_report, write_site
 from repro.stats import Estimate
-from tests.pages import Planted, planted_page, written_claim
+from tests.pages import Planted, empty_page, planted_page, written_claim
 
 pytestmark = pytest.mark.browser
 
@@ -37,12 +37,17 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report and a site of one planted claim: measured at one scale, and run at smoke scale."""
+    """A report and a site of one planted claim: measured at one scale, and run at smoke scale.
+
+    `two`: a report of it and of another claim, of which nothing was run.
+    """
     folder = tmp_path_factory.mktemp("written")
     claim = written_claim(folder)
     shown = [planted_page(claim, PLANTED), planted_page(claim, PLANTED, scale="smoke")]
     write_report(shown, folder, ["html"])
     write_site(shown, folder / "site")
+    another = claim.model_copy(update={"id": "another", "title": "Another claim"})
+    write_report([*shown, empty_page(another)], folder / "two", ["html"])
     return folder
 
 
@@ -189,15 +194,16 @@ def test_without_a_script_everything_is_there(browser: "sync_api.Browser", writt
     page.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["report.html", "site/index.html", "site/claims/planted.html"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
+@pytest.mark.parametrize("name", ["two/report.html", "site/index.html", "site/claims/planted.html"])
 def test_everyone_can_read_it(
-    open_page: "sync_api.Page", written: Path, name: str, scheme: str
+    open_page: "sync_api.Page", written: Path, name: str, scheme: str, width: int
 ) -> None:
-    """Axe finds nothing: names, headings, contrast, tables, focus, in light and in dark."""
+    """Axe finds nothing: names, headings, contrast, tables, focus; light, dark, on a phone."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = open_page
     page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 900})
     page.goto((written / name).as_uri())
     page.add_style_tag(content=".claim { content-visibility: visible !important; }")
     # Left to itself axe would read the style sheet again, which a page from disk may not.

@@ -120,7 +120,7 @@ def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
         "junit.xml",
         *(
             f"{name}.{kind}"
-            for name in ("verdicts", "facts", "trials", "curves")
+            for name in ("verdicts", "effects", "facts", "trials", "curves")
             for kind in ("csv", "parquet")
         ),
         "figures/planted-paper-curves.svg",
@@ -293,7 +293,11 @@ def test_csv_keeps_every_digit_and_nothing_where_nothing_was_measured(
     trials = pd.read_csv(tmp_path / "out" / "trials.csv")
     raw = (tmp_path / "out" / "trials.csv").read_text()
     curves = pd.read_csv(tmp_path / "out" / "curves.csv")
+    effects = pd.read_csv(tmp_path / "out" / "effects.csv")
 
+    estimates = [page.evidence.recipes[name].estimate for name in effects["recipe"]]
+    assert list(effects["low"]) == [e.low for e in estimates if e is not None]
+    assert set(effects["says"]) == {"epochs of slow over epochs of fast"}
     assert sorted(trials["trial"]) == sorted(page.evidence.trials)
     assert set(trials["purpose"]) == {"confirm", "tune"}
     assert trials["test_error"].isna().all()
@@ -354,7 +358,7 @@ def test_parquet_holds_what_csv_holds(page: Page, tmp_path: Path) -> None:
     """Two ways to the same tables."""
     write_report([page], tmp_path, ["csv", "parquet"])
 
-    for name in ("verdicts", "facts", "trials", "curves"):
+    for name in ("verdicts", "effects", "facts", "trials", "curves"):
         one = pd.read_csv(tmp_path / f"{name}.csv")
         two = pd.read_parquet(tmp_path / f"{name}.parquet")
         assert list(one.columns) == list(two.columns)

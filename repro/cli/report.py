@@ -54,7 +54,7 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     \b
     html     report.html: one page that needs nothing besides itself
     md       report.md, for a page of a repository
-    csv      verdicts, facts, trials and curves, a file each
+    csv      verdicts, effects, facts, trials and curves, a file each
     svg      figures/
     parquet  the tables of csv
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY

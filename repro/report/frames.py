@@ -7,10 +7,12 @@ from dataclasses import asdict, fields
 
 import pandas as pd
 
+from repro.effects import DECIDING
 from repro.registry import METRICS
 from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
+from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome
 
 __all__ = ["csv_files", "parquet_files"]
@@ -20,6 +22,10 @@ VERDICT_COLUMNS = (
     "high", "level", "bound", "paper", "seeds", "seconds", "data", "device", "fingerprint",
     "registered", "digest", "command",
 )  # fmt: skip
+EFFECT_COLUMNS = (
+    "claim", "scale", "recipe", "evidence", "effect", "decides", "says", "unit", "estimate", "low",
+    "high", "level", "bound", "p", "correlation", "sd", "by_seed",
+)  # fmt: skip
 TRIAL_COLUMNS = (
     "claim", "scale", "recipe", "arm", "purpose", "trial", "rate", "seed", "status", "epochs",
     "full_lower", "full_upper", "online_lower", "online_upper", "online_error", "loss",
@@ -28,7 +34,7 @@ TRIAL_COLUMNS = (
 
 
 def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, str]:
-    """verdicts, facts, trials and curves as CSV, by the name of the file."""
+    """verdicts, effects, facts, trials and curves as CSV, by the name of the file."""
     return {
         f"{name}.csv": frame.to_csv(index=False, lineterminator="\n")
         for name, frame in _frames(pages).items()
@@ -49,6 +55,7 @@ def _frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
     trained = [page for page in pages if isinstance(page, Page)]
     return {
         "verdicts": _verdict_frame(pages),
+        "effects": _effect_frame(trained),
         "facts": _fact_frame(pages),
         "trials": _trial_frame(trained),
         "curves": _curve_frame(trained),
@@ -65,7 +72,6 @@ def _verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
     plan = page.plan if isinstance(page, Page) else None
     for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
-        estimate = verdict.estimate
         yield {
             "claim": verdict.claim_id,
             "scale": verdict.scale,
@@ -74,11 +80,7 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
             "decides": verdict.decides,
             "verdict": verdict.word,
             "reason": verdict.reason,
-            "estimate": estimate.value if estimate else math.nan,
-            "low": estimate.low if estimate else math.nan,
-            "high": estimate.high if estimate else math.nan,
-            "level": estimate.level if estimate else math.nan,
-            "bound": estimate.bound if estimate else None,
+            **_estimate_cells(verdict.estimate),
             "paper": math.nan if verdict.paper_value is None else verdict.paper_value,
             "seeds": verdict.seeds,
             "seconds": verdict.seconds,
@@ -89,6 +91,43 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
             "digest": page.claim.digest(page.evidence.scale if isinstance(page, Page) else None),
             "command": command(page),
         }
+
+
+def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
+    """A row an effect that a claim asks for, of each recipe; `by_seed`: its values, `;` between."""
+    rows = [
+        {
+            "claim": page.claim.id,
+            "scale": page.evidence.scale,
+            "recipe": recipe,
+            "evidence": not page.smoke,
+            "effect": contrast.name,
+            "decides": contrast.name == DECIDING,
+            "says": contrast.says,
+            "unit": contrast.unit,
+            **_estimate_cells(contrast.estimate),
+            "p": contrast.estimate.p if contrast.estimate else math.nan,
+            "correlation": contrast.correlation,
+            "sd": contrast.sd,
+            "by_seed": ";".join(f"{seed}={value!r}" for seed, value in contrast.by_seed.items()),
+        }
+        for page in pages
+        for recipe, found in page.evidence.recipes.items()
+        for contrast in found.contrasts
+    ]
+    return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
+
+
+def _estimate_cells(estimate: Estimate | None) -> dict[str, object]:
+    if estimate is None:
+        return dict.fromkeys(("estimate", "low", "high", "level"), math.nan) | {"bound": None}
+    return {
+        "estimate": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "level": estimate.level,
+        "bound": estimate.bound,
+    }
 
 
 def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:

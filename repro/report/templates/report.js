@@ -206,6 +206,7 @@
     const note = make("div", { className: "reading", hidden: true });
     note.setAttribute("aria-hidden", "true"); // the tables have the values
     plot.append(note);
+    if (matchMedia("(max-width: 40rem)").matches) plot.tabIndex = 0; // to be moved by keys, too
     let points;
     plot.addEventListener("pointermove", (event) => {
       points ??= pointsOf(svg);
