@@ -27,7 +27,7 @@ import torch
 from repro.claim import Recipe, load
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
-from repro.execute.work import Ended
+from repro.execute.work import Ended, in_populations
 from repro.numerics import numerics
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
@@ -71,8 +71,9 @@ def cells(count: int, folder: Path, *, epochs: float) -> list[Cell]:
 class AtOnce:
     """A back-end that has a result ready for each cell, so that only the driver takes time."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = Store(store)
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.store = Store(machine.store)
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +87,7 @@ class AtOnce:
         return WORKERS
 
     def grouped(self, waiting: Sequence[Cell]) -> list[list[Cell]]:
-        return [[cell] for cell in waiting]
+        return in_populations(waiting, self.machine)
 
     def submit(self, group: Sequence[Cell]) -> Future[Ended]:
         (cell,) = group
@@ -170,7 +171,7 @@ def driver_seconds(count: int, folder: Path) -> float:
             [claim],
             scale="smoke",
             machine=machine,
-            backend=AtOnce(store),
+            backend=AtOnce(machine),
             max_seeds=None,
             budget=None,
         )

@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,8 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.execute import Ended, Local, Machine, WorkerLost, run_cells
+from repro.execute import Ended, Local, Machine, WorkerLost, in_populations, run_cells
+from repro.execute.work import population_bytes
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.store import Store
@@ -53,8 +55,10 @@ def curves(store: Path) -> dict[str, pd.DataFrame]:
     return {trial: facts.curve(trial)[NUMBERS] for trial in facts.results()}
 
 
-def finish(folder: Path, name: str = "store", *, workers: int = 1) -> dict[str, pd.DataFrame]:
-    where = machine(folder, name, workers=workers)
+def finish(
+    folder: Path, name: str = "store", *, workers: int = 1, population: int | None = None
+) -> dict[str, pd.DataFrame]:
+    where = replace(machine(folder, name, workers=workers), population=population)
     outcome = run_cells(plan_of(folder, where.store), Local(where))
     assert outcome.failures == {}
     return curves(where.store)
@@ -248,6 +252,19 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
 def plan_cells(folder: Path) -> list[Cell]:
     """The first cells of the tiny claim, on an empty store."""
     return plan_of(folder, folder / "no store")()
+
+
+def test_populations_are_as_large_as_a_gpus_memory_allows(tmp_path: Path) -> None:
+    """Nobody is left out or moved before those of another shape that were there first."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    cells = plan_cells(tmp_path)
+    where = replace(machine(tmp_path), device="cuda")
+    small, large = (in_populations(cells, where, memory=size * 2**20) for size in (1, 80 * 1024))
+    shapes = list(dict.fromkeys(cell.trial.shape for cell in cells))
+    assert [len(group) for group in small] == [1] * len(cells)
+    assert [group[0].trial.shape for group in large] == shapes
+    assert [cell for cell in cells if cell.trial.shape == shapes[0]] == large[0]
+    assert population_bytes(large[0], where) > population_bytes(large[0][:1], where) > 2**30
 
 
 class Losing(Local):

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,13 @@ class Run:
     at: int = 3
     stream_home: bool = False
     ranks: int = 1
+    population: int | None = None
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
         from repro.execute.ray import OnRay
 
-        where = machine(self.folder, self.name)
+        where = replace(machine(self.folder, self.name), population=self.population)
         backend = OnRay(where, stream_home=self.stream_home, ranks=self.ranks)
         return run_cells(plan_of(self.folder, where.store), backend, on_event=self._event)
 
@@ -150,6 +151,22 @@ def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, a
 
     finish(alone, run.name)
     run.check(outcome)
+
+
+def test_populations_on_ray_are_those_of_one_process(cluster: Any, tmp_path: Path) -> None:
+    """Two trials as one program, placed as one, with the bits of two as one program here."""
+    assert cluster
+    claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01, 0.03))
+    whole = finish(tmp_path, population=2)
+    run = Run(
+        folder=tmp_path, name="populations", fault=lambda: None, stream_home=True, population=2
+    )
+    outcome = run()
+
+    assert outcome.failures == {}
+    assert_same(curves(tmp_path / run.name), whole)
+    results = Store(tmp_path / run.name).results().values()
+    assert "2" in {result.provenance.get("population") for result in results}
 
 
 def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(

@@ -71,7 +71,7 @@ def options_executor(command: F) -> F:
             setting(
                 "--gpus-per-trial",
                 type=click.FloatRange(0),
-                help="Ray: such as 0.25. Default: 1 where there are any.",
+                help="Ray: such as 0.25. Default: by the memory that it needs.",
             ),
             setting(
                 "--ranks-per-trial",

@@ -10,6 +10,7 @@ through the home, so that checkpoints and results lie with the driver all the sa
 Several workers may train each trial together, as ranks; the first of them does all of the above.
 """
 
+import math
 import os
 import socket
 import time
@@ -25,7 +26,7 @@ from typing import Any, Self
 from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
 from repro.execute.ranks import follow, lead
-from repro.execute.work import Ended, Machine, in_populations, train_held
+from repro.execute.work import Ended, Machine, in_populations, population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version
@@ -50,6 +51,7 @@ __all__ = ["OnRay"]
 
 _OBJECT_STORE_BYTES = 200 * 2**20  # of a Ray of our own: events and curves, and checkpoints in turn
 _SLOTS_SECONDS = 1.0  # for which what is known of the cluster's size holds
+_LEAST_SHARE = 0.25  # of a GPU, unless --gpus-per-trial says less. Not measured on a GPU yet
 _HOME_THREADS = 16  # a checkpoint being written must not keep another trial waiting
 
 
@@ -187,13 +189,22 @@ def _train(
         return error
 
 
+def _gpu_memory() -> int:
+    """Bytes of the GPU that this worker sees."""
+    import torch
+
+    _, total = torch.cuda.mem_get_info()
+    return int(total)
+
+
 class OnRay:
     """A back-end of the driver: a Ray cluster, or a Ray that is started on this machine.
 
     `address`: of the cluster, as for ray.init; None starts one here. `gpus`: share of a GPU that
-    each worker gets; None: a whole one where the cluster has any. `ranks`: workers that train each
-    trial together. `workers`: trials at once; None: as many as there is room for, as nodes come and
-    go. `stream_home`: workers write through the driver even where they see its store.
+    each worker gets; None: by the memory that its trials need, where the cluster has any, and a
+    whole one for each of several ranks. `ranks`: workers that train each trial together.
+    `workers`: trials at once; None: as many as there is room for, as nodes come and go.
+    `stream_home`: workers write through the driver even where they see its store.
     """
 
     def __init__(
@@ -214,20 +225,24 @@ class OnRay:
         self._ours = False  # whether Ray was set up here
         self._tasks: dict[Future[Ended], list[Any]] = {}
         self._attempts: dict[str, int] = {}
+        self._memory: int | None = None  # bytes, of a GPU of the cluster
         self._room = (0.0, 0)  # until when it holds, and how many trials there is room for
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
             self._connect()
-        resources = ray.cluster_resources()
-        if self.gpus is None:
-            self.gpus = float(resources.get("GPU", 0) > 0)
-        if self.gpus == 0:
-            self.machine = replace(self.machine, device="cpu")
-        elif self.machine.device == "cpu":
+        if self.gpus is None and not ray.cluster_resources().get("GPU"):
             self.gpus = 0.0
+        if self.gpus == 0 or self.machine.device == "cpu":
+            self.gpus = 0.0
+            self.machine = replace(self.machine, device="cpu")
         else:  # Ray shows each worker its own
             self.machine = replace(self.machine, device="cuda")
+            if self.machine.processes > 1:
+                self.gpus = self.gpus or 1.0
+            else:
+                asked = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_memory)
+                self._memory = ray.get(asked.remote())
         if self.mark:
             self.machine.store.mkdir(parents=True, exist_ok=True)
             (self.machine.store / self.mark).touch()
@@ -238,7 +253,7 @@ class OnRay:
             .remote(self.machine)
         )
         # A process is used again, with its imports and images, and no attempt is repeated unasked.
-        lasting = ray.remote(num_cpus=1, num_gpus=self.gpus, max_calls=0, max_retries=0)
+        lasting = ray.remote(num_cpus=1, num_gpus=self.gpus or 0, max_calls=0, max_retries=0)
         self._train = lasting(_train)
         if self.machine.processes > 1:
             self._gangs = Gangs(self.machine.processes, gpus=self.gpus)
@@ -294,19 +309,27 @@ class OnRay:
         if time.monotonic() >= until:
             has = ray.cluster_resources()
             slots = int(has.get("CPU", 0))
-            if self.gpus:
+            share = _LEAST_SHARE if self.gpus is None else self.gpus
+            if share:
                 # A share of a GPU lies on one GPU: three trials of 0.3 on each, not ten on three.
-                each = int(1 / self.gpus) if self.gpus <= 1 else 1 / self.gpus
+                each = int(1 / share) if share <= 1 else 1 / share
                 slots = min(slots, int(has.get("GPU", 0) * each))
             slots //= self.machine.processes
             self._room = (time.monotonic() + _SLOTS_SECONDS, slots)
         return slots
 
     def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        # What a node's GPU has room for cannot be seen from here: --population says it.
         if self.machine.processes > 1:
             return [[cell] for cell in cells]
-        return in_populations(cells, replace(self.machine, population=self.machine.population or 1))
+        memory = None if self._memory is None else int(self._memory * min(1.0, self.gpus or 1.0))
+        return in_populations(cells, self.machine, memory=memory)
+
+    def share(self, cells: Sequence[Cell]) -> float:
+        """Of a GPU, for these as one program: what was told, or as much as of its memory."""
+        if self.gpus is not None or self._memory is None:
+            return self.gpus or 0.0
+        needed = population_bytes(cells, self.machine) / self._memory
+        return min(1.0, max(_LEAST_SHARE, math.ceil(100 * needed) / 100))
 
     def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
         locks = ExitStack()
@@ -325,7 +348,7 @@ class OnRay:
         told = mine, self.machine, self._home, attempt, self.mark, code_version()
         settle = self._settling(ended, busy, locks)
         if self.machine.processes == 1:
-            task = self._train.remote(*told)
+            task = self._train.options(num_gpus=self.share(mine)).remote(*told)
             self._tasks[ended] = [task]
             task.future().add_done_callback(settle)
         else:

@@ -1,5 +1,6 @@
 """Trials on this machine, from the store and back into it, wherever the process runs."""
 
+import math
 import time
 import traceback
 import warnings
@@ -51,6 +52,7 @@ __all__ = [
     "TrialStore",
     "data_for",
     "in_populations",
+    "population_bytes",
     "train_cells",
     "train_held",
 ]
@@ -59,6 +61,7 @@ __all__ = [
 # that launching it no longer counts, and wider is only slower. Not measured on a GPU yet.
 _FILLED = 2 * 2**30  # bytes
 _MOST = 64
+_CONTEXT = 2**30  # bytes, of CUDA and its libraries in each process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,31 +97,59 @@ class Flag(Protocol):
 Ended = dict[str, TrainedCell | ReproError]
 
 
-def in_populations(cells: Sequence[Cell], machine: Machine) -> list[list[Cell]]:
-    """Cells in their order, those of one shape together as far as the machine allows."""
-    waiting = list(cells)
+def in_populations(
+    cells: Sequence[Cell], machine: Machine, *, memory: int | None = None
+) -> list[list[Cell]]:
+    """Cells in their order, those of one shape together as far as the machine allows.
+
+    `memory`: bytes that a population may count on; None: what is free on the device here.
+    """
+    sizes: dict[str, int] = {}
+    filling: dict[str, list[Cell]] = {}
     groups: list[list[Cell]] = []
-    while waiting:
-        first = waiting[0]
-        size = _population_size(first.trial, machine)
-        alike = [cell for cell in waiting if cell.trial.shape == first.trial.shape][:size]
-        groups.append(alike)
-        waiting = [cell for cell in waiting if cell not in alike]
+    for cell in cells:
+        shape = cell.trial.shape
+        if shape not in sizes:
+            sizes[shape] = _population_size(cell.trial, machine, memory)
+        if len(filling.get(shape, ())) % sizes[shape] == 0:
+            filling[shape] = []
+            groups.append(filling[shape])
+        filling[shape].append(cell)
     return groups
 
 
-def _population_size(trial: Trial, machine: Machine) -> int:
+def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
     if trial.model not in OWN_MODELS or machine.population == 1:
         return 1
     device = torch.device(machine.device)
     if machine.population is not None or device.type == "cpu":
         return machine.population or 1
-    data = _dataset_of(trial, machine)
-    size = trial.recipe.crop or min(data.train.images.shape[1:3])
-    net = untrained(trial, classes=len(data.classes), size=size)
-    one = member_bytes(net, batch=trial.recipe.batch_size, size=size)
-    free, _ = torch.cuda.mem_get_info(device)
-    return max(1, min(_MOST, min(free // 2, _FILLED) // one))
+    if memory is None:
+        memory, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(_MOST, min(memory // 2, _FILLED) // _member_bytes(trial, machine)))
+
+
+_bytes_of: dict[str, int] = {}  # one more net of a shape, since building it takes seconds
+
+
+def _member_bytes(trial: Trial, machine: Machine) -> int:
+    if trial.shape not in _bytes_of:
+        data = _dataset_of(trial, machine)
+        size = trial.recipe.crop or min(data.train.images.shape[1:3])
+        net = untrained(trial, classes=len(data.classes), size=size)
+        _bytes_of[trial.shape] = member_bytes(net, batch=trial.recipe.batch_size, size=size)
+    return _bytes_of[trial.shape]
+
+
+def population_bytes(cells: Sequence[Cell], machine: Machine) -> int:
+    """What training them as one program takes of a device, about: twice the nets, and the images.
+
+    Images that are streamed count as if they lay there.
+    """
+    data = _dataset_of(cells[0].trial, machine)
+    images = sum(math.prod(split.images.shape) for split in (data.train, data.test))
+    nets = len(cells) * _member_bytes(cells[0].trial, machine)
+    return _CONTEXT + images + 2 * nets
 
 
 class TrialStore(Protocol):
