@@ -55,10 +55,17 @@ def loggers(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Run the tests that start a Ray cluster or jobs here, and print their table."""
+    """Run the tests that start a Ray cluster here, and print their table."""
     install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks"]
+    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks and not slurm"]
     session.run("python", "-m", "pytest", *selection)
+
+
+@nox.session
+def slurm(session: nox.Session) -> None:
+    """Run the tests that start jobs by submitit's local executor, and print their table."""
+    install(session, "test")
+    session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_slurm.py"]))
 
 
 @nox.session
