@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import distributed as dist
 
 from repro.claim import Recipe
 from repro.cli import main
@@ -23,9 +24,11 @@ from repro.data.order import Bounds, bounded_order
 from repro.data.packing import write_pack
 from repro.data.packs import Pack, PackedImages, Shards, files_at, open_pack
 from repro.errors import DataError
+from repro.execute.ranks import join
 from repro.parallel import Ranks
-from repro.train import Run, train_all
+from repro.train import Population, Run, train_all
 from repro.trial import Trial
+from tests.test_ranks import BOUND, in_processes, meet
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 NAME = "folder:digits"
@@ -53,11 +56,11 @@ def in_rows(folder: Path) -> Dataset:
 
 
 class Reads(Counter[str]):
-    """How often each file of the memory was read."""
+    """How often each file of the pack was read."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: str = PLACE) -> None:
         super().__init__()
-        system, _ = files_at(PLACE)
+        system, _ = files_at(place)
         read = system.cat_file
 
         def counted(path: str, **named: Any) -> bytes:
@@ -176,10 +179,11 @@ def test_each_rank_reads_its_own_blocks(size: int) -> None:
     assert sum(read.values()) <= 200 + BOUNDS.lanes
 
 
-def trial_of(dataset: Dataset, **changes: Any) -> Trial:
+def trial_of(dataset: Dataset, *, alexnet: bool = False) -> Trial:
     shuffle = {"block": BOUNDS.block, "buffer": BOUNDS.buffer, "lanes": BOUNDS.lanes}
-    recipe = Recipe.model_validate(RECIPE.model_dump() | {"shuffle": shuffle} | changes)
-    return trial_on(dataset, recipe=recipe, threshold=None, seed=3)
+    recipe = Recipe.model_validate(RECIPE.model_dump() | {"shuffle": shuffle})
+    net = {"model": "alexnet_2012", "arguments": {"width": 0.0625, "drop_rate": 0.0}}
+    return trial_on(dataset, recipe=recipe, threshold=None, seed=3, **(net if alexnet else {}))
 
 
 def run_on(dataset: Dataset, *, until: float, checkpoint: bytes | None = None) -> Run:
@@ -295,3 +299,42 @@ def test_a_pack_from_the_command_line(tmp_path: Path) -> None:
     assert "0 files written" in repro(*packing, data=folder)
     said = repro("prepare", "folder:birds", data="memory://packs")
     assert "birds (PNG copy, image folder): 16 images, 16 decoded now" in said
+
+
+def _rank(rank: int, size: int, port: int, folder: str) -> None:
+    meet(rank, size, port)
+    dataset = open_dataset(NAME, (Path(folder) / "packs",), Path(folder) / "cache", in_rows=True)
+    data = DeviceData(dataset, device=torch.device("cpu"), inputs="standardised", held=False)
+    run = Run(trial_of(dataset, alexnet=True), data, until=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        reads = Reads(patch, str(Path(folder) / "packs" / "digits"))
+        population = Population([run], join().ranks)
+        while not run.ended:
+            population.train_window()
+    (Path(folder) / f"{rank}.json").write_text(json.dumps([reads, run.progress.rows]))
+    dist.destroy_process_group()
+
+
+@pytest.mark.cluster
+def test_ranks_read_their_own_shards_and_train_as_one(digits: Dataset, tmp_path: Path) -> None:
+    """Two processes on one pack: hardly a shard is read twice, and the curve is that of one."""
+    write_pack(digits, str(tmp_path / "packs" / "digits"), each=EACH)
+    in_processes(_rank, 2, str(tmp_path))
+    said = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    alone = Run(
+        trial_of(digits, alexnet=True),
+        DeviceData(digits, device=torch.device("cpu"), inputs="standardised"),
+        until=1.0,
+    )
+    population = Population([alone])
+    while not alone.ended:
+        population.train_window()
+
+    read = sum((Counter(reads) for reads, _ in said), Counter())
+    assert len(read) == 20
+    # A block across two lanes, and the last batch, which lanes need not fill alike.
+    assert read.total() <= 20 + 3
+    for _, rows in said:
+        losses = np.array([[row[0], row[3]] for row in rows])
+        ours = np.array([[row[0], row[3]] for row in alone.progress.rows])
+        np.testing.assert_allclose(losses, ours, rtol=BOUND)

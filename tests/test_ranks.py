@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def world(folder: Path, *, dropout: bool = False) -> tuple[Trial, Dataset]:
     return trial, dataset
 
 
-def _rank(rank: int, size: int, port: int, folder: str, checkpoint: bytes | None) -> None:
+def meet(rank: int, size: int, port: int) -> None:
+    """Say what `torchrun` would."""
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),
@@ -60,6 +62,18 @@ def _rank(rank: int, size: int, port: int, folder: str, checkpoint: bytes | None
         "MASTER_PORT": str(port),
         "GLOO_SOCKET_IFNAME": "lo",
     }
+
+
+def in_processes(target: Callable[..., None], size: int, *arguments: object) -> None:
+    """`target(rank, size, port, *arguments)` in as many processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(target, (size, port, *arguments), nprocs=size)  # type: ignore[no-untyped-call]
+
+
+def _rank(rank: int, size: int, port: int, folder: str, checkpoint: bytes | None) -> None:
+    meet(rank, size, port)
     trial, dataset = world(Path(folder))
     data = device_data(trial, dataset, torch.device("cpu"))
     run = Run(trial, data, until=1.0 if checkpoint else 0.5, checkpoint=checkpoint)
@@ -81,10 +95,7 @@ def train_random(folder: Path, ranks: Ranks) -> Run:
 
 def over(size: int, folder: Path, checkpoint: bytes | None) -> list[Run]:
     """The trial over so many ranks, as each of them has it at its end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(_rank, (size, port, str(folder), checkpoint), nprocs=size)  # type: ignore[no-untyped-call]
+    in_processes(_rank, size, str(folder), checkpoint)
     trial, dataset = world(folder)
     data = device_data(trial, dataset, torch.device("cpu"))
     states = [(folder / f"{size}-{rank}.pt").read_bytes() for rank in range(size)]
