@@ -29,8 +29,8 @@ pytestmark = pytest.mark.cluster
 
 # Sums of float32 in another order. Weights that differ by 1e-7 of themselves change no loss by more
 # than 2e-7 within an epoch, where units are tanh, or ReLUs of a small AlexNet. ReLUs of the CIFAR
-# nets are left out where it matters: a unit more or less at zero changes the loss by up to 15 %, on
-# one process too.
+# nets are left out where it matters: for one seed of three the loss moves by up to 15 %, on one
+# process too.
 BOUND = 1e-5
 
 IMAGES = 727  # 23 batches of 32, the last of 23; over 4 ranks it is uneven
