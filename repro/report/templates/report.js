@@ -200,13 +200,13 @@
   };
 
   const watch = (plot, arms) => {
+    if (matchMedia("(max-width: 40rem)").matches) plot.tabIndex = 0; // to be moved by keys, too
     const svg = plot.querySelector("svg");
     const axes = JSON.parse(svg.dataset.axes);
     if (!axes.length) return;
     const note = make("div", { className: "reading", hidden: true });
     note.setAttribute("aria-hidden", "true"); // the tables have the values
     plot.append(note);
-    if (matchMedia("(max-width: 40rem)").matches) plot.tabIndex = 0; // to be moved by keys, too
     let points;
     plot.addEventListener("pointermove", (event) => {
       points ??= pointsOf(svg);
