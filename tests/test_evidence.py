@@ -24,7 +24,7 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
     tables = sorted(tmp_path.glob("*.csv"))
     drawn = {drawing.name for claim in whole.claims for drawing in claim.drawings}
 
-    assert len(tables) == 4
+    assert len(tables) == 5
     for path in tables:
         assert (evidence.REPORT / path.name).read_bytes() == path.read_bytes(), AGAIN
     for path, text in evidence.texts(found, whole).items():
