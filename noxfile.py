@@ -116,6 +116,16 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Give the claim parser and the store reader 20,000 damaged files each."""
+    install(session, "test")
+    session.run(
+        "python", "-m", "pytest", "tests/test_security.py", "-k", "any_text or any_bytes",
+        "--hypothesis-profile", "long", "--hypothesis-show-statistics", *session.posargs,
+    )  # fmt: skip
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure this machine, and the training loop beside others; writes reports/benchmarks."""
     install(session)

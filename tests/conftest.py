@@ -8,9 +8,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch and numpy are imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("long", max_examples=20_000)
 
 _PROVOKED: list[tuple[str, int, int]] = []
 

@@ -45,7 +45,8 @@ def a_trial(store: Path, *, status: str = "crossed") -> Path:
 
 def test_the_evidence_agrees_with_itself() -> None:
     """Every kept result follows from its curve, and the claims as they stand are judged by them."""
-    done = repro("verify", ROOT / "reports" / "store", claims=ROOT / "claims")
+    printed = ("--report", ROOT / "reports" / "report")
+    done = repro("verify", ROOT / "reports" / "store", *printed, claims=ROOT / "claims")
 
     assert done.exit_code == 0, done.output
     kept = len(list((ROOT / "reports" / "store" / "trials").iterdir()))
@@ -175,6 +176,46 @@ def test_nothing_measured_is_not_success(tmp_path: Path) -> None:
         done = repro(*(tmp_path / a if a == "empty" else a for a in command))
         assert done.exit_code == 4, done.output
         assert "error[E600]" in done.stderr
+
+
+TABLES: dict[str, tuple[str, str, str, str]] = {
+    "another verdict": (
+        "verdicts.csv",
+        ",inconclusive,",
+        ",reproduced,",
+        "is 'reproduced', not",
+    ),
+    "another number": ("trials.csv", ",0.", ",0.0", "is not as the store has it"),
+    "a line less": ("curves.csv", "", "", "1 lines of the store are missing"),
+}
+
+
+@pytest.mark.parametrize("change", TABLES)
+def test_a_report_that_was_changed_contradicts_its_store(
+    change: str, store: Path, tmp_path: Path
+) -> None:
+    """Each table is compared with what the store gives, and the file and the line are named."""
+    name, old, new, said = TABLES[change]
+    report = tmp_path / "report"
+    made = repro("report", "--store", store, "--out", report, "--format", "csv")
+    good = repro("verify", store, "--report", report)
+    if old:
+        _replace(report / name, old, new)
+    else:
+        _drop_line(report / name, 5)
+    done = repro("verify", store, "--report", report)
+
+    assert (made.exit_code, good.exit_code, done.exit_code) == (0, 0, 5), good.output
+    assert f"contradiction: {report / name}: " in done.stdout
+    assert said in done.stdout
+
+
+def test_a_report_without_tables_cannot_be_checked(store: Path, tmp_path: Path) -> None:
+    """Not to be taken for one that agrees."""
+    done = repro("verify", store, "--report", tmp_path)
+
+    assert done.exit_code == 5
+    assert "verdicts.csv: missing" in done.stdout
 
 
 # diff

@@ -187,13 +187,16 @@ def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> No
 
 
 def test_report_of_an_empty_store_says_not_run(tmp_path: Path) -> None:
-    """A partial store renders at any time, an empty one too."""
-    done = repro(
-        "report", "--store", tmp_path / "none", "--claims", ROOT / "claims", "--out", tmp_path / "r"
-    )
+    """A partial store renders at any time, an empty one too; but that is no success."""
+    shared = ("--store", tmp_path / "none", "--claims", ROOT / "claims")
+    done = repro("report", *shared, "--out", tmp_path / "r")
+    site = repro("publish", *shared, tmp_path / "site")
 
-    assert done.exit_code == 0, done.output
+    assert (done.exit_code, site.exit_code) == (4, 4), done.output
+    assert "error[E600]" in done.stderr
+    assert "no finished trial of these claims" in site.stderr
     assert "not run" in (tmp_path / "r" / "report.md").read_text()
+    assert (tmp_path / "site" / "index.html").exists()
 
 
 def test_report_without_claims_is_a_usage_error(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_where_a_report_goes_and_what_it_holds_are_settings(
     assert repro("report").stdout == "pages/summary.md\n"
     assert {path.name for path in Path("pages").iterdir()} == {"summary.md", "junit.xml"}
     monkeypatch.setenv("REPRO_FORMAT", "md csv")
-    assert repro("report", "--out", "other").exit_code == 0
+    assert repro("report", "--out", "other").exit_code == 4  # nothing was measured
     assert Path("other/report.md").exists()
     assert not Path("other/summary.md").exists()
 

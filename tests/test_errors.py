@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from repro.cli import main, options
 from repro.errors import BugError, ReproError, known_errors
+from repro.store import Store
 from repro.talk import printable
 from tests.worlds import claim_file
 
@@ -71,6 +73,18 @@ def cases(folder: Path) -> Iterator[tuple[int, str, list[str | Path]]]:
     claims = ("--claims", golden / "claims")
     yield 0, "", ["explain", "E100"]
     yield 0, "", ["verify", golden / "store-1", *claims]
+    damaged = folder / "damaged"
+    shutil.copytree(golden / "store-1", damaged)
+    next(path for path in damaged.glob("trials/*/result.json")).write_text("{")
+    fewer = folder / "fewer"
+    shutil.copytree(golden / "store-1", fewer)
+    levels = Store(fewer).plans("levels", "smoke")
+    (plan,) = (Store(fewer).plan_path(one) for one in levels)
+    plan.unlink()
+    yield 3, "", ["diff", golden / "store-1", fewer, *claims]
+    yield 5, "error[E300]", ["run", golden / "claims" / "times.yaml", "--device", "cuda:99",
+                             "--store", folder / "none"]  # fmt: skip
+    yield 5, "error[E500]", ["export", "--store", damaged, folder / "out"]
     yield 2, "no such command", ["mesure"]
     yield 2, "error[E100]", ["explain", "E1"]
     (folder / "bad.yaml").write_text("id: [")

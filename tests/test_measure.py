@@ -92,6 +92,28 @@ def test_top5_counts_the_five_best(dataset: Dataset) -> None:
     assert found.error > found.top5_error
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("model", "crop"), [("cifar_80sec", None), ("cifar_conv_local", 24)])
+def test_measures_do_not_move_with_the_split_into_batches(
+    model: str, crop: int | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors are counts, and equal; losses are summed in float32, batch by batch: to 1e-6."""
+    data = tiny(tmp_path)
+    recipe = RECIPE.model_copy(update={"precision": precision, "crop": crop})
+    trial = trial_on(data, model=model, arguments={}, recipe=recipe)
+    run = train(trial, data, device=CPU, until=0.1)
+    found = []
+    for batch in (1000, 64, 7):
+        monkeypatch.setattr("repro.measure._BATCH", batch)
+        split = evaluate(run.model, run.data.test, run.data.centre, autocast=run.autocast)
+        found.append(split)
+    whole = found[0]
+
+    for split in found[1:]:
+        assert (split.error, split.top5_error) == (whole.error, whole.top5_error)
+        assert split.loss == pytest.approx(whole.loss, rel=1e-6)
+
+
 def test_nan_is_never_right(dataset: Dataset) -> None:
     """A diverged net is wrong everywhere, among five guesses too."""
 

@@ -19,9 +19,8 @@ from repro.store import Store
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CLAIM = (GOLDEN / "claims" / "times.yaml").read_text(encoding="utf-8")
-OFTEN = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+# As many examples as the profile says: 100, or those of `nox -s fuzz` (tests/conftest.py).
+OFTEN = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 EVIL = {
     "code": ("title: ReLU", "title: !!python/object/apply:os.system ['touch ran'] #"),

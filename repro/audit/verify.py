@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from repro.audit import printed
 from repro.audit.curves import FromCurves, contradictions
 from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.data import fingerprint
 from repro.errors import NothingMeasuredError, ReproError
+from repro.pages import pages
 from repro.registry import DATASETS
+from repro.report import csv_files
 from repro.session import judge_at
 from repro.store import Store
 from repro.trial import Result
@@ -28,10 +31,11 @@ class Verification:
     verdicts: list[Verdict] = field(default_factory=list)
 
 
-def verify(store: Store, claims: Sequence[Claim]) -> Verification:
+def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None) -> Verification:
     """Check the store, and derive every verdict of the claims from its curves once more.
 
-    Raises NothingMeasuredError when the store is empty.
+    `report`: a folder whose tables have to be the store's. Raises NothingMeasuredError when the
+    store is empty.
     """
     if not _files(store):
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
@@ -51,6 +55,10 @@ def verify(store: Store, claims: Sequence[Claim]) -> Verification:
         found.notes.append("verdicts are not derived from a store that contradicts itself")
     else:
         _check_verdicts(store, claims, results, found)
+        if report is not None:
+            tables = csv_files(pages(claims, store))
+            found.contradictions += printed.contradictions(report, tables)
+            found.checked.append(f"the tables of {report}, cell by cell")
     return found
 
 

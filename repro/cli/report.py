@@ -1,6 +1,7 @@
 """What was found: the report, and the evidence to keep."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,11 @@ from repro.cli.options import (
     told,
 )
 from repro.cli.settings import setting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from repro.report import FactPage, Page
 
 __all__ = ["export", "publish", "report"]
 
@@ -51,6 +57,8 @@ USUAL = FORMATS[:4]
 def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> None:
     """Write what the store says, also of a half-finished run.
 
+    Where nothing is measured yet it is written all the same, and the exit code is 4.
+
     \b
     html     report.html: one page that needs nothing besides itself
     md       report.md, for a page of a repository
@@ -64,7 +72,9 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     from repro.report import write_report
     from repro.store import Store
 
-    echo(write_report(pages(load_claims(claims_in(claims)), Store(store)), out, formats))
+    found = pages(load_claims(claims_in(claims)), Store(store))
+    echo(write_report(found, out, formats))
+    _check_measured(found, store)
 
 
 @command(
@@ -78,12 +88,25 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
 @click.argument("out", type=FOLDER)
 @told
 def publish(store: Path, claims: Path, out: Path) -> None:
-    """Write a site into a folder, for any web server: the verdicts, a page a claim, the data."""
+    """Write a site into a folder, for any web server: the verdicts, a page a claim, the data.
+
+    Where nothing is measured yet it is written all the same, and the exit code is 4.
+    """
     from repro.pages import pages
     from repro.report import write_site
     from repro.store import Store
 
-    echo(write_site(pages(load_claims(claims_in(claims)), Store(store)), out))
+    found = pages(load_claims(claims_in(claims)), Store(store))
+    echo(write_site(found, out))
+    _check_measured(found, store)
+
+
+def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:
+    """A page that says `not run` everywhere is written, and is no success."""
+    from repro.errors import NothingMeasuredError
+
+    if not any(page.measured for page in found):
+        raise NothingMeasuredError(f"{store} has no finished trial of these claims, and no facts")
 
 
 @command(

@@ -38,14 +38,20 @@ def opened(path: Path) -> "Store":
     short_help="Check a store against itself and its verdicts.",
     examples="""
     repro verify reports/store
+    repro verify reports/store --report reports/report   # and what was printed of it
     repro verify runs --json
     """,
 )
 @click.argument("store", type=STORE, default=Path("runs"), envvar="REPRO_STORE")
 @option_claims
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Folder of a report, whose tables have to say what the store does.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @told
-def verify(store: Path, claims: Path, as_json: bool) -> None:
+def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> None:
     """Check a store against itself, and derive every verdict from its curves once more.
 
     Exit code 5 when anything contradicts anything.
@@ -53,7 +59,7 @@ def verify(store: Path, claims: Path, as_json: bool) -> None:
     from repro.audit import verification_fields, verification_text
     from repro.audit import verify as check
 
-    found = check(opened(store), load_claims(claims_in(claims)))
+    found = check(opened(store), load_claims(claims_in(claims)), report=report)
     if as_json:
         print_json(verification_fields(found))
     else:

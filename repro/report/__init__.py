@@ -15,7 +15,7 @@ from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
 from repro.report.site import write_site
 
-__all__ = ["FactPage", "Page", "write_report", "write_site"]
+__all__ = ["FactPage", "Page", "csv_files", "write_report", "write_site"]
 
 Files = Mapping[str, str | bytes]
 

@@ -74,6 +74,11 @@ class Page:
         return self.evidence.scale == "smoke"
 
     @property
+    def measured(self) -> bool:
+        """Whether any trial is finished."""
+        return bool(self.results)
+
+    @property
     def name(self) -> str:
         """Names the section in the page and the files of its figures."""
         return f"{self.claim.id}-{self.evidence.scale}"
@@ -100,6 +105,11 @@ class FactPage:
     claim: ExactClaim
     facts: tuple[FactOutcome, ...]
     verdict: Verdict
+
+    @property
+    def measured(self) -> bool:
+        """Whether any fact was computed."""
+        return bool(self.facts)
 
     @property
     def name(self) -> str:
