@@ -313,8 +313,11 @@ def seeded(most: int, number: int) -> list[int]:
 # Memory and disks
 
 
-def limit_memory(megabytes: int) -> None:
-    """From here on this process is given so much more and nothing beyond it."""
+def limit_memory(megabytes: int | None) -> None:
+    """From here on this process is given so much more and nothing beyond it; None: all again."""
+    if megabytes is None:
+        resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
     most = 1024 * int(used) + (megabytes << 20)

@@ -1,7 +1,8 @@
 """Faults of the machine: told as such, nothing becomes a result, the same command goes on."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import datetime as real_datetime
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,9 @@ import torch
 
 import repro.session
 from repro.execute import Local, Machine
+from repro.execute.work import Ended
 from repro.observer import Event
+from repro.plan import Cell
 from repro.store import Store
 from repro.train import Run, device_data, train_all
 from tests.faults import smoke
@@ -155,9 +158,20 @@ def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
 # Memory
 
 
+class Short(Local):
+    """Has little memory for training, and enough before and after it."""
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        smoke.limit_memory(20)
+        return super().submit(cells)
+
+    def __exit__(self, *raised: object) -> None:
+        super().__exit__(*raised)
+        smoke.limit_memory(None)
+
+
 def out_of_memory(folder: Path, name: str) -> int:
-    smoke.limit_memory(40)
-    return run(folder, name)
+    return run(folder, name, backend=Short)
 
 
 def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
