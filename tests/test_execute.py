@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,14 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
+from repro.errors import WriteError
 from repro.execute import Ended, Local, Machine, WorkerLost, in_populations, run_cells
-from repro.execute.work import population_bytes
+from repro.execute.work import population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.store import Store
-from tests.worlds import claim_file
+from repro.trial import Row
+from tests.worlds import claim_file, trial_on
 
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
 
@@ -126,6 +129,47 @@ def test_a_budget_pauses_and_the_same_call_goes_on(
     assert outcome.out_of_time
     assert not outcome.failures
     assert_same(finish(folder, "budget"), whole)
+
+
+def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) -> Cell:
+    """Three tenths of an epoch, with a checkpoint after each."""
+    trial = trial_on(open_dataset("digits", (folder,), folder), data="digits", images=640)
+    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=0.3)
+    train_held([cell], machine(folder), store, stop=threading.Event(), on_event=on_event)
+    return cell
+
+
+def test_a_net_is_trained_on_while_its_checkpoint_is_written(tmp_path: Path) -> None:
+    """The first is held back until the second tenth is done; in the end the last one is there."""
+    further = threading.Event()
+
+    class HeldBack(Store):
+        def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
+            assert further.wait(60), "training waited for the disk"
+            super().save(trial_id, checkpoint=checkpoint, curve=curve)
+
+    def on_event(event: Event) -> None:
+        if event.epoch >= 0.2:
+            further.set()
+
+    store = HeldBack(tmp_path / "store")
+    cell = trained_into(store, tmp_path, on_event)
+
+    assert store.curve(cell.trial.id).epoch.max() == 0.3
+    assert store.checkpoint(cell.trial.id) is not None
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_fault_and_no_result(tmp_path: Path) -> None:
+    """Told by the trial's next one, or by its end."""
+    store = Store(tmp_path / "store")
+
+    def on_event(event: Event) -> None:
+        (store.folder(event.trial_id) / "checkpoint.pt").mkdir(exist_ok=True)  # in its place
+
+    with pytest.raises(WriteError, match="checkpoint.pt: Is a directory"):
+        trained_into(store, tmp_path, on_event)
+
+    assert store.results() == {}
 
 
 COMMAND = """

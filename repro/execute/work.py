@@ -22,6 +22,7 @@ from repro.errors import (
     ReproError,
     SourcesMissingError,
 )
+from repro.execute.checkpoints import Checkpoints
 from repro.execute.profile import traced
 from repro.execute.weights import packed
 from repro.files import Place
@@ -288,13 +289,19 @@ def _train(
         if run is runs[0]:
             windows_end()
         if not going or time.monotonic() - saved[run] >= machine.checkpoint_seconds:
-            _save(run, store)
+            checkpoints.take(run)
             saved[run] = time.monotonic()
         return going
 
     ended: dict[str, TrainedCell] = {}
-    with traced(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end:
+    with (
+        Checkpoints(store.save) as checkpoints,
+        traced(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end,
+    ):
         for run in trainer(runs, on_window=on_window):
+            if run.ended:
+                checkpoints.take(run)
+            checkpoints.settle(run)
             ended[run.trial.id] = _leave(run, machine, store, dataset)
     return ended
 
@@ -302,7 +309,6 @@ def _train(
 def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
     if not run.ended:
         return TrainedCell(outcome="paused")
-    _save(run, store)
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
     facts |= versions(run.trial.model, run.trial.data)
     if run.company > 1:
@@ -314,12 +320,6 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     result = run.result(facts)
     store.finish(result, _pictures(run, dataset))
     return TrainedCell(outcome="finished", result=result)
-
-
-def _save(run: Run, store: TrialStore) -> None:
-    started = time.perf_counter()
-    store.save(run.trial.id, checkpoint=run.state(), curve=run.progress.rows)
-    run.clock.book([run], saving=time.perf_counter() - started)
 
 
 def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) -> Run:
