@@ -166,7 +166,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_fault_and_no_result(tmp_path: 
     def on_event(event: Event) -> None:
         (store.folder(event.trial_id) / "checkpoint.pt").mkdir(exist_ok=True)  # in its place
 
-    with pytest.raises(WriteError, match="checkpoint.pt: Is a directory"):
+    with pytest.raises(WriteError, match=r"checkpoint\.pt: Is a directory"):
         trained_into(store, tmp_path, on_event)
 
     assert store.results() == {}
