@@ -26,8 +26,7 @@ import torch
 
 from repro.claim import Recipe, load
 from repro.data import open_dataset
-from repro.execute import Backend, Local, Machine, run_cells
-from repro.execute.work import Ended, in_populations
+from repro.execute import Backend, Ended, Local, Machine, in_populations, run_cells
 from repro.numerics import numerics
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell

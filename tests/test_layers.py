@@ -60,6 +60,7 @@ RANKS = {
     "prepare": 10,
     "weights": 10,
     "audit": 11,
+    "costs": 11,
     "running": 11,
     "cli": 12,
     "__main__": 13,
@@ -77,6 +78,7 @@ FORBIDDEN = {
 # Left of the store. Elsewhere only claim.py asks timm for names, inside a function.
 TORCH_ROOMS = {
     "bench",
+    "costs",
     "data",
     "doctor",
     "execute",
@@ -186,6 +188,13 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
     heavy = ("torch", "timm", "numpy", "scipy", "pandas", "matplotlib", "pydantic")
 
     assert imported_by(code, *heavy) == set()
+
+
+def test_the_process_that_starts_workers_leaves_torch_to_them() -> None:
+    """Each of them imports it by itself, and would only wait for the parent to have done so."""
+    code = "import repro.running; from repro.execute import resolve_device; resolve_device('cpu')"
+
+    assert imported_by(code, "torch") == set()
 
 
 def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> None:

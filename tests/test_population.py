@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from repro.data import Dataset
-from repro.execute import Machine, in_populations, train_cells
+from repro.execute import Machine, in_populations
+from repro.execute.work import train_cells
 from repro.models import Dropout, build
 from repro.optim import PaperSGD
 from repro.plan import Cell

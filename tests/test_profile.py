@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 from repro.data import Dataset
-from repro.execute import Machine, keep_times, train_cells
-from repro.execute.work import Ended
+from repro.execute import Ended, Machine
+from repro.execute.profile import keep_times
+from repro.execute.work import train_cells
 from repro.plan import Cell
 from repro.store import Store
 from repro.trial import Clocks, Result

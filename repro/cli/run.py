@@ -169,7 +169,7 @@ def plan(
         _register(loaded, scale, **flags)
         return
 
-    from repro.running import describe_plan
+    from repro.costs import describe_plan
 
     machine = machine_from(**flags)
     if budget is not None:
@@ -201,7 +201,7 @@ def _print_forecasts(
     claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
 ) -> None:
     from repro.budget import describe_forecast, forecast_fields
-    from repro.running import forecasts
+    from repro.costs import forecasts
 
     found = forecasts(claims, scale, machine, seconds=seconds)
     if as_json:

@@ -1,15 +1,12 @@
-"""Where trials run. Decides nothing about what runs."""
+"""Where trials run. Decides nothing about what runs.
+
+Torch is imported where they are trained, which may be another process.
+"""
 
 from repro.execute.device import resolve_device, workers_for
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.local import Local
-from repro.execute.profile import keep_times
-from repro.execute.work import (
-    Ended,
-    Machine,
-    in_populations,
-    train_cells,
-)
+from repro.execute.machine import Ended, Machine, in_populations
 
 __all__ = [
     "Backend",
@@ -19,9 +16,7 @@ __all__ = [
     "Outcome",
     "WorkerLost",
     "in_populations",
-    "keep_times",
     "resolve_device",
     "run_cells",
-    "train_cells",
     "workers_for",
 ]

@@ -1,8 +1,8 @@
 """What `auto` means for the device, and for how many trials at once, where it is asked."""
 
+import ctypes
 import os
-
-import torch
+from pathlib import Path
 
 from repro.errors import MachineError
 
@@ -11,15 +11,28 @@ __all__ = ["resolve_device", "workers_for"]
 
 def resolve_device(name: str) -> str:
     """`auto` is the accelerator when there is one; MachineError when the named one is missing."""
+    if name == "cpu" or (name == "auto" and not _has_driver()):
+        return "cpu"
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not (name.startswith("cuda") and torch.cuda.is_available()):
+    if not (name.startswith("cuda") and torch.cuda.is_available()):
         raise MachineError(
             f"device {name!r} is not here (this machine has: "
             f"cpu{', cuda' if torch.cuda.is_available() else ''})",
             hint="--device auto takes what there is",
         )
     return name
+
+
+def _has_driver() -> bool:
+    """Whether there is a driver of NVIDIA's or AMD's, without which torch finds no accelerator."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return Path("/dev/kfd").exists()
+    return True
 
 
 def workers_for(device: str, asked: int | None) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
-from repro.execute.work import Ended
+from repro.execute.machine import Ended
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 

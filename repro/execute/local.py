@@ -20,7 +20,7 @@ from concurrent.futures import (
 )
 from typing import Any, Self
 
-from repro.execute.work import Ended, Flag, Machine, in_populations, train_cells
+from repro.execute.machine import Ended, Flag, Machine, in_populations
 from repro.observer import Event
 from repro.plan import Cell
 
@@ -139,6 +139,8 @@ def _leave_with_parent(stop: _SharedFlag) -> None:
 
 def _work(cells: Sequence[Cell], machine: Machine) -> Ended:
     with _training:
+        from repro.execute.work import train_cells  # torch, here alone
+
         return train_cells(cells, machine, stop=_stop, on_event=_events.put)
 
 

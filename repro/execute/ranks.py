@@ -22,7 +22,8 @@ import torch
 from torch import distributed as dist
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.work import Ended, Machine, data_for, train_cells
+from repro.execute.machine import Ended, Machine
+from repro.execute.work import data_for, train_cells
 from repro.observer import Event
 from repro.parallel import Ranks
 from repro.plan import Cell

@@ -25,8 +25,9 @@ from typing import Any, Self
 
 from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
+from repro.execute.machine import Ended, Machine, in_populations
 from repro.execute.ranks import follow, lead
-from repro.execute.work import Ended, Machine, in_populations, population_bytes, train_held
+from repro.execute.work import population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version

@@ -28,7 +28,8 @@ from typing import Any, Self
 from repro.errors import MachineError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.device import resolve_device
 from repro.execute.driver import WorkerLost
-from repro.execute.work import Ended, Machine, in_populations, train_cells
+from repro.execute.machine import Ended, Machine, in_populations
+from repro.execute.work import train_cells
 from repro.observer import Event, Measurement, TrainedCell
 from repro.plan import Cell
 from repro.store import Store

@@ -6,7 +6,6 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -23,6 +22,7 @@ from repro.errors import (
     SourcesMissingError,
 )
 from repro.execute.checkpoints import Checkpoints
+from repro.execute.machine import Ended, Flag, Machine
 from repro.execute.profile import traced
 from repro.execute.weights import packed
 from repro.files import Place
@@ -32,7 +32,6 @@ from repro.plan import Cell, code
 from repro.plugins import versions
 from repro.population import member_bytes
 from repro.provenance import provenance
-from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.train import (
     CheckpointError,
@@ -46,13 +45,10 @@ from repro.train import (
 from repro.trial import Result, Row, Trial
 
 __all__ = [
-    "Ended",
-    "Flag",
-    "Machine",
     "Trainer",
     "TrialStore",
     "data_for",
-    "in_populations",
+    "most_abreast",
     "population_bytes",
     "train_cells",
     "train_held",
@@ -65,68 +61,13 @@ _MOST = 64
 _CONTEXT = 2**30  # bytes, of CUDA and its libraries in each process
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
-    """What the command line says of the machine; nothing here changes a trial's numbers.
+def most_abreast(trial: Trial, machine: Machine, memory: int | None) -> int:
+    """How many nets of the trial's shape are laid abreast on a GPU: by so many bytes of it.
 
-    `population`: trials of one shape that a worker trains as one program; None: by the device.
-    `profile`: folder for traces of what time goes on.
-    `processes`: how many train each trial together.
+    None: what is free there now.
     """
-
-    device: str
-    workers: int
-    store: Path
-    data_dirs: tuple[Place, ...]
-    cache_dir: Path
-    checkpoint_seconds: float = 30.0
-    population: int | None = None
-    profile: Path | None = None
-    processes: int = 1
-    keep_weights: bool = False  # of each trial, when it ends
-
-
-class Flag(Protocol):
-    """A threading or multiprocessing event."""
-
-    def is_set(self) -> bool: ...
-
-    def set(self) -> None: ...
-
-
-# How the work on each cell ended, by the identity of its trial.
-Ended = dict[str, TrainedCell | ReproError]
-
-
-def in_populations(
-    cells: Sequence[Cell], machine: Machine, *, memory: int | None = None
-) -> list[list[Cell]]:
-    """Cells in their order, those of one shape together as far as the machine allows.
-
-    `memory`: bytes that a population may count on; None: what is free on the device here.
-    """
-    sizes: dict[str, int] = {}
-    filling: dict[str, list[Cell]] = {}
-    groups: list[list[Cell]] = []
-    for cell in cells:
-        shape = cell.trial.shape
-        if shape not in sizes:
-            sizes[shape] = _population_size(cell.trial, machine, memory)
-        if len(filling.get(shape, ())) % sizes[shape] == 0:
-            filling[shape] = []
-            groups.append(filling[shape])
-        filling[shape].append(cell)
-    return groups
-
-
-def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
-    if trial.model not in OWN_MODELS or machine.population == 1:
-        return 1
-    device = torch.device(machine.device)
-    if machine.population is not None or device.type == "cpu":
-        return machine.population or 1
     if memory is None:
-        memory, _ = torch.cuda.mem_get_info(device)
+        memory, _ = torch.cuda.mem_get_info(torch.device(machine.device))
     return max(1, min(_MOST, min(memory // 2, _FILLED) // _member_bytes(trial, machine)))
 
 

@@ -1,0 +1,82 @@
+"""What a back-end is given, and gives back: without torch.
+
+Where trials are trained by other processes, the one that starts them need not import it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from repro.errors import ReproError
+from repro.files import Place
+from repro.observer import TrainedCell
+from repro.plan import Cell
+from repro.registry import OWN_MODELS
+from repro.trial import Trial
+
+__all__ = ["Ended", "Flag", "Machine", "in_populations"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What the command line says of the machine; nothing here changes a trial's numbers.
+
+    `population`: trials of one shape that a worker trains as one program; None: by the device.
+    `profile`: folder for traces of what time goes on.
+    `processes`: how many train each trial together.
+    """
+
+    device: str
+    workers: int
+    store: Path
+    data_dirs: tuple[Place, ...]
+    cache_dir: Path
+    checkpoint_seconds: float = 30.0
+    population: int | None = None
+    profile: Path | None = None
+    processes: int = 1
+    keep_weights: bool = False  # of each trial, when it ends
+
+
+class Flag(Protocol):
+    """A threading or multiprocessing event."""
+
+    def is_set(self) -> bool: ...
+
+    def set(self) -> None: ...
+
+
+# How the work on each cell ended, by the identity of its trial.
+Ended = dict[str, TrainedCell | ReproError]
+
+
+def in_populations(
+    cells: Sequence[Cell], machine: Machine, *, memory: int | None = None
+) -> list[list[Cell]]:
+    """Cells in their order, those of one shape together as far as the machine allows.
+
+    `memory`: bytes that a population may count on; None: what is free on the device here.
+    """
+    sizes: dict[str, int] = {}
+    filling: dict[str, list[Cell]] = {}
+    groups: list[list[Cell]] = []
+    for cell in cells:
+        shape = cell.trial.shape
+        if shape not in sizes:
+            sizes[shape] = _population_size(cell.trial, machine, memory)
+        if len(filling.get(shape, ())) % sizes[shape] == 0:
+            filling[shape] = []
+            groups.append(filling[shape])
+        filling[shape].append(cell)
+    return groups
+
+
+def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
+    if trial.model not in OWN_MODELS or machine.population == 1:
+        return 1
+    if machine.population is not None or machine.device == "cpu":
+        return machine.population or 1
+    from repro.execute.work import most_abreast  # asks the device
+
+    return most_abreast(trial, machine, memory)
