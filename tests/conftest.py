@@ -1,8 +1,4 @@
-"""What every test stands on: one thread, and none of the user's folders.
-
-And the table of `nox -s cluster`: what was provoked, how often a worker was lost by it, and how
-many trials were.
-"""
+"""What every test stands on: one thread, and none of the user's folders."""
 
 import os
 from pathlib import Path
@@ -10,27 +6,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.provoked import table
+
 # Before torch and numpy are imported, and for the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("long", max_examples=20_000)
 
-_PROVOKED: list[tuple[str, int, int]] = []
-
-
-def provoked(fault: str, *, workers: int, trials: int) -> None:
-    """A row of the table: so many workers and trials were lost by the fault."""
-    _PROVOKED.append((fault, workers, trials))
-
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The table, where anything was provoked."""
-    if not _PROVOKED:
-        return
-    terminalreporter.section("provoked")
-    terminalreporter.write_line("| provoked | workers lost | trials lost |\n| --- | --- | --- |")
-    for fault, workers, trials in _PROVOKED:
-        terminalreporter.write_line(f"| {fault} | {workers} | {trials} |")
+    """What faults cost, where any was provoked."""
+    if rows := table():
+        terminalreporter.section("provoked")
+        terminalreporter.write_line(rows)
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from repro.execute import Outcome, run_cells
 from repro.observer import Event
 from repro.session import judge
 from repro.store import Store
-from tests.conftest import provoked
+from tests.provoked import provoked
 from tests.test_execute import assert_same, curves, finish, machine, plan_of
 from tests.test_ranks import torchrun
 from tests.worlds import claim_file, quick_claim_file

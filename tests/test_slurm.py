@@ -18,7 +18,7 @@ from repro.execute.slurm import OnSlurm
 from repro.observer import Event
 from repro.session import judge
 from repro.store import Store
-from tests.conftest import provoked
+from tests.provoked import provoked
 from tests.test_execute import assert_same, curves, finish, machine, plan_cells, plan_of
 from tests.worlds import quick_claim_file
 
