@@ -210,7 +210,7 @@ def test_a_data_set_of_a_package_is_one_like_the_others(install: Install, tmp_pa
     first = next_cells(claim, "smoke", "0" * 16, {})
     module.write_text(module.read_text() + "# changed\n")
     plugins._source.cache_clear()  # as another process begins
-    second = next_cells(claim, "smoke", "0" * 16, {})
+    second = next_cells(load(path), "smoke", "0" * 16, {})
     status = CliRunner().invoke(main, ["data", "status"])
 
     assert "stripes: stripes, 640 + 640 images; fingerprint " in status.stdout

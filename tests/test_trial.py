@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 from repro.claim import Recipe
+from repro.claim.spec import Shuffle
 from repro.errors import IntegrityError
 from repro.trial import Clocks, Result, Trial, derive_seed
 
@@ -77,6 +78,7 @@ OTHER_WAYS: dict[str, object] = {
     "augment": ("flip",),
     "colour": "deviations",
     "drops": (3.0,),
+    "shuffle": Shuffle(),
     "patience": 2,
 }
 

@@ -108,10 +108,10 @@ def prepare(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
 def pack(
     name: str, place: Place, images: int, data_dir: Place | None, cache_dir: Path | None
 ) -> None:
-    """Write decoded images to PLACE, a folder or URL, in files that trials read in a row.
+    """Write decoded images to PLACE, a folder or URL, as shards.
 
-    A folder of packs is a data folder: --data-dir s3://lab/packs. After a stop the same command
-    continues.
+    Trials read these in a row. A folder of packs is a data folder: --data-dir s3://lab/packs.
+    After a stop the same command continues.
     """
     from repro.console import decoding_bar
     from repro.data import open_dataset
