@@ -110,7 +110,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Provoke every fault for real and print what was lost or wrong; --kills 200 for a long one."""
+    """Provoke every fault for real, print what was lost or wrong; --kills 200, or --brief as CI."""
     install(session, "test")
     session.run("python", "-m", "pytest", "-q", "-m", "faults", "tests/faults", *session.posargs)
 

@@ -49,6 +49,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=16, help="seeded moments to kill a run at")
+    parser.addoption("--brief", action="store_true", help="leave out what is marked slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With --brief, one point stands for those like it."""
+    if config.getoption("--brief"):
+        items[:] = [item for item in items if item.get_closest_marker("slow") is None]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

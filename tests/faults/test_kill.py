@@ -53,14 +53,26 @@ def test_at_any_moment(whole: Whole, tally: Tally, request: pytest.FixtureReques
 
 @pytest.mark.parametrize(
     ("moment", "function", "times"),
-    [(moment, *one) for moment, functions in MOMENTS.items() for one in functions],
+    [
+        pytest.param(moment, *one, marks=[pytest.mark.slow] if number else [])
+        for moment, functions in MOMENTS.items()
+        for number, one in enumerate(functions)
+    ],
 )
 def test_in_the_middle(moment: str, function: str, times: int, whole: Whole, tally: Tally) -> None:
     """Killed in mid-epoch, mid-evaluation, mid-checkpoint, mid-result: by name of the function."""
     survives(whole, f"{moment} {function} {times}", Dies(function=function, times=times), tally)
 
 
-@pytest.mark.parametrize("point", POINTS, ids="-".join)
+@pytest.mark.parametrize(
+    "point",
+    [
+        pytest.param(
+            point, id="-".join(point), marks=[] if "whole" in point else [pytest.mark.slow]
+        )
+        for point in POINTS
+    ],
+)
 def test_at_every_write(point: tuple[str, str], whole: Whole, tally: Tally) -> None:
     """Killed at a named write: begun, whole, in place, removed."""
     survives(whole, "-".join(point), Dies(point=point), tally)
