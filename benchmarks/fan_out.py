@@ -24,7 +24,8 @@ from typing import Self
 import click
 import torch
 
-from repro.claim import Recipe, load
+from benchmarks.small import small_claim
+from repro.claim import Recipe
 from repro.data import open_dataset
 from repro.execute import Backend, Ended, Local, Machine, in_populations, run_cells
 from repro.numerics import numerics
@@ -125,42 +126,12 @@ def plan_of(wanted: Sequence[Cell], folder: Path) -> Callable[[], list[Cell]]:
     return plan
 
 
-CLAIM = """\
-id: of_{count}
-title: One arm is faster
-kind: time_to_threshold
-paper: {{section: "sec. 0", states: It is., value: 6.0, unit: ratio of epochs}}
-question: Which arm is faster?
-confounds: None.
-metric: train_error
-threshold: 0.25
-decided_by: full
-near: 1.0
-arms:
-  fast: {{model: {{activation: relu}}}}
-  slow: {{model: {{activation: tanh}}}}
-contrast: {{slow: slow, fast: fast}}
-region: {{low: 3.0, high: 9.0}}
-recipes:
-  small: {{inputs: standardised, initialisation: he, batch_size: 32}}
-verdict_recipe: small
-scales:
-  smoke:
-    data: digits
-    images: 640
-    model: {{name: cifar_80sec}}
-    epochs: 1
-    seeds: {seeds}
-    rate: {{small: 0.01}}
-deviations: []
-"""
-
-
 def driver_seconds(count: int, folder: Path) -> float:
     """Of the driver for one of so many trials; the first claim that is planned pays for imports."""
     store, path = folder / f"at once {count}", folder / f"of_{count}.yaml"
-    path.write_text(CLAIM.format(count=count, seeds=count // 2))
-    claim = load(path)
+    claim = small_claim(
+        path, rates="rate: {small: 0.01}", epochs=1, seeds=count // 2, threshold=0.25, near=1.0
+    )
     machine = Machine(
         device="cpu", workers=WORKERS, store=store, data_dirs=(folder,), cache_dir=folder
     )

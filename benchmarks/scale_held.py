@@ -18,43 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import click
 
 from benchmarks.scale import Devices, forecast, measured_in
-from repro.claim import TrainedClaim, load
+from benchmarks.small import small_claim
+from repro.claim import TrainedClaim
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
 from repro.observer import Event
 from repro.plan import Cell, next_cells
 from repro.store import Store
-
-CLAIM = """\
-id: small
-title: One arm is faster
-kind: time_to_threshold
-paper: {{section: "sec. 0", states: It is., value: 6.0, unit: ratio of epochs}}
-question: Which arm is faster?
-confounds: None.
-metric: train_error
-threshold: 0.001
-decided_by: full
-near: 0.0
-arms:
-  fast: {{model: {{activation: relu}}}}
-  slow: {{model: {{activation: tanh}}}}
-contrast: {{slow: slow, fast: fast}}
-region: {{low: 3.0, high: 9.0}}
-recipes:
-  small: {{inputs: standardised, initialisation: he, batch_size: 32}}
-verdict_recipe: small
-scales:
-  smoke:
-    data: digits
-    images: 640
-    model: {{name: cifar_80sec}}
-    epochs: {epochs}
-    seeds: {seeds}
-    search:
-      small: {{rates: [0.003, 0.01, 0.03], rungs: [{rung}, {epochs}]}}
-deviations: []
-"""
 
 
 def run(claim: TrainedClaim, backend: Backend, machine: Machine) -> tuple[float, float]:
@@ -109,9 +79,12 @@ def main(seeds: int, epochs: int) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         path = folder / "small.yaml"
-        path.write_text(CLAIM.format(epochs=epochs, seeds=seeds, rung=epochs // 2))
-        claim = load(path)
-        assert isinstance(claim, TrainedClaim)
+        rates = (
+            f"search: {{small: {{rates: [0.003, 0.01, 0.03], rungs: [{epochs // 2}, {epochs}]}}}}"
+        )
+        claim = small_claim(
+            path, rates=rates, epochs=epochs, seeds=seeds, threshold=0.001, near=0.0
+        )
 
         def machine(store: str, workers: int) -> Machine:
             return Machine(

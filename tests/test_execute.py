@@ -19,12 +19,22 @@ import pytest
 from repro.claim import load
 from repro.data import open_dataset
 from repro.errors import WriteError
-from repro.execute import Ended, Local, Machine, WorkerLost, in_populations, run_cells
+from repro.execute import (
+    Ended,
+    Local,
+    Machine,
+    Outcome,
+    WorkerLost,
+    in_populations,
+    run_cells,
+)
 from repro.execute.work import population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
+from repro.session import judge
 from repro.store import Store
 from repro.trial import Row
+from tests.provoked import provoked
 from tests.worlds import claim_file, trial_on
 
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
@@ -72,6 +82,20 @@ def assert_same(a: dict[str, pd.DataFrame], b: dict[str, pd.DataFrame]) -> None:
     assert a
     for trial, curve in a.items():
         pd.testing.assert_frame_equal(curve, b[trial], check_exact=True)
+
+
+def assert_as_local(folder: Path, name: str, outcome: Outcome) -> None:
+    """Nothing is lost or doubled: every curve and the verdict are the local executor's."""
+    local, here = Store(folder / "store"), Store(folder / name)
+    claim = load(folder / "tiny.yaml")
+    lost = local.results().keys() - here.results().keys()
+    provoked(name, workers=outcome.lost, trials=len(lost))
+
+    assert outcome.failures == {}
+    assert_same(curves(here.root), curves(local.root))
+    ours, theirs = (judge(claim, "smoke", store).deciding for store in (here, local))
+    assert (ours.word, ours.reason) == (theirs.word, theirs.reason)
+    assert ours.estimate == theirs.estimate
 
 
 @pytest.fixture(scope="module")

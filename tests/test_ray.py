@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from repro.claim import load
 from repro.execute import Outcome, run_cells
 from repro.observer import Event
-from repro.session import judge
 from repro.store import Store
 from tests.provoked import provoked
-from tests.test_execute import assert_same, curves, finish, machine, plan_of
+from tests.test_execute import assert_as_local, assert_same, curves, finish, machine, plan_of
 from tests.test_ranks import torchrun
 from tests.worlds import claim_file, quick_claim_file
 
@@ -78,19 +76,6 @@ class Run:
         if len(self.events) == self.at:
             self.fault()
 
-    def check(self, outcome: Outcome) -> None:
-        """Nothing is lost or doubled: every curve and the verdict are the local executor's."""
-        local, here = Store(self.folder / "store"), Store(self.folder / self.name)
-        claim = load(self.folder / "tiny.yaml")
-        lost = local.results().keys() - here.results().keys()
-        provoked(self.name, workers=outcome.lost, trials=len(lost))
-
-        assert outcome.failures == {}
-        assert_same(curves(here.root), curves(local.root))
-        ours, theirs = (judge(claim, "smoke", store).deciding for store in (here, local))
-        assert (ours.word, ours.reason) == (theirs.word, theirs.reason)
-        assert ours.estimate == theirs.estimate
-
 
 def children(parent: int) -> list[int]:
     """Processes that train a trial and were started by this raylet."""
@@ -119,7 +104,7 @@ def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path) ->
     outcome = run()
 
     assert outcome.lost >= 1
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 @pytest.mark.slow
@@ -134,7 +119,7 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path) -> N
     outcome = run()
 
     assert outcome.lost >= 1
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, alone: Path) -> None:
@@ -150,7 +135,7 @@ def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, a
     assert list((alone / run.name).glob("trials/*/checkpoint.pt"))
 
     finish(alone, run.name)
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 def test_populations_on_ray_are_those_of_one_process(cluster: Any, tmp_path: Path) -> None:

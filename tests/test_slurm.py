@@ -10,16 +10,19 @@ from types import MappingProxyType
 import pytest
 from click.testing import CliRunner
 
-from repro.claim import load
 from repro.cli import main
 from repro.errors import MachineError
 from repro.execute import Outcome, run_cells, slurm
 from repro.execute.slurm import OnSlurm
 from repro.observer import Event
-from repro.session import judge
 from repro.store import Store
-from tests.provoked import provoked
-from tests.test_execute import assert_same, curves, finish, machine, plan_cells, plan_of
+from tests.test_execute import (
+    assert_as_local,
+    finish,
+    machine,
+    plan_cells,
+    plan_of,
+)
 from tests.worlds import quick_claim_file
 
 NO_OPTIONS = MappingProxyType[str, str | int | bool]({})
@@ -68,18 +71,6 @@ class Run:
         )
         return int(Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text())
 
-    def check(self, outcome: Outcome) -> None:
-        """Nothing is lost or doubled: every curve and the verdict are the local executor's."""
-        local, here = Store(self.folder / "store"), Store(self.folder / self.name)
-        claim = load(self.folder / "tiny.yaml")
-        lost = local.results().keys() - here.results().keys()
-        provoked(self.name, workers=outcome.lost, trials=len(lost))
-
-        assert outcome.failures == {}
-        assert_same(curves(here.root), curves(local.root))
-        ours, theirs = (judge(claim, "smoke", store).deciding for store in (here, local))
-        assert (ours.word, ours.estimate) == (theirs.word, theirs.estimate)
-
 
 def has_gone_on(events: list[Event]) -> bool:
     """Whether no tenth of an epoch of any trial was trained twice."""
@@ -99,7 +90,7 @@ def test_a_job_that_is_taken_back_goes_on_when_it_is_queued_again(alone: Path) -
 
     assert outcome.lost == 0
     assert has_gone_on(run.events)
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 @pytest.mark.cluster
@@ -113,7 +104,7 @@ def test_a_job_that_is_lost_is_noticed_and_its_trials_go_on_in_another(alone: Pa
     outcome = run()
 
     assert outcome.lost == 1
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 @pytest.mark.cluster
@@ -130,7 +121,7 @@ def test_ctrl_c_leaves_no_job_and_what_any_executor_continues(alone: Path) -> No
     assert list((alone / run.name).glob("trials/*/checkpoint.pt"))
     assert not any(Store(alone / run.name).held(cell.trial.id) for cell in plan_cells(alone))
     finish(alone, run.name)
-    run.check(outcome)
+    assert_as_local(run.folder, run.name, outcome)
 
 
 @pytest.fixture
