@@ -7,7 +7,8 @@ ReproError
 │   ├── WriteError             E301  a file cannot be written
 │   ├── OutOfMemoryError       E302  memory of the device or of the machine
 │   ├── WorkerKilledError      E303  a worker process was killed
-│   └── SourcesMissingError    E304  the package's own sources are not those that run
+│   ├── SourcesMissingError    E304  the package's own sources are not those that run
+│   └── LockLostError          E305  another process took a trial over
 ├── StatisticsError            E400  too little was measured to say anything     exit 4
 ├── IntegrityError             E500  the store contradicts itself                exit 5
 │   ├── OtherFormatError       E501  a store of another version
@@ -29,6 +30,7 @@ __all__ = [
     "ContradictionError",
     "DataError",
     "IntegrityError",
+    "LockLostError",
     "MachineError",
     "NothingMeasuredError",
     "OtherFormatError",
@@ -122,6 +124,17 @@ class SourcesMissingError(MachineError):
     code = "E304"
     where = "the folder of the package: `python -c 'import repro; print(repro.__path__)'`"
     remedy = "install the wheel or a checkout; compiled files (.pyc) alone are not enough"
+
+
+class LockLostError(MachineError):
+    """The lock of a trial was lost, and another process took the trial over: this one let go."""
+
+    code = "E305"
+    where = "the store's file system: does it keep locks (flock) for all machines that write there?"
+    remedy = (
+        "nothing is lost, the other process goes on; give each machine a store of its own, "
+        "and join them with `repro merge`"
+    )
 
 
 class StatisticsError(ReproError):

@@ -21,9 +21,10 @@ import fcntl
 import io
 import json
 import os
+import secrets
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,7 +32,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from repro.errors import IntegrityError, NothingMeasuredError, OtherFormatError, WriteError
+from repro.errors import (
+    IntegrityError,
+    LockLostError,
+    NothingMeasuredError,
+    OtherFormatError,
+    WriteError,
+)
 from repro.files import write_atomic
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 
@@ -76,6 +83,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[str, tuple[tuple[int, ...], Result]] = {}
+        self._tokens: dict[str, bytes] = {}
         self._check_format()
 
     def _check_format(self) -> None:
@@ -262,11 +270,13 @@ class Store:
 
     def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
         """Write how far training has come. The checkpoint alone decides where it goes on."""
+        self._check_lock(trial_id)
         write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
         write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
 
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         """Write what came out; the checkpoint goes when the trial can be trained no further."""
+        self._check_lock(result.trial_id)
         folder = self.folder(result.trial_id)
         if arrays:
             buffer = io.BytesIO()
@@ -360,27 +370,39 @@ class Store:
     def lock(self, trial_id: str) -> Iterator[bool]:
         """Hold the trial against other processes; False when another one holds it.
 
-        The kernel lets go of the lock when its process dies, however it dies.
+        The kernel lets go of the lock when its process dies, however it dies. Where the file system
+        forgets locks, the last who took it goes on: its token in the file keeps the others from
+        writing (a fencing token), so that curve and result of a trial are of one process.
         """
         folder = self.folder(trial_id)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise WriteError(
-                f"cannot lock {folder}: {error.strerror}",
-                hint="choose a folder that can be written with --store",
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            yield False
-            return
-        try:
+        token = secrets.token_hex(8).encode()
+        with ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+                held.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(handle, token, 0)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError as error:
+                raise WriteError(
+                    f"cannot lock {folder}: {error.strerror}",
+                    hint="choose a folder that can be written with --store",
+                ) from error
+            self._tokens[trial_id] = token
+            held.callback(self._tokens.pop, trial_id)
             yield True
-        finally:
-            os.close(handle)
+
+    def _check_lock(self, trial_id: str) -> None:
+        """LockLostError when another process has locked the trial since this one did."""
+        token = self._tokens.get(trial_id)  # None where the lock is held for us by another process
+        path = self.folder(trial_id) / "lock"
+        if token is not None and not (path.exists() and path.read_bytes() == token):
+            raise LockLostError(
+                f"another process trains trial {trial_id}: the lock {path} was lost"
+            )
 
 
 def _curve_csv(curve: Sequence[Row]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from repro.errors import IntegrityError, MachineError
+from repro.errors import IntegrityError, LockLostError, MachineError
 from repro.files import write_atomic
 from repro.store import PlanRecord, Store
 from repro.trial import CURVE_COLUMNS
@@ -161,6 +161,27 @@ def test_a_trial_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -
 
     with Store(tmp_path).lock(TRIAL.id) as mine:
         assert mine
+
+
+def test_who_took_a_trial_over_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that forgets locks: the curve and the result are of the last holder."""
+    monkeypatch.setattr("fcntl.flock", lambda *_: None)
+    first, second = Store(tmp_path), Store(tmp_path)
+    first.begin(TRIAL)
+    with first.lock(TRIAL.id), second.lock(TRIAL.id):
+        second.save(TRIAL.id, checkpoint=b"second", curve=CURVE)
+
+        with pytest.raises(LockLostError, match="another process trains"):
+            first.save(TRIAL.id, checkpoint=b"first", curve=CURVE[:1])
+        with pytest.raises(LockLostError, match="another process trains"):
+            first.finish(RESULT)
+        assert len(first.curve(TRIAL.id)) == len(CURVE)
+        assert first.results() == {}
+
+        second.finish(RESULT)
+        assert set(first.results()) == {TRIAL.id}
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:

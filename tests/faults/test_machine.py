@@ -113,7 +113,7 @@ def without_locks(folder: Path, name: str) -> int:
 
 
 def test_a_lock_lost(whole: Whole, tally: Tally) -> None:
-    """A lock lost: two processes train the same trials at once, and write the same bits."""
+    """A lock lost: two processes begin the same trials, and the last to begin one finishes it."""
     folder, expected = whole
     runs = [smoke.start(without_locks, folder, "unlocked") for _ in range(2)]
     tally.provoked += 1
