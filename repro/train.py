@@ -7,6 +7,7 @@ the same on every machine of a kind, and several trials side by side use all the
 one shape may be trained as one program (`repro.population`); a trial alone is a population of one.
 """
 
+import gc
 import io
 import math
 import time
@@ -166,6 +167,7 @@ def _train(
             if not run.ended:
                 training.remove(run)
                 yield run
+    gc.collect()  # a population refers to itself, and would keep the memory that its halves need
     torch.cuda.empty_cache()
     middle = len(training) // 2
     yield from _train(training[:middle], on_window, ranks)
@@ -173,9 +175,13 @@ def _train(
 
 
 def short_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; on a CPU only the words of torch's RuntimeError tell."""
+    """Whether memory ran out; on a CPU only the words of torch's RuntimeError tell.
+
+    Those of oneDNN do not tell memory from its other wants, of which a shape that trains has none.
+    """
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "DefaultCPUAllocator" in str(error)
+    said = str(error)
+    return known or "DefaultCPUAllocator" in said or "could not create a primitive" in said
 
 
 def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:
