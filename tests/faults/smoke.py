@@ -318,12 +318,16 @@ def limit_memory(megabytes: int | None) -> None:
     if megabytes is None:
         resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         return
+    # What is freed goes back at once: kept and in pieces, it would count against the limit, and at
+    # times leave no room for a single net.
+    _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 16)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
     most = 1024 * int(used) + (megabytes << 20)
     resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
+_M_MMAP_THRESHOLD = -3
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_PRIVATE = 1, 32, 4096, (1 << 18) | (1 << 14)
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x20000, 0x10000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
