@@ -278,6 +278,9 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
     beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
     if look and beyond:
         yield f"seeds beyond the look at {look.seeds} ({len(beyond)}) are shown and do not count"
+    estimate = found.estimate
+    if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
+        yield "all seeds came out equal, so that their scatter, and the interval, are not known"
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)

@@ -11,7 +11,6 @@ from functools import singledispatch
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from repro.claim import (
     Difference,
@@ -32,6 +31,7 @@ from repro.stats import (
     mean_level,
     paired_difference,
     ratio_of_times,
+    scatter,
 )
 from repro.text import contrast_text
 
@@ -65,8 +65,8 @@ class Contrast:
     `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
     by name; none for times. `says`: what it is, in words. `correlation`: of the arms over seeds.
     `sd`: of the values that were averaged, of their logarithms for a ratio (for times of one arm,
-    the larger); None under two seeds. `by_seed`: the effect at each seed that all its arms
-    finished; for times, where both crossed.
+    the larger); None under two seeds, and where all came out equal. `by_seed`: the effect at each
+    seed that all its arms finished; for times, where both crossed.
     """
 
     name: str
@@ -127,7 +127,7 @@ def _of_a_level(
             unit=METRICS[metric].unit,
             says=contrast_text((arm,), (metric,)),
             estimate=estimated(mean_level, values, level=level),
-            sd=_sd(values),
+            sd=scatter(values),
             by_seed=by_seed,
         ),
     )
@@ -172,10 +172,8 @@ def _log_sd(outcomes: Sequence[Outcome], arms: tuple[str, ...]) -> float | None:
     spreads = []
     for arm in arms:
         upper = _times(outcomes, arm).upper
-        seen = upper[np.isfinite(upper)]
-        if len(seen) > 1:
-            spreads.append(float(np.log(seen).std(ddof=1)))
-    return max(spreads) if spreads else None
+        spreads.append(scatter(np.log(upper[np.isfinite(upper)])))
+    return max((sd for sd in spreads if sd is not None), default=None)
 
 
 def _difference(
@@ -198,7 +196,7 @@ def _difference(
         says=contrast_text(arms, metrics),
         estimate=estimated(paired_difference, one, two, level=level),
         correlation=correlation(one, two),
-        sd=_sd(one - two),
+        sd=scatter(one - two, one, two),
         by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
     )
 
@@ -225,7 +223,3 @@ def estimated(estimator: Callable[..., Estimate], *samples: Any, level: float) -
         return estimator(*samples, level=level)
     except StatisticsError:
         return None
-
-
-def _sd(values: npt.NDArray[np.float64]) -> float | None:
-    return float(values.std(ddof=1)) if len(values) > 1 else None

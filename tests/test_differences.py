@@ -130,6 +130,15 @@ def test_a_planted_effect_gets_its_verdict(
     assert verdict.estimate.high - verdict.estimate.low < 0.5
 
 
+def test_seeds_that_came_out_equal_decide_nothing(tmp_path: Path) -> None:
+    """Four seeds that all gained two points of a hundred: no scatter seen is no certainty."""
+    evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02, noise=0.0))
+
+    assert verdict.word == "inconclusive"
+    assert "all seeds came out equal" in " ".join(evidence.recipes["authors"].caveats)
+    assert "would settle it" not in verdict.reason
+
+
 def test_further_contrasts_are_measured_and_do_not_decide(tmp_path: Path) -> None:
     """Each with its own metric; the deciding one first."""
     evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02))
@@ -270,12 +279,25 @@ def test_few_values_are_wide_and_none_is_an_error() -> None:
     one = mean_level(np.array([2.0]))
 
     assert (one.value, one.low, one.high) == (2.0, -math.inf, math.inf)
+    assert mean_level(np.full(8, 38.1)).high == math.inf
     with pytest.raises(StatisticsError, match="no seed has this metric"):
         mean_level(np.array([]))
     with pytest.raises(StatisticsError, match="not a number"):
         mean_level(np.array([1.0, math.nan]))
     assert math.isnan(correlation(np.array([1.0, 2.0]), np.array([1.0, 2.0])))
     assert correlation(np.arange(4.0), -np.arange(4.0)) == pytest.approx(-1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 10_000), min_size=2, max_size=12), st.integers(-10_000, 10_000))
+def test_equal_seeds_do_not_give_certainty(counts: list[int], more: int) -> None:
+    """Arms that differ by as many images at every seed, whatever binary fractions make of it."""
+    lower = np.array(counts) / 10_000 * 100
+    higher = (np.array(counts) + more) / 10_000 * 100
+    found = paired_difference(higher, lower)
+
+    assert found.value == pytest.approx(more / 100)
+    assert (found.low, found.high, found.p) == (-math.inf, math.inf, 1.0)
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])

@@ -4,7 +4,7 @@ SciPy is imported whole, by its name alone: its parts load when they are first u
 a run has begun, and not before its first step.
 """
 
-from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference
+from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference, scatter
 from repro.stats.images import over_images
 from repro.stats.looks import ERROR, holm, look_level, over_all_looks
 from repro.stats.power import half_width, seeds_needed, smallest_effect
@@ -23,6 +23,7 @@ __all__ = [
     "over_images",
     "paired_difference",
     "ratio_of_times",
+    "scatter",
     "seeds_needed",
     "smallest_effect",
 ]

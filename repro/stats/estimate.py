@@ -15,7 +15,7 @@ import scipy
 
 from repro.errors import StatisticsError
 
-__all__ = ["Array", "Estimate", "correlation", "mean_level", "paired_difference"]
+__all__ = ["Array", "Estimate", "correlation", "mean_level", "paired_difference", "scatter"]
 
 Array = npt.NDArray[np.float64]
 
@@ -42,41 +42,48 @@ class Estimate:
 def paired_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Estimate:
     """Mean of higher - lower over seeds, (n,) each in the same order, with Student's interval.
 
+    Infinite at one seed, and where all seeds differ by the same. Raises StatisticsError when there
+    is nothing, or something that is no number.
+    """
+    sd = scatter(higher - lower, higher, lower)
+    return _student(higher - lower, sd, level=level, method="paired t over seeds")
+
+
+def mean_level(values: Array, *, level: float = 0.95) -> Estimate:
+    """Mean over seeds, (n,), with Student's interval; infinite at one seed, and at equal ones.
+
     Raises StatisticsError when there is nothing, or something that is no number.
     """
-    differences = higher - lower
-    found = mean_level(differences, level=level, method="paired t over seeds")
-    return replace(found, p=_p_of_zero(differences))
+    found = _student(values, scatter(values), level=level, method="t over seeds")
+    return replace(found, p=None)  # zero means nothing to a level
 
 
-def mean_level(values: Array, *, level: float = 0.95, method: str = "t over seeds") -> Estimate:
-    """Mean over seeds, (n,), with Student's interval; infinite at one seed.
-
-    Raises StatisticsError when there is nothing, or something that is no number.
-    """
+def _student(values: Array, sd: float | None, *, level: float, method: str) -> Estimate:
     n = len(values)
     if n == 0:
         raise StatisticsError("no seed has this metric", hint="run more trials")
     if not np.isfinite(values).all():
         raise StatisticsError("a metric is not a number")
-    mean = float(values.mean())
-    half = math.inf
-    if n > 1:
-        half = float(
-            scipy.special.stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / math.sqrt(n)
-        )
+    mean, half, p = float(values.mean()), math.inf, 1.0
+    if sd is not None:
+        half = float(scipy.special.stdtrit(n - 1, (1 + level) / 2) * sd / math.sqrt(n))
+        p = float(2 * scipy.special.stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))
     return Estimate(
-        value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method
+        value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method, p=p
     )
 
 
-def _p_of_zero(values: Array) -> float:
-    """Two-sided, of a mean of zero; 1 at one seed, and where all values are zero."""
-    n, mean = len(values), abs(float(values.mean()))
-    if n < 2 or mean == 0:
-        return 1.0
-    error = float(values.std(ddof=1)) / math.sqrt(n)
-    return float(2 * scipy.special.stdtr(n - 1, -mean / error)) if error > 0 else 0.0
+def scatter(values: Array, *parts: Array) -> float | None:
+    """Standard deviation over seeds, (n,); None where it does not show.
+
+    One seed has none. Seeds that came out equal are no proof that the next one would: a metric
+    counts images, and a scatter below one of them is not seen. `parts`: what the values are
+    differences of, (n,) each, whose size says by how much these are rounded.
+    """
+    if len(values) < 2:
+        return None
+    rounded = 4 * np.finfo(float).eps * np.abs([values, *parts]).max()
+    return float(values.std(ddof=1)) if np.ptp(values) > rounded else None
 
 
 def correlation(one: Array, two: Array) -> float:
