@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
 
 from repro.bench.race import Table, race
 from repro.data import synthetic
@@ -29,16 +30,21 @@ _PACKED = 512  # images in the packed file, 100 MB; and the most files that are 
 _DECODED = 2**28  # bytes of decoded images that are kept to be resized
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 _KEPT = "not measured: the kernel keeps the files in memory"
+_NO_NVJPEG = "not measured: it takes a GPU of NVIDIA's, and JPEG files alone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """One turn handles some images and says how many; `bytes_each` is what goes in of each."""
+    """One turn handles some images and says how many; `bytes_each` is what goes in of each.
+
+    `cold`: files that the kernel is to have forgotten. `cannot`: why it is not measured here.
+    """
 
     name: str
     work: Callable[[], int]
     bytes_each: float
-    cold: tuple[Path, ...] = ()  # files that the kernel is to have forgotten
+    cold: tuple[Path, ...] = ()
+    cannot: str = ""
 
 
 def input_path(device: torch.device, rounds: int, images: Path | None = None) -> Table:
@@ -51,7 +57,7 @@ def input_path(device: torch.device, rounds: int, images: Path | None = None) ->
         files = image_files(images) if images else _generated(folder)
         about = f"Images of {images}" if images else "Generated images of 400 x 400"
         steps = _steps(files, folder / "packed.npy", device)
-        measured = [step for step in steps if all(map(can_be_dropped, step.cold))]
+        measured = [step for step in steps if not step.cannot]
         times = race(
             {step.name: step.work for step in measured},
             device,
@@ -67,7 +73,7 @@ def input_path(device: torch.device, rounds: int, images: Path | None = None) ->
 
 def _row(step: _Step, seconds: Sequence[float] | None) -> tuple[str, ...]:
     if seconds is None:
-        return step.name, _KEPT, ""
+        return step.name, step.cannot, ""
     each = median(seconds)
     return step.name, f"{1 / each:,.0f}", f"{step.bytes_each / each / 1e6:,.0f}"
 
@@ -102,6 +108,10 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
     def decode() -> int:
         return sum(_open(content).width > 0 for content in encoded)
 
+    def decode_there() -> int:
+        content = [torch.frombuffer(bytearray(one), dtype=torch.uint8) for one in encoded]
+        return len(decode_jpeg(content, mode=ImageReadMode.RGB, device=device))
+
     def resize() -> int:
         return sum(square(image, _SIZE).width > 0 for image in decoded)
 
@@ -118,10 +128,23 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
 
     packed_bytes = _SIZE * _SIZE * 3
     decoded_bytes = sum(image.width * image.height * 3 for image in decoded) / len(decoded)
+    jpeg = all(content.startswith(b"\xff\xd8") for content in encoded)
     return [
-        _Step(name="files read from the disk", work=read, bytes_each=_mean_size(files), cold=files),
+        _Step(
+            name="files read from the disk",
+            work=read,
+            bytes_each=_mean_size(files),
+            cold=files,
+            cannot="" if all(map(can_be_dropped, files)) else _KEPT,
+        ),
         _Step(name="files read from memory", work=read, bytes_each=_mean_size(files)),
         _Step(name="decoded, one thread", work=decode, bytes_each=_mean_size(some)),
+        _Step(
+            name="decoded on the device, nvJPEG",
+            work=decode_there,
+            bytes_each=_mean_size(some),
+            cannot="" if jpeg and device.type == "cuda" else _NO_NVJPEG,
+        ),
         _Step(
             name=f"shorter side to {_SIZE}, central square, one thread",
             work=resize,
@@ -132,6 +155,7 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
             work=stream,
             bytes_each=packed_bytes,
             cold=(path,),
+            cannot="" if can_be_dropped(path) else _KEPT,
         ),
         _Step(name="the same from memory", work=stream, bytes_each=packed_bytes),
         _Step(name="copied to the device", work=copy, bytes_each=packed_bytes),
