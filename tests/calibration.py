@@ -113,6 +113,11 @@ def _pairs(effect: float, *, sd: float = 0.8, correlated: float = 0.7) -> Draw:
     return draw
 
 
+def _counted(draw: Draw, *, step: float) -> Draw:
+    """The same, where a metric counts images of which one is `step` points."""
+    return lambda generator, n: step * np.round(draw(generator, n) / step)
+
+
 def _one(mean: float, *, sd: float = 0.4) -> Draw:
     return lambda generator, n: generator.normal(mean, sd, (1, n))
 
@@ -129,6 +134,7 @@ def _times(ratio: float, *, fast: float = 8.0, sd: tuple[float, float] = (0.1, 0
 
 ONE_SIDED = "the slow arm never crosses: the bound has one side, and spends half of the error"
 FEW_EVENTS = "only crossings count as degrees of freedom: censored seeds make intervals wider"
+ROUNDED = "an image is as much as seeds scatter, and seeds that came out equal decide nothing"
 BOUNDED = (3.0, 9.0)
 POINTS = (0.5, 2.5)
 
@@ -145,6 +151,8 @@ CASES: tuple[Case, ...] = (
          region=POINTS),
     Case(name="difference, a tenth diverges", kind="difference", truth=0.499, draw=_pairs(0.499),
          region=POINTS, diverging=0.1),
+    Case(name="difference, 200 test images", kind="difference", truth=0.499,
+         draw=_counted(_pairs(0.499), step=0.5), region=POINTS, wide=ROUNDED),
     Case(name="level, planted", kind="level", truth=37.5, draw=_one(37.5), region=(36.5, 38.5)),
     Case(name="level, just outside", kind="level", truth=38.51, draw=_one(38.51),
          region=(36.5, 38.5)),

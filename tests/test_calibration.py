@@ -13,8 +13,8 @@ from tests.calibration import CASES, PRINT, Case, faults, rates, world
 
 RUNS = 100
 SMALL = (
-    "difference, none", "difference, planted", "level, just outside", "times, planted",
-    "times, censored, too small", "times, slow all censored",
+    "difference, none", "difference, planted", "difference, 200 test images", "level, just outside",
+    "times, planted", "times, censored, too small", "times, slow all censored",
 )  # fmt: skip
 BY_NAME = {case.name: case for case in CASES}
 

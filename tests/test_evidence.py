@@ -25,7 +25,7 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
     drawn = {drawing.name for claim in whole.claims for drawing in claim.drawings}
 
     assert len(tables) == 5
-    for path in tables:
+    for path in (path for path in tables if path.name != evidence.IN_THE_STORE):
         assert (evidence.REPORT / path.name).read_bytes() == path.read_bytes(), AGAIN
     for path, text in evidence.texts(found, whole).items():
         assert path.read_text(encoding="utf-8") == text, f"{path}: {AGAIN}"

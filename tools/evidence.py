@@ -26,6 +26,7 @@ from repro.store import Store
 
 FORMATS = ("html", "md", "csv", "svg")
 CLAIMS, STORE, REPORT = Path("claims"), Path("reports/store"), Path("reports/report")
+IN_THE_STORE = "curves.csv"  # every row of every trial: not kept twice
 START, END = "<!-- results -->", "<!-- /results -->"
 PICTURE = (
     "![Training error of ReLU and tanh nets against epochs, ours and the paper's]"
@@ -71,6 +72,7 @@ def main() -> None:
     found = evidence()
     shutil.rmtree(REPORT, ignore_errors=True)  # what is drawn no longer goes
     print(write_report(found, REPORT, FORMATS), file=sys.stderr)
+    (REPORT / IN_THE_STORE).unlink()
     for path, text in texts(found, document(found)).items():
         path.write_text(text, encoding="utf-8")
         print(path, file=sys.stderr)
