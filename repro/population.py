@@ -16,6 +16,7 @@ P nets, B images in a batch, C maps of each, H by W places, F features.
 import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -216,9 +217,12 @@ class Replayed:
         *,
         record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
     ) -> None:
-        self.update = update
-        self.record = record or (_cuda_graph if device.type == "cuda" else None)
-        self.aside = _side_stream if device.type == "cuda" else lambda run: run()
+        self.update, self.record = update, record
+        self.stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            # One for all: memory that a stream has used is kept for it, and not for the next.
+            stream = self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.record = record or (lambda run: _cuda_graph(run, stream))
         self.seconds = 0.0
         self.forget()
 
@@ -236,7 +240,8 @@ class Replayed:
             self.inputs = images.clone(), labels.clone()
         if images.shape != self.inputs[0].shape or self.seen < _WARM:
             self.seen += images.shape == self.inputs[0].shape
-            self.aside(lambda: self.update(images, labels))
+            with _aside(self.stream):
+                self.update(images, labels)
             return
         for place, value in zip(self.inputs, (images, labels), strict=True):
             place.copy_(value)
@@ -248,19 +253,23 @@ class Replayed:
         self.replay()
 
 
-def _side_stream(run: Callable[[], None]) -> None:
+@contextmanager
+def _aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
     """What is to be recorded later must not have run on the stream of everything else."""
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
+    if stream is None:
+        yield
+        return
+    around = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(around)
     with torch.cuda.stream(stream):
-        run()
-    torch.cuda.current_stream().wait_stream(stream)
+        yield
+    around.wait_stream(stream)
 
 
-def _cuda_graph(run: Callable[[], None]) -> Callable[[], None]:
+def _cuda_graph(run: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     # The threads that read images ahead may copy to the device meanwhile.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         run()
     return graph.replay
 

@@ -12,7 +12,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ __all__ = [
     "train",
     "train_all",
     "untrained",
+    "using",
     "window_steps",
 ]
 
@@ -130,7 +131,7 @@ def train_all(
     what torch raises (`short_of_memory`) when it does not suffice for a single run. Several `ranks`
     train one run at a time: each calls this with an equal one.
     """
-    with _one_thread(runs[0].device):
+    with using(runs[0].device):
         # Tenths of an epoch differ by a step, so only runs at the same tenth keep step.
         in_step: dict[int, list[Run]] = {}
         for run in runs:
@@ -234,8 +235,8 @@ class Population:
         noise = [run.seed("noise") for run in self.runs]
         # Sums stay on the device: asking for a number every step would wait for the card.
         self.step.begin(noise)
-        with torch.random.fork_rng():
-            # For nets of others, which draw from torch's generator.
+        # For nets of others, which draw from torch's generators: the CPU's and this device's.
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(noise[0] + self.ranks.rank)
             shares = [self.ranks.share(batch) for batch in batches]
             later = [run.later() for run in self.runs]
@@ -644,11 +645,13 @@ def _mean_error(rows: list[Row]) -> float:
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def using(device: torch.device) -> Iterator[None]:
+    """One thread on a CPU; of several GPUs the current one, on which CUDA graphs are recorded."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)
     try:
-        yield
+        with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+            yield
     finally:
         torch.set_num_threads(threads)

@@ -95,6 +95,18 @@ def test_a_population_trains_as_its_members_do(dataset: Dataset, net: str) -> No
         assert losses[0].tolist() == pytest.approx(losses[1].tolist(), rel=5e-2)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="a single accelerator")
+def test_any_of_several_accelerators_trains(dataset: Dataset) -> None:
+    """The second as the first: kernels are started and steps recorded on the one that is named."""
+    trial = trial_on(dataset, model="alexnet_2012", arguments={"width": 0.1})
+    losses = [
+        curve_of(train(trial, dataset, device=device, until=0.6)).query("source=='online'").loss
+        for device in (torch.device("cuda:0"), torch.device("cuda:1"))
+    ]
+
+    assert losses[1].tolist() == pytest.approx(losses[0].tolist(), rel=5e-2)
+
+
 def test_no_step_waits_for_the_card(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Within a window the host asks the device for nothing; at its end, once."""
     trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"crop": 28, "augment": ("crop",)}))

@@ -20,6 +20,7 @@ from repro.bench.training import (
     steps,
     window,
 )
+from repro.train import using
 
 __all__ = [
     "BENCHES",
@@ -49,9 +50,5 @@ def measure(
     `images`: a folder of images for that of the input path, in place of generated ones.
     """
     benches = BENCHES | {"input": partial(input_path, images=images)}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with using(torch.device(device)):
         return [benches[name](torch.device(device), rounds) for name in names or benches]
-    finally:
-        torch.set_num_threads(threads)

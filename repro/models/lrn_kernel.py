@@ -125,18 +125,19 @@ def _launch(kernel: Any, x: Tensor, *more: Tensor, **fixed: float) -> Tensor:
     maps, places = x.shape[1], x.numel() // x.shape[1]
     wide = triton.next_power_of_2(maps)
     tall = max(1, _TILE // wide)
-    kernel[(triton.cdiv(places, tall),)](
-        x,
-        *more,
-        result,
-        places,
-        maps,
-        **fixed,
-        WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32,
-        PLACES=tall,
-        MAPS=wide,
-        enable_fp_fusion=True,
-    )
+    with torch.cuda.device(x.get_device()):  # Triton starts it on the current one; -1: no GPU
+        kernel[(triton.cdiv(places, tall),)](
+            x,
+            *more,
+            result,
+            places,
+            maps,
+            **fixed,
+            WIDE=tl.float64 if x.dtype == torch.float64 else tl.float32,
+            PLACES=tall,
+            MAPS=wide,
+            enable_fp_fusion=True,
+        )
     return result
 
 
