@@ -18,9 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from repro.errors import ReproError
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
-from repro.standing import Overview, Pace, Standing, standing_of
+from repro.standing import Fault, Overview, Pace, Standing, standing_of
 from repro.talk import printable
 from repro.text import duration
 
@@ -61,7 +62,8 @@ class Watcher(Observer):
     """Follows the trials of a run.
 
     Without a terminal each line begins with the time and a word that can be searched for: `start`,
-    `train`, `done`, `saved` or `lost` before a trial's identity and name, or `plan` or `stop`.
+    `train`, `done`, `saved`, `lost` or `fault` before a trial's identity and name, or `plan` or
+    `stop`.
     """
 
     pace: Pace
@@ -131,6 +133,11 @@ class Watcher(Observer):
             f"{duration(result.seconds.wall)}",
         )
 
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        """At once, and in full when the run has ended."""
+        self.rows.pop(cell.trial.id, None)
+        self._say("fault", cell, f"error[{error.code}]: {_first_line(str(error))}")
+
     def stop(self) -> None:
         """Said at once: saving takes up to a tenth of an epoch."""
         self.stopping = True
@@ -191,16 +198,28 @@ def overview_lines(found: Overview) -> list[str]:
     """A store at a glance, for `repro status`."""
     return [
         *(f"train {one.trial_id} {one.name}: {_progress(one)}" for one in found.running),
+        *map(_fault, found.faults),
         _counts(found),
     ]
+
+
+def _fault(one: Fault) -> str:
+    what = f"error[{one.code}]: {_first_line(one.message)}"
+    return f"fault {one.trial_id} {one.name}, {one.told}: {what}\n      next: {one.hint}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _counts(found: Overview) -> str:
     left = [one.plan_seconds_left for one in found.running if one.plan_seconds_left is not None]
     known = f"; at most {duration(max(left))} left" if left else ""
+    count = len(found.faults)
+    again = f"; {count} with a fault, which the same `repro run` tries again" if count else ""
     return (
         f"{len(found.running)} trials running, {found.finished} finished, "
-        f"{found.unfinished} begun and waiting to go on{known}"
+        f"{found.unfinished} begun and waiting to go on{again}{known}"
     )
 
 
@@ -210,8 +229,7 @@ def follow(look: Callable[[], Overview], *, sleep: Callable[[float], None] = tim
     if not console.is_interactive:
         while True:
             found = look()
-            for line in overview_lines(found):
-                console.print(printable(line), highlight=False, soft_wrap=True, markup=False)
+            _print_lines(console, found)
             if not found.running:
                 return
             sleep(LOG_EVERY_SECONDS)
@@ -220,4 +238,9 @@ def follow(look: Callable[[], Overview], *, sleep: Callable[[float], None] = tim
             counts = Text(f"{_counts(found)}; Ctrl-C leaves the run alone", style="dim")
             live.update(Group(_table(found.running), counts), refresh=True)
             sleep(LOOK_EVERY_SECONDS)
-    console.print(_counts(found), highlight=False, soft_wrap=True, markup=False)
+    _print_lines(console, found)
+
+
+def _print_lines(console: Console, found: Overview) -> None:
+    for line in overview_lines(found):
+        console.print(printable(line), highlight=False, soft_wrap=True, markup=False)

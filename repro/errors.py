@@ -12,7 +12,7 @@ ReproError
 ├── StatisticsError            E400  too little was measured to say anything     exit 4
 ├── IntegrityError             E500  the store contradicts itself                exit 5
 │   ├── OtherFormatError       E501  a store of another version
-│   └── ContradictionError     E502  numbers disagree that must agree
+│   └── ContradictionError     E502  what must agree does not
 ├── NothingMeasuredError       E600  there is nothing to say anything about      exit 4
 └── BugError                   E900  what nobody foresaw                         exit 5
 
@@ -163,10 +163,10 @@ class OtherFormatError(IntegrityError):
 
 
 class ContradictionError(IntegrityError):
-    """Numbers disagree that must agree: two results of one trial, or a result and its curve."""
+    """What must agree does not: results of one trial, a result and its curve, a file and a name."""
 
     code = "E502"
-    where = "the folders of trials that were listed; none was changed or removed"
+    where = "the files and folders that were listed; none was changed or removed"
     remedy = (
         "`repro diff A B` shows how they differ; remove what you do not trust and run the claim "
         "again: equal code on equal machines gives equal bits"

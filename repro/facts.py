@@ -25,7 +25,7 @@ _CLASSES, _SIZE, _STORED = 1000, 224, 256  # ILSVRC; crops of 224 from images of
 
 
 def compute(claim: ExactClaim) -> list[FactOutcome]:
-    """Every fact of the claim. Raises ClaimError for a layer that the net does not have."""
+    """Every fact of the claim. ClaimError for a layer that the net lacks, and for small nets."""
     return [_outcome(claim, name, fact) for name, fact in claim.facts.items()]
 
 
@@ -46,7 +46,14 @@ def _outcome(claim: ExactClaim, name: str, fact: Fact) -> FactOutcome:
                 f"(it has: {', '.join(layers)})",
                 hint=f"repro show {claim.path}",
             )
-        ours = QUANTITY[fact.quantity](net, fact.of)
+        try:
+            ours = QUANTITY[fact.quantity](net, fact.of)
+        except RuntimeError as error:  # of shapes that do not fit together
+            raise ClaimError(
+                f"{claim.path}: facts.{name}.model: {fact.model.name} takes no images of "
+                f"{_SIZE} pixels, of which {fact.quantity!r} is counted: {error}",
+                hint="name a net of the paper's images; `repro validate` checks all else",
+            ) from error
     return FactOutcome(
         name=name,
         states=fact.states,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
+from repro.errors import ReproError
 from repro.plan import Cell
 from repro.trial import Result
 
@@ -79,6 +80,9 @@ class Observer:
     def finish(self, cell: Cell, ended: TrainedCell) -> None:
         """A trial has ended, was paused, or is in other hands."""
 
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        """A fault kept a trial from its end; nothing of it became a result."""
+
     def stop(self) -> None:
         """The run was asked to save and stop; what runs is heard of once more."""
 
@@ -112,6 +116,11 @@ class Observers(Observer):
         """To all."""
         for observer in self.observers:
             observer.finish(cell, ended)
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        """To all."""
+        for observer in self.observers:
+            observer.fail(cell, error)
 
     def stop(self) -> None:
         """To all."""

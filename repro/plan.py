@@ -251,7 +251,8 @@ def _error(claim: TrainedClaim, result: Result, by: float) -> float:
         return math.inf
     errors = result.epoch_errors if isinstance(claim, TimeClaim) else result.test_errors
     epochs = min(len(errors), math.floor(by) if by < math.inf else math.inf)
-    return errors[int(epochs) - 1] if epochs >= 1 else result.train_error
+    error = errors[int(epochs) - 1] if epochs >= 1 else result.train_error
+    return math.inf if math.isnan(error) else error  # nothing can be sorted by NaN
 
 
 def _speed(outcome: RateOutcome) -> tuple[float, float]:

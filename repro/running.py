@@ -4,11 +4,12 @@ Torch is imported when it is first needed: on a CPU each worker is a process tha
 itself, and the one that starts them would only wait for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher
+from repro.errors import StatisticsError
 from repro.execute import Backend, Machine, Outcome, run_cells
 from repro.observer import Observer, Observers, TrainedCell
 from repro.plan import Cell, merged, most_epochs_left
@@ -86,7 +87,7 @@ def run_claims(
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
         say(f"{why}: all is saved; to go on:\n  {command}")
-    return RunOutcome(
+    found = RunOutcome(
         judged=[
             judge_exact(claim, store)
             if isinstance(claim, ExactClaim)
@@ -97,6 +98,23 @@ def run_claims(
         interrupted=outcome.interrupted,
         failed=bool(faults or outcome.failures),
     )
+    unmeasured = [line for one in found.judged for line in _unmeasured(one)]
+    if unmeasured and found.exit_code == StatisticsError.exit_code:
+        tell(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
+    return found
+
+
+def _unmeasured(one: Judged) -> Iterator[str]:
+    """Of a claim whose run has ended before there was a number."""
+    if one.evidence is None or one.deciding.estimate is not None:
+        return
+    recipe = one.evidence.recipes[one.deciding.recipe]
+    if recipe.missing:
+        ran = recipe.planned - recipe.missing
+        yield (
+            f"{one.claim.id} at {one.deciding.scale} scale: {ran} of {recipe.planned} confirming "
+            "trials are finished"
+        )
 
 
 def _train(
@@ -147,6 +165,7 @@ def _train(
             on_start=observers.start,
             on_event=observers.event,
             on_finish=finish,
+            on_fail=observers.fail,
             on_stop=observers.stop,
         )
     if machine.profile is not None:

@@ -2,29 +2,35 @@
 
 While a trial runs, the process that drives it keeps a small `progress.json` in the trial's folder.
 Whether one is still true is told by the trial's lock, which the kernel frees with its process.
+Where a fault keeps a trial from its end, a `fault.json` says so until the trial is begun again.
 """
 
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
+from repro.errors import IntegrityError, ReproError, WriteError
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.store import Store
 
-__all__ = ["Overview", "Pace", "Standing", "StandingFiles", "overview", "standing_of"]
+__all__ = ["Fault", "Overview", "Pace", "Standing", "StandingFiles", "overview", "standing_of"]
 
 WRITE_EVERY_SECONDS = 1.0
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """One trial in training. Times left are upper bounds, in seconds; None while nobody knows.
-
-    `error`: of the last tenth of an epoch's batches, a fraction; `told`: UTC, ISO 8601.
-    """
+class _OfTrial:
+    """What is said of a trial. `told`: when, UTC, ISO 8601."""
 
     trial_id: str
     recipe: str
@@ -32,13 +38,7 @@ class Standing:
     purpose: str
     rate: float
     seed: int
-    epoch: float
-    until: float
     told: str
-    error: float | None = None
-    images_per_second: float | None = None
-    seconds_left: float | None = None
-    plan_seconds_left: float | None = None
 
     @property
     def name(self) -> str:
@@ -46,19 +46,45 @@ class Standing:
         return f"{self.recipe}/{self.arm} {self.purpose} rate {self.rate:g} seed {self.seed}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing(_OfTrial):
+    """One trial in training. Times left are upper bounds, in seconds; None while nobody knows.
+
+    `error`: of the last tenth of an epoch's batches, a fraction.
+    """
+
+    epoch: float
+    until: float
+    error: float | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+    plan_seconds_left: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault(_OfTrial):
+    """What kept a trial from its end, as an error has it. `hint`: what to do next."""
+
+    code: str
+    message: str
+    hint: str
+
+
+def _named(cell: Cell, now: datetime) -> dict[str, Any]:
+    return {
+        "trial_id": cell.trial.id,
+        "recipe": cell.recipe,
+        "arm": cell.arm,
+        "purpose": cell.purpose,
+        "rate": cell.trial.rate,
+        "seed": cell.trial.seed,
+        "told": now.isoformat(timespec="seconds"),
+    }
+
+
 def standing_of(cell: Cell, event: Event | None, *, now: datetime) -> Standing:
     """Of the cell, after its latest event."""
-    start = Standing(
-        trial_id=cell.trial.id,
-        recipe=cell.recipe,
-        arm=cell.arm,
-        purpose=cell.purpose,
-        rate=cell.trial.rate,
-        seed=cell.trial.seed,
-        epoch=0.0,
-        until=cell.until,
-        told=now.isoformat(timespec="seconds"),
-    )
+    start = Standing(**_named(cell, now), epoch=0.0, until=cell.until)
     if event is None:
         return start
     left = max(0.0, cell.until - event.epoch) * event.images / event.images_per_second
@@ -101,6 +127,14 @@ class Pace(Observer):
     def finish(self, cell: Cell, ended: TrainedCell) -> None:
         """What it has trained is in the store now."""
         del ended
+        self._leave(cell)
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        """It is not heard of any more."""
+        del error
+        self._leave(cell)
+
+    def _leave(self, cell: Cell) -> None:
         self.first.pop(cell.trial.id, None)
         self.latest.pop(cell.trial.id, None)
         self.left = None
@@ -121,7 +155,7 @@ class Pace(Observer):
 
 @dataclass(kw_only=True)
 class StandingFiles(Observer):
-    """Keeps a file for each running trial, for `repro status`; none of a trial that has ended."""
+    """Keeps a file for each trial that runs, or that a fault ended, for `repro status`."""
 
     store: Store
     pace: Pace
@@ -130,8 +164,9 @@ class StandingFiles(Observer):
     written: dict[str, float] = field(default_factory=dict)
 
     def start(self, cell: Cell) -> None:
-        """Its first file."""
+        """Its first file; what was wrong before is forgotten."""
         self.cells[cell.trial.id] = cell
+        self.store.forget_fault(cell.trial.id)
         self._write(cell, None)
 
     def event(self, event: Event) -> None:
@@ -146,6 +181,16 @@ class StandingFiles(Observer):
         self.cells.pop(cell.trial.id, None)
         if ended.outcome != "busy":
             self.store.forget_progress(cell.trial.id)
+            self.store.forget_fault(cell.trial.id)  # another process's, which lost its lock to us
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        """The fault in place of its progress."""
+        self.cells.pop(cell.trial.id, None)
+        now = datetime.now(UTC)
+        fault = Fault(**_named(cell, now), code=error.code, message=str(error), hint=error.hint)
+        with suppress(WriteError):  # on a full disk; it is told at the end of the run, too
+            self.store.keep_fault(cell.trial.id, json.dumps(asdict(fault)))
+            self.store.forget_progress(cell.trial.id)
 
     def _write(self, cell: Cell, event: Event | None) -> None:
         self.written[cell.trial.id] = self.clock()
@@ -156,9 +201,13 @@ class StandingFiles(Observer):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
-    """A store at a glance: trials that run now, and how many are finished or wait to go on."""
+    """A store at a glance: trials that run now, and how many are finished or wait to go on.
+
+    `faults`: of trials that do not run now.
+    """
 
     running: tuple[Standing, ...]
+    faults: tuple[Fault, ...]
     finished: int
     unfinished: int
 
@@ -167,11 +216,34 @@ def overview(store: Store) -> Overview:
     """From names of files and the small files of running trials; no result is read."""
     ids, finished = set(store.ids()), store.finished()
     running = [
-        Standing(**values) for trial_id, values in store.progress().items() if store.held(trial_id)
+        _read(Standing, values, store.folder(trial_id) / "progress.json")
+        for trial_id, values in store.progress().items()
+        if store.held(trial_id)
     ]
     names = {one.trial_id for one in running}
+    faults = [
+        _read(Fault, values, store.folder(trial_id) / "fault.json")
+        for trial_id, values in store.faults().items()
+        if trial_id not in names
+    ]
     return Overview(
-        running=tuple(sorted(running, key=lambda one: (one.recipe, one.arm, one.seed, one.rate))),
+        running=tuple(sorted(running, key=_order)),
+        faults=tuple(sorted(faults, key=_order)),
         finished=len(finished - names),
         unfinished=len(ids - finished - names),
     )
+
+
+def _read(cls: type[T], values: dict[str, Any], path: Path) -> T:
+    try:
+        return TypeAdapter(cls).validate_python(values)
+    except ValidationError as error:
+        wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
+        raise IntegrityError(
+            f"{path}: not what a run writes there: {wrong}",
+            hint=f"remove {path}: no number depends on it",
+        ) from error
+
+
+def _order(one: _OfTrial) -> tuple[str, str, int, float]:
+    return one.recipe, one.arm, one.seed, one.rate

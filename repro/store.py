@@ -11,6 +11,7 @@
       trials/ID/weights.safetensors  the trained net, where asked for; with it inputs.safetensors
                                      and weights.json
       trials/ID/progress.json        how far it is, while a process trains it
+      trials/ID/fault.json           what kept it from its end, until it is begun again
       trials/ID/result.json          what came out, written last
 
 A trial without `result.json` is unfinished. NaN stays NaN.
@@ -312,11 +313,28 @@ class Store:
 
     def progress(self) -> dict[str, dict[str, Any]]:
         """What was last said of trials that run, or ran in a process that was killed."""
+        return self._said("progress.json")
+
+    def _said(self, name: str) -> dict[str, dict[str, Any]]:
         found = {}
-        for path in sorted(self.root.glob("trials/*/progress.json")):
-            with suppress(IntegrityError):  # it has ended since it was listed
+        for path in sorted(self.root.glob(f"trials/*/{name}")):
+            with suppress(IntegrityError):  # it is gone since it was listed
                 found[path.parent.name] = _read_json(path)
         return found
+
+    # Trials that a fault kept from their ends
+
+    def keep_fault(self, trial_id: str, text: str) -> None:
+        """Say what it was, as a JSON object."""
+        write_atomic(self.folder(trial_id) / "fault.json", text)
+
+    def forget_fault(self, trial_id: str) -> None:
+        """The trial is begun again, or has come to its end."""
+        (self.folder(trial_id) / "fault.json").unlink(missing_ok=True)
+
+    def faults(self) -> dict[str, dict[str, Any]]:
+        """What was last said of trials that did not come to their ends."""
+        return self._said("fault.json")
 
     def finished(self) -> set[str]:
         """Identities of the trials that have a result; none of them is read."""

@@ -599,7 +599,7 @@ def test_verify_compares_files_with_their_sums(place: str, tmp_path: Path) -> No
 
 
 def test_verify_sees_a_changed_pixel_in_the_cache(tmp_path: Path) -> None:
-    """One grey level in the decoded images, which opening does not look at."""
+    """One grey level in the decoded images: told, and left as it lies."""
     write_parquet(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES)
     opened(tmp_path)
     assert "no SHA256SUMS" in str(verify("folder:tiny", (tmp_path,), tmp_path / "cache"))

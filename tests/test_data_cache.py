@@ -16,6 +16,7 @@ import pytest
 
 from repro.data import fingerprint, open_dataset
 from repro.data.cache import cache_folder
+from repro.data.dataset import content_fingerprint
 from repro.data.sources import Source, find, source_key
 from repro.errors import DataError, MachineError
 from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
@@ -264,6 +265,46 @@ def test_corrupt_cache_is_set_aside_with_a_warning_and_built_again(
 
         assert again == (good, 604)
         assert fingerprint("folder:tiny", (home,), home / "cache") == good
+
+
+def flip_a_pixel(folder: Path, split: str) -> None:
+    file = folder / f"{split}_images.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_pixel_that_changed_is_told_and_decoded_again(split: str, home: Path) -> None:
+    """One grey level in the last image, which no shape and no label shows."""
+    good, _ = decoded(home)
+    flip_a_pixel(folder_of(home), split)
+    with pytest.warns(UserWarning, match="are corrupt .*pixels changed.*; they were moved to"):
+        again = decoded(home)
+
+    assert again == (good, 604)
+    assert decoded(home) == (good, 0)
+    assert folder_of(home).with_name(f"{folder_of(home).name}.corrupt").is_dir()
+
+
+def test_pixels_are_looked_at_once_and_not_of_many_images(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not for each claim of a run; and reading all of ImageNet is for `repro data verify`."""
+    decoded(home)
+    looked: list[int] = []
+    monkeypatch.setattr(
+        "repro.data.cache.content_fingerprint",
+        lambda *splits: looked.append(1) or content_fingerprint(*splits),
+    )
+    decoded(home)
+    decoded(home)
+    assert len(looked) == 1
+    flip_a_pixel(folder_of(home), "train")
+    monkeypatch.setattr("repro.data.cache._ALL_LOOKED_AT", 1000)
+    decoded(home)
+
+    assert len(looked) == 1
 
 
 def test_changed_files_are_decoded_anew(home: Path) -> None:

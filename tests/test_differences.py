@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -14,6 +15,7 @@ from repro.analysis import Evidence, analyse, looked_at_twice, sampled_images
 from repro.claim import TrainedClaim, load
 from repro.errors import ClaimError, StatisticsError
 from repro.plan import Cell, next_cells
+from repro.registry import METRICS
 from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store
 from repro.trial import Clocks, Result
@@ -53,6 +55,18 @@ also:
   gap: {higher: without, lower: with, metric: gap}
   third: {higher: third, lower: with}"""
 
+FINISHED = Result(
+    trial_id="",
+    status="finished",
+    epochs=0.0,
+    crossing_full=None,
+    crossing_online=None,
+    train_error=0.1,
+    epoch_errors=(),
+    loss=1.0,
+    seconds=Clocks(train=1.0),
+)
+
 Errors = Callable[[Cell], float]
 
 
@@ -76,16 +90,11 @@ def judged(
         store.begin(cell.trial)
         store.save(cell.trial.id, checkpoint=b"", curve=[])
         store.finish(
-            Result(
+            replace(
+                FINISHED,
                 trial_id=cell.trial.id,
                 status="diverged" if math.isnan(error) else "finished",
                 epochs=cell.until,
-                crossing_full=None,
-                crossing_online=None,
-                train_error=0.1,
-                epoch_errors=(),
-                loss=1.0,
-                seconds=Clocks(train=1.0),
                 metrics={"test_error": error, "gap": error / 2, "initial_loss": loss},
             )
         )
@@ -174,6 +183,37 @@ def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:
     assert verdict.word == "inconclusive"
     assert "1 trials diverged" in verdict.reason
     assert "1 of 4 without trials diverged" in verdict.reason
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("arm", ["with", "without"])
+def test_a_metric_that_is_no_number_leaves_no_mean(tmp_path: Path, metric: str, arm: str) -> None:
+    """Each metric, at one seed of either arm: it is neither left out nor taken for a number."""
+    path = tmp_path / "effect.yaml"
+    text = CLAIM.format(kind="difference", arms=TWO).replace(
+        "metric: test_error", f"metric: {metric}", 1
+    )
+    path.write_text(text.replace("  gap: {higher: without, lower: with, metric: gap}\n", ""))
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    results = {}
+    for cell in next_cells(claim, "paper", PRINT, {}):
+        lost = (cell.arm, cell.trial.seed) == (arm, 2)
+        value = math.nan if lost else 0.4 + 0.01 * (cell.arm == "without")
+        results[cell.trial.id] = replace(
+            FINISHED,
+            trial_id=cell.trial.id,
+            epochs=cell.until,
+            metrics={"initial_loss": 2.3, metric: value},
+        )
+    evidence = analyse(claim, "paper", PRINT, results)
+    verdict = decide(claim, evidence, "authors")
+
+    assert len(evidence.recipes["authors"].outcomes) == 12
+    assert verdict.estimate is None
+    assert verdict.word == ("invalid" if metric == "initial_loss" else "inconclusive")
+    if verdict.word == "inconclusive":
+        assert "a metric of a finished trial is missing or not a number" in verdict.reason
 
 
 def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:

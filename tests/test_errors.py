@@ -1,11 +1,12 @@
 """Errors by what is at fault, each with its code; what a shell sees of each, one by one."""
 
-import os
+import compileall
+import json
 import pickle
+import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,37 @@ from repro.cli import main, options
 from repro.errors import BugError, ReproError, known_errors
 from repro.store import Store
 from repro.talk import printable
+from tests.shell import ROOT, codes, installed, paths, repro
 from tests.worlds import claim_file
 
-ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 ERRORS = list(known_errors())
+UNCOMPILED = shutil.ignore_patterns("__pycache__")
+
+FACT = """\
+id: fact
+title: One layer counted
+kind: exact
+paper: {section: none, states: It has 33 maps., unit: counts}
+question: How many maps?
+confounds: None.
+facts:
+  maps: {states: 33 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 33}
+deviations: []
+"""
+BUGGY = """\
+from torch import nn
+from repro.registry import ModelFacts
+
+FACTS = ModelFacts(title="halves", module=__name__, parameters=30730, arguments=("activation",))
+
+class Halves(nn.Linear):
+    def forward(self, images):
+        return super().forward(images.flatten(1)) / (1.0 / (len(images) - len(images)))
+
+def halves(*, num_classes=10, initialisation="he", activation="relu"):
+    return Halves(3 * 32 * 32, num_classes)
+"""
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
@@ -60,52 +88,235 @@ def test_errors_come_home_from_workers_whole(error: type[ReproError]) -> None:
     assert pickle.loads(pickle.dumps(BugError("x", traceback="line"))).traceback == "line"
 
 
-def shell(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "repro", *map(str, arguments)],
-        cwd=ROOT, text=True, capture_output=True, check=False, env={**os.environ, **environment},
+# From a shell
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A command, and what a shell sees of it. `says`: what went wrong, where; `next`: to do."""
+
+    command: Sequence[str | Path]
+    exit_code: int
+    says: Sequence[str] = ()
+    next: str = ""
+    path: str = str(ROOT)
+
+
+CLAIMS = ("--claims", GOLDEN / "claims")
+TIMES = GOLDEN / "claims" / "times.yaml"
+
+
+def golden(folder: Path) -> Path:
+    """A copy of the golden store."""
+    return Path(shutil.copytree(GOLDEN / "store-1", folder / "store"))
+
+
+def a_store_that_agrees(_folder: Path) -> Seen:
+    return Seen(command=["verify", GOLDEN / "store-1", *CLAIMS], exit_code=0)
+
+
+def a_word_that_is_no_command(_folder: Path) -> Seen:
+    return Seen(command=["mesure"], exit_code=2, says=["No such command"])
+
+
+def a_fact_that_does_not_hold(folder: Path) -> Seen:
+    (folder / "fact.yaml").write_text(FACT)
+    return Seen(command=["run", folder / "fact.yaml", "--store", folder / "runs"], exit_code=3)
+
+
+def stores_that_differ(folder: Path) -> Seen:
+    store = Store(golden(folder))
+    (plan,) = (store.plan_path(one) for one in store.plans("levels", "smoke"))
+    plan.unlink()
+    return Seen(command=["diff", GOLDEN / "store-1", store.root, *CLAIMS], exit_code=3)
+
+
+def a_claim_that_is_no_yaml(folder: Path) -> Seen:
+    (folder / "bad.yaml").write_text("id: [")
+    return Seen(
+        command=["validate", folder / "bad.yaml"],
+        exit_code=2, says=["bad.yaml:1:6", "YAML: expected"], next="repro schema",
     )  # fmt: skip
 
 
-def cases(folder: Path) -> Iterator[tuple[int, str, list[str | Path]]]:
-    """Exit code, what stderr says, and the command."""
-    golden = ROOT / "tests" / "golden"
-    claims = ("--claims", golden / "claims")
-    yield 0, "", ["explain", "E100"]
-    yield 0, "", ["verify", golden / "store-1", *claims]
-    damaged = folder / "damaged"
-    shutil.copytree(golden / "store-1", damaged)
-    next(path for path in damaged.glob("trials/*/result.json")).write_text("{")
-    fewer = folder / "fewer"
-    shutil.copytree(golden / "store-1", fewer)
-    levels = Store(fewer).plans("levels", "smoke")
-    (plan,) = (Store(fewer).plan_path(one) for one in levels)
-    plan.unlink()
-    yield 3, "", ["diff", golden / "store-1", fewer, *claims]
-    yield 5, "error[E300]", ["run", golden / "claims" / "times.yaml", "--device", "cuda:99",
-                             "--store", folder / "none"]  # fmt: skip
-    yield 5, "error[E500]", ["export", "--store", damaged, folder / "out"]
-    yield 2, "no such command", ["mesure"]
-    yield 2, "error[E100]", ["explain", "E1"]
-    (folder / "bad.yaml").write_text("id: [")
-    yield 2, "error[E100]", ["validate", folder / "bad.yaml"]
-    (folder / "empty").mkdir()
-    yield 4, "error[E600]", ["verify", folder / "empty", *claims]
-    yield 4, "error[E600]", ["export", "--store", folder / "empty", folder / "out"]
-    yield 5, "error[E200]", ["data", "verify", "cifar10", "--data-dir", folder]
-    (folder / "new").mkdir()
-    (folder / "new" / "store.json").write_text('{"format": 99}')
-    yield 5, "error[E501]", ["verify", folder / "new", *claims]
+def a_scale_that_no_claim_has(folder: Path) -> Seen:
+    return Seen(
+        command=["run", TIMES, "--scale", "paper", "--store", folder / "runs"],
+        exit_code=2, says=["no claim that was named has the paper scale"],
+        next="repro list",
+    )  # fmt: skip
+
+
+def images_that_are_missing(folder: Path) -> Seen:
+    return Seen(
+        command=["data", "verify", "cifar10", "--data-dir", folder],
+        exit_code=5, says=["CIFAR-10 was not found", str(folder)],
+        next="repro data fetch cifar10",
+    )  # fmt: skip
+
+
+def a_device_that_is_not_here(folder: Path) -> Seen:
+    return Seen(
+        command=["run", TIMES, "--device", "cuda:99", "--store", folder / "runs"],
+        exit_code=5, says=["device 'cuda:99' is not here"], next="--device",
+    )  # fmt: skip
+
+
+def a_folder_that_cannot_be_made(folder: Path) -> Seen:
     (folder / "file").touch()
-    yield 5, "error[E301]", ["merge", folder / "file" / "into", golden / "store-1"]
+    into = folder / "file" / "into"
+    return Seen(
+        command=["merge", into, GOLDEN / "store-1"],
+        exit_code=5, says=[f"cannot write {into}", "Not a directory"],
+        next="choose another folder, then run the same command again",
+    )  # fmt: skip
 
 
-def test_exit_codes_seen_from_a_shell(tmp_path: Path) -> None:
-    """One by one, each with the error's code."""
-    for exit_code, said, command in cases(tmp_path):
-        done = shell(*command)
-        assert done.returncode == exit_code, (command, done.stderr)
-        assert said in done.stderr.lower() + done.stderr, (command, done.stderr)
+def a_package_without_its_sources(folder: Path) -> Seen:
+    """As an image of a container that keeps the compiled files alone."""
+    package = Path(shutil.copytree(ROOT / "repro", folder / "repro", ignore=UNCOMPILED))
+    assert compileall.compile_dir(package, legacy=True, quiet=1)
+    for source in package.rglob("*.py"):
+        source.unlink()
+    return Seen(
+        command=["run", TIMES, "--scale", "smoke", "--store", folder / "runs"],
+        exit_code=5, says=["no source of repro.", str(package)],
+        next="install the wheel or a checkout", path=str(folder),
+    )  # fmt: skip
+
+
+def a_budget_that_ends_before_there_is_a_number(folder: Path) -> Seen:
+    return Seen(
+        command=["run", TIMES, "--budget", "0.1s", "--store", folder / "runs", "--workers", "1"],
+        exit_code=4,
+        says=["no number yet", "times at smoke scale: 0 of 2 confirming trials are finished"],
+        next=f"repro run {TIMES} --budget 0.1s",
+    )  # fmt: skip
+
+
+def a_result_that_was_cut_off(folder: Path) -> Seen:
+    store = golden(folder)
+    path = min(store.glob("trials/*/result.json"))
+    path.write_text("{")
+    return Seen(
+        command=["export", "--store", store, folder / "out"],
+        exit_code=5, says=[f"{path}: not a trial's result"], next="repro verify",
+    )  # fmt: skip
+
+
+def a_store_of_a_later_version(folder: Path) -> Seen:
+    (folder / "store.json").write_text('{"format": 99}')
+    return Seen(
+        command=["verify", folder, *CLAIMS],
+        exit_code=5, says=[f"{folder / 'store.json'}: store format 99", "reads 1"],
+        next="--store",
+    )  # fmt: skip
+
+
+def other_error(store: Path) -> Path:
+    """Writes another training error into a result; which."""
+    path = min(store.glob("trials/*/result.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"train_error": 0.123}))
+    return path
+
+
+def a_result_that_contradicts_its_curve(folder: Path) -> Seen:
+    store = golden(folder)
+    path = other_error(store)
+    return Seen(
+        command=["verify", store, *CLAIMS],
+        exit_code=5, says=[f"{store}: a contradiction: {path}: train_error"],
+        next="remove what you do not trust",
+    )  # fmt: skip
+
+
+def a_trial_with_two_results(folder: Path) -> Seen:
+    store = golden(folder)
+    other_error(store)
+    into = Path(shutil.copytree(GOLDEN / "store-1", folder / "into"))
+    return Seen(
+        command=["merge", into, store],
+        exit_code=5, says=[f"{into}: a contradiction: {store}", "kept apart in"],
+        next="repro diff A B",
+    )  # fmt: skip
+
+
+def a_store_with_nothing_in_it(folder: Path) -> Seen:
+    return Seen(
+        command=["verify", folder, *CLAIMS],
+        exit_code=4, says=[f"{folder} holds no plan"], next="repro run FILE",
+    )  # fmt: skip
+
+
+def a_report_of_nothing(folder: Path) -> Seen:
+    return Seen(
+        command=["report", "--store", folder / "no runs", *CLAIMS, "--out", folder / "out"],
+        exit_code=4, says=[f"{folder / 'no runs'} has no finished trial"],
+        next="repro run FILE",
+    )  # fmt: skip
+
+
+def a_net_of_a_package_with_a_bug(folder: Path) -> Seen:
+    """Installed, known by its name, built, and wrong in its first step."""
+    entries = {"repro.models": {"halves": "halves:FACTS"}}
+    installed(folder / "packages", "halves", entries, BUGGY)
+    claim = folder / "times.yaml"
+    claim.write_text(TIMES.read_text().replace("name: cifar_80sec", "name: halves"))
+    return Seen(
+        command=["run", claim, "--store", folder / "runs", "--workers", "1"],
+        exit_code=5,
+        says=["in trial ", "ZeroDivisionError: float division by zero", "traceback: "],
+        next="run again with REPRO_DEBUG=1", path=paths(ROOT, folder / "packages"),
+    )  # fmt: skip
+
+
+Case = Callable[[Path], Seen]
+# The error's code, where it is one: a verdict has none, nor what click says of a wrong command.
+SEEN: list[tuple[str, Case]] = [
+    ("", a_store_that_agrees),
+    ("", a_word_that_is_no_command),
+    ("", a_fact_that_does_not_hold),
+    ("", stores_that_differ),
+    ("E100", a_claim_that_is_no_yaml),
+    ("E100", a_scale_that_no_claim_has),
+    ("E200", images_that_are_missing),
+    ("E300", a_device_that_is_not_here),
+    ("E301", a_folder_that_cannot_be_made),
+    ("E304", a_package_without_its_sources),
+    ("E400", a_budget_that_ends_before_there_is_a_number),
+    ("E500", a_result_that_was_cut_off),
+    ("E501", a_store_of_a_later_version),
+    ("E502", a_result_that_contradicts_its_curve),
+    ("E502", a_trial_with_two_results),
+    ("E600", a_store_with_nothing_in_it),
+    ("E600", a_report_of_nothing),
+    ("E900", a_net_of_a_package_with_a_bug),
+]
+
+
+@pytest.mark.parametrize(("code", "case"), SEEN, ids=lambda value: getattr(value, "__name__", None))
+def test_a_shell_sees_what_where_and_what_next(code: str, case: Case, tmp_path: Path) -> None:
+    """Each provoked for real: the exit code, and on stderr the error's code and its sentences."""
+    seen = case(tmp_path)
+    done = repro(*seen.command, path=seen.path, TMPDIR=str(tmp_path))
+
+    assert done.returncode == seen.exit_code, done.stderr
+    assert codes(done.stderr) == {code} - {""}, done.stderr
+    for part in seen.says:
+        assert part in done.stderr
+    if code:
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("next: ")
+        assert seen.next in last
+    assert "Traceback" not in done.stderr
+
+
+def test_every_code_is_provoked_from_a_shell() -> None:
+    """Here, or where a fault takes longer, in tests/faults/test_shell.py."""
+    faults = (ROOT / "tests" / "faults" / "test_shell.py").read_text()
+    elsewhere = set(re.findall(r'codes\(.*\) == \{"(E\d+)"\}', faults))
+
+    assert {code for code, _ in SEEN if code} | elsewhere == {error.code for error in ERRORS}
 
 
 def test_what_nobody_foresaw_is_a_bug_with_a_traceback_in_a_file(

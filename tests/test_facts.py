@@ -76,6 +76,16 @@ def test_nothing_computed_is_not_run() -> None:
     assert decide_exact(exact(SHIPPED), []).word == "not run"
 
 
+def test_a_net_that_is_too_small_is_named(tmp_path: Path) -> None:
+    """Facts are of images of 224 pixels: a claim that asks more of a net is no bug."""
+    path = tmp_path / "architecture.yaml"
+    old = "of: conv2, model: {name: alexnet_2012}"
+    assert old in SHIPPED.read_text()
+    path.write_text(SHIPPED.read_text().replace(old, "of: conv2, model: {name: cifar_80sec}", 1))
+    with pytest.raises(ClaimError, match="cifar_80sec takes no images of 224 pixels, of which"):
+        compute(exact(path))
+
+
 def test_an_unknown_layer_is_named(tmp_path: Path) -> None:
     """With those that there are."""
     path = tmp_path / "architecture.yaml"

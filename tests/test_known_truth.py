@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from repro.claim import TrainedClaim, load
 from repro.cli import main
+from repro.data import open_dataset
+from repro.plan import next_cells
+from repro.store import Store
+from tests.worlds import claim_file, planted
 
 CLAIMS = Path(__file__).parent / "claims"
 
@@ -24,3 +29,29 @@ def test_equal_arms_do_not_differ_and_a_planted_effect_is_found(tmp_path: Path) 
     assert done.exit_code == 0, done.stderr
     assert words["equal_arms"] in ("not reproduced", "inconclusive")
     assert words["planted_effect"] == "reproduced"
+
+
+def test_planted_curves_come_out_as_their_ratio(tmp_path: Path) -> None:
+    """Times of 8 and 48 epochs, on the rate that crosses first: six, and nothing is trained."""
+    path = claim_file(tmp_path, epochs=60, seeds=3)
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    store = Store(tmp_path / "runs")
+    data = open_dataset("digits", (), tmp_path)
+    while cells := next_cells(claim, "smoke", data.fingerprint, store.results()):
+        for cell in cells:
+            crossed = 0.5 if cell.trial.rate == 0.01 else None
+            if cell.purpose == "confirm":
+                spread = (1.0, 1.05, 0.95)[cell.trial.seed]
+                crossed = spread * (48.0 if cell.arm == "slow" else 8.0)
+            store.begin(cell.trial)
+            store.save(cell.trial.id, checkpoint=b"", curve=[])
+            store.finish(planted(cell, crossed=crossed))
+    done = CliRunner().invoke(main, ["run", str(path), "--store", str(store.root), "--json"])
+    (verdict,) = json.loads(done.stdout)
+
+    assert done.exit_code == 0, done.stderr
+    assert "training on" not in done.stderr
+    assert verdict["verdict"] == "reproduced"
+    assert verdict["estimate"] == pytest.approx(6.0, rel=0.01)
+    assert verdict["seeds"] == 3

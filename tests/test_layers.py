@@ -149,6 +149,19 @@ def test_imports_go_to_lower_ranks(module: Path) -> None:
     assert upward == []
 
 
+def test_nobody_is_asked() -> None:
+    """A job of a cluster would wait for an answer for ever; ruff bans click's own questions."""
+    called = {
+        node.func.id
+        for module in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+
+    assert "len" in called
+    assert "input" not in called
+
+
 def test_torch_is_imported_left_of_the_store_only() -> None:
     """Claims are checked, and reports written, without torch."""
     found = {

@@ -109,6 +109,32 @@ def test_a_diverged_rate_is_ranked_last_and_never_run_again(claim: Claim) -> Non
     assert search(claim, results).chosen != 0.03
 
 
+@pytest.mark.parametrize("lost", [0.003, 0.01, 0.03])
+def test_a_rate_whose_error_is_no_number_is_ranked_last(claim: Claim, lost: float) -> None:
+    """Wherever it stands in the grid: the best of the others is chosen, or its grid extended."""
+    results = {
+        name: replace(result, train_error=math.nan, epoch_errors=(math.nan,))
+        if trial_rate == lost
+        else result
+        for name, (trial_rate, result) in rated(claim).items()
+    }
+    found = search(claim, results)
+
+    assert found.chosen == (0.01 if lost != 0.01 else None)
+    assert found.extended == (lost == 0.01)
+
+
+def rated(claim: Claim) -> dict[str, tuple[float, Result]]:
+    """The first trials of the search, which all end without crossing: 0.01 has the least error."""
+    return {
+        cell.trial.id: (
+            cell.trial.rate,
+            planted(cell, crossed=None, error=0.3 + abs(math.log10(cell.trial.rate) + 2), epochs=1),
+        )
+        for cell in following(claim, {})
+    }
+
+
 def test_a_later_result_does_not_change_an_earlier_rung(tmp_path: Path) -> None:
     """Rates are judged at the same age: what a survivor does later cannot reopen a rung."""
     path = claim_file(tmp_path, epochs=8)

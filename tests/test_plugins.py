@@ -19,6 +19,7 @@ from repro.plugins import versions
 from repro.registry import DATASETS, MODELS
 from repro.store import Store
 from repro.text import rule_text
+from tests.shell import installed
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "dropout_paper"
@@ -33,17 +34,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def put(package: str, entries: dict[str, dict[str, str]], code: str | None = None) -> Path:
         folder = tmp_path / package
-        about = folder / f"{package.replace('-', '_')}-0.1.dist-info"
-        about.mkdir(parents=True)
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1\n")
-        text = "".join(
-            f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in names.items())
-            for group, names in entries.items()
-        )
-        (about / "entry_points.txt").write_text(text)
-        module = folder / f"{package.replace('-', '_')}.py"
+        module = installed(folder, package, entries, code)
         if code is not None:
-            module.write_text(code)
             monkeypatch.delitem(sys.modules, module.stem, raising=False)
         monkeypatch.syspath_prepend(str(folder))
         plugins._entries.cache_clear()

@@ -122,6 +122,19 @@ def test_what_a_run_says_of_itself_steers_no_terminal(tmp_path: Path) -> None:
     assert "[red]\\x1b[2J/a\\x07 tune" in done.output
 
 
+def test_what_a_run_says_of_a_fault_steers_no_terminal(tmp_path: Path) -> None:
+    """Nor what an error said, which may repeat what a file holds."""
+    fault = {
+        "trial_id": "x", "recipe": "[red]\x1b[2J", "arm": "a\x07", "purpose": "tune", "rate": 0.1,
+        "seed": 0, "told": "now", "code": "E900", "message": "[red]\x1b[2J", "hint": "\x07",
+    }  # fmt: skip
+    Store(tmp_path).keep_fault("x", json.dumps(fault))
+    done = CliRunner().invoke(main, ["status", "--store", str(tmp_path)], color=True)
+
+    assert not set(done.output) & STEERING
+    assert "error[E900]: [red]\\x1b[2J" in done.output
+
+
 def test_text_of_a_store_steers_no_terminal(tmp_path: Path) -> None:
     """What another machine wrote into its results is text, too."""
     shutil.copytree(GOLDEN / "store-1", tmp_path / "store")

@@ -13,11 +13,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from repro.claim import TrainedClaim
+from repro.claim import TrainedClaim, load
 from repro.cli import main
-from repro.observer import Event
+from repro.data import open_dataset
+from repro.errors import LockLostError
+from repro.observer import Event, TrainedCell
 from repro.plan import Cell, most_epochs_left, next_cells
-from repro.standing import Pace, overview, standing_of
+from repro.standing import Pace, StandingFiles, overview, standing_of
 from repro.store import Store
 from tests.worlds import claim_file, planted, quick_claim_file, tiny_claim
 
@@ -104,6 +106,67 @@ def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
 
     assert [one.trial_id for one in during.running] == [cell.trial.id]
     assert (after.running, after.unfinished) == ((), 1)
+
+
+def test_a_fault_is_listed_until_its_trial_is_begun_again(tmp_path: Path) -> None:
+    """Which trial, what, when, and what to do; then the same command, and nothing is left of it."""
+    path, store = quick_claim_file(tmp_path), tmp_path / "runs"
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    data = open_dataset("digits", (), tmp_path)
+    first, _ = next_cells(claim, "smoke", data.fingerprint, {})
+    lock = store / "trials" / first.trial.id / "lock"
+    lock.mkdir(parents=True)
+    command = ("run", path, "--store", store, "--workers", "1")
+    failed, seen = repro(*command), repro("status", "--store", store)
+    (fault,) = json.loads(repro("status", "--store", store, "--json").stdout)["faults"]
+    verified = repro("verify", store, "--claims", tmp_path)
+    lock.rmdir()
+    done, after = repro(*command), repro("status", "--store", store)
+
+    assert (failed.exit_code, done.exit_code) == (5, 0), done.output
+    assert re.search(
+        rf"\d fault {first.trial.id} period/fast confirm .*: error\[E301\]: ", failed.stderr
+    )
+    assert seen.stdout == (
+        f"fault {first.trial.id} period/fast confirm rate 0.01 seed 0, {fault['told']}: "
+        f"error[E301]: cannot lock {lock.parent}: Is a directory\n"
+        "      next: choose a folder that can be written with --store\n"
+        "0 trials running, 1 finished, 0 begun and waiting to go on; "
+        "1 with a fault, which the same `repro run` tries again\n"
+    )
+    assert verified.exit_code == 0, verified.output
+    assert after.stdout == "0 trials running, 2 finished, 0 begun and waiting to go on\n"
+    assert not list(store.glob("trials/*/fault.json"))
+
+
+def test_a_fault_is_of_the_last_time_that_its_trial_was_begun(tmp_path: Path) -> None:
+    """Not of the one before, nor of a process whose lock another one took, and came to the end."""
+    _, (cell, *_) = cells_of(tmp_path)
+    store = Store(tmp_path / "runs")
+    files = StandingFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
+    lost = LockLostError("the lock was lost")
+    files.start(cell)
+    files.fail(cell, lost)
+    assert [fault.code for fault in overview(store).faults] == ["E305"]
+    files.start(cell)
+    assert overview(store).faults == ()
+    files.fail(cell, lost)
+    files.finish(cell, TrainedCell(outcome="busy"))
+    assert len(overview(store).faults) == 1
+    files.finish(cell, TrainedCell(outcome="finished"))
+    assert overview(store).faults == ()
+
+
+@pytest.mark.parametrize("text", ["{}", '{"seed": "x"}'])
+def test_a_fault_that_no_run_wrote_is_named(tmp_path: Path, text: str) -> None:
+    """The file, and that it may go."""
+    Store(tmp_path).keep_fault("x", text)
+    done = repro("status", "--store", tmp_path)
+
+    assert done.exit_code == 5
+    assert f"error[E500]: {tmp_path / 'trials/x/fault.json'}: not what a run writes" in done.stderr
+    assert "no number depends on it" in done.stderr
 
 
 def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:

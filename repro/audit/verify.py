@@ -75,8 +75,9 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
     for folder in folders:
         litter += folder.glob(".*")
         if not (folder / "trial.json").exists():
-            # The driver says that it waits for the trial before a worker has begun it.
-            if any(path.name != "progress.json" for path in folder.glob("[!.]*.*")):
+            # What the driver says of a trial before a worker has begun it.
+            told = {"progress.json", "fault.json"}
+            if any(path.name not in told for path in folder.glob("[!.]*.*")):
                 found.contradictions.append(f"{folder / 'trial.json'}: missing beside other files")
             continue
         name = folder.name

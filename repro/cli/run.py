@@ -212,7 +212,7 @@ def _print_forecasts(
 
 
 @command(
-    short_help="How far a run is that goes on elsewhere.",
+    short_help="How far a run is that goes on elsewhere, and what failed.",
     examples="""
     repro status                  # of runs/: which trials run now, how far, and how fast
     repro status --watch          # until nothing runs any more
@@ -226,7 +226,9 @@ def _print_forecasts(
 def status(store: Path, watch: bool, as_json: bool) -> None:
     """How far a run is that goes on elsewhere, by the files that it keeps in its store.
 
-    Reads only: the run does not notice. A trial whose process was killed is not shown as running.
+    Reads only: the run does not notice. A trial whose process was killed is not shown as running;
+    one that a fault kept from its end is shown with it, until it is begun again. A trial that
+    diverged or never crossed has a result, and no fault.
     """
     from dataclasses import asdict
 

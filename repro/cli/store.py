@@ -18,6 +18,8 @@ from repro.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from repro.store import Store
 
 __all__ = ["diff", "explain", "merge", "verify", "why"]
@@ -55,7 +57,16 @@ def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> Non
     """Check a store against itself, and derive every verdict from its curves once more.
 
     Exit code 5 when anything contradicts anything.
-    """
+
+    \b
+    format   store.json says which
+    files    each can be read, and is of the trial that its folder is named after
+    results  follow from their curves
+    plans    have the digests that their names say
+    facts    hold or not as the claim file has it
+    apart    nothing was kept apart by `repro merge`
+    tables   of --report: say what the store does, cell by cell
+    """  # noqa: D301 - click wants the character itself
     from repro.audit import verification_fields, verification_text
     from repro.audit import verify as check
 
@@ -64,7 +75,7 @@ def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> Non
         print_json(verification_fields(found))
     else:
         echo(verification_text(found))
-    sys.exit(5 if found.contradictions else 0)
+    _tell_contradictions(store, found.contradictions)
 
 
 @command(
@@ -112,7 +123,16 @@ def merge(into: Path, sources: tuple[Path, ...]) -> None:
         raise click.UsageError(f"{into} cannot be merged into itself")
     merged = join(Store(into), [opened(source) for source in sources])
     echo(merge_text(merged))
-    sys.exit(5 if merged.apart else 0)
+    _tell_contradictions(into, merged.apart)
+
+
+def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
+    """As an error, once all of them were printed."""
+    from repro.errors import ContradictionError
+
+    if found:
+        count = "a contradiction" if len(found) == 1 else f"{len(found)} contradictions, first"
+        raise ContradictionError(f"{store}: {count}: {found[0]}")
 
 
 @command(

@@ -171,7 +171,9 @@ def verify(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Verificati
             f"{len(wrong)} of {len(listed)} files differ from {sums}: {', '.join(wrong[:10])}",
             hint="copy or download them again",
         )
-    dataset = open_dataset(name, data_dirs, cache_dir)
+    # As it lies there: opening it would set images aside that are few and have changed.
+    cached = read_cached(cache_folder(name, source, cache_dir)) if source else None
+    dataset = cached or open_dataset(name, data_dirs, cache_dir)
     found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
     if source and found != dataset.fingerprint:
         folder = cache_folder(name, source, cache_dir)

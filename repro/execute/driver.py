@@ -89,6 +89,7 @@ def run_cells(
     on_start: Callable[[Cell], None] = lambda _: None,
     on_event: Callable[[Event], None] = lambda _: None,
     on_finish: Callable[[Cell, TrainedCell], None] = lambda _cell, _result: None,
+    on_fail: Callable[[Cell, ReproError], None] = lambda _cell, _error: None,
     on_stop: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
@@ -104,6 +105,7 @@ def run_cells(
         on_start=on_start,
         on_event=on_event,
         on_finish=on_finish,
+        on_fail=on_fail,
         on_stop=on_stop,
     ).drive()
 
@@ -117,6 +119,7 @@ class _Driver:
     on_start: Callable[[Cell], None]
     on_event: Callable[[Event], None]
     on_finish: Callable[[Cell, TrainedCell], None]
+    on_fail: Callable[[Cell, ReproError], None]
     on_stop: Callable[[], None]
     outcome: Outcome = field(default_factory=Outcome)
     running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
@@ -212,6 +215,7 @@ class _Driver:
         trial = cell.trial.id
         if isinstance(ended, ReproError):
             self.outcome.failures[trial] = ended
+            self.on_fail(cell, ended)
             return
         if ended.outcome == "busy":
             self.busy.add(trial)

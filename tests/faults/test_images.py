@@ -43,10 +43,17 @@ def swap_labels(file: Path) -> None:
     np.save(file, np.load(file)[::-1])
 
 
+def flip_a_pixel(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "images truncated": ("train_images.npy", lambda file: os.truncate(file, 1000)),
     "images gone": ("test_images.npy", Path.unlink),
     "labels in another order": ("train_labels.npy", swap_labels),
+    "a pixel flipped": ("train_images.npy", flip_a_pixel),
     "nothing of what they are": ("meta.json", lambda file: file.write_text("")),
 }
 

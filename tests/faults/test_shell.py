@@ -1,0 +1,181 @@
+"""Faults that take a while to provoke, as a shell sees them: exit code, what, where, what next.
+
+The others stand in tests/test_errors.py.
+"""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from repro.store import Store
+from tests import shell
+from tests.faults.conftest import Tally
+from tests.faults.smoke import claims, contradictions, numbers
+from tests.shell import ROOT, codes, started
+
+pytestmark = pytest.mark.faults
+
+Whole = tuple[Path, dict[str, str]]
+
+
+def command(folder: Path, *options: str) -> list[str | Path]:
+    """The small claims in the folder, into its store."""
+    files = sorted(folder.glob("*.yaml"))
+    return ["run", *files, "--scale", "smoke", "--store", folder / "store", "--keep-weights",
+            "--checkpoint-every", "0.01s", *options]  # fmt: skip
+
+
+def told(process: Popen[str]) -> str:
+    """What it said on stderr, once it has ended by a fault."""
+    _, talk = process.communicate(timeout=300)
+    assert process.returncode == 5, talk
+    return talk
+
+
+FAULT = re.compile(
+    r"^fault [0-9a-f]{16} small/(relu|tanh) confirm rate 0.01 seed 0, \S+: error\[(E\d+)\]: .+\n"
+    r"      next: .+$",
+    re.MULTILINE,
+)
+
+
+def listed(folder: Path) -> list[str]:
+    """The codes of the faults that a later command lists, each with its trial and its reason."""
+    text = shell.repro("status", "--store", folder / "store").stdout
+    found = [code for _, code in FAULT.findall(text)]
+    assert text.count("error[") == len(found)
+    assert (f"; {len(found)} with a fault" in text) == bool(found)
+    return found
+
+
+def continued(folder: Path, expected: dict[str, str], tally: Tally) -> None:
+    """The same command once more: no fault is left, and the numbers are those expected."""
+    tally.provoked += 1
+    done = shell.repro(*command(folder))
+    if done.returncode != 0 or listed(folder):
+        tally.wrong.append(f"{folder.name}: could not be continued: {done.stderr}")
+    tally.wrong += contradictions(folder, "store")
+    if numbers(folder / "store") != expected:
+        tally.wrong.append(f"{folder.name}: other numbers")
+
+
+def while_it_runs(process: Popen[str], act: Callable[[], object]) -> None:
+    while process.poll() is None:
+        act()
+        time.sleep(0.01)
+
+
+def test_memory_runs_out(tally: Tally, tmp_path: Path) -> None:
+    """Seen from a shell: the system gives no more memory once a trial was begun."""
+    claims(tmp_path)
+    for path in tmp_path.glob("[ef]*.yaml"):
+        path.unlink()
+    path = tmp_path / "times.yaml"
+    # 84 MB of weights, and as much again for their gradients and for the steps before.
+    path.write_text(path.read_text().replace("name: cifar_80sec", "name: alexnet_2012"))
+    process = started(*command(tmp_path, "--workers", "1"))
+    begun = tmp_path / "store" / "trials"
+    while process.poll() is None and not list(begun.glob("*/trial.json")):
+        time.sleep(0.01)
+    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
+    limit = 1024 * int(used) + (100 << 20)  # OpenBLAS takes 32 MB, and ends the process without
+    resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
+    talk = told(process)
+
+    assert codes(talk) == {"E302"}
+    assert "out of memory on cpu in trial " in talk
+    assert (
+        talk.splitlines()[-1] == "next: run again with fewer --workers; what was finished is kept"
+    )
+    assert set(listed(tmp_path)) == {"E302"}
+    assert Store(tmp_path / "store").results() == {}
+    tally.provoked += 1
+
+
+def workers(parent: int) -> Iterator[int]:
+    """The processes that multiprocessing started for it, but for the one that keeps its books."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            of = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            line = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue  # it has ended since it was listed
+        if of == parent and b"spawn_main" in line:
+            yield int(entry.name)
+
+
+def kill(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_every_worker_is_killed(whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """Seen from a shell: kill -9 of each worker, until trials are given up."""
+    claims(tmp_path)
+    process = started(*command(tmp_path, "--workers", "2"))
+    while_it_runs(process, lambda: [kill(one) for one in workers(process.pid)])
+    talk = told(process)
+
+    assert codes(talk) == {"E303"}
+    assert "was killed 3 times" in talk
+    assert "next: the same command continues from the last checkpoint" in talk.splitlines()[-1]
+    assert set(listed(tmp_path)) == {"E303"}
+    continued(tmp_path, whole[1], tally)
+
+
+@pytest.mark.slow
+def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """Seen from a shell: an update of the package between a run's plan and its first trial."""
+    claims(tmp_path)
+    uncompiled = shutil.ignore_patterns("__pycache__")
+    package = tmp_path / "package" / "repro"
+    shutil.copytree(ROOT / "repro", package, ignore=uncompiled)
+    source = package / "optim.py"
+    text = source.read_text()
+    process = started(*command(tmp_path, "--workers", "2"), path=str(package.parent))
+    assert process.stderr is not None
+    while "training on" not in process.stderr.readline():
+        assert process.poll() is None
+    source.write_text(text.replace("def rate_at(", "rate_at = None\n\n\ndef rate_at(", 1))
+    talk = told(process)
+
+    assert codes(talk) == {"E304"}
+    assert "the code that trial" in talk
+    assert "has changed since the run began" in talk
+    assert talk.splitlines()[-1] == "next: run the same command again"
+    assert set(listed(tmp_path)) == {"E304"}
+    continued(tmp_path, whole[1], tally)
+
+
+def test_another_machine_takes_trials_over(whole: Whole, tally: Tally, tmp_path: Path) -> None:
+    """Seen from a shell: each lock holds the token of another, as where a file system forgets."""
+    claims(tmp_path)
+    taken: set[Path] = set()
+
+    def take_over() -> None:
+        for path in (tmp_path / "store").glob("trials/*/trial.json"):
+            lock = path.with_name("lock")
+            if lock not in taken and lock.stat().st_size:
+                taken.add(lock)
+                lock.write_bytes(b"of another one  ")
+
+    process = started(*command(tmp_path, "--workers", "1"))
+    while_it_runs(process, take_over)
+    talk = told(process)
+
+    assert codes(talk) == {"E305"}
+    assert any(f"the lock {lock} was lost" in talk for lock in taken)
+    assert "join them with `repro merge`" in talk.splitlines()[-1]
+    assert set(listed(tmp_path)) == {"E305"}
+    continued(tmp_path, whole[1], tally)
