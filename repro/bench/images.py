@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from repro.bench.race import Table, race
 from repro.data import synthetic
@@ -79,6 +78,9 @@ def _row(step: _Step, seconds: Sequence[float] | None) -> tuple[str, ...]:
 
 
 def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_Step]:
+    # With it comes PyTorch's compiler, for which no other part of the bench waits.
+    from torchvision.io import ImageReadMode, decode_jpeg
+
     decoded = _decoded(files)
     some = files[: len(decoded)]
     squares = np.stack([np.asarray(square(image, _SIZE)) for image in decoded])
