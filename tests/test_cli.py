@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from repro.cli import main
 from repro.registry import DATASETS
 from tests.pictures import encoded, picture, write_folders
+from tests.shell import installed, paths, started
 from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
@@ -268,6 +269,48 @@ def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> 
     assert process.returncode == 130, talk
     assert f"to go on:\n  repro run {path} --store" in talk
     assert list((tmp_path / "runs").glob("trials/*/checkpoint.pt"))
+
+
+ENDLESS = """\
+import time
+from torch import nn
+from repro.registry import ModelFacts
+
+FACTS = ModelFacts(title="endless", module=__name__, parameters=30730, arguments=("activation",))
+
+class Endless(nn.Linear):
+    def forward(self, images):
+        time.sleep(3600)
+
+def endless(*, num_classes=10, initialisation="he", activation="relu"):
+    return Endless(3 * 32 * 32, num_classes)
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
+    """In the middle of a step that takes an hour, trained by a thread or by other processes."""
+    installed(
+        tmp_path / "packages", "endless", {"repro.models": {"endless": "endless:FACTS"}}, ENDLESS
+    )
+    path, store = claim_file(tmp_path), tmp_path / "runs"
+    path.write_text(path.read_text().replace("name: cifar_80sec", "name: endless"))
+    process = started(
+        "run", path, "--store", store, "--workers", workers, path=paths(ROOT, tmp_path / "packages")
+    )
+    while process.poll() is None and not list(store.glob("trials/*/trial.json")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.2)  # sooner it would be an echo of the first
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    try:
+        _, talk = process.communicate(timeout=120)
+    finally:
+        process.kill()
+
+    assert process.returncode == 130, talk
+    assert talk.splitlines()[-1] == "interrupted: left at once; the same command continues"
 
 
 def test_help_imports_no_torch() -> None:

@@ -5,6 +5,7 @@ Imports nothing heavy before a command runs, so that `repro --help` answers at o
 
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from functools import wraps
@@ -94,7 +95,7 @@ def told(command: F) -> F:
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             say("interrupted: left at once; the same command continues")
-            sys.exit(130)
+            _leave(130)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
             raise
         except Exception as error:
@@ -105,6 +106,15 @@ def told(command: F) -> F:
             sys.exit(bug.exit_code)
 
     return run  # type: ignore[return-value]
+
+
+def _leave(exit_code: int) -> None:
+    """Exit, also where a thread still trains, for which the interpreter would wait."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if all(thread.daemon for thread in others):
+        sys.exit(exit_code)
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 CLAIM = ClaimPath()

@@ -36,12 +36,15 @@ class Local:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._broken = True  # there is no pool yet
+        self._killed = False
 
     def __enter__(self) -> Self:
         self._open()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._killed and isinstance(self._pool, ThreadPoolExecutor):
+            return  # a thread ends with the process alone
         # What still runs ends at its next event, for which there has to be a reader.
         end = threading.Thread(target=self._pool.shutdown)
         end.start()
@@ -76,7 +79,7 @@ class Local:
         self._stop.set()
 
     def kill(self) -> None:
-        self._broken = True
+        self._broken = self._killed = True
         for process in list((getattr(self._pool, "_processes", None) or {}).values()):
             process.kill()
 
