@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from repro.cli import main
-from tests.worlds import claim_file
+from tests.worlds import FACT, claim_file
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -53,19 +53,6 @@ def test_a_claim_is_refused_by_every_check_that_is_named(tmp_path: Path) -> None
         done = repro("validate", path)
         assert done.exit_code == 2, check
         assert re.search(rf"tiny.yaml:\d+:\d+: .*{sentence}", done.stderr), (check, done.stderr)
-
-
-FACT = """\
-id: fact
-title: One layer counted
-kind: exact
-paper: {section: none, states: It has 96 maps., unit: counts}
-question: How many maps?
-confounds: None.
-facts:
-  maps: {states: 96 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 96}
-deviations: []
-"""
 
 
 def first(store: Path, pattern: str) -> Path:

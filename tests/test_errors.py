@@ -17,23 +17,13 @@ from repro.errors import BugError, ReproError, known_errors
 from repro.store import Store
 from repro.talk import printable
 from tests.shell import ROOT, codes, installed, paths, repro
-from tests.worlds import claim_file
+from tests.worlds import FACT, claim_file
 
 GOLDEN = ROOT / "tests" / "golden"
 ERRORS = list(known_errors())
 UNCOMPILED = shutil.ignore_patterns("__pycache__")
 
-FACT = """\
-id: fact
-title: One layer counted
-kind: exact
-paper: {section: none, states: It has 33 maps., unit: counts}
-question: How many maps?
-confounds: None.
-facts:
-  maps: {states: 33 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 33}
-deviations: []
-"""
+WRONG_FACT = FACT.replace("96", "33")
 BUGGY = """\
 from torch import nn
 from repro.registry import ModelFacts
@@ -120,7 +110,7 @@ def a_word_that_is_no_command(_folder: Path) -> Seen:
 
 
 def a_fact_that_does_not_hold(folder: Path) -> Seen:
-    (folder / "fact.yaml").write_text(FACT)
+    (folder / "fact.yaml").write_text(WRONG_FACT)
     return Seen(command=["run", folder / "fact.yaml", "--store", folder / "runs"], exit_code=3)
 
 

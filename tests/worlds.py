@@ -19,6 +19,18 @@ RECIPE = Recipe(
     inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
 )
 
+FACT = """\
+id: fact
+title: One layer counted
+kind: exact
+paper: {section: none, states: It has 96 maps., unit: counts}
+question: How many maps?
+confounds: None.
+facts:
+  maps: {states: 96 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 96}
+deviations: []
+"""
+
 CLAIM = """\
 id: {id}
 title: One arm is faster

@@ -29,6 +29,7 @@ from repro.execute import Backend, Local, Machine
 from repro.numerics import numerics
 from repro.running import run_claims
 from repro.store import Store
+from tests.worlds import FACT
 
 __all__ = [
     "MOMENTS",
@@ -68,17 +69,6 @@ ERROR = {
     "  tanh: {model: {activation: tanh}}\ncontrast: {slow: tanh, fast: relu}\n": "",
     "region: {low: 1.5, high: 3.0}": "region: {low: 10.0, high: 90.0}",
 }
-FACT = """\
-id: fact
-title: One layer counted
-kind: exact
-paper: {section: none, states: It has 96 maps., unit: counts}
-question: How many maps?
-confounds: None.
-facts:
-  maps: {states: 96 maps, quantity: maps, of: conv1, model: {name: alexnet_2012}, printed: 96}
-deviations: []
-"""
 
 # Each file of a run as it is begun, whole but not in place, in place; and those that go.
 FILES = (
