@@ -14,7 +14,7 @@ from repro.prepare import having, open_images
 from repro.session import default_scale, next_trials
 from repro.store import Store
 from repro.text import duration
-from repro.train import Population, Run, device_data
+from repro.train import Population, Run, device_data, using
 from repro.trial import WINDOWS
 
 __all__ = ["describe_plan", "forecasts", "seconds_an_epoch"]
@@ -80,11 +80,13 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     """Time of one epoch of training, from one short window of the cell's own trial."""
     short = 20 * cell.trial.recipe.batch_size * WINDOWS
     trial = replace(cell.trial, images=min(short, len(dataset.train.labels)))
-    run = Run(trial, device_data(trial, dataset, torch.device(device)), until=cell.until)
-    population = Population([run])
-    population.train_window()  # the first window pays for start-up
-    before = run.progress.seconds.train
-    population.train_window()
+    at = torch.device(device)
+    with using(at):  # as trials are trained
+        run = Run(trial, device_data(trial, dataset, at), until=cell.until)
+        population = Population([run])
+        population.train_window()  # the first window pays for start-up
+        before = run.progress.seconds.train
+        population.train_window()
     window = run.progress.seconds.train - before
     epoch = len(dataset.train.labels[: cell.trial.images])
     return window * WINDOWS * epoch / run.images

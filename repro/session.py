@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from repro.analysis import Evidence, analyse
-from repro.claim import Claim, ExactClaim, TrainedClaim
+from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
 from repro.errors import DataError
 from repro.plan import Cell, next_cells
 from repro.registry import DATASETS
@@ -27,9 +27,6 @@ __all__ = [
     "register",
     "runnable_hint",
 ]
-
-# Best evidence first.
-SCALES = ("paper", "proxy", "smoke")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +50,7 @@ class Judged:
 
 def default_scale(claim: TrainedClaim) -> str:
     """The scale with the best evidence among those that the claim has."""
-    return next(scale for scale in SCALES if scale in claim.scales)
+    return next(scale for scale in reversed(SCALES) if scale in claim.scales)
 
 
 def register(

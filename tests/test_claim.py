@@ -99,7 +99,7 @@ RULES = [
     (("data: cifar10", "data: folder:..@64"), r"a folder's name has letters, digits"),
     (("data: cifar10", "data: folder:x@8"), r"the size after @ is a whole number from 16 to 1024"),
     (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
-    (("  smoke:", "  smok:"), r"scales.smok: unknown scale; known are smoke, proxy, paper \(did"),
+    (("  smoke:", "  smok:"), r"scales.smok: unknown scale; known are smoke, proxy, .*\(did"),
     (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
     ((LOOKS, "seeds: 1"), r"scales.paper.seeds: the first look is at 1; a verdict needs"),
     ((LOOKS, "seeds: 0"), r"scales.paper.seeds: must be a number of seeds, or the numbers at"),

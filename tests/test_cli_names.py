@@ -6,6 +6,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
+from repro.claim import SCALES
 from repro.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -64,6 +65,7 @@ def test_a_shell_completes_commands_claims_and_scales(monkeypatch: pytest.Monkey
     assert offered("comp") == ["completion"]
     assert offered("run", "archi") == ["architecture"]
     assert offered("run", "lrn", "--scale", "p") == ["paper", "proxy"]
+    assert offered("run", "lrn", "--scale", "") == [*reversed(SCALES)]
     assert offered("run", "headline_2010", "--scale", "") == ["paper", "smoke"]
     monkeypatch.setenv("REPRO_CLAIMS", "nowhere")
     assert offered("run", "lrn") == ["lrn"]  # begun as a path: the shell looks for files

@@ -34,6 +34,11 @@ CLAIMS = {
          "conv1_specialisation", "retrieval", "weight_decay", "color_pca", "bias_init",
          "overlapping_pooling", "lrn_grid", "lrn_cifar_steps"],
     ),
+    "large_proxies": (
+        "large_proxy",
+        ["two_gpu_split", "dropout", "lrn", "depth", "overlapping_pooling", "color_pca",
+         "conv1_specialisation", "retrieval", "lrn_grid"],
+    ),
     "relu_grids": ("paper", ["relu_speedup_grid", "relu_speedup_grid_19pct"]),
 }  # fmt: skip
 REHEARSED = 1  # claims of a stage, when every stage runs small
@@ -79,7 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limit", type=seconds, default=540.0, help="such as 9m or 540s")
     parser.add_argument("--out", type=Path, required=True, help="what comes home lies here")
     parser.add_argument("--work", type=Path, default=ROOT / "runs", help="kept between calls")
-    parser.add_argument("--data-dir", type=Path, help="folder with cifar10/")
+    parser.add_argument("--data-dir", type=Path, help="folder with cifar10/ and tiny-imagenet/")
     parser.add_argument("--wheels", type=Path, help="folder of wheels that are missing there")
     parser.add_argument("--rehearse", action="store_true", help="small, on the CPU")
     return parser.parse_args()

@@ -11,6 +11,7 @@ import jinja2
 import yaml
 from reference import table
 
+from repro.claim import SCALES
 from repro.effects import DECIDING
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
@@ -18,6 +19,7 @@ from repro.report.page import FactPage, Page
 from repro.stats import Estimate
 from repro.text import duration, estimate_text
 from repro.trial import Result, Trial
+from repro.verdict import EXACT
 
 __all__ = ["WORDS", "filled", "render"]
 
@@ -28,7 +30,7 @@ PAPER_IMAGES = 90 * 1.2e6
 PAPER_SECONDS = 5.5 * 24 * 3600
 MULTIPLY_ADDS = 724_406_816  # of AlexNet for one image, forward
 
-BEST_FIRST = ("exact", "paper", "proxy")
+BEST_FIRST = (EXACT, *reversed(SCALES))
 
 INTRODUCTION = """\
 # Findings
@@ -46,7 +48,7 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
     best = _best(found)
     parts = [INTRODUCTION, _summary(best)]
     for page in best:
-        parts += _section(page, said["claims"][page.claim.id])
+        parts += _section(page, said["claims"][page.claim.id], found)
     parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
     parts += ["## What it cost", *_cost([page for page in best if isinstance(page, Page)])]
     return "\n\n".join(parts) + "\n"
@@ -89,7 +91,9 @@ def _summary(best: Sequence[Page | FactPage]) -> str:
 # A claim
 
 
-def _section(page: Page | FactPage, words: Mapping[str, str]) -> Iterator[str]:
+def _section(
+    page: Page | FactPage, words: Mapping[str, str], found: Sequence[Page | FactPage]
+) -> Iterator[str]:
     row = _row(page)
     assert row is not None
     claim = page.claim
@@ -98,6 +102,10 @@ def _section(page: Page | FactPage, words: Mapping[str, str]) -> Iterator[str]:
     yield f"**{row.word}** at {row.scale} scale: {row.reason}."
     yield f"*The paper* ({claim.paper.section}): {' '.join(claim.paper.states.split())}"
     yield f"*Here:* {_found(page, row)}"
+    for other in found:
+        its = _row(other)
+        if other.claim.id == claim.id and other is not page and its is not None:
+            yield f"*At {its.scale} scale*, {its.word}: {_found(other, its)}"
     yield f"*How to read it:* {filled(words['reading'], page)}"
     drawn = _drawing(page)
     if drawn is not None:

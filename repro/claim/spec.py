@@ -56,7 +56,7 @@ __all__ = [
 
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
-SCALES = ("smoke", "proxy", "paper")
+SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evidence
 LEAST_SEEDS = 3  # an arm, for any verdict
 
 
@@ -298,7 +298,7 @@ class TrainedClaim(Claim):
     `metric`: what is read of a trained net. `arms`: the sides of the comparison, by name.
     `region`: where the interval has to lie. `recipes`: ways of training, by name.
     `verdict_recipe`: the one that decides; the others are shown. `scales`: where and for how long,
-    by name: `smoke`, `proxy`, `paper`.
+    by name: `smoke`, `proxy`, `large_proxy`, `paper`.
     """
 
     # What tells one kind from another, besides its fields. `sides`: the keys of a contrast that

@@ -72,7 +72,7 @@ class ScaleName(click.Choice[str]):
     """A scale; a shell is offered those that the claims on the line have."""
 
     def __init__(self) -> None:
-        super().__init__(["paper", "proxy", "smoke"])
+        super().__init__(["paper", "large_proxy", "proxy", "smoke"])
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from repro.claim import Claim
+from repro.claim import SCALES, Claim
 from repro.prior import prior
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, command, rows
@@ -16,7 +16,7 @@ from repro.verdict import EXACT
 
 __all__ = ["ClaimSection", "Document", "ScaleSection", "document"]
 
-_BEST_FIRST = (EXACT, "paper", "proxy")
+_BEST_FIRST = (EXACT, *reversed(SCALES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
