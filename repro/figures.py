@@ -656,14 +656,13 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
     """Error, all at one age, against the rate.
 
     A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
-    diverged one is an x at the top, and a choice at the grid's edge is named in the legend.
+    diverged one is an x at the top, and a choice at the grid's edge is called so.
     """
     rates = {point.rate for arm in arms for point in arm.points}
     ran = any(p.diverged or math.isfinite(p.error) for arm in arms for p in arm.points)
     for mark, arm in enumerate(arms):
         colour, marker = MARKS[mark]
         shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
-        edge = " (chosen at the grid's edge)" if arm.at_edge else ""
         ax.plot(
             [p.rate for p in shown],
             [100 * p.error for p in shown],
@@ -671,7 +670,7 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
             marker=marker,
             markersize=5,
             gid=f"arm-{mark}",
-            label=f"{arm.arm}{edge}",
+            label=arm.arm,
         )
         _rate_notes(ax, arm, shown, mark=mark)
     if rates:
@@ -700,6 +699,18 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
                 gid=gid,
             )
     ringed = [p for p in shown if p.chosen]
+    for point in ringed if arm.at_edge else ():
+        last = point.rate == max(p.rate for p in arm.points)
+        ax.annotate(
+            "edge",
+            (point.rate, 100 * point.error),
+            textcoords="offset points",
+            xytext=((-1 if last else 1) * (10 + 3 * mark), 5 if mark % 2 else -13),
+            ha="right" if last else "left",
+            fontsize=8,
+            color=colour,
+            gid=gid,
+        )
     ax.plot(
         [p.rate for p in ringed],
         [100 * p.error for p in ringed],

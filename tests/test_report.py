@@ -29,7 +29,7 @@ from tests.pages import (
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
 ALL = ["html", "md", "summary", "junit", "csv", "parquet", "svg"]
-REGENERATE = "REPRO_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
+REGENERATE = "WRITE_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
 
 
 def estimate(**changes: object) -> Estimate:
@@ -100,7 +100,7 @@ def test_markdown_is_the_golden_file(claim: Claim, page: Page, tmp_path: Path) -
         scale="smoke",
     )
     text = write_report([smoke, page], tmp_path / "out", ["md", "svg"]).read_text()
-    if os.environ.get("REPRO_GOLDEN"):
+    if os.environ.get("WRITE_GOLDEN"):
         GOLDEN.write_text(text)
 
     assert text == GOLDEN.read_text(), f"if this is meant: {REGENERATE}"

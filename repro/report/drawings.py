@@ -246,7 +246,8 @@ def _rates(page: Page) -> Drawing:
             "The search for the rate, on seeds that measure nothing else: "
             f"{'training' if times else 'test'} error at the "
             "latest epoch that all rates reached. A number: the epoch at which that rate "
-            "crossed. Ringed: chosen. A cross at the top: diverged."
+            "crossed. Ringed: chosen; edge: where the grid ends. A cross at the top: "
+            "diverged."
         ),
         alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
         arms=tuple(page.claim.arms),

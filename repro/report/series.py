@@ -66,6 +66,8 @@ def ending(outcome: Outcome) -> str:
 
 # Learning curves
 
+_DRAWN = 300  # windows of a curve; an epoch has ten, and each is the mean of the ten before it
+
 
 def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
     """Online error of the epoch that ends at each window: epochs (n,), fractions (n,).
@@ -100,7 +102,9 @@ def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
         arm=arm,
         seeds=len(crossings),
         band=_band(drawn, common) if common else None,
-        tails=tuple((e[common - 1 :], y[common - 1 :]) for e, y in drawn if len(e) > common),
+        tails=tuple(
+            (_seen(e[common - 1 :]), _seen(y[common - 1 :])) for e, y in drawn if len(e) > common
+        ),
         crossed=tuple(c.upper for c in crossings if ending(c) == "crossed"),
         censored=_ends((c, y) for c, (_, y) in ends if ending(c) == "censored"),
         diverged=_ends((c, y) for c, (_, y) in ends if ending(c) == "diverged"),
@@ -111,11 +115,17 @@ def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
     errors = np.stack([errors[:common] for _, errors in curves])  # (seeds, windows)
     return Band(
         seeds=len(curves),
-        epochs=curves[0][0][:common],
-        median=np.median(errors, axis=0),
-        low=errors.min(axis=0),
-        high=errors.max(axis=0),
+        epochs=_seen(curves[0][0][:common]),
+        median=_seen(np.median(errors, axis=0)),
+        low=_seen(errors.min(axis=0)),
+        high=_seen(errors.max(axis=0)),
     )
+
+
+def _seen(values: Floats) -> Floats:
+    """(n,) -> every so many of them up to the last; a panel is some 300 points wide."""
+    step = -(-len(values) // _DRAWN)
+    return values[::-1][::step][::-1]
 
 
 def _ends(found: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float], ...]:

@@ -8,13 +8,14 @@ on these. Letters are text, which can be searched, selected and read out.
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -28,7 +29,8 @@ ET.register_namespace("xlink", _XLINK)
 
 # Places are measured with the first; the second is as wide, others are narrower and fit as well.
 _FAMILY = "DejaVu Sans, Verdana, sans-serif"
-_READ_TWICE = 2  # with more panels than these the first one's legend is that of all
+_READ_TWICE = 2  # with more panels than these there is one legend for all, below them
+_ABREAST = 3  # entries of that legend in a row
 _ARM = re.compile(r"(?:arm|band|paper)-\d+")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
@@ -57,9 +59,7 @@ def svg(
         for ax, (title, draw) in zip(axes, panels, strict=True):
             draw(ax).set_title(title)
         if len(panels) > _READ_TWICE:
-            for ax in axes[1:]:
-                if legend := ax.get_legend():
-                    legend.remove()
+            _one_legend(figure, axes)
         for ax in axes[1::2]:
             ax.set_ylabel("")
             ax.tick_params(labelleft=False)
@@ -74,6 +74,18 @@ def svg(
     _tidy(root, used)
     root.attrib |= {"data-axes": scales, "font-family": _FAMILY} | _JOINS
     return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _one_legend(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Everything that a panel names, once."""
+    named: dict[str, Artist] = {}
+    for ax in axes:
+        if legend := ax.get_legend():
+            handles, labels = ax.get_legend_handles_labels()
+            named |= dict(zip(labels, handles, strict=True))
+            legend.remove()
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=_ABREAST)
 
 
 def inline(text: str, alt: str) -> Markup:
