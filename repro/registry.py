@@ -105,6 +105,7 @@ METRICS = {
     "days_for_90_epochs": MetricFacts(
         title="training time of 90 passes over 1.2 million images", unit="days"
     ),
+    "energy": MetricFacts(title="energy that the device took", unit="Wh", factor=1 / 3600),
     "initial_loss": MetricFacts(title="loss of the untrained net", unit="nats"),
 }
 

@@ -1,6 +1,7 @@
 """Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
+from collections.abc import Collection
 from functools import singledispatch
 
 from repro.claim import (
@@ -15,12 +16,14 @@ from repro.claim import (
 )
 from repro.registry import METRICS
 from repro.stats import Estimate
+from repro.trial import Result
 
 __all__ = [
     "NOT_RUN",
     "contrast_text",
     "crossing",
     "duration",
+    "energy_text",
     "estimate_text",
     "interval_text",
     "looks_text",
@@ -57,6 +60,16 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def energy_text(results: Collection[Result]) -> str:
+    """`3.1 Wh`, `1.20 kWh (28 of 30 trials)` where a driver counted some alone, or `not known`."""
+    known = [result.metrics["energy"] for result in results if "energy" in result.metrics]
+    if not known:
+        return "not known"
+    hours = sum(known) * METRICS["energy"].factor
+    text = f"{hours / 1000:.2f} kWh" if hours >= 1000 else f"{hours:.1f} Wh"
+    return text if len(known) == len(results) else f"{text} ({len(known)} of {len(results)} trials)"
 
 
 def crossing(interval: tuple[float, float] | None) -> str:

@@ -24,6 +24,7 @@ from torch.profiler import record_function
 from repro.data import Dataset
 from repro.data.device import DeviceData
 from repro.data.order import Bounds, bounded_order
+from repro.energy import Meter
 from repro.measure import Arrays, evaluate, evaluate_together, final_metrics
 from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
@@ -56,6 +57,8 @@ _NEAR_WINDOWS = 3
 # their sibling nets differ by.
 _PLATEAU = 0.005
 
+_METERED = 0.5  # seconds at least between two looks at the energy, which cost a millisecond or so
+
 _PAPER_IMAGES = 90 * 1.2e6  # sec. 5: "roughly 90 cycles" through "1.2 million images"
 
 
@@ -74,6 +77,7 @@ class Progress:
     above: float = 0.0  # last epoch at which the full training error was above the threshold
     rows: list[Row] = field(default_factory=list)
     seconds: Clocks = field(default_factory=Clocks)
+    energy: float = 0.0  # joules
 
     @property
     def epoch(self) -> float:
@@ -288,11 +292,11 @@ class Population:
 
 
 class Stopwatch:
-    """Seconds of the runs that share it, booked to each of those in training alike."""
+    """Seconds, and joules, of the runs that share it, booked to each of those in training alike."""
 
     def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.booked = time.perf_counter()
+        self.device, self.meter = device, Meter(device)
+        self.booked = self.metered = time.perf_counter()
 
     def now(self) -> float:
         """Once the device has done all that it was asked for."""
@@ -314,7 +318,9 @@ class Stopwatch:
         other = max(0.0, now - self.booked - train - evaluate)
         self.booked = now
         share = 1 / len(runs)
+        energy = self._energy(now)
         for run in runs:
+            run.progress.energy += energy * share
             run.progress.seconds += Clocks(
                 train=train * share,
                 evaluate=evaluate * share,
@@ -322,6 +328,12 @@ class Stopwatch:
                 waiting=waiting * share,
                 saving=saving * share,
             )
+
+    def _energy(self, now: float) -> float:
+        if now - self.metered < _METERED:
+            return 0.0
+        self.metered = now
+        return self.meter.taken()
 
 
 class _Waited:
@@ -528,6 +540,10 @@ class Run:
             found["days_for_90_epochs"] = progress.seconds.train * _PAPER_IMAGES / seen / 86_400
         return found
 
+    def _energy(self) -> dict[str, float]:
+        energy = self.progress.energy  # NaN after any part of it on a device that does not count
+        return {"energy": energy} if energy > 0 else {}
+
     def row(self, source: str, error: float, loss: float, images: int) -> None:
         """One more measurement, now."""
         progress = self.progress
@@ -592,7 +608,7 @@ class Run:
             train_error=train_error,
             epoch_errors=progress.epoch_errors(),
             test_errors=() if self.trial.threshold is not None else progress.test_errors(),
-            metrics=self.metrics,
+            metrics=self.metrics | self._energy(),
             loss=online[-1][3] if online else math.nan,
             seconds=progress.seconds,
             provenance=provenance,

@@ -1,5 +1,6 @@
 """On an accelerator: the CPU's numbers within bounds, resuming, and low precision."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
+from repro.energy import Meter
 from repro.train import Population, Run, device_data, train, train_all
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
@@ -33,6 +35,20 @@ def test_float32_equals_the_cpu_within_a_bound(dataset: Dataset) -> None:
     ]
 
     assert losses[1].loss.tolist() == pytest.approx(losses[0].loss.tolist(), rel=2e-2)
+
+
+def test_the_card_counts_its_energy() -> None:
+    """More than nothing, and at most the kilowatts that one card can take."""
+    pytest.importorskip("pynvml")
+    meter = Meter(CUDA)
+    started = time.perf_counter()
+    square = torch.ones(4096, 4096, device=CUDA)
+    while time.perf_counter() - started < 1:
+        torch.cuda.synchronize()
+        square = square @ square / 4096
+    seconds = time.perf_counter() - started
+
+    assert 0 < meter.taken() < 2000 * seconds
 
 
 def test_bfloat16_learns_on_the_accelerator(dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
 from repro.report.page import FactPage, Page
 from repro.stats import Estimate
-from repro.text import duration, estimate_text
+from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT
 
@@ -205,8 +205,8 @@ def _cost(best: Sequence[Page]) -> Iterator[str]:
     rate = PAPER_IMAGES / PAPER_SECONDS
     yield (
         "Time is that of all trials, training, evaluation and the rest; on a CPU a trial has one "
-        "core. Trials that several claims share count in each row, and once in the total. The "
-        "energy is not known: no driver tells it for these devices."
+        "core. Trials that several claims share count in each row, once in the total. Energy is "
+        "the device's, where its driver counts it; those of CPUs do not."
     )
     lines: list[tuple[str, ...]] = []
     every: dict[str, tuple[Trial, Result]] = {}
@@ -215,7 +215,14 @@ def _cost(best: Sequence[Page]) -> Iterator[str]:
         every |= trials
         lines.append((page.claim.id, page.evidence.scale, *_sums(trials.values())))
     yield table(
-        ("Claim", "Scale", "Trials", "Time here", "The same on two GTX 580, by conversion"),
+        (
+            "Claim",
+            "Scale",
+            "Trials",
+            "Time here",
+            "Energy",
+            "The same on two GTX 580, by conversion",
+        ),
         [*lines, ("all of them", "", *_sums(every.values()))],
     )
     yield (
@@ -228,11 +235,16 @@ def _cost(best: Sequence[Page]) -> Iterator[str]:
     )
 
 
-def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, str, str]:
+def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, ...]:
     known = list(trials)
     here = sum(result.seconds.wall for _, result in known)
     then = sum(_seconds_then(trial, result) for trial, result in known)
-    return str(len(known)), duration(here), duration(then) if math.isfinite(then) else "not known"
+    return (
+        str(len(known)),
+        duration(here),
+        energy_text([result for _, result in known]),
+        duration(then) if math.isfinite(then) else "not known",
+    )
 
 
 def _seconds_then(trial: Trial, result: Result) -> float:

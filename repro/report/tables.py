@@ -15,6 +15,7 @@ from repro.text import (
     NOT_RUN,
     crossing,
     duration,
+    energy_text,
     estimate_text,
     p_text,
     percent,
@@ -379,11 +380,14 @@ def _clocks(page: Page) -> Table:
         ("wall clock", clocks.wall),
     )
     return Table(
-        caption="Clocks, over all trials",
-        columns=("Clock", "Time", "Share"),
-        rows=tuple(
-            (name, duration(seconds), percent(seconds / clocks.wall) if clocks.wall else "")
-            for name, seconds in parts
+        caption="Time and energy of all trials",
+        columns=("Of what", "How much", "Share"),
+        rows=(
+            *(
+                (name, duration(seconds), percent(seconds / clocks.wall) if clocks.wall else "")
+                for name, seconds in parts
+            ),
+            ("energy of the device", energy_text(page.results.values()), ""),
         ),
     )
 
