@@ -58,6 +58,17 @@ GOALS = (
         on="cpu", table="growth", row="classes", cell=1, unit=" times",
     ),
     Goal(
+        states="twice as many trials take at most twice the memory",
+        on="cpu", table="memory", row="trials", cell=3, unit=" times",
+    ),
+    Goal(
+        states="twice as many images", on="cpu", table="memory", row="images", cell=3, unit=" times"
+    ),
+    Goal(
+        states="twice as many steps take no more memory",
+        on="cpu", table="memory", row="steps", cell=3, unit=" times",
+    ),
+    Goal(
         states="AlexNet, bfloat16, crops of 224 (no goal on a CPU)",
         on="cpu", table="steps", row="AlexNet", cell=1, unit=" images/s",
     ),

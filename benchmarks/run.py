@@ -15,21 +15,18 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import click
 import torch
 
 from benchmarks.contestants import BareLoop, OurTrainer, PlainLoop, TimmLoop, TorchvisionLoop
 from benchmarks.goals import goals
-from repro.bench import BENCHES, Table, a_trial, population, race, ratio_text, window
+from benchmarks.growth import growth, memory
+from repro.bench import BENCHES, Table, race, ratio_text
 from repro.data.embedded import synthetic
 from repro.files import write_atomic
 from repro.provenance import provenance
-from repro.store import Store
-from repro.trial import Clocks, Result
 
 LOOPS = (OurTrainer, BareLoop, PlainLoop, TimmLoop, TorchvisionLoop)
 
@@ -47,63 +44,6 @@ def training_loops(device: torch.device, rounds: int) -> Table:
             for name, each in times.items()
         ),
     )
-
-
-def growth(device: torch.device, rounds: int) -> Table:
-    """Twice as many trials, images and classes."""
-    pairs: dict[str, tuple[Callable[[], int], Callable[[], int]]] = {}
-    with TemporaryDirectory() as folder:
-        stores = [_store(Path(folder) / str(trials), trials) for trials in (100, 200)]
-        pairs["trials: reading the results of 100 and 200"] = tuple(map(_reading, stores))  # type: ignore[assignment]
-        sets = [synthetic(n_train=n, n_test=10, classes=10) for n in (2560, 5120)]
-        pairs["images: an epoch's tenth of 2,560 and 5,120"] = tuple(  # type: ignore[assignment]
-            _once(window(population(s, a_trial(s, "cifar_80sec", batch=128), device))) for s in sets
-        )
-        many = [synthetic(n_train=2560, n_test=10, classes=n) for n in (500, 1000)]
-        pairs["classes: a tenth of an epoch with 500 and 1,000"] = tuple(  # type: ignore[assignment]
-            _once(window(population(s, a_trial(s, "cifar_80sec", batch=128), device))) for s in many
-        )
-        rows = []
-        for name, (one, two) in pairs.items():
-            times = race({"one": one, "two": two}, device, rounds)
-            rows.append((name, ratio_text(times, "two", "one")))
-    return Table(
-        title="How time grows", columns=("twice as many", "times as long"), rows=tuple(rows)
-    )
-
-
-def _once(work: Callable[[], int]) -> Callable[[], int]:
-    def whole() -> int:
-        work()
-        return 1
-
-    return whole
-
-
-def _store(folder: Path, trials: int) -> Store:
-    store = Store(folder)
-    trial = a_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
-    for seed in range(trials):
-        one = replace(trial, seed=seed)
-        store.begin(one)
-        store.finish(
-            Result(
-                trial_id=one.id,
-                status="censored",
-                epochs=1.0,
-                crossing_full=None,
-                crossing_online=None,
-                train_error=0.5,
-                epoch_errors=(0.5,),
-                loss=1.0,
-                seconds=Clocks(),
-            )
-        )
-    return store
-
-
-def _reading(store: Store) -> Callable[[], int]:
-    return _once(lambda: len(store.results()))
 
 
 def start_up(_device: torch.device, rounds: int) -> Table:
@@ -147,6 +87,7 @@ ALL: dict[str, Callable[[torch.device, int], Table]] = {
     "loops": training_loops,
     **BENCHES,
     "growth": growth,
+    "memory": memory,
     "startup": start_up,
 }
 

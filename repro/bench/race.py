@@ -29,11 +29,6 @@ class Table:
         return "\n".join([f"## {self.title}", "", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
-def synced(device: torch.device) -> float:
-    """Now, in seconds, once the device has done what it was asked for."""
-    return Stopwatch(device).now()
-
-
 def race(
     contestants: Mapping[str, Callable[[], int]],
     device: torch.device,
@@ -46,14 +41,15 @@ def race(
     A contestant does some work and says how many items that was. `before`: what is done ahead of a
     contestant's turn, outside the clock.
     """
+    now = Stopwatch(device).now
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(rounds + 1):
         for name, work in contestants.items():
             if name in before:
                 before[name]()
-            started = synced(device)
+            started = now()
             items = work()
-            times[name].append((synced(device) - started) / items)
+            times[name].append((now() - started) / items)
     return {name: seconds[1:] for name, seconds in times.items()}
 
 

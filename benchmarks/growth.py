@@ -1,0 +1,159 @@
+"""How time and memory grow with trials, images, classes and steps."""
+
+import multiprocessing
+import resource
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from repro.bench import Table, a_trial, population, race, ratio_text, window
+from repro.data import Dataset
+from repro.data.embedded import synthetic
+from repro.store import Store
+from repro.trial import Clocks, Result
+
+__all__ = ["growth", "memory"]
+
+
+def growth(device: torch.device, rounds: int) -> Table:
+    """How much longer twice as many trials, images and classes take."""
+    with TemporaryDirectory() as folder:
+        stores = [_store(Path(folder) / str(trials), trials) for trials in (100, 200)]
+        pairs = {
+            "trials: reading the results of 100 and 200": [_reading(store) for store in stores],
+            "images: an epoch's tenth of 2,560 and 5,120": [
+                _training(synthetic(n_train=n, n_test=10, classes=10), device) for n in (2560, 5120)
+            ],
+            "classes: a tenth of an epoch with 500 and 1,000": [
+                _training(synthetic(n_train=2560, n_test=10, classes=n), device)
+                for n in (500, 1000)
+            ],
+        }
+        rows = []
+        for name, (one, two) in pairs.items():
+            times = race({"one": one, "two": two}, device, rounds)
+            rows.append((name, ratio_text(times, "two", "one")))
+    return Table(
+        title="How time grows", columns=("twice as many", "times as long"), rows=tuple(rows)
+    )
+
+
+def memory(device: torch.device, rounds: int) -> Table:
+    """How much more memory twice as many trials, images, classes and steps take.
+
+    Each in a process of its own: the most that it held, less what it held once all was imported.
+    """
+    works: dict[str, tuple[Callable[[int, str], None], tuple[int, int]]] = {
+        "trials: reading the results of 1,000 and 2,000": (_read, (1000, 2000)),
+        "images: an epoch's tenth of 25,600 and 51,200": (_images, (25_600, 51_200)),
+        "classes: a tenth of an epoch with 500 and 1,000": (_classes, (500, 1000)),
+        "steps: training for 40 and for 80": (_steps, (40, 80)),
+    }
+    rows = []
+    for name, (work, sizes) in works.items():
+        found = [[_peak(work, size, device.type) for size in sizes] for _ in range(rounds)]
+        ratios = sorted(two / one for one, two in found)
+        rows.append(
+            (
+                name,
+                *(f"{median(each) / 1e6:.0f} MB" for each in zip(*found, strict=True)),
+                f"{median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+            )
+        )
+    return Table(
+        title="How memory grows",
+        columns=("of what twice as much", "once", "twice", "as much memory"),
+        rows=tuple(rows),
+    )
+
+
+def _peak(work: Callable[[int, str], None], size: int, device: str) -> float:
+    """Bytes at most, of a fresh process; of the device where it has memory of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(_measured, work, size, device).result()
+
+
+def _measured(work: Callable[[int, str], None], size: int, device: str) -> float:
+    torch.set_num_threads(1)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * resource.getpagesize()
+    work(size, device)
+    if device == "cuda":
+        return float(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0 - before
+
+
+def _read(trials: int, device: str) -> None:
+    del device
+    with TemporaryDirectory() as folder:
+        _reading(_store(Path(folder), trials))()
+
+
+def _images(images: int, device: str) -> None:
+    _trained(images, 10, 1, device)
+
+
+def _classes(classes: int, device: str) -> None:
+    _trained(2560, classes, 1, device)
+
+
+def _steps(steps: int, device: str) -> None:
+    _trained(2560, 10, steps // 2, device)
+
+
+def _trained(images: int, classes: int, windows: int, device: str) -> None:
+    few = synthetic(n_train=2560, n_test=10, classes=classes)  # drawing many takes memory itself
+    train = replace(
+        few.train,
+        images=np.tile(few.train.images, (images // 2560, 1, 1, 1)),
+        labels=np.tile(few.train.labels, images // 2560),
+    )
+    work = _training(replace(few, train=train), torch.device(device))
+    for _ in range(windows):
+        work()
+
+
+def _training(images: Dataset, device: torch.device) -> Callable[[], int]:
+    """A tenth of an epoch."""
+    return _once(window(population(images, a_trial(images, "cifar_80sec", batch=128), device)))
+
+
+def _once(work: Callable[[], int]) -> Callable[[], int]:
+    def whole() -> int:
+        work()
+        return 1
+
+    return whole
+
+
+def _store(folder: Path, trials: int) -> Store:
+    store = Store(folder)
+    trial = a_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
+    for seed in range(trials):
+        one = replace(trial, seed=seed)
+        store.begin(one)
+        store.finish(
+            Result(
+                trial_id=one.id,
+                status="censored",
+                epochs=1.0,
+                crossing_full=None,
+                crossing_online=None,
+                train_error=0.5,
+                epoch_errors=(0.5,),
+                loss=1.0,
+                seconds=Clocks(),
+            )
+        )
+    return store
+
+
+def _reading(store: Store) -> Callable[[], int]:
+    return _once(lambda: len(store.results()))
