@@ -27,7 +27,7 @@ LEAST = 15.0  # seconds under which no stage is begun
 # The claims whose outcome says most, first; those of one stage share workers and trials.
 CLAIMS = {
     "relu_speedup": ("paper", ["relu_speedup"]),
-    "relu_grid": ("proxy", ["relu_speedup_grid"]),
+    "relu_grid": ("proxy", ["relu_speedup_grid", "relu_speedup_grid_19pct"]),
     "proxies": (
         "proxy",
         ["dropout", "ten_crop", "crop_flip", "depth", "two_gpu_split", "lrn", "lrn_cifar",
