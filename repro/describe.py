@@ -112,6 +112,7 @@ def describe_claim(claim: Claim) -> str:
         f"The paper ({claim.paper.section}): {claim.paper.states.strip()}",
         f"Compared: {claim.question.strip()}",
         f"Confounds: {claim.confounds.strip()}",
+        *([f"Reconsidered if: {claim.reconsidered_if}"] if claim.reconsidered_if else []),
         *([f"The paper's own evidence: {found.sentence}"] if (found := prior(claim)) else []),
         "",
         f"Decided by: {rule_text(claim)}",

@@ -22,6 +22,7 @@ _CLAIM: dict[str, Changes] = {
     "paper": "nothing",  # but for its value
     "question": "nothing",
     "confounds": "nothing",
+    "reconsidered_if": "nothing",
     "deviations": "nothing",
 }
 _TRAINED: dict[str, Changes] = {

@@ -67,6 +67,7 @@ def test_the_reader_is_told_what_is_compared_and_what_confounds_it(claim: Claim)
     assert "sec." in claim.paper.section or "abstract" in claim.paper.section
     assert claim.question.count(" ") > 8
     assert claim.confounds.count(" ") > 5
+    assert claim.reconsidered_if.count(" ") > 5
     assert claim.path.read_text().startswith("# yaml-language-server: $schema=schema.json\n")
 
 

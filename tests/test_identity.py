@@ -45,6 +45,7 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Claim.title": ("times", "title", "Another"),
     "Claim.question": ("times", "question", "Another?"),
     "Claim.confounds": ("times", "confounds", "Some."),
+    "Claim.reconsidered_if": ("times", "reconsidered_if", "More seeds."),
     "Claim.deviations": ("times", "deviations", ("one",)),
     "Claim.id": ("times", "id", "another"),
     "TrainedClaim.metric": ("differences", "metric", "gap"),

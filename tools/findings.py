@@ -48,7 +48,7 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
     best = _best(found)
     parts = [INTRODUCTION, _summary(best)]
     for page in best:
-        parts += _section(page, said["claims"][page.claim.id], found)
+        parts += _section(page, said["readings"][page.claim.id], found)
     parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
     parts += ["## What it cost", *_cost([page for page in best if isinstance(page, Page)])]
     return "\n\n".join(parts) + "\n"
@@ -92,7 +92,7 @@ def _summary(best: Sequence[Page | FactPage]) -> str:
 
 
 def _section(
-    page: Page | FactPage, words: Mapping[str, str], found: Sequence[Page | FactPage]
+    page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
 ) -> Iterator[str]:
     row = _row(page)
     assert row is not None
@@ -106,12 +106,12 @@ def _section(
         its = _row(other)
         if other.claim.id == claim.id and other is not page and its is not None:
             yield f"*At {its.scale} scale*, {its.word}: {_found(other, its)}"
-    yield f"*How to read it:* {filled(words['reading'], page)}"
+    yield f"*How to read it:* {filled(reading, page)}"
     drawn = _drawing(page)
     if drawn is not None:
         yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
         yield f"*{drawn.caption}*"
-    yield f"*What would change our mind:* {filled(words['change'], page)}"
+    yield f"*What would change our mind:* {' '.join(claim.reconsidered_if.split())}"
     yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
     yield _deviations(claim.deviations)
 

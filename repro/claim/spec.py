@@ -260,6 +260,7 @@ class Claim(Strict):
     `version`: the format's. `id`: names the claim, as its file does. `title`: what is claimed, in
     a line. `kind`: how it is decided. `paper`: whose statement it is. `question`: what
     is measured to answer it. `confounds`: what else could make the effect, or hide it.
+    `reconsidered_if`: what would change our mind about its verdict.
     `deviations`: every known difference from the paper.
     """
 
@@ -270,6 +271,7 @@ class Claim(Strict):
     paper: Paper
     question: str
     confounds: str
+    reconsidered_if: str = ""
     deviations: tuple[str, ...]
     _path: Path = PrivateAttr(default=Path("claim.yaml"))
 

@@ -98,12 +98,18 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
             ("Compared", claim.question),
             ("Confounds", claim.confounds),
             ("Decided by", rule_text(claim)),
+            *_reconsidered(claim),
         ),
         deviations=claim.deviations,
         scales=tuple(_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)),
         smoke=_smoke(run[0]) if run else None,
         rows=tuple(row for page in pages for row in rows(page)),
     )
+
+
+def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:
+    said = claim.reconsidered_if
+    return (("What would change our mind", said),) if said else ()
 
 
 def _strength(claim: Claim) -> tuple[tuple[str, str], ...]:
