@@ -208,8 +208,8 @@ def _images(
             return False, str(error).splitlines()[0]
         return here, "images found" if here else "images not found (repro data status)"
     if one.problem:
-        get = " (repro data fetch cifar10)" if name == "cifar10" else " (repro data status)"
-        return False, f"{facts.title} {one.problem}{get}"
+        get = f"fetch {name}" if facts.fetched else "status"
+        return False, f"{facts.title} {one.problem} (repro data {get})"
     if not facts.evidence:
         return True, "embedded data, never evidence"
     if one.decoded:

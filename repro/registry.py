@@ -57,6 +57,7 @@ class DatasetFacts:
     # "validation" where the test images' labels were never published (Krizhevsky 2012, sec. 6).
     tested_on: Literal["test", "validation"] = "test"
     load: Callable[[], Any] | None = None
+    fetched: bool = False  # whether `repro data fetch` gets it from its authors
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,10 +138,21 @@ _DATASETS = {
         evidence=False,
     ),
     "cifar10": DatasetFacts(
-        title="CIFAR-10", classes=10, images=(50_000, 10_000), size=32, evidence=True
+        title="CIFAR-10",
+        classes=10,
+        images=(50_000, 10_000),
+        size=32,
+        evidence=True,
+        fetched=True,
     ),
     "tiny-imagenet": DatasetFacts(
-        title="Tiny ImageNet", classes=200, images=(100_000, 10_000), size=64, evidence=True
+        title="Tiny ImageNet",
+        classes=200,
+        images=(100_000, 10_000),
+        size=64,
+        evidence=True,
+        tested_on="validation",
+        fetched=True,
     ),
     # The paper says "roughly" 1.2 million training images, and copies differ by a few.
     "ilsvrc2010": DatasetFacts(

@@ -1,6 +1,9 @@
 """What every test stands on: one thread, and none of the user's folders."""
 
+import hashlib
 import os
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,33 @@ def own_folders(
     if not data:
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg-cache"))
+
+
+@pytest.fixture
+def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CIFAR-10 of 12 images in the original format, whose hashes torchvision is told."""
+    import numpy as np
+    from torchvision.datasets import CIFAR10
+
+    from repro.registry import DATASETS
+    from tests.pictures import CLASSES
+
+    folder: Path = tmp_path / "source" / CIFAR10.base_folder
+    folder.mkdir(parents=True)
+
+    def write(name: str, content: object) -> str:
+        (folder / name).write_bytes(pickle.dumps(content))
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    def batch(seed: int) -> dict[str, object]:
+        pixels = np.random.default_rng(seed).integers(0, 256, (2, 3072), dtype=np.uint8)
+        return {"data": pixels, "labels": [0, 1]}
+
+    train = [[f"data_batch_{i}", write(f"data_batch_{i}", batch(i))] for i in range(1, 6)]
+    monkeypatch.setattr(CIFAR10, "train_list", train)
+    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", write("test_batch", batch(6))]])
+    names = write("batches.meta", {"label_names": list(CLASSES)})
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": names})
+    facts = replace(DATASETS["cifar10"], images=(10, 2), classes=2)
+    monkeypatch.setitem(DATASETS.own, "cifar10", facts)
+    return folder

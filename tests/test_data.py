@@ -1,14 +1,8 @@
 """Data sets: embedded ones, what is read from each container, what is refused, downloads."""
 
 import hashlib
-import http.server
 import io
 import os
-import pickle
-import tarfile
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from pyarrow import parquet
-from torchvision.datasets import CIFAR10
 
-from repro.data import Dataset, fetch, find, open_dataset, status, synthetic, verify
+from repro.data import Dataset, find, open_dataset, status, synthetic, verify
 from repro.data.dataset import Images, in_turns
 from repro.data.device import DeviceData, Inputs, pixel_statistics
 from repro.errors import DataError
@@ -379,175 +372,6 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"cannot look into .*000.png: No such file"):
         opened(tmp_path)
-
-
-# The original CIFAR-10 files and their download
-
-
-class Runs:
-    """A pickle that makes a file when it is read."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (os.mkdir, (str(self.mark),))
-
-
-@pytest.fixture
-def original(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A CIFAR-10 of 12 images in the original format, whose hashes torchvision is told."""
-    folder: Path = tmp_path / "source" / CIFAR10.base_folder
-    folder.mkdir(parents=True)
-
-    def write(name: str, content: object) -> str:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
-
-    def batch(seed: int) -> dict[str, object]:
-        pixels = np.random.default_rng(seed).integers(0, 256, (2, 3072), dtype=np.uint8)
-        return {"data": pixels, "labels": [0, 1]}
-
-    train = [[f"data_batch_{i}", write(f"data_batch_{i}", batch(i))] for i in range(1, 6)]
-    monkeypatch.setattr(CIFAR10, "train_list", train)
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", write("test_batch", batch(6))]])
-    names = write("batches.meta", {"label_names": list(CLASSES)})
-    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": names})
-    facts = replace(DATASETS["cifar10"], images=(10, 2), classes=2)
-    monkeypatch.setitem(DATASETS.own, "cifar10", facts)
-    return folder
-
-
-@pytest.mark.parametrize("below", [".", "cifar10"])
-def test_original_files_are_read_and_named_as_such(
-    below: str, original: Path, tmp_path: Path
-) -> None:
-    """Planes of 1024 red, green and blue become pixels, in either place."""
-    place = tmp_path / "data" / below
-    place.mkdir(parents=True, exist_ok=True)
-    original.rename(place / original.name)
-    data = opened(tmp_path / "data", "cifar10")
-    rows = np.random.default_rng(1).integers(0, 256, (2, 3072), dtype=np.uint8)
-
-    assert data.title == "CIFAR-10 (original release)"
-    assert data.classes == CLASSES
-    assert np.array_equal(data.train.images[:2], rows.reshape(2, 3, 32, 32).transpose(0, 2, 3, 1))
-    assert data.train.labels.tolist() == [0, 1] * 5
-
-
-@pytest.mark.parametrize("file", ["data_batch_3", "batches.meta"])
-def test_a_foreign_pickle_is_never_opened(file: str, original: Path, tmp_path: Path) -> None:
-    """Its hash is compared first; the code in it does not run."""
-    (original / file).write_bytes(pickle.dumps(Runs(tmp_path / "it ran")))
-
-    with pytest.raises(DataError, match="the files are not those of the original release"):
-        opened(original.parent, "cifar10")
-    assert not (tmp_path / "it ran").exists()
-
-
-def test_an_incomplete_original_folder_is_named(original: Path) -> None:
-    """A batch is missing."""
-    (original / "data_batch_2").unlink()
-
-    with pytest.raises(DataError, match=r"cannot look into .*data_batch_2: No such file"):
-        opened(original.parent, "cifar10")
-
-
-def archive(*, folder: Path | None = None, escape: bool = False) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
-        if folder is not None:
-            tar.add(folder, arcname=folder.name)
-        if escape:
-            member = tarfile.TarInfo("../escaped")
-            member.size = 4
-            tar.addfile(member, io.BytesIO(b"evil"))
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, bytes]]:
-    """Whatever is put under "archive" is what CIFAR10's address answers."""
-    content: dict[str, bytes] = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content["archive"])))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content["archive"])
-
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server asks for
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{server.server_port}/c.tar.gz")
-    yield content
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def everything(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
-
-
-def test_fetch_downloads_checks_and_puts_in_place(
-    original: Path, serve: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder that `find` finds, and nothing beside it; a second time it is left alone."""
-    serve["archive"] = archive(folder=original)
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(serve["archive"]).hexdigest())
-    home = tmp_path / "my data"
-    place = fetch("cifar10", home)
-    source = find("cifar10", (home,))
-
-    assert source is not None
-    assert source.path == place
-    assert [path.name for path in place.parent.iterdir()] == [CIFAR10.base_folder]
-    with pytest.raises(DataError, match="is there already"):
-        fetch("cifar10", home)
-
-
-@pytest.mark.parametrize("failure", ["network", "hash", "escape", "content"])
-def test_a_failed_fetch_leaves_everything_as_it_was(
-    failure: str,
-    original: Path,
-    serve: dict[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No network, another archive, one that reaches outside its folder, one with other files."""
-    (original / "data_batch_1").write_bytes(b"other")
-    serve["archive"] = archive(folder=original, escape=failure == "escape")
-    if failure == "network":
-        monkeypatch.setattr(CIFAR10, "url", "http://127.0.0.1:9/c.tar.gz")
-    if failure in ("escape", "content"):
-        monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(serve["archive"]).hexdigest())
-    home = tmp_path / "home"
-    (home / "cifar10").mkdir(parents=True)
-    (home / "cifar10" / "mine.txt").write_text("kept")
-    before = everything(tmp_path)
-
-    with pytest.raises(DataError, match=r"cannot download http://127.0.0.1") as caught:
-        fetch("cifar10", home)
-    assert "is there a network" in caught.value.hint
-    assert everything(tmp_path) == before
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("digits", "is embedded"), ("tiny-imagenet", "cannot be fetched"), ("nope", "is unknown")],
-)
-def test_only_what_can_be_had_is_fetched(name: str, message: str, tmp_path: Path) -> None:
-    """Others say what to do instead."""
-    with pytest.raises(DataError, match=message):
-        fetch(name, tmp_path)
 
 
 # What there is, and whether it is what it was

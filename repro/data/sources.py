@@ -93,7 +93,8 @@ def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
-    get = "run `repro data fetch cifar10`, or " if name == "cifar10" else ""
+    fetched = name in DATASETS and DATASETS[name].fetched
+    get = f"run `repro data fetch {name}`, or " if fetched else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
         "test-*.parquet), tar shards (train-*.tar and test-*.tar), folders of images "
