@@ -26,7 +26,6 @@ def describe_plan(
     """The trials that can run now, with the time that each takes on this device at most."""
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
-    having([claim], scale)
     at = scale or default_scale(claim)
     dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
     results = Store(machine.store).results()

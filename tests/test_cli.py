@@ -150,6 +150,22 @@ def test_a_plan_names_trials_and_their_cost(tmp_path: Path) -> None:
     assert "an epoch on cpu, 1 at a time" in done.output
 
 
+def test_a_plan_leaves_claims_without_the_scale_out(tmp_path: Path) -> None:
+    """And says so; where none has it, that is an error."""
+    whole = claim_file(tmp_path)
+    other = claim_file(tmp_path, seeds=3, name="other")
+    real = other.read_text().replace("  smoke:", "  large_proxy:").replace("digits", "cifar10")
+    other.write_text(real)
+    both = repro("plan", other, whole, "--scale", "smoke", "--store", tmp_path / "runs")
+    none = repro("plan", other, "--scale", "smoke", "--store", tmp_path / "runs")
+
+    assert both.exit_code == 0, both.output
+    assert "other has no smoke scale (it has: large_proxy): left out" in both.stderr
+    assert "6 trials can run now" in both.stdout
+    assert none.exit_code == 2
+    assert "no claim that was named has the smoke scale" in none.stderr
+
+
 def test_a_finished_plan_says_so(ran: tuple[Path, Result]) -> None:
     """Nothing is left to run."""
     folder, _ = ran

@@ -170,6 +170,7 @@ def plan(
         return
 
     from repro.costs import describe_plan
+    from repro.prepare import having
 
     machine = machine_from(**flags)
     if budget is not None:
@@ -177,7 +178,7 @@ def plan(
     elif as_json:
         raise click.UsageError("--json goes with --budget")
     else:
-        for claim in loaded:
+        for claim in having(loaded, scale):
             echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
 
 
