@@ -42,7 +42,7 @@ def status(data_dir: Place | None, cache_dir: Path | None) -> None:
 @command(
     examples="""
     repro data fetch cifar10
-    repro data fetch cifar10 --data-dir /data
+    repro data fetch tiny-imagenet --data-dir /data
     """
 )
 @click.argument("name")

@@ -88,9 +88,12 @@ def _tiny_imagenet(folder: Path) -> Path:
     found = folder / "images"
     try:
         download_url(TINY_URL, folder, "archive.zip", TINY_MD5)
+    except (OSError, RuntimeError) as error:
+        raise _failed(TINY_URL, error) from error
+    try:
         with zipfile.ZipFile(folder / "archive.zip") as archive:
             _unpack(archive, found)
-    except (OSError, RuntimeError, zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, KeyError) as error:
         raise _failed(TINY_URL, error) from error
     return found
 
