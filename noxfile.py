@@ -42,7 +42,7 @@ def tests(session: nox.Session) -> None:
         "not slow and not gpu and not data and not cluster and not docs and not browser "
         "and not faults",
     ]
-    session.run("python", "-m", "pytest", *selection)
+    session.run("python", "-m", "pytest", "--durations=12", *selection)
 
 
 @nox.session
