@@ -81,6 +81,8 @@ def estimate_text(estimate: Estimate | None) -> str:
     """`3.10 (95 % interval 2.20 to 4.40)`, `at least 2.10 (95 % bound)`, or `not measured`."""
     if estimate is None:
         return "not measured"
+    if estimate.low == -math.inf:  # the seeds came out equal, so that their scatter is not known
+        return f"{value_text(estimate)} (no interval)"
     level = f"{100 * estimate.level:.3g} %"
     if estimate.bound != "two-sided":
         return f"{value_text(estimate)} ({level} bound)"
@@ -106,6 +108,8 @@ def interval_text(estimate: Estimate | None) -> str:
     level = f"({100 * estimate.level:.3g} %)"
     if estimate.bound != "two-sided":
         return f"a bound {level}"
+    if estimate.low == -math.inf:
+        return "not known"
     return f"{number(estimate.low)} to {number(estimate.high)} {level}"
 
 

@@ -16,7 +16,7 @@ from repro.report.series import rolling_error
 from repro.session import register
 from repro.stats import Estimate
 from repro.store import Store
-from repro.text import duration, estimate_text, percent
+from repro.text import duration, estimate_text, interval_text, percent
 from repro.trial import CURVE_COLUMNS
 from tests.pages import (
     Planted,
@@ -432,4 +432,6 @@ def test_numbers_are_written_for_readers() -> None:
     assert [duration(s) for s in (42.4, 190, 7500)] == ["42 s", "3 min 10 s", "2 h 05 min"]
     assert estimate_text(None) == "not measured"
     assert estimate_text(estimate(high=float("inf"))) == "1.70 (95 % interval 1.50 to ∞)"
+    equal = estimate(low=-float("inf"), high=float("inf"))
+    assert (estimate_text(equal), interval_text(equal)) == ("1.70 (no interval)", "not known")
     assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"
