@@ -1,7 +1,7 @@
 """Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Sequence
 from functools import singledispatch
 
 from repro.claim import (
@@ -16,7 +16,6 @@ from repro.claim import (
 )
 from repro.registry import METRICS
 from repro.stats import Estimate
-from repro.trial import Result
 
 __all__ = [
     "NOT_RUN",
@@ -62,14 +61,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def energy_text(results: Collection[Result]) -> str:
-    """`3.1 Wh`, `1.20 kWh (28 of 30 trials)` where a driver counted some alone, or `not known`."""
-    known = [result.metrics["energy"] for result in results if "energy" in result.metrics]
+def energy_text(joules: Sequence[float]) -> str:
+    """`3.1 Wh`, `1.20 kWh (28 of 30 trials)` where some trials' are NaN, or `not known`."""
+    known = [each for each in joules if math.isfinite(each)]
     if not known:
         return "not known"
     hours = sum(known) * METRICS["energy"].factor
     text = f"{hours / 1000:.2f} kWh" if hours >= 1000 else f"{hours:.1f} Wh"
-    return text if len(known) == len(results) else f"{text} ({len(known)} of {len(results)} trials)"
+    return text if len(known) == len(joules) else f"{text} ({len(known)} of {len(joules)} trials)"
 
 
 def crossing(interval: tuple[float, float] | None) -> str:

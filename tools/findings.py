@@ -242,7 +242,7 @@ def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, ...]:
     return (
         str(len(known)),
         duration(here),
-        energy_text([result for _, result in known]),
+        energy_text([result.metric("energy") for _, result in known]),
         duration(then) if math.isfinite(then) else "not known",
     )
 

@@ -387,7 +387,11 @@ def _clocks(page: Page) -> Table:
                 (name, duration(seconds), percent(seconds / clocks.wall) if clocks.wall else "")
                 for name, seconds in parts
             ),
-            ("energy of the device", energy_text(page.results.values()), ""),
+            (
+                "energy of the device",
+                energy_text([result.metric("energy") for result in page.results.values()]),
+                "",
+            ),
         ),
     )
 
