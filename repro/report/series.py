@@ -66,7 +66,7 @@ def ending(outcome: Outcome) -> str:
 
 # Learning curves
 
-_DRAWN = 300  # windows of a curve; an epoch has ten, and each is the mean of the ten before it
+_DRAWN = 100  # points of a curve, or one an epoch where that is more
 
 
 def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -123,8 +123,8 @@ def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
 
 
 def _seen(values: Floats) -> Floats:
-    """(n,) -> every so many of them up to the last; a panel is some 300 points wide."""
-    step = -(-len(values) // _DRAWN)
+    """(n,) -> every so many of them, up to the last; each is the mean of the epoch before it."""
+    step = min(WINDOWS, -(-len(values) // _DRAWN))
     return values[::-1][::step][::-1]
 
 
