@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from repro.cli import main
 from repro.registry import DATASETS
+from repro.train import Population
 from tests.pictures import encoded, picture, write_folders
 from tests.shell import installed, paths, started
 from tests.worlds import claim_file
@@ -148,6 +150,29 @@ def test_a_plan_names_trials_and_their_cost(tmp_path: Path) -> None:
     assert "6 trials can run now" in done.output
     assert "period/fast tune rate 0.01 seed 1000 to epoch 1: at most" in done.output
     assert "an epoch on cpu, 1 at a time" in done.output
+
+
+def test_a_plan_is_timed_as_trials_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On one thread: several wait for each other where the cores are busy."""
+    seen: list[int] = []
+    window = Population.train_window
+
+    def watched(population: Population) -> None:
+        seen.append(torch.get_num_threads())
+        window(population)
+
+    monkeypatch.setattr(Population, "train_window", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        done = repro("plan", claim_file(tmp_path), "--store", tmp_path / "runs")
+    finally:
+        torch.set_num_threads(before)
+
+    assert done.exit_code == 0, done.output
+    assert seen == [1, 1]
 
 
 def test_a_plan_leaves_claims_without_the_scale_out(tmp_path: Path) -> None:
