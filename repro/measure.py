@@ -17,6 +17,7 @@ from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
 from repro.parallel import ALONE, Ranks
 from repro.population import side_by_side
+from repro.precision import Autocast
 
 __all__ = [
     "Arrays",
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
-Autocast = Callable[[], torch.autocast]
 
 _BATCH = 1000
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image

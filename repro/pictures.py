@@ -4,7 +4,7 @@ Looks at the net once its numbers are known, so nothing here can change one. N i
 K guesses.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.data.device import DeviceData, DeviceSplit
+from repro.precision import Autocast
 
 __all__ = ["Arrays", "by_image", "confusion", "examples", "kept", "small"]
 
@@ -30,7 +31,7 @@ def kept(
     classes: tuple[str, ...],
     arrays: Mapping[str, npt.NDArray[np.generic]],
     *,
-    autocast: Callable[[], torch.autocast],
+    autocast: Autocast,
 ) -> Arrays:
     """All arrays to keep of a trial: `arrays`, images in them made small, and what stands below."""
     shown = {

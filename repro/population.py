@@ -27,10 +27,10 @@ from torch.nn import functional as F
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
 from repro.optim import PaperSGD
 from repro.parallel import ALONE, Ranks, Share
+from repro.precision import Autocast
 
 __all__ = [
     "Alone",
-    "Autocast",
     "Replayed",
     "Step",
     "Together",
@@ -39,7 +39,6 @@ __all__ = [
     "side_by_side",
 ]
 
-Autocast = Callable[[], torch.autocast]
 Update = Callable[[Tensor, Tensor], None]
 Tensors = Mapping[str, Tensor]
 

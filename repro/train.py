@@ -12,7 +12,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -30,6 +30,7 @@ from repro.models import build
 from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
 from repro.parallel import ALONE, Ranks
 from repro.population import Alone, Step, Together
+from repro.precision import autocast
 from repro.registry import OWN_MODELS
 from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
@@ -549,10 +550,9 @@ class Run:
         progress = self.progress
         progress.rows.append((progress.epoch, source, error, loss, images, progress.seconds.train))
 
-    def autocast(self) -> torch.autocast:
+    def autocast(self) -> AbstractContextManager[None]:
         """The precision of the recipe."""
-        low = self.trial.recipe.precision == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=low)
+        return autocast(self.device, self.trial.recipe.precision)
 
     # Checkpoints and results
 

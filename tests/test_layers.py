@@ -27,6 +27,7 @@ RANKS = {
     "models": 3,
     "optim": 3,
     "parallel": 3,
+    "precision": 3,
     "data": 3,
     "claim": 3,
     "prior": 4,
@@ -92,6 +93,7 @@ TORCH_ROOMS = {
     "parallel",
     "pictures",
     "population",
+    "precision",
     "running",
     "train",
 }

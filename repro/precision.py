@@ -1,0 +1,71 @@
+"""The precision of a recipe, on whatever device.
+
+bfloat16 is PyTorch's autocast: convolutions and matrix products take and give it, weights stay
+float32. A CPU without instructions for it multiplies in bfloat16 many times slower than in
+float32. There the factors are rounded, multiplied in float32, and the result is rounded. A product
+of two bfloat16 numbers is exact in float32, so that what differs is the order of the sums, as
+between any two processors. Gradients pass the same roundings.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Autocast", "RoundedProducts", "autocast"]
+
+Autocast = Callable[[], AbstractContextManager[None]]
+
+# What autocast lowers, of all that our nets and timm's call by these names.
+_PRODUCTS = {
+    F.conv2d,
+    F.linear,
+    Tensor.__matmul__,
+    Tensor.matmul,
+    torch.baddbmm,
+    torch.bmm,
+    torch.matmul,
+    torch.mm,
+}
+
+
+class RoundedProducts(TorchFunctionMode):
+    """Inside autocast on a CPU: its bfloat16 products, multiplied in float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """What `func` gives under autocast; as it is where autocast is off."""
+        kwargs = kwargs or {}
+        if func not in _PRODUCTS or not torch.is_autocast_enabled("cpu"):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            result = func(*map(_rounded, args), **{k: _rounded(v) for k, v in kwargs.items()})
+        return result if result.dtype == torch.float64 else result.bfloat16()
+
+
+def _rounded(value: Any) -> Any:
+    if not isinstance(value, Tensor) or value.dtype == torch.float64:  # which autocast leaves alone
+        return value
+    return value.bfloat16().float()
+
+
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """The precision of a recipe, `float32` or `bfloat16`, inside a `with`."""
+    low = precision == "bfloat16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
+        if low and device.type == "cpu" and not _multiplies_bfloat16():
+            with RoundedProducts():
+                yield
+        else:
+            yield
+
+
+def _multiplies_bfloat16() -> bool:
+    try:  # there is no public name for it
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+    except AttributeError:  # a PyTorch without oneDNN
+        return False
