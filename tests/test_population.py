@@ -186,8 +186,11 @@ def test_members_leave_when_they_cross_or_diverge(dataset: Dataset) -> None:
 
 
 def test_a_member_goes_on_alone_or_in_another_group(dataset: Dataset) -> None:
-    """A checkpoint is that of a single run."""
-    one, two, other = (trial_on(dataset, seed=seed) for seed in range(3))
+    """A checkpoint is that of a single run.
+
+    At a small rate: at a large one a net magnifies the order of sums, and more so on some CPUs.
+    """
+    one, two, other = (trial_on(dataset, seed=seed, rate=0.002) for seed in range(3))
     parts = together([one, two], dataset, until=9.0, on_window=lambda r: r.progress.windows < 2)
     assert [run.progress.windows for run in parts] == [2, 2]
     data = device_data(one, dataset, CPU)
