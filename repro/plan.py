@@ -38,13 +38,17 @@ TUNING_SEEDS_FROM = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """A place in the plan: why a trial is wanted, and to how many epochs it is trained."""
+    """A place in the plan: why a trial is wanted, and to how many epochs it is trained.
+
+    `decides`: the claim's verdict waits for it; the other arms and recipes explain it.
+    """
 
     recipe: str
     arm: str
     purpose: Literal["tune", "confirm"]
     trial: Trial
     until: float
+    decides: bool
 
     def done(self, results: Mapping[str, Result]) -> bool:
         """Whether the trial needs no more training for this cell."""
@@ -103,7 +107,14 @@ class _Arm:
         if (rate, seed) not in self.named:
             self.named[rate, seed] = self._trial(rate, seed)
         trial = self.named[rate, seed]
-        return Cell(recipe=self.recipe, arm=self.arm, purpose=purpose, trial=trial, until=until)
+        return Cell(
+            recipe=self.recipe,
+            arm=self.arm,
+            purpose=purpose,
+            trial=trial,
+            until=until,
+            decides=self.recipe == self.claim.verdict_recipe and self.arm in arms_of(self.claim),
+        )
 
     def _trial(self, rate: float, seed: int) -> Trial:
         scale = self.claim.scales[self.scale]
@@ -360,9 +371,13 @@ def _later_rungs(search: Search, *, now: float) -> float:
 
 
 def merged(cells: Iterable[Cell]) -> list[Cell]:
-    """Equal trials once, in the first one's place, to the longest `until` asked for."""
+    """Those of several claims in the order to train them in, equal trials once.
+
+    What decides one claim comes before what explains another, since time may run out. Of equal
+    trials the first has the place, the longest `until` counts.
+    """
     longest: dict[str, Cell] = {}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: not cell.decides):
         known = longest.get(cell.trial.id)
         if known is None or cell.until > known.until:
             longest[cell.trial.id] = cell

@@ -159,7 +159,7 @@ def test_a_budget_pauses_and_the_same_call_goes_on(
 def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) -> Cell:
     """Three tenths of an epoch, with a checkpoint after each."""
     trial = trial_on(open_dataset("digits", (folder,), folder), data="digits", images=640)
-    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=0.3)
+    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=0.3, decides=True)
     train_held([cell], machine(folder), store, stop=threading.Event(), on_event=on_event)
     return cell
 
@@ -169,7 +169,7 @@ def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -
     dataset = open_dataset("digits", (tmp_path,), tmp_path)
     recipe = RECIPE.model_copy(update={"batch_size": 16})
     trial = trial_on(dataset, data="digits", images=160, recipe=recipe, rate=0.0003)
-    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=12.0)
+    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=12.0, decides=True)
     whole, stopped = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
 
     def go_on(store: Store, until: float) -> float:

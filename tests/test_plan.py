@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from repro.claim import Claim, load
-from repro.plan import Cell, confirm_cells, next_cells, rate_search
+from repro.plan import Cell, confirm_cells, merged, next_cells, rate_search
 from repro.trial import Result
 from tests.worlds import claim_file, planted, tiny_claim
 
+CLAIMS = Path(__file__).parents[1] / "claims"
 PRINT = "0123456789abcdef"
 
 
@@ -194,3 +195,14 @@ def test_arms_share_seeds(claim: Claim) -> None:
     seeds = {arm: [c.trial.seed for c in cells if c.arm == arm] for arm in ("fast", "slow")}
 
     assert seeds["fast"] == seeds["slow"] == [0, 1, 2]
+
+
+def test_of_several_claims_what_decides_comes_first() -> None:
+    """So that a run that is out of time has decided what it could; equal nets train once."""
+    claims = [load(CLAIMS / f"{name}.yaml") for name in ("lrn", "depth")]
+    cells = merged(cell for claim in claims for cell in next_cells(claim, "proxy", PRINT, {}))
+
+    arms = [cell.arm for cell in cells]
+    assert arms[:9] == [*("without", "with") * 3, *("without_conv4",) * 3]  # whole is lrn's with
+    assert arms[9:] == [*("first", "scale") * 3, *("without_conv3", "without_conv5") * 3]
+    assert len({cell.trial.id for cell in cells}) == len(cells)

@@ -292,7 +292,8 @@ def test_memory_is_estimated_without_a_device(name: str) -> None:
 
 def cells_of(trials: Sequence[Trial], until: float = 0.2) -> list[Cell]:
     return [
-        Cell(recipe="period", arm="a", purpose="tune", trial=trial, until=until) for trial in trials
+        Cell(recipe="period", arm="a", purpose="tune", trial=trial, until=until, decides=True)
+        for trial in trials
     ]
 
 

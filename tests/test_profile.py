@@ -33,7 +33,7 @@ def run(dataset: Dataset, folder: Path, profile: Path | None) -> tuple[Ended, St
         profile=profile,
     )
     trial = trial_on(dataset, data="digits", images=640)
-    cell = Cell(recipe="period", arm="a", purpose="tune", trial=trial, until=0.5)
+    cell = Cell(recipe="period", arm="a", purpose="tune", trial=trial, until=0.5, decides=True)
     return train_cells([cell], machine, stop=Going(), on_event=lambda _: None), Store(machine.store)
 
 
