@@ -1,10 +1,12 @@
 """Looking after stores: verify, diff, merge, why, from the command line."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -208,6 +210,27 @@ def test_a_report_that_was_changed_contradicts_its_store(
     assert (made.exit_code, good.exit_code, done.exit_code) == (0, 0, 5), good.output
     assert f"contradiction: {report / name}: " in done.stdout
     assert said in done.stdout
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1 + 4e-15, 0), (1 - 4e-15, 0), (1 + 1e-6, 5)])
+def test_a_report_of_another_processor_agrees(
+    factor: float, code: int, store: Path, tmp_path: Path
+) -> None:
+    """Whose sums have other last digits; not one whose sixth digit is another."""
+    report = tmp_path / "report"
+    repro("report", "--store", store, "--out", report, "--format", "csv")
+    effects = pd.read_csv(report / "effects.csv", dtype={"by_seed": str})
+    effects["high"] *= factor
+    effects["by_seed"] = effects["by_seed"].map(
+        lambda text: re.sub(r"(?<==)[-+.e0-9]+", lambda m: repr(float(m[0]) * factor), text),
+        na_action="ignore",
+    )
+    effects.to_csv(report / "effects.csv", index=False)
+    done = repro("verify", store, "--report", report)
+
+    assert effects["high"].notna().any()
+    assert effects["by_seed"].notna().any()
+    assert done.exit_code == code, done.output
 
 
 def test_a_report_without_tables_cannot_be_checked(store: Path, tmp_path: Path) -> None:
