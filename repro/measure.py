@@ -5,7 +5,7 @@ N images, B in a batch, C classes, F features.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,12 +39,16 @@ _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """Errors as fractions, loss in nats, averaged over `images`."""
+    """Errors as fractions, loss in nats, averaged over `images`.
+
+    `guesses`: (images,) int64, the likeliest class of each; -1 where an output is not a number.
+    """
 
     error: float
     top5_error: float
     loss: float
     images: int
+    guesses: Tensor = field(compare=False, repr=False)
 
 
 def evaluate(
@@ -111,11 +115,12 @@ def _evaluate(
     """
     labels = split.labels[:first]
     totals = torch.zeros(nets, len(averages), 3, dtype=torch.float64, device=labels.device)
+    guesses = torch.zeros(nets, len(averages), len(labels), dtype=torch.int64, device=labels.device)
     everything = torch.arange(len(labels), device=labels.device)
     together = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
         batches = ranks.dealt(torch.split(everything, max(1, _BATCH // (len(views) * nets))))
-        for rows, wanted in split.stream(batches):
+        for places, (rows, wanted) in zip(batches, split.stream(batches), strict=True):
             outputs = []
             for view in views:
                 with autocast():
@@ -125,13 +130,17 @@ def _evaluate(
                 totals += torch.stack([_totals(mean, wanted) for mean in means])
             else:
                 totals += torch.stack([together(mean, wanted) for mean in means], 1)
-    totals = ranks.total(totals)
+            for average, mean in enumerate(means):
+                guesses[:, average, places] = _guesses(mean)
+    totals, guesses = ranks.total(totals), ranks.total(guesses)
     return [
         [
-            Evaluation(error=wrong, top5_error=wrong5, loss=loss, images=len(labels))
-            for wrong, wrong5, loss in net
+            Evaluation(
+                error=wrong, top5_error=wrong5, loss=loss, images=len(labels), guesses=guessed
+            )
+            for (wrong, wrong5, loss), guessed in zip(net, its, strict=True)
         ]
-        for net in (totals / max(1, len(labels))).tolist()
+        for net, its in zip((totals / max(1, len(labels))).tolist(), guesses, strict=True)
     ]
 
 
@@ -153,6 +162,11 @@ def _totals(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack((wrong.sum().double(), wrong5.sum().double(), loss.double()))
 
 
+def _guesses(logits: Tensor) -> Tensor:
+    """(..., B, C) -> (..., B) int64; -1, which is never right, where one is not a number."""
+    return logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1)
+
+
 def final_metrics(
     model: nn.Module,
     untrained: nn.Module,
@@ -163,7 +177,8 @@ def final_metrics(
 ) -> tuple[dict[str, float], Arrays]:
     """All metrics of the registry that the net and its data allow, and what pictures need.
 
-    `untrained`: the same net before its first step.
+    `untrained`: the same net before its first step. What was guessed of each test image is
+    `guesses_centre`, and `guesses_ten_crop` where there are crops.
     """
     train = evaluate(model, data.train, data.centre, autocast=autocast, ranks=ranks)
     test = evaluate(model, data.test, data.centre, autocast=autocast, ranks=ranks)
@@ -177,6 +192,7 @@ def final_metrics(
         "gap": test.error - train.error,
         "initial_loss": start.loss,
     }
+    arrays: Arrays = {"guesses_centre": test.guesses.cpu().numpy()}
     if data.ten:
         ten, logits = evaluate_ten(model, data.test, data.ten, autocast=autocast, ranks=ranks)
         metrics |= {
@@ -184,7 +200,7 @@ def final_metrics(
             "test_top5_error_ten_crop": ten.top5_error,
             "test_error_ten_crop_logits": logits.error,
         }
-    arrays: Arrays = {}
+        arrays["guesses_ten_crop"] = ten.guesses.cpu().numpy()
     if isinstance(model, AlexNet):
         weight = model.features.get_parameter("conv1.weight")
         kernels = weight.detach().float().cpu().numpy()
@@ -194,7 +210,7 @@ def final_metrics(
             for kind in ("features", "pixels")
         }
         metrics |= {f"neighbours_{kind}": share for kind, (share, _) in found.items()}
-        arrays = {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
+        arrays |= {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
     return metrics, arrays
 
 

@@ -1,25 +1,25 @@
 """What pictures of a trained net need: which classes it takes for which, and a few guesses.
 
-Looks at the net once its numbers are known, so nothing here can change one. N images, C classes,
+Made once the numbers of a net are known, so nothing here can change one. N images, C classes,
 K guesses.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
-from repro.data.device import DeviceData, DeviceSplit
+from repro.data.device import DeviceData
 from repro.precision import Autocast
 
 __all__ = ["Arrays", "by_image", "confusion", "examples", "kept", "small"]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
-_BATCH = 1000
+_GUESSES = "guesses_"
 _CONFUSED = 200  # classes; nobody looks at a larger matrix
 _EXAMPLES = 8  # as in Fig. 4
 _SIDE = 96  # pixels; a page shows no image larger
@@ -33,63 +33,60 @@ def kept(
     *,
     autocast: Autocast,
 ) -> Arrays:
-    """All arrays to keep of a trial: `arrays`, images in them made small, and what stands below."""
-    shown = {
-        name: small(array) if array.dtype == np.uint8 else array for name, array in arrays.items()
+    """All arrays to keep of a trial: of those that its measurement gave, and what stands below.
+
+    Images are made small, and guesses are counted.
+    """
+    guesses = {
+        name: array.astype(np.int64) for name, array in arrays.items() if name.startswith(_GUESSES)
     }
+    shown = {
+        name: small(array) if array.dtype == np.uint8 else array
+        for name, array in arrays.items()
+        if name not in guesses
+    }
+    labels = data.test.labels.cpu().numpy()
     model.eval()
     with torch.inference_mode(), autocast():
-        return (
-            shown
-            | confusion(model, data, classes)
-            | examples(model, data, classes)
-            | by_image(model, data)
-        )
+        looked = examples(model, data, classes)
+    return (
+        shown
+        | looked
+        | confusion(guesses[f"{_GUESSES}centre"], labels, classes)
+        | by_image(guesses, labels)
+    )
 
 
-def by_image(model: nn.Module, data: DeviceData) -> Arrays:
+def by_image(guesses: Mapping[str, npt.NDArray[np.int64]], labels: npt.NDArray[np.int64]) -> Arrays:
     """Which test images are taken for their class, bit by bit: so two tests of a net are paired.
 
     `right_centre`, `right_ten_crop`: (N / 8,) uint8 as numpy packs bits, of the central crop and
     of ten; `test_images`: N. Nothing where there are no crops.
     """
-    if not data.ten:
+    if len(guesses) == 1:
         return {}
-    centre: list[Tensor] = []
-    ten: list[Tensor] = []
-    for images, wanted in _batches(data.test):
-        outputs = [model(data.test.inputs(images, view)).float() for view in data.ten]
-        alone = model(data.test.inputs(images, data.centre)).float()
-        together = torch.stack([F.softmax(each, 1) for each in outputs]).mean(0)
-        for right, found in ((centre, alone), (ten, together)):
-            right.append((found.argmax(1) == wanted) & ~found.isnan().any(1))
-    bits = {"right_centre": torch.cat(centre), "right_ten_crop": torch.cat(ten)}
-    packed: Arrays = {name: np.packbits(right.cpu().numpy()) for name, right in bits.items()}
-    return packed | {"test_images": np.array(len(bits["right_centre"]))}
+    packed: Arrays = {
+        f"right_{name.removeprefix(_GUESSES)}": np.packbits(guessed == labels)
+        for name, guessed in guesses.items()
+    }
+    return packed | {"test_images": np.array(len(labels))}
 
 
-def confusion(model: nn.Module, data: DeviceData, classes: tuple[str, ...]) -> Arrays:
+def confusion(
+    guesses: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], classes: tuple[str, ...]
+) -> Arrays:
     """How often a test image of one class (row) was taken for another, and the classes' names.
 
-    `confusion`: (C, C) int32, `classes`: (C,) text; nothing of more than 200 classes. An output
-    that is not a number is taken for nothing.
+    guesses, labels: (N,) int64. `confusion`: (C, C) int32, `classes`: (C,) text; nothing of more
+    than 200 classes. A guess of -1 is taken for nothing.
     """
     count = len(classes)
     if count > _CONFUSED:
         return {}
-    counts = torch.zeros(count * count, dtype=torch.int64, device=data.test.labels.device)
-    for images, wanted in _batches(data.test):
-        logits = model(data.test.inputs(images, data.centre)).float()
-        known = ~logits.isnan().any(1)
-        places = (wanted * count + logits.argmax(1))[known]
-        counts += torch.bincount(places, minlength=count * count)
-    table = counts.reshape(count, count).cpu().numpy().astype(np.int32)
+    known = guesses >= 0
+    table = np.zeros((count, count), dtype=np.int32)
+    np.add.at(table, (labels[known], guesses[known]), 1)
     return {"confusion": table, "classes": np.array(classes)}
-
-
-def _batches(split: DeviceSplit) -> Iterator[tuple[Tensor, Tensor]]:
-    everything = torch.arange(len(split.labels), device=split.labels.device)
-    return split.stream(torch.split(everything, _BATCH))
 
 
 def examples(model: nn.Module, data: DeviceData, classes: tuple[str, ...]) -> Arrays:

@@ -122,6 +122,7 @@ def test_nan_is_never_right(dataset: Dataset) -> None:
             return torch.full((len(x), 10), math.nan)
 
     found = evaluate(Nan(), on_device(dataset).test, None, autocast=no_autocast)
+    assert (found.guesses == -1).all()
 
     assert (found.error, found.top5_error) == (1.0, 1.0)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from repro.data import Dataset
-from repro.pictures import kept, small
+from repro.pictures import by_image, confusion, kept, small
 from repro.train import Run, train
 from tests.worlds import RECIPE, tiny, trial_on
 
@@ -24,7 +24,7 @@ def run(data: Dataset) -> Run:
 
 def test_the_confusion_matrix_counts_the_errors_that_were_measured(run: Run, data: Dataset) -> None:
     """A row a class, each test image once; off the diagonal lies the test error."""
-    arrays = kept(run.model, run.data, data.classes, {}, autocast=run.autocast)
+    arrays = kept(run.model, run.data, data.classes, run.arrays, autocast=run.autocast)
     table = arrays["confusion"].astype(int)
 
     assert (table.sum(1) == np.bincount(data.test.labels, minlength=10)).all()
@@ -36,7 +36,7 @@ def test_examples_are_the_first_images_with_their_likeliest_classes(
     run: Run, data: Dataset
 ) -> None:
     """Fig. 4: the likeliest class first, at most five, each with its probability."""
-    arrays = kept(run.model, run.data, data.classes, {}, autocast=run.autocast)
+    arrays = kept(run.model, run.data, data.classes, run.arrays, autocast=run.autocast)
     likely = arrays["example_probabilities"].astype(float)
 
     assert arrays["example_images"].tolist() == data.test.images[:8].tolist()
@@ -50,7 +50,7 @@ def test_many_classes_have_no_matrix(run: Run) -> None:
     """A thousand rows are no picture."""
     names = tuple(map(str, range(1000)))
 
-    assert "confusion" not in kept(run.model, run.data, names, {}, autocast=run.autocast)
+    assert "confusion" not in kept(run.model, run.data, names, run.arrays, autocast=run.autocast)
 
 
 def test_large_images_are_kept_small(run: Run, data: Dataset) -> None:
@@ -59,7 +59,8 @@ def test_large_images_are_kept_small(run: Run, data: Dataset) -> None:
     images[..., 2] = 200
     found = kept(
         run.model, run.data, data.classes,
-        {"near_images": images, "conv1": np.ones((9, 3, 200, 200))}, autocast=run.autocast,
+        run.arrays | {"near_images": images, "conv1": np.ones((9, 3, 200, 200))},
+        autocast=run.autocast,
     )  # fmt: skip
 
     assert found["near_images"].shape == (2, 3, 64, 96, 3)
@@ -78,7 +79,7 @@ def test_outcomes_by_image_add_up_to_the_errors_that_were_measured(data: Dataset
         recipe=RECIPE.model_copy(update={"crop": 28}),
     )
     ran = train(trial, data, device=CPU, until=1)
-    arrays = kept(ran.model, ran.data, data.classes, {}, autocast=ran.autocast)
+    arrays = kept(ran.model, ran.data, data.classes, ran.arrays, autocast=ran.autocast)
     images = int(arrays["test_images"])
 
     assert images == len(data.test.labels)
@@ -89,4 +90,17 @@ def test_outcomes_by_image_add_up_to_the_errors_that_were_measured(data: Dataset
 
 def test_without_crops_there_is_nothing_to_pair(run: Run, data: Dataset) -> None:
     """One way to look at an image."""
-    assert "test_images" not in kept(run.model, run.data, data.classes, {}, autocast=run.autocast)
+    assert "test_images" not in kept(
+        run.model, run.data, data.classes, run.arrays, autocast=run.autocast
+    )
+
+
+def test_a_guess_that_is_no_number_is_taken_for_nothing() -> None:
+    """Neither for a class nor for the last one."""
+    labels = np.array([0, 1, 1])
+    guesses = np.array([0, -1, 0])
+
+    assert confusion(guesses, labels, ("a", "b"))["confusion"].tolist() == [[1, 0], [1, 0]]
+    bits = by_image({"guesses_centre": guesses, "guesses_ten_crop": labels}, labels)
+    assert np.unpackbits(bits["right_centre"], count=3).tolist() == [1, 0, 0]
+    assert np.unpackbits(bits["right_ten_crop"], count=3).tolist() == [1, 1, 1]
