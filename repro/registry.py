@@ -58,6 +58,7 @@ class DatasetFacts:
     tested_on: Literal["test", "validation"] = "test"
     load: Callable[[], Any] | None = None
     fetched: bool = False  # whether `repro data fetch` gets it from its authors
+    shared: bool = False  # whether anyone may pass its images on, as an export of pictures does
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,6 +130,7 @@ _DATASETS = {
         images=(1437, 360),
         size=32,
         evidence=False,
+        shared=True,
     ),
     "synthetic": DatasetFacts(
         title="seeded synthetic patterns (embedded)",
@@ -136,6 +138,7 @@ _DATASETS = {
         images=(2000, 500),
         size=32,
         evidence=False,
+        shared=True,
     ),
     "cifar10": DatasetFacts(
         title="CIFAR-10",
@@ -144,6 +147,7 @@ _DATASETS = {
         size=32,
         evidence=True,
         fetched=True,
+        shared=True,
     ),
     "tiny-imagenet": DatasetFacts(
         title="Tiny ImageNet",

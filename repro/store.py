@@ -41,6 +41,7 @@ from repro.errors import (
     WriteError,
 )
 from repro.files import write_atomic
+from repro.registry import DATASETS
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 
 if TYPE_CHECKING:
@@ -280,9 +281,7 @@ class Store:
         self._check_lock(result.trial_id)
         folder = self.folder(result.trial_id)
         if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-            write_atomic(folder / "arrays.npz", buffer.getvalue())
+            write_atomic(folder / "arrays.npz", _packed(arrays))
         write_atomic(folder / "result.json", result.to_json())
         if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -365,7 +364,10 @@ class Store:
         return aside
 
     def export(self, out: Path) -> int:
-        """Copy what is evidence, plans and finished trials without checkpoints; how many trials."""
+        """Copy what is evidence, plans and finished trials without checkpoints; how many trials.
+
+        Images in pictures stay behind, unless they are of a data set that anyone may pass on.
+        """
         results = self.results()
         facts = sorted(self.root.glob("facts/*.json"))
         if not results and not facts:
@@ -376,12 +378,18 @@ class Store:
         for path in facts:
             write_atomic(out / "facts" / path.name, path.read_bytes())
         for trial_id, result in results.items():
-            target.begin(self.trial(trial_id))
+            trial = self.trial(trial_id)
+            target.begin(trial)
+            known = DATASETS.get(trial.data)
             for name in ("curve.csv", "arrays.npz", "result.json"):
                 path = self.folder(trial_id) / name
                 if not path.exists():
                     continue
-                write_atomic(target.folder(result.trial_id) / name, path.read_bytes())
+                if name == "arrays.npz" and not (known is not None and known.shared):
+                    content = _packed(_without_images(self.arrays(trial_id)))
+                else:
+                    content = path.read_bytes()
+                write_atomic(target.folder(result.trial_id) / name, content)
         return len(results)
 
     @contextmanager
@@ -430,6 +438,21 @@ def _curve_csv(curve: Sequence[Row]) -> str:
     # NaN, the one value that is not itself, is left empty.
     lines.writerows([value if value == value else "" for value in row] for row in curve)  # noqa: PLR0124 - as said
     return text.getvalue()
+
+
+def _packed(arrays: Mapping[str, Array]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _without_images(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """All but (..., H, W, 3) uint8; other bytes, such as bits by image, have one dimension."""
+    return {
+        name: array
+        for name, array in arrays.items()
+        if not (array.dtype == np.uint8 and array.ndim > 2)
+    }
 
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -138,6 +139,39 @@ def test_export_leaves_out_checkpoints_and_reads_the_same(tmp_path: Path) -> Non
     assert copy.results().keys() == store.results().keys()
     pd.testing.assert_frame_equal(copy.curve(TRIAL.id), store.curve(TRIAL.id))
     assert not list((tmp_path / "b").rglob("*.pt"))
+
+
+@pytest.mark.parametrize(
+    ("data", "kept"),
+    [
+        ("cifar10", {"images", "bits", "kernels"}),
+        ("tiny-imagenet", {"bits", "kernels"}),
+        ("folder:holiday", {"bits", "kernels"}),
+    ],
+)
+def test_an_export_carries_no_images_that_are_not_anyones(
+    data: str, kept: set[str], tmp_path: Path
+) -> None:
+    """ImageNet's may not be passed on, and a folder of the user's is nobody's business."""
+    trial = replace(TRIAL, data=data)
+    store = Store(tmp_path / "a")
+    store.begin(trial)
+    store.save(trial.id, checkpoint=b"", curve=CURVE)
+    store.finish(
+        replace(RESULT, trial_id=trial.id),
+        {
+            "images": np.zeros((2, 7, 8, 8, 3), np.uint8),
+            "bits": np.packbits(np.ones(9, bool)),
+            "kernels": np.zeros((4, 3, 5, 5), np.float32),
+        },
+    )
+    store.export(tmp_path / "b")
+    store.export(tmp_path / "c")
+
+    assert Store(tmp_path / "b").arrays(trial.id).keys() == kept
+    assert store.arrays(trial.id).keys() == {"images", "bits", "kernels"}
+    files = [tmp_path / name / "trials" / trial.id / "arrays.npz" for name in "bc"]
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) -> None:
