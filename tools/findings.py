@@ -30,6 +30,7 @@ PAPER_IMAGES = 90 * 1.2e6
 PAPER_SECONDS = 5.5 * 24 * 3600
 MULTIPLY_ADDS = 724_406_816  # of AlexNet for one image, forward
 
+UNKNOWN = "not measured"
 BEST_FIRST = (EXACT, *reversed(SCALES))
 
 INTRODUCTION = """\
@@ -102,11 +103,12 @@ def _section(
     yield f"**{row.word}** at {row.scale} scale: {row.reason}."
     yield f"*The paper* ({claim.paper.section}): {' '.join(claim.paper.states.split())}"
     yield f"*Here:* {_found(page, row)}"
-    for other in found:
+    others = [one for one in found if one.claim.id == claim.id and one is not page and _row(one)]
+    for other in others:
         its = _row(other)
-        if other.claim.id == claim.id and other is not page and its is not None:
-            yield f"*At {its.scale} scale*, {its.word}: {_found(other, its)}"
-    yield f"*How to read it:* {filled(reading, page)}"
+        assert its is not None
+        yield f"*At {its.scale} scale*, {its.word}: {_found(other, its)}"
+    yield _read(reading, [page, *others])
     drawn = _drawing(page)
     if drawn is not None:
         yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
@@ -114,6 +116,17 @@ def _section(
     yield f"*What would change our mind:* {' '.join(claim.reconsidered_if.split())}"
     yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
     yield _deviations(claim.deviations)
+
+
+def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
+    """With the numbers of the first scale that has them all, which is said where it is another."""
+    for page in scales:
+        text = filled(reading, page)
+        row = _row(page)
+        if UNKNOWN not in text and row is not None:
+            where = "" if page is scales[0] else f", by the numbers at {row.scale} scale"
+            return f"*How to read it{where}:* {text}"
+    return f"*How to read it:* {filled(reading, scales[0])}"
 
 
 def _found(page: Page | FactPage, row: Row) -> str:
@@ -129,7 +142,7 @@ def _found(page: Page | FactPage, row: Row) -> str:
 
 def _estimate(estimate: Estimate | None, unit: str) -> str:
     if estimate is None:
-        return "not measured"
+        return UNKNOWN
     text = estimate_text(estimate)
     return f"a {unit} of {text}" if unit.startswith("ratio") else f"{text} {unit}"
 
