@@ -222,7 +222,8 @@ def test_where_memory_runs_out_the_population_is_halved(
 ) -> None:
     """All trials are trained, and their numbers are the same."""
     monkeypatch.setattr("repro.train.Together", ShortOfMemory)
-    runs = together([trial_on(dataset, seed=seed) for seed in range(4)], dataset, until=0.2)
+    trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(4)]  # see above
+    runs = together(trials, dataset, until=0.2)
 
     assert {run.company for run in runs} == {2}
     for run in runs[:2]:
