@@ -16,16 +16,20 @@ SHIPPED = Path(__file__).parents[1] / "claims" / "headline_2010.yaml"
 
 
 def made_up(folder: Path) -> None:
-    """Photographs of various shapes, two classes told apart by their colour, some of them grey."""
+    """Photographs of various shapes, two classes told apart by their colour, some of them grey.
+
+    The colour is graded down to none, so that nets differ about the faint ones: seeds that agree on
+    every image leave no interval.
+    """
     generator = np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 8)):
+    for split, count in (("train", 24), ("val", 16)):
         for label in range(2):
             where = folder / split / f"n0000000{label}"
             where.mkdir(parents=True)
             for i in range(count):
                 height, width = generator.integers(200, 320, 2)
                 pixels = generator.integers(0, 120, (height, width, 3))
-                pixels[..., 2 * label] += 120
+                pixels[..., 2 * label] += generator.integers(0, 120)
                 image = Image.fromarray(pixels.astype(np.uint8))
                 (image.convert("L") if i == 0 else image).save(where / f"{i}.JPEG")
 
@@ -43,6 +47,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     text = text.replace("epochs: 90", "epochs: 9").replace(
         "{drops: [23, 51, 78]}", "{patience: 1, batch_size: 4, precision: float32}"
+    )
+    # Batches of 4 take a lower rate: at 0.01 the order of sums on a CPU decides who diverges.
+    before, after = text.split("    seeds: 3\n")
+    text = (
+        before + "    seeds: 3\n" + after.replace("rate: {authors: 0.01}", "rate: {authors: 0.002}")
     )
     text = text.replace("{low: 36.5, high: 38.5}", "{low: -500.0, high: 500.0}")
     claims = home / "claims"
