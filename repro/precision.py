@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Autocast", "RoundedProducts", "autocast"]
+__all__ = ["Autocast", "RoundedProducts", "autocast", "instructions"]
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -62,6 +62,12 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
                 yield
         else:
             yield
+
+
+def instructions() -> str:
+    """What the last digits of a CPU's numbers hang on, beside its name: how it multiplies."""
+    bfloat16 = "bfloat16" if _multiplies_bfloat16() else "bfloat16 by rounding"
+    return f"{torch.backends.cpu.get_cpu_capability()}, {bfloat16}"
 
 
 def _multiplies_bfloat16() -> bool:

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from repro.cli import main
 from repro.registry import DATASETS
+from repro.store import Store
 from repro.train import Population
 from tests.pictures import encoded, picture, write_folders
 from tests.shell import installed, paths, started
@@ -140,6 +141,18 @@ def test_running_again_finds_all_done(ran: tuple[Path, Result]) -> None:
     (verdict,) = json.loads(again.stdout)
     assert verdict["verdict"] in first.stdout
     assert verdict["decides"] is False
+
+
+def test_results_say_how_their_processor_multiplies(ran: tuple[Path, Result]) -> None:
+    """Another one's last digits may differ, whatever its name."""
+    folder, _ = ran
+    known = {r.provenance["instructions"] for r in Store(folder / "runs").results().values()}
+    where = ("--store", folder / "runs", "--claims", folder, "--out", folder / "page")
+    repro("report", *where, "--format", "md")
+    (said,) = known
+
+    assert said.startswith(torch.backends.cpu.get_cpu_capability())
+    assert f"| instructions | {said} |" in (folder / "page" / "report.md").read_text()
 
 
 def test_a_plan_names_trials_and_their_cost(tmp_path: Path) -> None:
