@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.files import Place
 from repro.plan import most_epochs_left
+from repro.precision import instructions
 from repro.provenance import code_version, cpu_name
 from repro.registry import DATASETS, LOGGERS, MODELS
 
@@ -53,7 +55,7 @@ def checks(
 ) -> Iterator[Check]:
     """In the order in which they matter."""
     yield Check(name="repro", state="ok", found=code_version())
-    yield Check(name="python", state="ok", found=platform.python_version())
+    yield Check(name="python", state="ok", found=_python())
     yield _torch()
     yield from _devices()
     yield Check(name="machine", state="ok", found=_machine())
@@ -119,6 +121,15 @@ def _count(images: float) -> str:
     return f"{images / 1e6:6,.0f} M"
 
 
+def _python() -> str:
+    if sys.dont_write_bytecode:
+        return (
+            f"{platform.python_version()}; PYTHONDONTWRITEBYTECODE is set: where packages were "
+            "not compiled when they were installed, each start compiles them, for seconds"
+        )
+    return platform.python_version()
+
+
 def _torch() -> Check:
     cuda = torch.version.cuda
     parts = [torch.__version__, f"built for CUDA {cuda}" if cuda else "built for the CPU"]
@@ -134,7 +145,7 @@ def _torch() -> Check:
 
 
 def _devices() -> Iterator[Check]:
-    yield Check(name="cpu", state="ok", found=cpu_name())
+    yield Check(name="cpu", state="ok", found=f"{cpu_name()}, {instructions()}")
     if not torch.cuda.is_available():
         yield Check(name="cuda", state="missing", found="no accelerator; all runs on the CPU")
         return

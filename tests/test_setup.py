@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,18 @@ def test_a_resolved_scale_that_is_not_there_is_told(tmp_path: Path) -> None:
 
     assert done.exit_code == 2
     assert "tiny has no paper scale (it has: smoke)" in done.stderr
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_doctor_says_what_makes_starts_slow(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of containers keep Python from keeping what it compiled."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", not kept)
+    done = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs")
+
+    assert done.exit_code == 0, done.output
+    assert ("PYTHONDONTWRITEBYTECODE is set" in done.stdout) is not kept
 
 
 def test_the_doctor_says_what_can_run(tmp_path: Path) -> None:
