@@ -95,7 +95,7 @@ def test_a_resolved_claim_names_every_trial_and_the_source_of_each_value(tmp_pat
     cells = next_cells(claim, "smoke", shown["fingerprint"], {})  # type: ignore[arg-type]
 
     assert "momentum: 0.5 # scale smoke\n" in done.stdout
-    assert "batch_size: 32 # recipe period\n" in done.stdout
+    assert "batch_size: 16 # recipe period\n" in done.stdout
     assert "weight_decay: 0.0 # default\n" in done.stdout
     assert "activation: relu # arm fast\n" in done.stdout
     assert fast["recipe"]["momentum"] == 0.5
@@ -140,9 +140,9 @@ def test_the_doctor_says_what_can_run(tmp_path: Path) -> None:
     assert (states["digits"], states["cifar10"]) == ("ok", "missing")
     assert (can["smoke"]["can"], can["proxy"]["can"]) == (True, False)
     assert "repro data fetch cifar10" in can["proxy"]["why"]
-    assert can["smoke"]["images"] == 320 * 2 * (3 * 1 + 2 * 2)
+    assert can["smoke"]["images"] == 160 * 2 * (3 * 1 + 2 * 2)
     shown = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs").stdout
-    assert re.search(r"\ntiny +yes +4 k +no +\d+ [kM]\n", shown)
+    assert re.search(r"\ntiny +yes +2 k +no +\d+ [kM]\n", shown)
     assert "CIFAR-10 not found (repro data fetch cifar10): 1 at proxy scale\n" in shown
 
 

@@ -74,7 +74,7 @@ def test_the_card_says_what_it_is_and_how_to_load_it(trained: Path, tmp_path: Pa
     assert done.stdout == f"{tmp_path / 'net' / 'README.md'}\n"
     assert card.startswith("---\nlibrary_name: timm\n")
     assert f"fingerprint `{store.trial(name).fingerprint}`" in card
-    for text in ("batch_size: 32", "seed 0 (these weights)", "MIT", 'checkpoint_path="model.saf'):
+    for text in ("batch_size: 16", "seed 0 (these weights)", "MIT", 'checkpoint_path="model.saf'):
         assert text in card
 
 

@@ -48,12 +48,12 @@ arms:
 contrast: {{slow: slow, fast: fast}}
 region: {{low: 3.0, high: 9.0}}
 recipes:
-  period: {{inputs: standardised, initialisation: he, batch_size: 32}}
+  period: {{inputs: standardised, initialisation: he, batch_size: 16}}
 verdict_recipe: period
 scales:
   smoke:
     data: digits
-    images: 320
+    images: 160
     model: {{name: cifar_80sec}}
     epochs: {epochs}
     seeds: {seeds}
