@@ -309,9 +309,9 @@ def next_cells(
 
     `seeds`: how many confirming seeds an arm are wanted, by recipe; those of the first look unless
     said otherwise, since only who has seen the results can say whether another look is needed.
-    The recipe that decides comes first; an arm whose search is done does not wait for another;
-    arms that decide before the others, and seed 0 of them before seed 1, so that what is finished
-    early is paired.
+    The recipe that decides comes first, and of all recipes the arms that decide before those that
+    explain; an arm whose search is done does not wait for another; seed 0 before seed 1, so that
+    what is finished early is paired.
     """
     deciding = arms_of(claim)
     first = claim.scales[scale].seeds[0]
@@ -327,9 +327,9 @@ def next_cells(
             if search.chosen is not None:
                 possible = confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)
                 confirm.extend(possible[: wanted[recipe]])
-        confirm.sort(key=lambda cell: (cell.arm not in deciding, cell.trial.seed))
+        confirm.sort(key=lambda cell: cell.trial.seed)
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
-    return merged(cells)
+    return merged(sorted(cells, key=lambda cell: cell.arm not in deciding))
 
 
 def most_epochs_left(

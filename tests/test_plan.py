@@ -206,3 +206,17 @@ def test_of_several_claims_what_decides_comes_first() -> None:
     assert arms[:9] == [*("without", "with") * 3, *("without_conv4",) * 3]  # whole is lrn's with
     assert arms[9:] == [*("first", "scale") * 3, *("without_conv3", "without_conv5") * 3]
     assert len({cell.trial.id for cell in cells}) == len(cells)
+
+
+def test_every_recipe_has_its_verdict_before_any_is_explained() -> None:
+    """Out of time, a grid has compared the two arms of the claim in as many cells as it could."""
+    grid = load(CLAIMS / "relu_speedup_grid.yaml")
+    cells = next_cells(grid, "smoke", PRINT, {})
+    recipes = list(grid.recipes)
+
+    assert [(cell.recipe, cell.arm) for cell in cells] == [
+        (recipe, arm)
+        for arms in (("relu", "tanh"), ("scaled_tanh", "sigmoid"))
+        for recipe in recipes
+        for arm in arms
+    ]
