@@ -255,6 +255,23 @@ def test_nothing_run_renders_and_says_so(claim: Claim, tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "out" / "curves.csv")) == 0
 
 
+def test_what_was_not_run_stands_last_with_what_runs_it(claim: Claim, tmp_path: Path) -> None:
+    """Whoever ran something sees that first, in both formats."""
+    smoke = planted_page(claim, {"period": MODERN}, scale="smoke")
+    write_report([empty_page(claim), smoke], tmp_path / "out", ["html", "md"])
+    page = Elements((tmp_path / "out" / "report.html").read_text())
+    marked = (tmp_path / "out" / "report.md").read_text()
+    command = "repro run planted.yaml --scale paper"
+
+    assert not [tag for tag in page.all("table") if tag.get("id") == "verdicts"]
+    assert {"href": "#not-run"} in page.all("a")
+    for text in (page.text, marked):
+        verdicts, smoke_runs, unrun = (
+            text.index(heading) for heading in ("Verdicts", "Smoke runs", "What runs them")
+        )
+        assert verdicts < smoke_runs < unrun < text.index(command)
+
+
 def test_no_claims_render(tmp_path: Path) -> None:
     """An empty report is still a page."""
     assert "Verdicts" in html([], tmp_path)
@@ -371,12 +388,19 @@ def test_a_site_is_whole_and_nothing_in_it_is_absolute(
 ) -> None:
     """Each link leads to a file of the site, and to a place that is there."""
     smoke = planted_page(claim, {"period": MODERN}, scale="smoke")
-    index = write_site([page, smoke], tmp_path / "site")
+    unrun = empty_page(claim.model_copy(update={"id": "unrun"}))
+    index = write_site([page, smoke, unrun], tmp_path / "site")
     written = {path for path in index.parent.rglob("*") if path.is_file()}
     pages = {path: Elements(path.read_text()) for path in written if path.suffix == ".html"}
     ids = {path: {a["id"] for _, a in found.tags if "id" in a} for path, found in pages.items()}
 
-    assert {path.name for path in pages} == {"index.html", "report.html", "planted.html"}
+    assert {path.name for path in pages} == {
+        "index.html",
+        "report.html",
+        "planted.html",
+        "unrun.html",
+    }
+    assert {"href": "claims/unrun.html#unrun-paper"} in pages[index].all("a")
     for path, found in pages.items():
         for _, attributes in found.tags:
             for link in (attributes.get("href"), attributes.get("src")):

@@ -60,8 +60,8 @@ def _measurements(whole: Document) -> str:
         columns=("Claim", "Scale", "Data", "Device", "Seeds an arm", "Time of all trials"),
         rows=tuple(
             (row.claim, row.scale, row.data, row.device, row.seeds, row.time)
-            for row in whole.rows
-            if row.measured and row.decides and row.seeds
+            for row in whole.measured
+            if row.decides and row.seeds
         ),
     )
     return "\n".join(markdown_table(table))

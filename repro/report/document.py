@@ -45,6 +45,11 @@ class ClaimSection:
     rows: tuple[Row, ...]
 
     @property
+    def measured(self) -> bool:
+        """Whether there is a verdict on something."""
+        return any(row.measured for row in self.rows)
+
+    @property
     def drawings(self) -> tuple[Drawing, ...]:
         """The figures of all scales."""
         parts = (*self.scales, *([self.smoke] if self.smoke else []))
@@ -53,34 +58,40 @@ class ClaimSection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """Evidence first; what ran at smoke scale stands apart, at the end."""
+    """Evidence first; then, apart, what ran at smoke scale, and what was not run."""
 
     claims: tuple[ClaimSection, ...]
     family: Table
     smoke: Table
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        """The verdicts of all claims: what was measured first, the best evidence first."""
+    def measured(self) -> tuple[Row, ...]:
+        """The verdicts of all claims on what was measured, the best evidence first."""
+        return tuple(row for row in self._rows if row.measured)
+
+    @property
+    def unrun(self) -> tuple[Row, ...]:
+        """A row for each claim and scale of which nothing was measured."""
+        return tuple(row for row in self._rows if row.decides and not row.measured)
+
+    @property
+    def _rows(self) -> list[Row]:
         found = [row for claim in self.claims for row in claim.rows]
-        return tuple(
-            sorted(found, key=lambda row: (not row.measured, _BEST_FIRST.index(row.scale)))
-        )
+        return sorted(found, key=lambda row: _BEST_FIRST.index(row.scale))
 
     @property
     def standing(self) -> str:
         """How many claims and scales stand how, by the recipe that decides."""
-        deciding = [row for row in self.rows if row.decides]
-        counts = Counter(row.word for row in deciding if row.measured)
+        counts = Counter(row.word for row in self.measured if row.decides)
         words = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
-        unmeasured = sum(not row.measured for row in deciding)
-        return f"Of {len(deciding)} claims and scales: {words}; {unmeasured} not run."
+        unrun = len(self.unrun)
+        return f"Of {counts.total() + unrun} claims and scales: {words}; {unrun} not run."
 
 
 def document(pages: Sequence[Page | FactPage]) -> Document:
     """All pages, those of a claim beside each other, as one document; what was measured first."""
     claims = [_claim(list(scales)) for _, scales in groupby(pages, key=lambda page: page.claim.id)]
-    claims.sort(key=lambda claim: not any(row.measured for row in claim.rows))
+    claims.sort(key=lambda claim: not claim.measured)
     return Document(
         claims=tuple(claims), family=family_table(pages), smoke=smoke_table(_smoke_pages(pages))
     )

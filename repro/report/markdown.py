@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from repro.report.document import ClaimSection, Document, ScaleSection
-from repro.report.matrix import measured_table, verdict_table
+from repro.report.matrix import measured_table, unrun_table, verdict_table
 from repro.report.tables import Table
 
 __all__ = ["markdown_table", "render_markdown", "render_summary"]
@@ -18,10 +18,9 @@ def render_markdown(document: Document, *, figures: bool) -> str:
 def render_summary(document: Document) -> str:
     """How many claims stand how, what was measured, and where: half a screen."""
     lines = [document.standing, ""]
-    measured = [row for row in document.rows if row.measured]
-    if measured:
-        lines += markdown_table(measured_table(measured))
-        places = {f"{row.data}, on {row.device}" for row in measured if row.seeds}
+    if document.measured:
+        lines += markdown_table(measured_table(document.measured))
+        places = {f"{row.data}, on {row.device}" for row in document.measured if row.seeds}
         if places:
             lines.append(f"Measured with {_escape('; '.join(sorted(places)))}.")
     if document.smoke.rows:
@@ -39,20 +38,34 @@ def markdown_table(table: Table) -> Iterator[str]:
 
 
 def _lines(document: Document, *, figures: bool) -> Iterator[str]:
-    yield from ("# Reproduction report", "", "## Verdicts", "")
-    yield from markdown_table(verdict_table(document.rows))
+    yield from ("# Reproduction report", "", document.standing, "", "## Verdicts", "")
+    if document.measured:
+        yield from markdown_table(verdict_table(document.measured))
     if document.family.rows:
-        yield from (f"**{_escape(document.family.caption)}**", "")
-        yield from markdown_table(document.family)
+        yield from _captioned(document.family)
     for claim in document.claims:
-        if claim.scales:
+        if claim.measured:
             yield from _claim(claim, figures=figures)
+    yield from _smoke(document, figures=figures)
+    yield from _unrun(document, figures=figures)
+
+
+def _smoke(document: Document, *, figures: bool) -> Iterator[str]:
     if document.smoke.rows:
         yield from (f"## {_escape(document.smoke.caption)}", "")
         yield from markdown_table(document.smoke)
     for claim in document.claims:
         if claim.smoke:
             yield from _scale(claim.smoke, figures=figures)
+
+
+def _unrun(document: Document, *, figures: bool) -> Iterator[str]:
+    if document.unrun:
+        yield from ("## Not run", "")
+        yield from _captioned(unrun_table(document.unrun))
+    for claim in document.claims:
+        if claim.scales and not claim.measured:
+            yield from _claim(claim, figures=figures)
 
 
 def _claim(claim: ClaimSection, *, figures: bool) -> Iterator[str]:
@@ -79,9 +92,13 @@ def _scale(part: ScaleSection, *, figures: bool) -> Iterator[str]:
             yield from (_escape(drawing.caption), "")
     for table in part.tables:
         if not table.wide:  # the long list of trials is in trials.csv
-            yield from (f"**{_escape(table.caption)}**", "")
-            yield from markdown_table(table)
+            yield from _captioned(table)
     yield from ("To repeat it:", "", f"    {part.command}", "")
+
+
+def _captioned(table: Table) -> Iterator[str]:
+    yield from (f"**{_escape(table.caption)}**", "")
+    yield from markdown_table(table)
 
 
 def _row(cells: Sequence[str]) -> str:

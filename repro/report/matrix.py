@@ -10,7 +10,7 @@ from repro.report.tables import Table
 from repro.text import NOT_RUN, duration, estimate_text, interval_text, value_text
 from repro.verdict import Verdict
 
-__all__ = ["Row", "command", "measured_table", "rows", "verdict_table"]
+__all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_table"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,14 +132,23 @@ def verdict_table(found: Sequence[Row]) -> Table:
     """The rows as plain cells."""
     return Table(
         caption="A verdict for each claim, scale and recipe",
-        columns=("Claim", "Scale", "Recipe", "Verdict", "Ours", "Interval", "Paper", "Unit",
-                 "Seeds an arm", "Time of all trials", "Device", "Data", "Reason"),
+        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Interval", "Paper", "Unit",
+                 "Why", "Seeds an arm", "Time of all trials", "Data", "Device"),
         rows=tuple(
-            (row.title, row.scale, row.recipe, row.word, row.ours, row.interval, row.paper,
-             row.unit, row.seeds, row.time, row.device, row.data, row.reason)
+            (row.title, row.word, row.scale, row.recipe, row.ours, row.interval, row.paper,
+             row.unit, row.reason, row.seeds, row.time, row.data, row.device)
             for row in found
         ),
     )  # fmt: skip
+
+
+def unrun_table(found: Sequence[Row]) -> Table:
+    """What could be measured yet, and how."""
+    return Table(
+        caption="What runs them",
+        columns=("Claim", "Scale", "Command"),
+        rows=tuple((row.title, row.scale, row.command) for row in found),
+    )
 
 
 def measured_table(found: Sequence[Row]) -> Table:
@@ -158,6 +167,5 @@ def measured_table(found: Sequence[Row]) -> Table:
                 row.seeds,
             )
             for row in found
-            if row.measured
         ),
     )
