@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from repro.claim import Region
 from repro.stats import Estimate
+from repro.wordnet import words
 
 __all__ = [
     "MARKS",
@@ -591,8 +592,9 @@ def confusion(ax: Axes, counts: NDArray[np.integer], classes: Sequence[str]) -> 
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
     ax.imshow(_shade(shares), interpolation="nearest")
     if len(classes) <= 20:
-        ax.set_xticks(range(len(classes)), classes, rotation=90)
-        ax.set_yticks(range(len(classes)), classes)
+        names = [words(name) for name in classes]
+        ax.set_xticks(range(len(classes)), names, rotation=90)
+        ax.set_yticks(range(len(classes)), names)
         for row, column in zip(*np.nonzero(counts), strict=True):
             text = f"{100 * shares[row, column]:.0f}"
             ax.text(column, row, text, ha="center", va="center", fontsize=7)
@@ -628,7 +630,7 @@ def examples(
         photo = ax.inset_axes((left, top - 0.52 * height, width, 0.44 * height))
         photo.imshow(image, interpolation="nearest")
         photo.set_axis_off()
-        photo.set_title(label, fontsize=9)
+        photo.set_title(words(label), fontsize=9)
         bars = ax.inset_axes((left, top - 0.95 * height, width, 0.4 * height))
         _bars(bars, label, guesses[place], probabilities[place])
     return ax
@@ -637,11 +639,11 @@ def examples(
 def _bars(
     ax: Axes, label: str, guesses: NDArray[np.str_], probabilities: NDArray[np.floating]
 ) -> None:
-    right = [guess == label for guess in guesses]
+    right = [guess == label for guess in guesses]  # two of WordNet's numbers can be one word
     colours = [MARKS[1][0] if good else MARKS[5][0] for good in right]
     ax.barh(range(len(guesses)), probabilities, color=colours, height=0.8, alpha=0.5)
     for y, (guess, good) in enumerate(zip(guesses, right, strict=True)):
-        ax.text(0.02, y, guess, va="center", fontsize=7, weight="bold" if good else "normal")
+        ax.text(0.02, y, words(guess), va="center", fontsize=7, weight="bold" if good else "normal")
     ax.set(xlim=(0, 1), ylim=(len(guesses) - 0.4, -0.6))
     ax.set_axis_off()
 

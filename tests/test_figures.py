@@ -421,6 +421,25 @@ def test_the_right_class_of_an_example_is_bold(ax: Axes) -> None:
     assert [patch.get_width() for patch in bars.patches] == [0.6, 0.4]
 
 
+def test_classes_of_imagenet_are_words(ax: Axes) -> None:
+    """WordNet's numbers decide which is right, since a crane is a bird and a machine."""
+    bird, machine = "n02012849", "n03126707"
+    figures.examples(
+        ax,
+        np.zeros((1, 8, 8, 3), dtype=np.uint8),
+        [bird],
+        np.array([[machine, bird]]),
+        np.array([[0.6, 0.4]]),
+    )
+    photo, bars = ax.child_axes
+
+    assert photo.get_title() == "crane"
+    assert [(t.get_text(), t.get_weight()) for t in bars.texts] == [
+        ("crane", "normal"),
+        ("crane", "bold"),
+    ]
+
+
 def test_a_recipe_that_was_not_run_stands_beside_one_that_was() -> None:
     """Panels share their axis of errors; the empty one says so and bends nothing."""
     band = arm("relu").band

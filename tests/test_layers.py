@@ -21,6 +21,7 @@ RANKS = {
     "provenance": 1,
     "stats": 1,
     "talk": 1,
+    "wordnet": 1,
     "yaml_source": 1,
     "plugins": 1,
     "registry": 2,
