@@ -609,6 +609,9 @@ def _shade(shares: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.concatenate([colour, 0.7 * np.sqrt(shares)[..., None]], axis=-1)
 
 
+_ABREAST = 22  # letters of the usual size above an image
+
+
 def examples(
     ax: Axes,
     images: NDArray[np.uint8],
@@ -630,7 +633,8 @@ def examples(
         photo = ax.inset_axes((left, top - 0.52 * height, width, 0.44 * height))
         photo.imshow(image, interpolation="nearest")
         photo.set_axis_off()
-        photo.set_title(words(label), fontsize=9)
+        title = words(label)
+        photo.set_title(title, fontsize=min(9, 9 * _ABREAST / len(title)))
         bars = ax.inset_axes((left, top - 0.95 * height, width, 0.4 * height))
         _bars(bars, label, guesses[place], probabilities[place])
     return ax
