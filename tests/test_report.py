@@ -12,7 +12,7 @@ import pytest
 from repro.claim import Claim, load
 from repro.pages import pages
 from repro.report import Page, write_report, write_site
-from repro.report.series import rolling_error
+from repro.report.series import arm_curves, rolling_error
 from repro.session import register
 from repro.stats import Estimate
 from repro.store import Store
@@ -447,6 +447,19 @@ def test_rolling_error_is_the_mean_of_one_epoch_of_windows() -> None:
     assert len(epochs) == len(errors) == 16
     assert (epochs[0], epochs[-1]) == (1.0, 2.5)
     assert errors[-1] == pytest.approx(expected)
+
+
+def test_a_curve_is_as_dense_as_its_axis_and_has_no_gap(page: Page) -> None:
+    """Its ends are drawn on any axis, and the slow seeds go on from where the band ends."""
+    wide, narrow = (arm_curves(page, "modern", "fast", until=until) for until in (100.0, 10.0))
+    assert wide.band is not None
+    assert narrow.band is not None
+
+    assert len(narrow.band.epochs) > 5 * len(wide.band.epochs)
+    assert wide.tails
+    for drawn, band in ((wide, wide.band), (narrow, narrow.band)):
+        assert (band.epochs[0], band.epochs[-1]) == (1.0, narrow.band.epochs[-1])
+        assert all(epochs[0] == band.epochs[-1] for epochs, _ in drawn.tails)
 
 
 def test_numbers_are_written_for_readers() -> None:

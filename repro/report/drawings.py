@@ -76,12 +76,12 @@ def _drawings(page: Page) -> Iterator[Drawing]:
 
 def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     paper = series.paper_curves(page)
-    shown = {
-        recipe: [series.arm_curves(page, recipe, arm) for arm in page.claim.arms]
-        for recipe in page.claim.recipes
-    }
     longest = max((page.results[t].epochs for t in page.evidence.trials), default=0.0)
     until = max([longest, *([40.0] if paper else [])])  # the paper's figure ends at 40
+    shown = {
+        recipe: [series.arm_curves(page, recipe, arm, until=until) for arm in page.claim.arms]
+        for recipe in page.claim.recipes
+    }
     panels = [
         (
             f"{recipe} recipe",

@@ -66,7 +66,7 @@ def ending(outcome: Outcome) -> str:
 
 # Learning curves
 
-_DRAWN = 100  # points of a curve, or one an epoch where that is more
+_DRAWN = 100  # points along an axis, or one an epoch where that is more
 
 
 def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -86,8 +86,8 @@ def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
     return online["epoch"].to_numpy(dtype=float)[WINDOWS - 1 : end], errors
 
 
-def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
-    """The confirming seeds of one arm.
+def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
+    """The confirming seeds of one arm, as dense as an axis of `until` epochs can show.
 
     A band past the first stop would be of fewer seeds, the slow ones: it ends there, and the
     others go on as lines of their own.
@@ -97,13 +97,16 @@ def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
     curves = [rolling_error(page.curves.get(c.trial_id, empty)) for c in crossings]
     drawn = [curve for curve in curves if len(curve[0])]
     common = min((len(epochs) for epochs, _ in drawn), default=0)
+    step = min(WINDOWS, math.ceil(until * WINDOWS / _DRAWN))
     ends = list(zip(crossings, curves, strict=True))
     return ArmCurves(
         arm=arm,
         seeds=len(crossings),
-        band=_band(drawn, common) if common else None,
+        band=_band(drawn, common, step=step) if common else None,
         tails=tuple(
-            (_seen(e[common - 1 :]), _seen(y[common - 1 :])) for e, y in drawn if len(e) > common
+            (_seen(e[common - 1 :], step), _seen(y[common - 1 :], step))
+            for e, y in drawn
+            if len(e) > common
         ),
         crossed=tuple(c.upper for c in crossings if ending(c) == "crossed"),
         censored=_ends((c, y) for c, (_, y) in ends if ending(c) == "censored"),
@@ -111,21 +114,20 @@ def arm_curves(page: Page, recipe: str, arm: str) -> ArmCurves:
     )
 
 
-def _band(curves: Sequence[tuple[Floats, Floats]], common: int) -> Band:
+def _band(curves: Sequence[tuple[Floats, Floats]], common: int, *, step: int = 1) -> Band:
     errors = np.stack([errors[:common] for _, errors in curves])  # (seeds, windows)
     return Band(
         seeds=len(curves),
-        epochs=_seen(curves[0][0][:common]),
-        median=_seen(np.median(errors, axis=0)),
-        low=_seen(errors.min(axis=0)),
-        high=_seen(errors.max(axis=0)),
+        epochs=_seen(curves[0][0][:common], step),
+        median=_seen(np.median(errors, axis=0), step),
+        low=_seen(errors.min(axis=0), step),
+        high=_seen(errors.max(axis=0), step),
     )
 
 
-def _seen(values: Floats) -> Floats:
-    """(n,) -> every so many of them, up to the last; each is the mean of the epoch before it."""
-    step = min(WINDOWS, -(-len(values) // _DRAWN))
-    return values[::-1][::step][::-1]
+def _seen(values: Floats, step: int) -> Floats:
+    """(n,) -> the first and the last of them, and every `step`th between."""
+    return np.append(values[:-1:step], values[-1])
 
 
 def _ends(found: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float], ...]:
