@@ -180,14 +180,16 @@ def _train(
     yield from _train(training[middle:], on_window, ranks)
 
 
-def short_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; on a CPU only the words of torch's RuntimeError tell.
+# What is said when a CPU's memory is short. oneDNN's words do not tell memory from its other wants,
+# of which a shape that trains has none; a thread wants memory for its stack, and may exceed a limit
+# that fewer workers keep.
+_SHORT = ("DefaultCPUAllocator", "could not create a primitive", "can't start new thread")
 
-    Those of oneDNN do not tell memory from its other wants, of which a shape that trains has none.
-    """
+
+def short_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; on a CPU only the words of a RuntimeError tell."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    said = str(error)
-    return known or "DefaultCPUAllocator" in said or "could not create a primitive" in said
+    return known or any(said in str(error) for said in _SHORT)
 
 
 def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:

@@ -179,7 +179,9 @@ def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
     folder, _ = whole
 
     assert launch(out_of_memory, folder, "memory") == 5
-    assert Store(folder / "memory").results() == {}
+    store = Store(folder / "memory")
+    assert {fault["code"] for fault in store.faults().values()} == {"E302"}
+    assert store.results() == {}
     continued(whole, "memory", tally)
 
 
