@@ -634,7 +634,7 @@ def examples(
         photo.imshow(image, interpolation="nearest")
         photo.set_axis_off()
         title = words(label)
-        photo.set_title(title, fontsize=min(9, 9 * _ABREAST / len(title)))
+        photo.set_title(title, fontsize=9 * _ABREAST / max(_ABREAST, len(title)))
         bars = ax.inset_axes((left, top - 0.95 * height, width, 0.4 * height))
         _bars(bars, label, guesses[place], probabilities[place])
     return ax

@@ -402,42 +402,33 @@ def test_a_confusion_matrix_is_in_percent_of_its_rows(ax: Axes) -> None:
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog", "owl"]
 
 
-def test_the_right_class_of_an_example_is_bold(ax: Axes) -> None:
-    """Fig. 4: the image under its class, the likeliest classes below it."""
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("cat", "dog", ("cat", "dog")),
+        ("n01443537", "n03126707", ("goldfish", "crane")),
+        ("n02012849", "n03126707", ("crane", "crane")),  # a bird, and a machine
+    ],
+)
+def test_the_right_class_of_an_example_is_bold(
+    ax: Axes, right: str, wrong: str, said: tuple[str, str]
+) -> None:
+    """Fig. 4: the image under its class, the likeliest below it; ImageNet's by their words."""
     figures.examples(
         ax,
         np.zeros((1, 8, 8, 3), dtype=np.uint8),
-        ["cat"],
-        np.array([["dog", "cat"]]),
+        [right],
+        np.array([[wrong, right]]),
         np.array([[0.6, 0.4]]),
     )
     photo, bars = ax.child_axes
 
-    assert photo.get_title() == "cat"
+    assert photo.get_title() == said[0]
     assert [(t.get_text(), t.get_weight()) for t in bars.texts] == [
-        ("dog", "normal"),
-        ("cat", "bold"),
+        (said[1], "normal"),
+        (said[0], "bold"),
     ]
     assert [patch.get_width() for patch in bars.patches] == [0.6, 0.4]
-
-
-def test_classes_of_imagenet_are_words(ax: Axes) -> None:
-    """WordNet's numbers decide which is right, since a crane is a bird and a machine."""
-    bird, machine = "n02012849", "n03126707"
-    figures.examples(
-        ax,
-        np.zeros((1, 8, 8, 3), dtype=np.uint8),
-        [bird],
-        np.array([[machine, bird]]),
-        np.array([[0.6, 0.4]]),
-    )
-    photo, bars = ax.child_axes
-
-    assert photo.get_title() == "crane"
-    assert [(t.get_text(), t.get_weight()) for t in bars.texts] == [
-        ("crane", "normal"),
-        ("crane", "bold"),
-    ]
 
 
 def test_a_recipe_that_was_not_run_stands_beside_one_that_was() -> None:
