@@ -54,6 +54,7 @@ class RecipeEvidence:
     None before the first look, whose seeds so far are then shown. `seeds`: finished in all arms
     that decide, without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks
     of the measurement that failed, a sentence each: with one of them no number counts.
+    `doubtful`: the arms that failed one, those that do not decide among them.
     """
 
     recipe: str
@@ -65,6 +66,7 @@ class RecipeEvidence:
     diverged: int
     caveats: tuple[str, ...]
     gates: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
     look: Look | None = None
     seeds: int = 0
     wanted: int = 0
@@ -78,6 +80,10 @@ class RecipeEvidence:
     def estimate(self) -> Estimate | None:
         """The deciding contrast's."""
         return self.deciding.estimate
+
+    def doubts(self, contrast: Contrast) -> bool:
+        """Whether an arm of the contrast failed a check, so that its number says nothing."""
+        return not self.doubtful.isdisjoint(contrast.arms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,10 +164,10 @@ def _recipe(
     level = look_level(claim.scales[scale].seeds, paired=claim.paired)
 
     looks, deciding = claim.scales[scale].seeds, arms_of(claim)
-    others = [arm for arm in claim.arms if arm not in deciding]
 
     def at(look: Look | None) -> RecipeEvidence:
         counted = [o for o in outcomes if look is None or o.seed < look.seeds]
+        doubts = {arm: tuple(_doubts(claim, scale, counted, arm)) for arm in claim.arms}
         return RecipeEvidence(
             recipe=recipe,
             rates=rates,
@@ -170,8 +176,11 @@ def _recipe(
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
-            caveats=tuple(_doubts(claim, scale, counted, others)),
-            gates=tuple(_doubts(claim, scale, counted, deciding)),
+            caveats=tuple(
+                said for arm in claim.arms if arm not in deciding for said in doubts[arm]
+            ),
+            gates=tuple(said for arm in deciding for said in doubts[arm]),
+            doubtful=frozenset(arm for arm, said in doubts.items() if said),
             look=look,
             seeds=seeds,
         )
@@ -299,10 +308,8 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
 _FAR_FROM_GUESSING = 1.0  # of ln(classes)
 
 
-def _doubts(
-    claim: TrainedClaim, scale: str, outcomes: list[Outcome], arms: Iterable[str]
-) -> Iterable[str]:
-    """Checks that trials of these `arms` failed; those of data sets of known classes alone.
+def _doubts(claim: TrainedClaim, scale: str, outcomes: list[Outcome], arm: str) -> Iterable[str]:
+    """Checks that trials of this arm failed; those of data sets of known classes alone.
 
     Of an arm that decides they are gates: no number counts. Other arms cannot undo the verdict.
     """
@@ -310,22 +317,19 @@ def _doubts(
     if facts is None:
         return
     guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
-    for arm in arms:
-        of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
-        poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
-        if poor:
-            yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"
-        odd = [
-            o.metrics["initial_loss"]
-            for o in of_arm
-            if not abs(o.metrics.get("initial_loss", entropy) - entropy)
-            <= _FAR_FROM_GUESSING * entropy
-        ]
-        if odd:
-            yield (
-                f"untrained, {arm} had a loss of {max(odd):.2f} nats, far from guessing's "
-                f"{entropy:.2f}"
-            )
+    of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
+    poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
+    if poor:
+        yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"
+    odd = [
+        o.metrics["initial_loss"]
+        for o in of_arm
+        if not abs(o.metrics.get("initial_loss", entropy) - entropy) <= _FAR_FROM_GUESSING * entropy
+    ]
+    if odd:
+        yield (
+            f"untrained, {arm} had a loss of {max(odd):.2f} nats, far from guessing's {entropy:.2f}"
+        )
 
 
 def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:

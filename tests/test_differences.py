@@ -230,11 +230,16 @@ def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
 def test_an_arm_beside_the_contrast_may_guess(tmp_path: Path) -> None:
     """The verdict is not about it; that it learned nothing is said."""
     errors = planted(0.02)
-    _, verdict = judged(
+    evidence, verdict = judged(
         tmp_path, claim_of(tmp_path), lambda cell: 0.9 if cell.arm == "third" else errors(cell)
     )
+    found = evidence.recipes["authors"]
 
     assert verdict.word == "reproduced"
+    assert [found.doubts(contrast) for contrast in found.contrasts] == [
+        "third" in contrast.arms for contrast in found.contrasts
+    ]
+    assert any("third" in contrast.arms for contrast in found.contrasts)
     assert "4 of 4 third trials ended no better than guessing" in verdict.reason
 
 

@@ -26,6 +26,7 @@ from repro.figures import (
     PaperCurve,
     RatePoint,
 )
+from repro.figures.style import PAPER
 from repro.report.svg import svg
 from repro.stats import Estimate
 
@@ -107,7 +108,7 @@ def test_the_papers_points_have_open_markers_on_a_thin_dashed_line(ax: Axes) -> 
     figures.learning_curves(ax, [arm("fast"), arm("slow")], threshold=0.25, until=40, paper=[paper])
     drawn = line(ax, "slow: the paper's")
 
-    assert drawn.get_markerfacecolor() == figures.PAPER
+    assert drawn.get_markerfacecolor() == PAPER
     assert drawn.get_linestyle() == "--"
     assert drawn.get_linewidth() < 1
     assert drawn.get_color() == line(ax, "slow: median").get_color()
@@ -202,6 +203,22 @@ def test_a_bound_is_an_arrow(ax: Axes, changes: dict[str, object], text: str, ar
     assert text in texts(ax)
     assert arrow in markers
     assert "o" not in markers
+
+
+@pytest.mark.parametrize("doubtful", [False, True])
+def test_a_number_that_does_not_count_is_hollow(ax: Axes, doubtful: bool) -> None:
+    """Not to be taken for one that does."""
+    figures.effects(
+        ax,
+        [EffectRow(label="grouping", estimate=estimate(), doubtful=doubtful)],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=1.0,
+        label="ratio",
+    )
+    (point,) = [one for one in ax.get_lines() if one.get_marker() == "o"]
+
+    assert (point.get_markerfacecolor() == point.get_color()) is not doubtful
 
 
 def test_an_unmeasured_ratio_says_so(ax: Axes) -> None:

@@ -1,6 +1,6 @@
 """The figures of a page, each with its caption and with words for those who do not see it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from textwrap import fill
@@ -196,14 +196,20 @@ def _effects(page: Page) -> Drawing:
         label=label,
     )
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"
+    caption = (
+        f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
+        "its values seed by seed. Shaded: where the interval has to lie for “reproduced”, as "
+        "the claim file said beforehand. An arrow: only a bound is known."
+    )
+    if any(row.doubtful for row in rows):
+        caption += " Hollow: an arm failed a check, and the number does not count."
     return Drawing(
         name=name,
-        caption=(
-            f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
-            "its values seed by seed. Shaded: where the interval has to lie for “reproduced”, as "
-            "the claim file said beforehand. An arrow: only a bound is known."
+        caption=caption,
+        alt="; ".join(
+            f"{row.label}: {estimate_text(row.estimate)}{', doubtful' * row.doubtful}"
+            for row in rows
         ),
-        alt="; ".join(f"{row.label}: {estimate_text(row.estimate)}" for row in rows),
         panels=[("", draw)],
         inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.4 * len(rows))),
     )
@@ -224,7 +230,10 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
             else:
                 continue
             yield figures.EffectRow(
-                label=label, estimate=contrast.estimate, seeds=tuple(contrast.by_seed.values())
+                label=label,
+                estimate=contrast.estimate,
+                seeds=tuple(contrast.by_seed.values()),
+                doubtful=found.doubts(contrast),
             )
 
 
@@ -349,7 +358,7 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
 
 
 def _arms(page: Page) -> str:
-    return " and ".join(page.claim.arms)
+    return _listed(page.claim.arms)
 
 
 def _measure(claim: TimeClaim) -> str:
@@ -357,7 +366,13 @@ def _measure(claim: TimeClaim) -> str:
 
 
 def _names(page: Page) -> str:
-    return " and ".join(f"the {recipe} recipe" for recipe in page.claim.recipes)
+    recipes = list(page.claim.recipes)
+    return f"the recipe{'s' * (len(recipes) > 1)} {_listed(recipes)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _seeds(row: figures.CrossingRow) -> str:

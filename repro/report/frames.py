@@ -24,7 +24,7 @@ VERDICT_COLUMNS = (
 )  # fmt: skip
 EFFECT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "effect", "decides", "says", "unit", "estimate", "low",
-    "high", "level", "bound", "p", "correlation", "sd", "by_seed",
+    "high", "level", "bound", "p", "correlation", "sd", "by_seed", "doubtful",
 )  # fmt: skip
 TRIAL_COLUMNS = (
     "claim", "scale", "recipe", "arm", "purpose", "trial", "rate", "seed", "status", "epochs",
@@ -94,7 +94,10 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
 
 
 def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """A row an effect that a claim asks for, of each recipe; `by_seed`: its values, `;` between."""
+    """A row an effect that a claim asks for, of each recipe; `by_seed`: its values, `;` between.
+
+    `doubtful`: an arm of it failed a check.
+    """
     rows = [
         {
             "claim": page.claim.id,
@@ -110,6 +113,7 @@ def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
             "correlation": contrast.correlation,
             "sd": contrast.sd,
             "by_seed": ";".join(f"{seed}={value!r}" for seed, value in contrast.by_seed.items()),
+            "doubtful": found.doubts(contrast),
         }
         for page in pages
         for recipe, found in page.evidence.recipes.items()

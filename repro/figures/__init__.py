@@ -1,0 +1,47 @@
+"""One function a figure: takes axes and data, sets labels with units, returns the axes.
+
+Errors come as fractions and are drawn in percent. A censored trial is drawn as an arrowhead where
+it ended, never as a crossing. What belongs to an arm has the gid `arm-N`, its range over seeds
+`band-N`, the paper's points `paper-N`.
+"""
+
+from repro.figures.curves import (
+    ArmCurves,
+    ArmErrors,
+    Band,
+    Floats,
+    PaperCurve,
+    error_curves,
+    learning_curves,
+)
+from repro.figures.effects import EffectRow, effects
+from repro.figures.images import confusion, examples, kernels, nearest
+from repro.figures.rates import ArmRates, RatePoint, rate_sensitivity
+from repro.figures.seeds import CrossingRow, MetricRow, crossing_times, metric_points
+from repro.figures.style import MARKS, SCHEME, STYLE
+
+__all__ = [
+    "MARKS",
+    "SCHEME",
+    "STYLE",
+    "ArmCurves",
+    "ArmErrors",
+    "ArmRates",
+    "Band",
+    "CrossingRow",
+    "EffectRow",
+    "Floats",
+    "MetricRow",
+    "PaperCurve",
+    "RatePoint",
+    "confusion",
+    "crossing_times",
+    "effects",
+    "error_curves",
+    "examples",
+    "kernels",
+    "learning_curves",
+    "metric_points",
+    "nearest",
+    "rate_sensitivity",
+]

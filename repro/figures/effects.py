@@ -1,0 +1,121 @@
+"""Estimated effects with their intervals, a row each."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from repro.claim import Region
+from repro.figures.axes import linear_x, log_x, rows_y
+from repro.figures.style import GREY, INK, MARKS, PAPER, SHADE
+from repro.stats import Estimate
+
+__all__ = ["EffectRow", "effects"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EffectRow:
+    """One effect: its estimate, None when not measured, and its value at each seed.
+
+    `doubtful`: an arm of it failed a check, so that the number says nothing.
+    """
+
+    label: str
+    estimate: Estimate | None
+    seeds: tuple[float, ...] = ()
+    doubtful: bool = False
+
+
+def effects(
+    ax: Axes,
+    rows: Sequence[EffectRow],
+    *,
+    region: Region,
+    paper: float | None,
+    no_effect: float | None,
+    label: str,
+) -> Axes:
+    """Estimates with their intervals, a row each, on a log axis where no effect is a ratio of 1.
+
+    The claim's region is shaded; the paper's value and no effect are lines. A bound is an arrow
+    from the bound to where the truth may lie. Small and below the interval: a point a seed. What
+    is doubtful is hollow and dotted.
+    """
+    found = [row.estimate for row in rows if row.estimate is not None]
+    shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
+    shown += [v for row in rows for v in row.seeds]
+    marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
+    ratio = no_effect == 1
+    values = [v for v in shown + marked if v > 0 or not ratio]
+    left, right = (log_x if ratio else linear_x)(ax, min(values), max(values))
+    ax.axvspan(
+        region.low, right if region.high is None else region.high, color=SHADE, alpha=0.15,
+        linewidth=0,
+    )  # fmt: skip
+    if no_effect is not None:
+        ax.axvline(no_effect, color=INK, linewidth=1)
+    if paper is not None:
+        ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
+    for y, row in enumerate(rows):
+        if row.estimate is None:
+            ax.text(
+                0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
+            )
+        else:
+            _interval(ax, row.estimate, y, left, right, doubtful=row.doubtful)
+        ax.plot(
+            row.seeds,
+            [y + 0.22] * len(row.seeds),
+            color=GREY,
+            linestyle="none",
+            marker="d",
+            markersize=4,
+            label=f"_{row.label}: seeds",
+        )
+    rows_y(ax, [row.label for row in rows])
+    top = ax.get_xaxis_transform()
+    # Each name on its own side of its line: the two lines may lie close together.
+    for x, text, side in (
+        (no_effect, "no effect ", "right"),
+        (paper, "" if paper is None else f" paper {paper:g}", "left"),
+    ):
+        if x is None:
+            continue
+        ax.annotate(
+            text,
+            (x, 1),
+            xycoords=top,
+            textcoords="offset points",
+            xytext=(0, 3),
+            ha=side,
+            fontsize=8,
+            color=GREY,
+            annotation_clip=False,
+        )
+    ax.set_xlabel(label)
+    return ax
+
+
+def _interval(
+    ax: Axes, estimate: Estimate, y: float, left: float, right: float, *, doubtful: bool
+) -> None:
+    colour = MARKS[0][0]
+    face, dash = (PAPER, ":") if doubtful else (colour, "-")
+    low = left if estimate.bound == "upper" else max(estimate.low, left)
+    high = right if estimate.bound == "lower" else min(estimate.high, right)
+    ax.plot([low, high], [y, y], color=colour, linewidth=2, linestyle=dash, solid_capstyle="butt")
+    if estimate.bound == "lower":
+        text, anchor = f"at least {estimate.low:.2f}", low
+    elif estimate.bound == "upper":
+        text, anchor = f"at most {estimate.high:.2f}", high
+    else:
+        text, anchor = f"{estimate.value:.2f}", min(max(estimate.value, left), right)
+        ax.plot(anchor, y, color=colour, marker="o", markersize=7, markerfacecolor=face)
+    # An end beyond the axes is an arrowhead, every other end a bar.
+    for x, edge, arrow in ((low, left, "<"), (high, right, ">")):
+        marker, size = (arrow, 8) if x == edge else ("|", 9)
+        ax.plot(x, y, color=colour, marker=marker, markersize=size, clip_on=False)
+    ax.annotate(
+        text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha="center", color=colour
+    )
