@@ -198,9 +198,13 @@ def _recipe(
 
 
 def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
-    """With the count of the trials of so many seeds, and what a reader has to know."""
-    ran = sum(outcome.seed < wanted for outcome in found.outcomes)
-    asked = wanted * len(claim.arms)
+    """With the count of the trials of so many seeds, and what a reader has to know.
+
+    Arms that differ in what is read alone share their trials.
+    """
+    ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
+    nets = [(arm.model, arm.recipe) for arm in claim.arms.values()]
+    asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
     return replace(
         found,
         wanted=wanted,

@@ -66,7 +66,9 @@ def checks(
     yield from _plugins()
     for logger, needed in LOGGERS.items():
         here = not isinstance(needed, str) or find_spec(needed) is not None
-        found = "installed" if here else f"not installed (pip install 'repro[{logger}]')"
+        found = (
+            "installed" if here else f"not installed (pip install -e '.[{logger}]' in the checkout)"
+        )
         yield Check(name=f"--log {logger}", state="ok" if here else "missing", found=found)
     for path in claims:
         try:

@@ -160,7 +160,7 @@ class Member:
     def said(self) -> str:
         """What may be said of it together with the others, with 5 % of error for all of them."""
         if self.adjusted > ERROR:
-            return "no"
+            return "not shown"
         return "yes" if self.claimed else "yes, the other way round"
 
 

@@ -395,6 +395,18 @@ def test_nets_that_are_tested_twice_are_paired_by_image(tmp_path: Path) -> None:
     assert sampled_images(found.deciding, nets, {}) is None
 
 
+@pytest.mark.parametrize(("arms", "asked"), [(TWICE, 4), (TWO, 12)])
+def test_a_training_counts_once_however_often_it_is_read(
+    tmp_path: Path, arms: str, asked: int
+) -> None:
+    """Four seeds of one net that is tested twice; four of three nets."""
+    evidence, verdict = judged(tmp_path, claim_of(tmp_path, arms=arms), planted(0.02), seeds=2)
+    found = evidence.recipes["authors"]
+
+    assert (found.planned, found.missing) == (asked, asked // 2)
+    assert f"{asked // 2} of {asked} planned confirming trials were run" in verdict.reason
+
+
 def test_different_nets_are_not_paired_by_image(tmp_path: Path) -> None:
     """Their difference has the spread between nets in it."""
     evidence, _ = judged(tmp_path, claim_of(tmp_path), planted(0.02))

@@ -6,9 +6,10 @@ import evidence
 import pytest
 
 from repro.audit.printed import contradictions
-from repro.report import write_report
+from repro.report import series, write_report
 from repro.report.document import document
 from repro.report.markdown import render_markdown
+from repro.report.page import Page
 
 ROOT = Path(__file__).parents[1]
 AGAIN = "run: python tools/evidence.py"
@@ -34,3 +35,23 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
     kept = (evidence.REPORT / "report.md").read_text(encoding="utf-8")
     assert kept == render_markdown(whole, figures=True), AGAIN
     assert {path.stem for path in evidence.REPORT.glob("figures/*.svg")} == drawn, AGAIN
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Page]:
+    """The kept pages by name, such as `ten_crop-proxy`."""
+    monkeypatch.chdir(ROOT)
+    return {page.name: page for page in evidence.evidence() if isinstance(page, Page)}
+
+
+def test_figures_show_nothing_twice_and_nothing_on_another_scale(kept: dict[str, Page]) -> None:
+    """Ten crops and one are read of the same net; epochs of a tenth of the images are no epochs."""
+    once, *others = series.error_series(kept["ten_crop-proxy"], "authors")
+    dropout = series.error_series(kept["dropout-proxy"], "authors")
+
+    assert (once.arm, once.test is not None) == ("all arms, one net", True)
+    assert {(arm.test, arm.train) for arm in others} == {(None, None)}
+    assert [arm.arm for arm in dropout] == list(kept["dropout-proxy"].claim.arms)
+    assert all(arm.test for arm in dropout)
+    assert [c.arm for c in series.paper_curves(kept["relu_speedup-paper"])] == ["relu", "tanh"]
+    assert series.paper_curves(kept["relu_speedup_grid-proxy"]) == ()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from repro import figures
 from repro.claim import Region
@@ -219,6 +220,51 @@ def test_a_number_that_does_not_count_is_hollow(ax: Axes, doubtful: bool) -> Non
     (point,) = [one for one in ax.get_lines() if one.get_marker() == "o"]
 
     assert (point.get_markerfacecolor() == point.get_color()) is not doubtful
+
+
+def test_a_number_that_does_not_count_does_not_set_the_axis(ax: Axes) -> None:
+    """The row that decides stays legible; the other's interval leaves the axes by an arrowhead."""
+    figures.effects(
+        ax,
+        [
+            EffectRow(label="decides", estimate=estimate(value=0.2, low=-1, high=1.3)),
+            EffectRow(
+                label="chance",
+                estimate=estimate(value=-25.0, low=-125, high=75),
+                seeds=(-75.0, 0.0),
+                decides=False,
+                doubtful=True,
+            ),
+        ],
+        region=Region(low=0.5, high=2.5),
+        paper=1.4,
+        no_effect=0.0,
+        label="points",
+    )
+    left, right = ax.get_xlim()
+    drawn = [x for one in ax.get_lines() for x in xs(one)]
+
+    assert -2 < left < right < 4
+    assert left <= min(drawn)
+    assert max(drawn) <= right
+    assert {"<", ">"} <= {one.get_marker() for one in ax.get_lines()}
+
+
+def test_the_region_is_that_of_the_row_that_decides(ax: Axes) -> None:
+    """A further contrast is not held against the paper's number for another."""
+    rows = [
+        EffectRow(label="authors", estimate=estimate()),
+        EffectRow(label="authors, grouping", estimate=estimate(), decides=False),
+    ]
+    figures.effects(
+        ax, rows, region=Region(low=3.0, high=9.0), paper=6.0, no_effect=1.0, label="ratio"
+    )
+    (shaded,) = ax.patches
+    assert isinstance(shaded, Rectangle)
+    (paper,) = [one for one in ax.get_lines() if one.get_linestyle() == "--"]
+
+    assert (shaded.get_y(), shaded.get_height()) == (-0.5, 1)
+    assert ys(paper) == [-0.5, 0.5]
 
 
 def test_an_unmeasured_ratio_says_so(ax: Axes) -> None:

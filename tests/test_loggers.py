@@ -127,7 +127,7 @@ def test_a_logger_that_is_not_installed_names_its_extra(tmp_path: Path) -> None:
     _, done = run_with(tmp_path, "mlflow")
 
     assert done.exit_code == 5
-    assert "next: pip install 'repro[mlflow]'" in done.stderr
+    assert "next: pip install -e '.[mlflow]' in the checkout" in done.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -44,7 +44,7 @@ def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:
     return {
         Path("docs/findings.md"): findings.render(found),
         Path("README.md"): _with_results("README.md", f"{PICTURE}\n\n{render_summary(whole)}"),
-        Path("reports/README.md"): _with_results("reports/README.md", _measurements(whole)),
+        Path("reports/README.md"): _with_results("reports/README.md", _measurements(found, whole)),
     }
 
 
@@ -54,17 +54,28 @@ def _with_results(path: str, results: str) -> str:
     return marked.sub(lambda _: results, text, count=1)
 
 
-def _measurements(whole: Document) -> str:
+def _measurements(found: Sequence[Page | FactPage], whole: Document) -> str:
+    there = {
+        (page.claim.id, page.evidence.scale): page.evidence.finished_before
+        for page in found
+        if isinstance(page, Page)
+    }
     table = Table(
         caption="What was measured, and where",
-        columns=("Claim", "Scale", "Data", "Device", "Seeds an arm", "Time of all trials"),
+        columns=("Claim", "Scale", "Data", "Device", "Seeds an arm", "Time of all trials",
+                 "Confirming trials before the plan"),
         rows=tuple(
-            (row.claim, row.scale, row.data, row.device, row.seeds, row.time)
+            (row.claim, row.scale, row.data, row.device, row.seeds, row.time,
+             _counted(there[row.claim, row.scale]))
             for row in whole.measured
             if row.decides and row.seeds
         ),
-    )
+    )  # fmt: skip
     return "\n".join(markdown_table(table))
+
+
+def _counted(trials: int | None) -> str:
+    return "not written down" if trials is None else str(trials)
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ import jinja2
 import yaml
 from reference import table
 
-from repro.claim import SCALES
+from repro.claim import SCALES, arms_of
 from repro.effects import DECIDING
+from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
 from repro.report.page import FactPage, Page
@@ -40,7 +41,10 @@ What of the paper holds, as far as it was measured.
 Everything on this page but the reading of each claim and what would change our mind is made of the
 evidence in [`reports/`](../reports/README.md) by `python tools/evidence.py`; a test says when it is
 stale. How the words came about: [how a verdict is reached](explanation/verdicts.md); why the scale
-stands with each of them: [what a proxy can say](explanation/scales.md)."""
+stands with each of them: [what a proxy can say](explanation/scales.md). *Reproduced* means that the
+interval lies in the claim file's region, not that it holds the paper's number. For most claims some
+trials were there when the plan that now stands was registered:
+[which, and why](../reports/README.md)."""
 
 
 def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
@@ -51,7 +55,8 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
     for page in best:
         parts += _section(page, said["readings"][page.claim.id], found)
     parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
-    parts += ["## What it cost", *_cost([page for page in best if isinstance(page, Page)])]
+    measured = [page for page in found if isinstance(page, Page) and _row(page) is not None]
+    parts += ["## What it cost", *_cost(measured)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -73,7 +78,7 @@ def _summary(best: Sequence[Page | FactPage]) -> str:
     if not best:
         return "Nothing was measured yet."
     return table(
-        ("Claim", "Scale", "Verdict", "Ours", "Paper", "Unit"),
+        ("Claim", "Scale", "Verdict", "Ours", "Paper", "Reproduced where", "Unit"),
         (
             (
                 f"[{page.claim.title}](#{page.claim.id})",
@@ -81,7 +86,8 @@ def _summary(best: Sequence[Page | FactPage]) -> str:
                 f"**{row.word}**",
                 row.estimate or row.ours,
                 row.paper,
-                row.unit,
+                row.region,
+                row.measure,
             )
             for page in best
             if (row := _row(page)) is not None
@@ -107,7 +113,8 @@ def _section(
     for other in others:
         its = _row(other)
         assert its is not None
-        yield f"*At {its.scale} scale*, {its.word}: {_found(other, its)}"
+        why = f", since {its.reason}" if its.word == "invalid" else ""
+        yield f"*At {its.scale} scale*, {its.word}{why}: {_found(other, its)}"
     yield _read(reading, [page, *others])
     drawn = _drawing(page)
     if drawn is not None:
@@ -134,10 +141,30 @@ def _found(page: Page | FactPage, row: Row) -> str:
         return f"computed from the layers, {row.ours} hold."
     (verdict,) = (one for one in page.verdicts if one.decides)
     theirs = "gives no number" if page.claim.paper.value is None else f"has {row.paper}"
+    unit = row.unit if row.unit.startswith("ratio") else row.measure
     return (
         f"on {row.data}, with {verdict.seeds} seeds an arm, "
-        f"{_estimate(verdict.estimate, row.unit)}; the paper {theirs}."
+        f"{_estimate(verdict.estimate, unit)}; the paper {theirs}.{_errors(page)}"
     )
+
+
+def _errors(page: Page) -> str:
+    """Mean test error of each arm that decides, beside that of guessing; nothing for times."""
+    found = page.evidence.recipes[page.claim.verdict_recipe]
+    last = found.look.seeds if found.look else math.inf
+    means = {}
+    for arm in arms_of(page.claim):
+        errors = [
+            outcome.metrics["test_error"]
+            for outcome in found.outcomes
+            if outcome.arm == arm and outcome.seed < last and "test_error" in outcome.metrics
+        ]
+        if errors:
+            means[arm] = f"{100 * sum(errors) / len(errors):.1f} % ({arm})"
+    if not means:
+        return ""
+    guessing = 100 * (1 - 1 / DATASETS[page.scale.data].classes)
+    return f" Test errors, on average: {', '.join(means.values())}; guessing has {guessing:.1f} %."
 
 
 def _estimate(estimate: Estimate | None, unit: str) -> str:
@@ -214,16 +241,18 @@ def _unmeasured(
 # What it cost
 
 
-def _cost(best: Sequence[Page]) -> Iterator[str]:
+def _cost(measured: Sequence[Page]) -> Iterator[str]:
     rate = PAPER_IMAGES / PAPER_SECONDS
     yield (
         "Time is that of all trials, training, evaluation and the rest; on a CPU a trial has one "
-        "core. Trials that several claims share count in each row, once in the total. Energy is "
-        "the device's, where its driver counts it; those of CPUs do not."
+        "core. Many trials shared the machine with other work, and took up to several times as "
+        "long as they had to ([which](../reports/README.md)). Trials that several claims share "
+        "count in each row, once in the total. Energy is the device's, where its driver counts it; "
+        "those of CPUs do not."
     )
     lines: list[tuple[str, ...]] = []
     every: dict[str, tuple[Trial, Result]] = {}
-    for page in best:
+    for page in measured:
         trials = {name: (page.trials[name], page.results[name]) for name in page.trials}
         every |= trials
         lines.append((page.claim.id, page.evidence.scale, *_sums(trials.values())))

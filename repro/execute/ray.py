@@ -45,7 +45,7 @@ try:
     from repro.execute.gang import Gangs, Seat
 except ImportError as error:
     raise MachineError(
-        "Ray is not installed", hint='pip install "repro[ray]", on every node'
+        "Ray is not installed", hint='pip install -e ".[ray]" in the checkout, on every node'
     ) from error
 
 __all__ = ["OnRay"]

@@ -38,7 +38,9 @@ try:
     import submitit
     from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 except ImportError as error:
-    raise MachineError("submitit is not installed", hint='pip install "repro[slurm]"') from error
+    raise MachineError(
+        "submitit is not installed", hint='pip install -e ".[slurm]" in the checkout'
+    ) from error
 
 __all__ = ["OnSlurm"]
 

@@ -18,12 +18,14 @@ __all__ = ["EffectRow", "effects"]
 class EffectRow:
     """One effect: its estimate, None when not measured, and its value at each seed.
 
-    `doubtful`: an arm of it failed a check, so that the number says nothing.
+    `decides`: whether the claim's region and the paper's value are its own. `doubtful`: an arm of
+    it failed a check, so that the number says nothing.
     """
 
     label: str
     estimate: Estimate | None
     seeds: tuple[float, ...] = ()
+    decides: bool = True
     doubtful: bool = False
 
 
@@ -38,35 +40,34 @@ def effects(
 ) -> Axes:
     """Estimates with their intervals, a row each, on a log axis where no effect is a ratio of 1.
 
-    The claim's region is shaded; the paper's value and no effect are lines. A bound is an arrow
-    from the bound to where the truth may lie. Small and below the interval: a point a seed. What
-    is doubtful is hollow and dotted.
+    No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
+    is shaded. A bound is an arrow from the bound to where the truth may lie. Small and below the
+    interval: a point a seed. What is doubtful is hollow and dotted, and does not widen the axis
+    unless there is nothing else.
     """
-    found = [row.estimate for row in rows if row.estimate is not None]
+    sure = [row for row in rows if not row.doubtful] or rows
+    found = [row.estimate for row in sure if row.estimate is not None]
     shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
-    shown += [v for row in rows for v in row.seeds]
+    shown += [v for row in sure for v in row.seeds]
     marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
     ratio = no_effect == 1
     values = [v for v in shown + marked if v > 0 or not ratio]
     left, right = (log_x if ratio else linear_x)(ax, min(values), max(values))
-    ax.axvspan(
-        region.low, right if region.high is None else region.high, color=SHADE, alpha=0.15,
-        linewidth=0,
-    )  # fmt: skip
     if no_effect is not None:
         ax.axvline(no_effect, color=INK, linewidth=1)
-    if paper is not None:
-        ax.axvline(paper, color=GREY, linestyle="--", linewidth=1)
     for y, row in enumerate(rows):
+        if row.decides:
+            _asked(ax, y, region.low, right if region.high is None else region.high, paper)
         if row.estimate is None:
             ax.text(
                 0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
             )
         else:
             _interval(ax, row.estimate, y, left, right, doubtful=row.doubtful)
+        inside = [value for value in row.seeds if left <= value <= right]
         ax.plot(
-            row.seeds,
-            [y + 0.22] * len(row.seeds),
+            inside,
+            [y + 0.22] * len(inside),
             color=GREY,
             linestyle="none",
             marker="d",
@@ -97,13 +98,20 @@ def effects(
     return ax
 
 
+def _asked(ax: Axes, y: float, low: float, high: float, paper: float | None) -> None:
+    """The region of a row that decides, and the paper's value in it."""
+    ax.barh(y, high - low, left=low, height=1, color=SHADE, alpha=0.15, linewidth=0)
+    if paper is not None:
+        ax.plot([paper, paper], [y - 0.5, y + 0.5], color=GREY, linestyle="--", linewidth=1)
+
+
 def _interval(
     ax: Axes, estimate: Estimate, y: float, left: float, right: float, *, doubtful: bool
 ) -> None:
     colour = MARKS[0][0]
     face, dash = (PAPER, ":") if doubtful else (colour, "-")
-    low = left if estimate.bound == "upper" else max(estimate.low, left)
-    high = right if estimate.bound == "lower" else min(estimate.high, right)
+    low = left if estimate.bound == "upper" else min(max(estimate.low, left), right)
+    high = right if estimate.bound == "lower" else max(min(estimate.high, right), left)
     ax.plot([low, high], [y, y], color=colour, linewidth=2, linestyle=dash, solid_capstyle="butt")
     if estimate.bound == "lower":
         text, anchor = f"at least {estimate.low:.2f}", low
@@ -116,6 +124,5 @@ def _interval(
     for x, edge, arrow in ((low, left, "<"), (high, right, ">")):
         marker, size = (arrow, 8) if x == edge else ("|", 9)
         ax.plot(x, y, color=colour, marker=marker, markersize=size, clip_on=False)
-    ax.annotate(
-        text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha="center", color=colour
-    )
+    side = {left: "left", right: "right"}.get(anchor, "center")  # off the names of the rows
+    ax.annotate(text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha=side, color=colour)

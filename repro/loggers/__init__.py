@@ -22,7 +22,7 @@ def open_logger(name: str, folder: Path) -> Observer:
         if find_spec(found) is None:
             raise MachineError(
                 f"--log {name} needs the package {found}, which is not installed",
-                hint=f"pip install 'repro[{name}]'",
+                hint=f"pip install -e '.[{name}]' in the checkout",
             )
         found = import_module(f"repro.loggers.{name}").Logger
     logger: Observer = found(folder)

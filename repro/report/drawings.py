@@ -147,7 +147,7 @@ def _errors(page: Page) -> Drawing:
             f"{recipe} recipe",
             partial(
                 figures.error_curves,
-                arms=[series.arm_errors(page, recipe, arm) for arm in claim.arms],
+                arms=series.error_series(page, recipe),
             ),
         )
         for recipe in claim.recipes
@@ -171,7 +171,7 @@ def _metrics(page: Page) -> Drawing:
     name = f"{page.name}-metric"
     return Drawing(
         name=name,
-        caption=f"{label[0].upper()}{label[1:]} at the end of training, a point a confirming seed.",
+        caption=f"{label[0].upper()}{label[1:]}, a point a confirming seed.",
         alt="; ".join(
             f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or 'not run'}"
             for row in rows
@@ -186,7 +186,11 @@ def _effects(page: Page) -> Drawing:
     claim = page.claim
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
-    label = fill(f"{page.unit}: {page.contrasts[0].says}", 64)  # letters in a line
+    titles = dict.fromkeys(METRICS[metric].title for metric in page.contrasts[0].metrics)
+    measured = (
+        f": {' less '.join(titles)}" if titles else f" to {page.threshold_text} training error"
+    )
+    label = fill(f"{page.unit}{measured}", 64)  # letters in a line
     draw = partial(
         figures.effects,
         rows=rows,
@@ -198,8 +202,9 @@ def _effects(page: Page) -> Drawing:
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"
     caption = (
         f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
-        "its values seed by seed. Shaded: where the interval has to lie for “reproduced”, as "
-        "the claim file said beforehand. An arrow: only a bound is known."
+        "its values seed by seed. Shaded, where a row decides: where the interval has to lie for "
+        "“reproduced”, as the claim file says. An arrow at one end: only a bound is known; at "
+        "both: no interval is, or it is wider than the axis."
     )
     if any(row.doubtful for row in rows):
         caption += " Hollow: an arm failed a check, and the number does not count."
@@ -207,11 +212,12 @@ def _effects(page: Page) -> Drawing:
         name=name,
         caption=caption,
         alt="; ".join(
-            f"{row.label}: {estimate_text(row.estimate)}{', doubtful' * row.doubtful}"
+            f"{row.label.replace(chr(10), ': ')}: {estimate_text(row.estimate)}"
+            f"{', doubtful' * row.doubtful}"
             for row in rows
         ),
         panels=[("", draw)],
-        inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.4 * len(rows))),
+        inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.45 * len(rows))),
     )
 
 
@@ -220,21 +226,30 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
         if found is None:
-            yield figures.EffectRow(label=recipe, estimate=None)
+            yield figures.EffectRow(label=recipe, estimate=None, decides=True)
             continue
         for contrast in found.contrasts:
-            if contrast.name == DECIDING:
+            decides = contrast.name == DECIDING
+            if decides:
                 label = recipe
             elif (contrast.unit, contrast.metrics) == (found.deciding.unit, found.deciding.metrics):
                 label = f"{recipe}, {contrast.name}"
             else:
                 continue
             yield figures.EffectRow(
-                label=label,
+                label=f"{label}\n{_sides(contrast)}".rstrip(),
                 estimate=contrast.estimate,
+                decides=decides,
                 seeds=tuple(contrast.by_seed.values()),
                 doubtful=found.doubts(contrast),
             )
+
+
+def _sides(contrast: Contrast) -> str:
+    """`without less with`, `tanh over relu`; nothing for a level, which compares no arms."""
+    return (" less " if contrast.metrics else " over ").join(contrast.arms[:2]) * (
+        len(contrast.arms) > 1
+    )
 
 
 def _rates(page: Page) -> Drawing:

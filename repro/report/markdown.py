@@ -93,7 +93,7 @@ def _scale(part: ScaleSection, *, figures: bool) -> Iterator[str]:
     for table in part.tables:
         if not table.wide:  # the long list of trials is in trials.csv
             yield from _captioned(table)
-    yield from ("To repeat it:", "", f"    {part.command}", "")
+    yield from ("To run it:", "", f"    {part.command}", "")
 
 
 def _captioned(table: Table) -> Iterator[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
-from repro.text import NOT_RUN, duration, estimate_text, interval_text, value_text
+from repro.text import NOT_RUN, duration, estimate_text, interval_text, region_text, value_text
 from repro.verdict import Verdict
 
 __all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_table"]
@@ -17,8 +17,9 @@ __all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_t
 class Row:
     """A verdict and its company, as text.
 
-    `value`, `printed`, `seconds`: what rows are sorted by, NaN where there is none; `anchor`: of
-    the section that has the evidence.
+    `unit` is short, `measure` what the claim file calls it; `region`: where the interval has to
+    lie. `value`, `printed`, `seconds`: what rows are sorted by, NaN where there is none;
+    `anchor`: of the section that has the evidence.
     """
 
     claim: str
@@ -39,6 +40,8 @@ class Row:
     device: str
     data: str
     command: str
+    measure: str = ""
+    region: str = ""
     value: float = math.nan
     printed: float = math.nan
     seconds: float = math.nan
@@ -81,6 +84,7 @@ def _fact_row(page: FactPage) -> Row:
         estimate="",
         paper="",
         unit=page.claim.paper.unit,
+        measure=page.claim.paper.unit,
         seeds="",
         time="",
         device="none needed",
@@ -108,6 +112,8 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             estimate=estimate_text(estimate),
             paper="no number" if value is None else f"{value:g}",
             unit=page.unit,
+            measure=page.claim.paper.unit,
+            region=region_text(page.claim.region),
             seeds=_seeds(page, verdict),
             time=duration(verdict.seconds) if verdict.seconds else NOT_RUN,
             device=verdict.device or NOT_RUN,
@@ -132,11 +138,12 @@ def verdict_table(found: Sequence[Row]) -> Table:
     """The rows as plain cells."""
     return Table(
         caption="A verdict for each claim, scale and recipe",
-        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Interval", "Paper", "Unit",
-                 "Why", "Seeds an arm", "Time of all trials", "Data", "Device"),
+        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Interval", "Paper",
+                 "Reproduced where", "Unit", "Why", "Seeds an arm", "Time of all trials", "Data",
+                 "Device"),
         rows=tuple(
             (row.title, row.word, row.scale, row.recipe, row.ours, row.interval, row.paper,
-             row.unit, row.reason, row.seeds, row.time, row.data, row.device)
+             row.region, row.measure, row.reason, row.seeds, row.time, row.data, row.device)
             for row in found
         ),
     )  # fmt: skip
@@ -155,7 +162,16 @@ def measured_table(found: Sequence[Row]) -> Table:
     """What was measured, short enough for a README or a comment."""
     return Table(
         caption="What was measured",
-        columns=("Claim", "Scale", "Verdict", "Ours", "Paper", "Unit", "Seeds an arm"),
+        columns=(
+            "Claim",
+            "Scale",
+            "Verdict",
+            "Ours",
+            "Paper",
+            "Reproduced where",
+            "Unit",
+            "Seeds an arm",
+        ),
         rows=tuple(
             (
                 row.title if row.decides else f"the same, recipe {row.recipe}",
@@ -163,7 +179,8 @@ def measured_table(found: Sequence[Row]) -> Table:
                 row.word,
                 row.estimate or row.ours,
                 row.paper,
-                row.unit,
+                row.region,
+                row.measure,
                 row.seeds,
             )
             for row in found

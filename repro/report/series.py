@@ -27,12 +27,12 @@ from repro.trial import WINDOWS, Result, Trial
 
 __all__ = [
     "arm_curves",
-    "arm_errors",
     "arm_rates",
     "common_age",
     "confirmed",
     "crossing_rows",
     "ending",
+    "error_series",
     "metric_rows",
     "metrics_shown",
     "paper_curves",
@@ -138,9 +138,10 @@ def _ends(found: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float],
 def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
     """The points of the paper's figure, for the arms that the claim has.
 
-    None at smoke scale, which is on other images.
+    None at smoke scale, which is on other images, and none on fewer images than the paper's, whose
+    epochs are shorter.
     """
-    if page.claim.paper.figure is None or page.smoke:
+    if page.claim.paper.figure is None or page.smoke or page.scale.images is not None:
         return ()
     points = pd.read_csv(Path(page.claim.path).parent / page.claim.paper.figure)
     return tuple(
@@ -154,11 +155,27 @@ def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
     )
 
 
-def arm_errors(page: Page, recipe: str, arm: str) -> ArmErrors:
-    """Test error after each epoch, and the batches' error of that epoch, over confirming seeds."""
-    results = [page.results[o.trial_id] for o in confirmed(page, recipe, arm)]
+def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
+    """Test error after each epoch, and the batches' error of that epoch, over confirming seeds.
+
+    One an arm, in their order. Arms that are read from the same trials have one curve, the first's
+    with all their names; the others have none.
+    """
+    trials = {
+        arm: tuple(o.trial_id for o in confirmed(page, recipe, arm)) for arm in page.claim.arms
+    }
+    return tuple(
+        _arm_errors(page, [other for other, its in trials.items() if its == of_arm], of_arm)
+        if arm == next(first for first, its in trials.items() if its == of_arm) or not of_arm
+        else ArmErrors(arm=arm, test=None, train=None)
+        for arm, of_arm in trials.items()
+    )
+
+
+def _arm_errors(page: Page, names: Sequence[str], trials: Iterable[str]) -> ArmErrors:
+    results = [page.results[name] for name in trials]
     return ArmErrors(
-        arm=arm,
+        arm="all arms, one net" if len(names) == len(page.claim.arms) > 1 else ", ".join(names),
         test=_epoch_band([r.test_errors for r in results]),
         train=_epoch_band([r.epoch_errors for r in results]),
     )

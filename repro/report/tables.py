@@ -109,7 +109,8 @@ def family_table(pages: Sequence[Page | FactPage]) -> Table:
     return Table(
         caption=(
             "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
-            "the contrast that decides, at the best scale measured"
+            "the contrast that decides, at the best scale measured. This asks more than a verdict "
+            "of its own: a claim can be reproduced and not shown here"
         ),
         columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims"),
         rows=tuple(
