@@ -224,7 +224,8 @@ def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Re
     lower = upper = math.nan
     if isinstance(claim, TimeClaim):
         seen = result.crossing_full if claim.decided_by == "full" else result.crossing_online
-        lower, upper = seen if seen is not None else (budget, math.inf)
+        late = seen is None or seen[1] > budget + 1e-9  # another claim may train it for longer
+        lower, upper = (budget, math.inf) if late or seen is None else seen
     return Outcome(
         arm=arm,
         seed=seed,
@@ -313,15 +314,22 @@ _FAR_FROM_GUESSING = 1.0  # of ln(classes)
 
 
 def _doubts(claim: TrainedClaim, scale: str, outcomes: list[Outcome], arm: str) -> Iterable[str]:
-    """Checks that trials of this arm failed; those of data sets of known classes alone.
+    """Checks that trials of this arm failed; of what guessing has, where classes are known.
 
     Of an arm that decides they are gates: no number counts. Other arms cannot undo the verdict.
     """
+    of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
+    budget = claim.scales[scale].epochs
+    longer = [o.epochs for o in of_arm if o.epochs > budget + 1e-9]
+    if longer and not isinstance(claim, TimeClaim):
+        yield (
+            f"{len(longer)} of {len(of_arm)} {arm} trials were trained to {max(longer):g} epochs, "
+            f"for another claim or by an older file, and not to {budget:g}"
+        )
     facts = DATASETS.get(claim.scales[scale].data)
     if facts is None:
         return
     guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
-    of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
     poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
     if poor:
         yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"

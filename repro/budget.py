@@ -27,7 +27,8 @@ class Forecast:
     the last look that fits; None when not even the next one does, or that is not known; `seconds`:
     until that look, at most. `spread`: standard deviation over `measured` seeds, of differences or
     log times. `smallest`: the effect that so many seeds tell from none 80 times in 100, or half
-    the width of a level's interval, beside the `claimed` one. `word`: the verdict as it stands.
+    the width of a level's interval (`of_level`), beside the `claimed` one. `word`: the verdict as
+    it stands.
     """
 
     claim_id: str
@@ -46,12 +47,13 @@ class Forecast:
     smallest: float | None
     claimed: float | None
     unit: str
+    of_level: bool
 
     @property
     def decidable(self) -> bool | None:
         """Whether an effect as claimed would be seen; None where that is not known."""
         if self.settled:
-            return True
+            return self.word not in ("inconclusive", "invalid")
         if self.seconds_an_epoch is not None and self.seeds is None:
             return False
         if self.smallest is None or self.claimed is None:
@@ -104,6 +106,7 @@ def forecast(
         smallest=_smallest(claim, found, reached, level),
         claimed=_claimed(claim),
         unit=found.deciding.unit,
+        of_level=claim.no_effect is None,
     )
 
 
@@ -140,7 +143,8 @@ def describe_forecast(found: Forecast, seconds: float) -> str:
     """One claim in two or three lines."""
     head = f"{found.claim_id} at {found.scale} scale"
     if found.settled:
-        return f"{head}: decided already ({found.word}, {found.measured} seeds an arm)"
+        end = "decided already" if found.decidable else "no more seeds can change it"
+        return f"{head}: {end} ({found.word}, {found.measured} seeds an arm)"
     if found.seconds_an_epoch is None:
         return f"{head}: nothing of it was measured in this store, so nothing can be said"
     if found.next_look is None:
@@ -159,9 +163,15 @@ def describe_forecast(found: Forecast, seconds: float) -> str:
         lines.append("  its spread over seeds was not measured (two seeds at least), so no power")
         return "\n".join(lines)
     decided = "enough" if found.decidable else "not enough"
-    lines.append(
-        f"  these tell an effect of {found.smallest:.3g} from none 80 times in 100 "
+    by = (
         f"({found.unit}; {100 * found.level:.3g} % intervals, spread {found.spread:.3g} over "
-        f"{found.measured} seeds): {decided} for the claimed {found.claimed:g}"
+        f"{found.measured} seeds)"
+    )
+    lines.append(
+        f"  their interval is {found.smallest:.3g} wide to each side {by}: {decided} for the "
+        f"region's {found.claimed:g}"
+        if found.of_level
+        else f"  these tell an effect of {found.smallest:.3g} from none 80 times in 100 {by}: "
+        f"{decided} for the claimed {found.claimed:g}"
     )
     return "\n".join(lines)

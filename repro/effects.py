@@ -204,12 +204,13 @@ def _difference(
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
     """An arm's metric by seed, in the unit in which it is shown; what diverged is left out here.
 
-    The verdict says so: a mean over the others would flatter the arm.
+    The verdict says so: a mean over the others would flatter the arm. A metric that a finished
+    trial does not have is not a number, so that there is no mean over fewer seeds either.
     """
     return {
-        outcome.seed: METRICS[metric].factor * outcome.metrics[metric]
+        outcome.seed: METRICS[metric].factor * outcome.metrics.get(metric, math.nan)
         for outcome in outcomes
-        if outcome.arm == arm and metric in outcome.metrics and outcome.status != "diverged"
+        if outcome.arm == arm and outcome.status != "diverged"
     }
 
 

@@ -203,7 +203,7 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
         why = "the search for rates is not finished" if searching else "nothing was run"
         return _Ruling("not run", why, open=True)
     if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
-        why = "of the arms that decide, only trials that other claims share were run"
+        why = "not every arm that decides has a finished trial yet"
         return _Ruling("not run", why, open=True)
     if found.gates:
         return _Ruling("invalid", "; ".join(found.gates))
@@ -248,7 +248,8 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
         why = f"{lost} trials diverged, and a mean over the others would flatter their arm"
         return _Ruling("inconclusive", why)
     if found.look is None:
-        why = f"{_seeds(claim, found)} seeds an arm; the first look is at {found.wanted} (seeds)"
+        gap = f", and seed {found.seeds} is missing" * (_seeds(claim, found) > found.seeds)
+        why = f"{found.seeds} seeds an arm; the first look is at {found.wanted} (seeds){gap}"
         return _Ruling("inconclusive", why, open=True)
     if found.look.seeds < LEAST_SEEDS:
         why = f"{found.look.seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
@@ -272,7 +273,8 @@ def _level(region: Region, contrast: Contrast, estimate: Estimate) -> _Ruling:
     if estimate.low > top:
         return _Ruling("not reproduced", f"above {inside}")
     edge = region.low if estimate.low < region.low else top
-    more = _more(estimate.value - edge, contrast.sd, estimate.level, paired=True)
+    gap = min(abs(estimate.value - end) for end in (region.low, top))
+    more = _more(gap, contrast.sd, estimate.level, paired=True)
     why = f"the interval crosses the edge {edge:g} of {inside} (seeds){more}"
     return _Ruling("inconclusive", why, open=True)
 
@@ -283,10 +285,13 @@ def _two_sided(
     region = claim.region
     top, inside = _bounds(region)
 
-    def more(edge: float) -> str:
-        ratio = nothing == 1
-        gap = math.log(estimate.value / edge) if ratio else estimate.value - edge
-        return _more(gap, contrast.sd, estimate.level, paired=claim.paired)
+    # Whatever the word will be, it is settled when the interval leaves the nearest edge out.
+    ends = [end for end in (region.low, region.high) if end is not None]
+    gap = min(
+        abs(math.log(estimate.value / end) if nothing == 1 else estimate.value - end)
+        for end in ends
+    )
+    more = _more(gap, contrast.sd, estimate.level, paired=claim.paired)
 
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")
@@ -295,7 +300,7 @@ def _two_sided(
     if estimate.low <= nothing and estimate.high < region.low:
         return _Ruling("not reproduced", f"includes no effect, and lies wholly below {inside}")
     if estimate.low <= nothing:
-        why = f"the interval includes no effect (seeds){more(nothing)}"
+        why = f"the interval includes no effect (seeds){more}"
         return _Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
         return _Ruling("direction only", f"the right side of no effect, but below {inside}")
@@ -305,7 +310,7 @@ def _two_sided(
     return _Ruling(
         "inconclusive",
         f"the direction holds, but the interval crosses the edge {edge:g} of {inside} (seeds)"
-        f"{more(edge)}",
+        f"{more}",
         open=True,
     )
 
@@ -327,21 +332,27 @@ def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
     return _Ruling("inconclusive", why, open=True)
 
 
+_MOST = 1000  # seeds an arm that are still counted
+
+
 def _more(gap: float, sd: float | None, level: float, *, paired: bool) -> str:
-    """How many seeds would settle it, if the estimate stays where it is."""
+    """How many seeds would settle it, if the estimate stays `gap` from the nearest edge."""
     if sd is None or gap == 0:
         return ""
-    needed = seeds_needed(sd=sd, gap=abs(gap), paired=paired, level=level)
-    return "" if needed is None else f"; about {needed} seeds an arm would settle it"
+    needed = seeds_needed(sd=sd, gap=gap, paired=paired, level=level, most=_MOST)
+    count = f"more than {_MOST:,}" if needed is None else f"about {needed}"
+    return f"; {count} seeds an arm would settle it"
 
 
 def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
     """The verdict on facts that need no training: reproduced when all that count hold."""
     wrong = [fact.name for fact in facts if fact.decides and not fact.holds]
     slips = [fact.name for fact in facts if not fact.decides and not fact.holds]
-    word: Word = "not run" if not facts else "not reproduced" if wrong else "reproduced"
     counted = sum(fact.decides for fact in facts)
-    reason = f"{counted - len(wrong)} of {counted} facts hold" if facts else "nothing was run"
+    word: Word = "not run" if not counted else "not reproduced" if wrong else "reproduced"
+    reason = f"{counted - len(wrong)} of {counted} facts hold"
+    if not counted:
+        reason = "none of its facts counts" if facts else "nothing was run"
     if wrong:
         reason += f"; not: {', '.join(wrong)}"
     if slips:

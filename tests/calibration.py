@@ -174,6 +174,16 @@ CASES: tuple[Case, ...] = (
          draw=_times(2.99), region=(3.0, None), budget=25.0, wide=FEW_EVENTS),
     Case(name="times, slow all censored", kind="time_to_threshold", truth=6.0, draw=_times(6.0),
          region=BOUNDED, budget=30.0, wide=ONE_SIDED),
+    *(
+        Case(name=f"times, {name}", kind="time_to_threshold", truth=truth, budget=budget,
+             draw=_times(truth, sd=sd), region=(3.0, None), wide=wide)
+        for name, truth, sd, budget, wide in (
+            ("censored, fast arm spreads", 2.99, (0.05, 0.3), 23.5, FEW_EVENTS),
+            ("censored, slow arm spreads", 2.99, (0.3, 0.05), 25.0, FEW_EVENTS),
+            ("all censored, fast arm spreads", 2.9, (0.02, 0.3), 22.3, ONE_SIDED),
+            ("all censored, slow arm spreads", 2.9, (0.3, 0.02), 23.5, ONE_SIDED),
+        )
+    ),
     Case(name="times, a tenth diverges", kind="time_to_threshold", truth=1.0, draw=_times(1.0),
          region=BOUNDED, diverging=0.1, wide="a diverged trial counts as never crossing"),
 )  # fmt: skip

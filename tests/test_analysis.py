@@ -92,7 +92,7 @@ def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Pa
         .replace("region:", "also:\n  third: {slow: slower, fast: fast}\nregion:")
     )
     store = Store(tmp_path / "runs")
-    more = {("slower", 0): 96.0, ("slower", 1): 100.8, ("slower", 2): 91.2}
+    more = {("slower", 0): 24.0, ("slower", 1): 25.2, ("slower", 2): 22.8}
     three = load(path)
     assert isinstance(three, TrainedClaim)
     fill(three, store, {**ALL, **more})
@@ -100,7 +100,7 @@ def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Pa
     ratios = {one.name: one.estimate.value for one in found.contrasts if one.estimate}
 
     assert ratios["contrast"] == pytest.approx(6.0, rel=0.01)
-    assert ratios["third"] == pytest.approx(12.0, rel=0.01)
+    assert ratios["third"] == pytest.approx(3.0, rel=0.01)
 
 
 def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> None:
@@ -124,6 +124,16 @@ def test_a_censored_trial_is_never_taken_as_crossed(claim: Claim, tmp_path: Path
     assert "1 of 3 slow trials did not cross" in " ".join(found.caveats)
     assert found.estimate is not None
     assert found.estimate.value > 6.0
+
+
+def test_a_crossing_beyond_the_budget_counts_as_none(claim: Claim, tmp_path: Path) -> None:
+    """Another claim that shares the trial may ask for more epochs."""
+    store = Store(tmp_path / "runs")
+    fill(claim, store, ALL | {("slow", 2): 66.0})
+    found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
+    (late,) = (c for c in found.outcomes if c.arm == "slow" and c.seed == 2)
+
+    assert (late.lower, late.upper) == (60.0, math.inf)
 
 
 def test_all_slow_trials_censored_give_a_lower_bound(claim: Claim, tmp_path: Path) -> None:

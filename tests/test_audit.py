@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from repro.claim import load
 from repro.cli import main
 from repro.store import Store
 
@@ -143,6 +145,57 @@ def test_damage_of_every_file_is_found(damage: str, store: Path) -> None:
 
     assert done.exit_code == 5
     assert any(sentence in each for each in json.loads(done.stdout)["contradictions"]), done.stdout
+
+
+FACT_EDITS: dict[str, Callable[[list[dict]], object]] = {  # type: ignore[type-arg]
+    "another number": lambda facts: facts[0].update(ours=facts[0]["ours"] + 1),
+    "a fact that counts no longer": lambda facts: facts[0].update(decides=not facts[0]["decides"]),
+    "another printed number": lambda facts: facts[0].update(printed=123.0),
+    "a fact too few": lambda facts: facts.pop(),
+    "no fact but one": lambda facts: facts.__delitem__(slice(1, None)),
+}
+
+
+@pytest.mark.parametrize("change", FACT_EDITS)
+def test_facts_are_computed_once_more(change: str, tmp_path: Path) -> None:
+    """What needs no training need not be believed."""
+    kept = ROOT / "reports" / "store"
+    shutil.copytree(kept / "facts", tmp_path / "facts")
+    shutil.copy(kept / "store.json", tmp_path)
+    digest = load(ROOT / "claims" / "architecture.yaml").digest()
+    path = tmp_path / "facts" / f"architecture-{digest[:12]}.json"
+    facts = json.loads(path.read_text())
+    assert repro("verify", tmp_path, claims=ROOT / "claims").exit_code == 0
+    FACT_EDITS[change](facts)
+    path.write_text(json.dumps(facts))
+    done = repro("verify", tmp_path, claims=ROOT / "claims")
+
+    assert done.exit_code == 5
+    assert "not as it follows from the claim file" in done.stdout
+
+
+@pytest.mark.parametrize("metric", ["test_error_ten_crop", "colour_split"])
+def test_a_metric_that_no_curve_holds_is_held_against_the_arrays(
+    metric: str, tmp_path: Path
+) -> None:
+    """Outcomes by image, and the first kernels."""
+    kept = ROOT / "reports" / "store"
+    name = next(path.parent.name for path in kept.glob("trials/*/arrays.npz") if _full(path))
+    shutil.copytree(kept / "trials" / name, tmp_path / "trials" / name)
+    shutil.copy(kept / "store.json", tmp_path)
+    assert repro("verify", tmp_path, claims=ROOT / "claims").exit_code == 0
+    path = tmp_path / "trials" / name / "result.json"
+    edit(path, lambda r: r["metrics"].update({metric: r["metrics"][metric] - 0.03}))
+    done = repro("verify", tmp_path, claims=ROOT / "claims")
+
+    assert done.exit_code == 5
+    assert f"{path}: metrics.{metric} is" in done.stdout
+    assert "but the arrays give" in done.stdout
+
+
+def _full(path: Path) -> bool:
+    with np.load(path) as arrays:
+        return {"right_ten_crop", "conv1"} <= set(arrays.files)
 
 
 def _replace(path: Path, old: str, new: str) -> None:

@@ -61,6 +61,18 @@ def test_a_claim_that_is_settled_needs_no_time(tmp_path: Path) -> None:
     assert "decided already (reproduced, 3 seeds an arm)" in describe_forecast(found, 1)
 
 
+def test_a_claim_that_no_seed_can_settle_says_so(tmp_path: Path) -> None:
+    """A trial diverged: more of them flatter the arm, and no time helps."""
+    claim = looking(tmp_path)
+    known = results(claim, SETTLED)
+    lost = next(name for name, result in known.items() if result.metrics)
+    known[lost] = replace(known[lost], status="diverged")
+    found = forecast(claim, "paper", PRINT, known, workers=1, seconds=1)
+
+    assert found.decidable is False
+    assert "no more seeds can change it (inconclusive" in describe_forecast(found, 1)
+
+
 def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
     """No time, no spread, no power is made up; JSON has null."""
     found = forecast(looking(tmp_path), "paper", None, {}, workers=1, seconds=1e9)

@@ -227,6 +227,56 @@ def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
     assert verdict.exit_code == 5
 
 
+def analysed(folder: Path, change: Callable[[Cell, Result], Result]) -> Verdict:
+    """The verdict on the planted claim once some of its results are changed."""
+    claim, errors = claim_of(folder), planted(0.02)
+    results = {}
+    for cell in next_cells(claim, "paper", PRINT, {}):
+        metrics = {"test_error": errors(cell), "gap": errors(cell) / 2, "initial_loss": 2.3}
+        result = replace(FINISHED, trial_id=cell.trial.id, epochs=cell.until, metrics=metrics)
+        results[cell.trial.id] = change(cell, result)
+    return decide(claim, analyse(claim, "paper", PRINT, results), "authors")
+
+
+def test_an_arm_that_was_trained_for_longer_is_no_comparison(tmp_path: Path) -> None:
+    """Another claim may share its trials, and ask for twice the epochs."""
+    verdict = analysed(
+        tmp_path, lambda cell, r: replace(r, epochs=20.0) if cell.arm == "with" else r
+    )
+
+    assert analysed(tmp_path, lambda _, r: r).word == "reproduced"
+    assert verdict.word == "invalid"
+    assert "4 of 4 with trials were trained to 20 epochs" in verdict.reason
+    assert "and not to 10" in verdict.reason
+
+
+def test_seeds_without_the_metric_are_not_left_out(tmp_path: Path) -> None:
+    """A verdict of two seeds would say that it is of four."""
+
+    def lost(cell: Cell, result: Result) -> Result:
+        odd = cell.arm == "without" and cell.trial.seed in (1, 3)
+        kept = {k: v for k, v in result.metrics.items() if k != "test_error"}
+        return replace(result, metrics=kept) if odd else result
+
+    verdict = analysed(tmp_path, lost)
+
+    assert verdict.word == "inconclusive"
+    assert "a metric of a finished trial is missing or not a number" in verdict.reason
+
+
+def test_a_lost_seed_is_named(tmp_path: Path) -> None:
+    """Three seeds are there, and the look at three is not."""
+    claim = claim_of(tmp_path)
+    cells = [c for c in next_cells(claim, "paper", PRINT, {}) if c.trial.seed > 0]
+    results = {
+        c.trial.id: replace(FINISHED, trial_id=c.trial.id, epochs=c.until, metrics={})
+        for c in cells
+    }
+    verdict = decide(claim, analyse(claim, "paper", PRINT, results), "authors")
+
+    assert "0 seeds an arm; the first look is at 4 (seeds), and seed 0 is missing" in verdict.reason
+
+
 def test_an_arm_beside_the_contrast_may_guess(tmp_path: Path) -> None:
     """The verdict is not about it; that it learned nothing is said."""
     errors = planted(0.02)

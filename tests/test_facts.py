@@ -1,5 +1,6 @@
 """Facts that need no training: decided in seconds, without data."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_one_wrong_fact_is_not_reproduced(tmp_path: Path) -> None:
 def test_nothing_computed_is_not_run() -> None:
     """Silence is not a success."""
     assert decide_exact(exact(SHIPPED), []).word == "not run"
+
+
+def test_facts_of_which_none_counts_reproduce_nothing() -> None:
+    """Slips alone are no evidence."""
+    claim = exact(SHIPPED)
+    slips = [replace(fact, decides=False) for fact in compute(claim)]
+    verdict = decide_exact(claim, slips)
+
+    assert verdict.word == "not run"
+    assert verdict.reason.startswith("none of its facts counts")
 
 
 def test_a_net_that_is_too_small_is_named(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_without_censoring_it_is_welchs_test() -> None:
 
 
 def test_censored_fit_agrees_with_scipys() -> None:
-    """The same maximum as scipy.stats' censored fit, both arms with one sigma."""
+    """The same maximum as scipy.stats' censored fit, an arm with its own sigma."""
     generator = np.random.default_rng(4)
     slow, fast = draw(generator, 48, 0.2, 40, 50), draw(generator, 8, 0.2, 40)
     data = scipy_stats.CensoredData(
@@ -104,7 +104,48 @@ def test_censored_fit_agrees_with_scipys() -> None:
     mu, _ = scipy_stats.norm.fit(data)
     fast_mu = np.log(fast.upper).mean()
 
-    assert math.log(ratio_of_times(slow, fast).value) == pytest.approx(mu - fast_mu, abs=0.03)
+    assert math.log(ratio_of_times(slow, fast).value) == pytest.approx(mu - fast_mu, abs=0.01)
+
+
+@pytest.mark.parametrize(("slow", "fast"), [(0.05, 0.3), (0.3, 0.05)])
+@pytest.mark.parametrize("crossing", [0.2, 0.5, 0.8])
+def test_an_arm_is_not_given_the_spread_of_the_other(
+    slow: float, fast: float, crossing: float
+) -> None:
+    """A slow arm cut off within its own spread: with a common one up to 81 % of intervals erred."""
+    generator = np.random.default_rng(12)
+    budget = 48 * math.exp(slow * scipy_stats.norm.ppf(crossing))
+    found = [
+        ratio_of_times(draw(generator, 48, slow, 12, budget), draw(generator, 8, fast, 12))
+        for _ in range(100)
+    ]
+
+    assert sum(one.low > TRUE_RATIO or one.high < TRUE_RATIO for one in found) <= 10
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_a_bound_says_nothing_beyond_the_budget(n: int) -> None:
+    """However little the other arm scatters, and however many seeds there are."""
+    slow = times(*[(48.0, math.inf)] * n)
+    estimate = ratio_of_times(slow, seen(*np.linspace(7.9, 8.1, n).tolist()))
+
+    assert estimate.bound == "lower"
+    assert 1 < estimate.low <= 48 / 7.9
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), n=st.integers(3, 6), late=st.integers(1, 3))
+def test_the_p_value_and_the_interval_agree(data: st.DataObject, n: int, late: int) -> None:
+    """No effect lies outside of the interval where p is below its error, and only there."""
+    crossed = data.draw(st.lists(st.floats(2, 50), min_size=n, max_size=n))
+    fast = data.draw(st.lists(st.floats(2, 50), min_size=n, max_size=n))
+    slow = times(*((e, e + 0.1) for e in crossed), *[(51.0, math.inf)] * late)
+    estimate = ratio_of_times(slow, times(*((e, e + 0.1) for e in fast)))
+
+    assert estimate.p is not None
+    assert 0 <= estimate.p <= 1
+    assert (estimate.p < 0.05 - 1e-9) <= (not estimate.low <= 1 <= estimate.high)
+    assert (estimate.p > 0.05 + 1e-9) <= (estimate.low <= 1 <= estimate.high)
 
 
 ARM = st.lists(st.floats(1, 50).map(lambda e: round(e, 1)), min_size=2, max_size=6)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
+import scipy
 from hypothesis import HealthCheck, given, settings
 
 from repro.analysis import Evidence, Look, RecipeEvidence
@@ -164,6 +165,19 @@ def test_two_seeds_are_too_few(claim: Claim) -> None:
 def test_how_many_seeds_would_settle_it_is_said(claim: Claim) -> None:
     """An inconclusive verdict names the next step."""
     assert "seeds an arm would settle it" in judged(claim, estimate(2.5, 5)).reason
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.8, 8.9), (2.9, 8.7), (0.5, 3.3), (0.8, 11.5)])
+def test_so_many_seeds_do_settle_it(claim: Claim, low: float, high: float) -> None:
+    """An interval of them about the same estimate lies on one side of each edge of the region."""
+    verdict = judged(claim, estimate(low, high))
+    (said,) = re.findall(r"; about (\d+) seeds an arm would settle it", verdict.reason)
+    middle = math.log(low * high) / 2
+    half = scipy.stats.t.ppf(0.975, 2 * (int(said) - 1)) * 0.1 * math.sqrt(2 / int(said))
+    again = judged(claim, estimate(math.exp(middle - half), math.exp(middle + half)))
+
+    assert verdict.word == "inconclusive"
+    assert again.word != "inconclusive"
 
 
 def test_smoke_never_decides(claim: Claim) -> None:

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 
 from repro.audit import printed
-from repro.audit.curves import FromCurves, contradictions
+from repro.audit.curves import FROM_CURVE, FromCurves, contradictions, rederived
 from repro.audit.merge import APART
-from repro.claim import Claim, ExactClaim, TrainedClaim
+from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
 from repro.data import fingerprint
 from repro.errors import NothingMeasuredError, ReproError
 from repro.pages import pages
@@ -49,13 +49,13 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
         f"{path}: kept apart by `repro merge`, since it contradicts this store"
         for path in sorted(store.root.glob(f"{APART}/*"))
     ]
-    results = _check_trials(store, found)
+    derived = _check_trials(store, found)
     _check_plans(store, claims, found)
     _check_facts(store, claims, found)
     if found.contradictions:
         found.notes.append("verdicts are not derived from a store that contradicts itself")
     else:
-        _check_verdicts(store, claims, results, found)
+        _check_verdicts(store, claims, derived, found)
         if report is not None:
             tables = csv_files(pages(claims, store))
             found.contradictions += printed.contradictions(report, tables)
@@ -68,7 +68,9 @@ def _files(store: Store) -> list[Path]:
 
 
 def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
-    results: dict[str, Result] = {}
+    """The results of finished trials, as they follow from the curves."""
+    derived: dict[str, Result] = {}
+    finished = 0
     unfinished: list[str] = []
     litter: list[Path] = []
     folders = sorted(path for path in store.root.glob("trials/*") if path.is_dir())
@@ -83,20 +85,25 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
         name = folder.name
         with _noting(found, folder):
             trial, curve, result = store.trial(name), store.curve(name), store.result(name)
-            store.arrays(name)
+            arrays = store.arrays(name)
             if result is None:
                 unfinished.append(name)
                 continue
-            results[name] = result
+            finished += 1
+            try:
+                derived[name] = rederived(trial, curve, result)
+            except ValueError as error:
+                found.contradictions.append(f"{folder / 'result.json'}: {error}")
+                continue
             found.contradictions += [
                 f"{folder / 'result.json'}: {sentence}"
-                for sentence in contradictions(trial, curve, result)
+                for sentence in contradictions(result, derived[name], arrays)
             ]
             if _embedded(trial.data) not in (None, trial.fingerprint):
                 found.notes.append(f"{name}: {trial.data} has other images on this machine")
     found.checked.append(
-        f"{len(folders)} trials ({len(results)} finished): identities, files, and results against "
-        "their curves"
+        f"{len(folders)} trials ({finished} finished): identities, files, and results against "
+        "their curves and arrays"
     )
     if unfinished:
         found.notes.append(
@@ -108,7 +115,7 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
             f"{len(litter)} files were left by writes that were cut off, such as {litter[0]}; "
             "nothing reads them"
         )
-    return results
+    return derived
 
 
 @cache
@@ -156,44 +163,63 @@ def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> 
 
 
 def _check_facts(store: Store, claims: Sequence[Claim], found: Verification) -> None:
+    from repro.facts import compute  # torch is imported for this alone
+
     count = 0
     for claim in claims:
         if not isinstance(claim, ExactClaim):
             continue
         place = store.root / "facts"
         with _noting(found, place):
-            for outcome in store.facts(claim.id, claim.digest()):
-                count += 1
-                fact = claim.facts.get(outcome.name)
-                if fact is None or fact.holds(outcome.ours) != outcome.holds:
-                    found.contradictions.append(
-                        f"{place}: {claim.id}, fact {outcome.name!r}: not as the claim file has it"
-                    )
-    found.checked.append(f"{count} facts that need no training: whether they hold")
+            stored = {fact.name: fact for fact in store.facts(claim.id, claim.digest())}
+            computed = {fact.name: fact for fact in compute(claim)} if stored else {}
+            count += len(computed)
+            found.contradictions += [
+                f"{place}: {claim.id}, fact {name!r}: not as it follows from the claim file"
+                for name in {**stored, **computed}
+                if stored.get(name) != computed.get(name)
+            ]
+    found.checked.append(f"{count} facts that need no training, computed once more")
 
 
 def _check_verdicts(
-    store: Store, claims: Sequence[Claim], results: dict[str, Result], found: Verification
+    store: Store, claims: Sequence[Claim], derived: dict[str, Result], found: Verification
 ) -> None:
-    from_curves = FromCurves(store.root)
+    from_curves = FromCurves(store.root, derived)
     used: set[str] = set()
     for claim in claims:
         for scale in claim.scales if isinstance(claim, TrainedClaim) else [""]:
             judged, again = (judge_at(claim, scale, where) for where in (store, from_curves))
             used.update(judged.evidence.trials if judged.evidence else ())
-            for stored, derived in zip(judged.verdicts, again.verdicts, strict=True):
-                if stored.word == "not run" == derived.word:
+            for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
+                if stored.word == "not run" == anew.word:
                     continue
-                found.verdicts.append(derived)
-                if stored.word != derived.word or _numbers(stored) != _numbers(derived):
+                found.verdicts.append(anew)
+                if stored.word != anew.word or _numbers(stored) != _numbers(anew):
                     found.contradictions.append(
-                        f"{store.root}: {claim.id} at {derived.scale} scale, {derived.recipe} "
-                        f"recipe: {stored.word} by its results, {derived.word} by its curves"
+                        f"{store.root}: {claim.id} at {anew.scale} scale, {anew.recipe} "
+                        f"recipe: {stored.word} by its results, {anew.word} by its curves"
                     )
     found.checked.append(f"{len(found.verdicts)} verdicts, derived from the curves once more")
-    others = len(results.keys() - used)
+    stored_only = sorted(_metrics(claims) - FROM_CURVE)
+    if found.verdicts and stored_only:
+        found.notes.append(
+            f"no curve holds {', '.join(stored_only)}: held against outcomes by image and kernels "
+            "where these were kept, else as stored"
+        )
+    others = len(derived.keys() - used)
     if others:
         found.notes.append(f"{others} finished trials belong to no plan of the claims folder")
+
+
+def _metrics(claims: Sequence[Claim]) -> set[str]:
+    """What the claims' verdicts are read from, where a net is measured at its end."""
+    return {
+        metric_of(claim, arm)
+        for claim in claims
+        if isinstance(claim, TrainedClaim) and not isinstance(claim, TimeClaim)
+        for arm in arms_of(claim)
+    }
 
 
 def _numbers(verdict: Verdict) -> list[str]:

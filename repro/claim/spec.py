@@ -211,12 +211,13 @@ class Region(Strict):
 class Search(Strict):
     """Successive halving over rates: at each rung the better `keep` of them go on.
 
-    `rates`: the grid, the same for every arm. `rungs`: epochs at which rates are compared. `keep`:
-    share of them that goes on. `seeds`: tuning seeds of each rate, which confirm nothing.
+    `rates`: the grid, the same for every arm. `rungs`: epochs, at least one, at which rates are
+    compared. `keep`: share of them that goes on. `seeds`: tuning seeds of each rate, which confirm
+    nothing.
     """
 
     rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    rungs: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    rungs: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seeds: Annotated[int, Field(ge=1)] = 1
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy
 
 from repro.errors import StatisticsError
+from repro.stats.censored import Arm, CommonSpread
 from repro.stats.estimate import Array, Estimate
 
 __all__ = ["Times", "ratio_of_times"]
@@ -44,10 +45,10 @@ class Times:
 def ratio_of_times(slow: Times, fast: Times, *, level: float = 0.95) -> Estimate:
     """Ratio of median times, slow over fast, with an interval honest at 3 to 12 seeds.
 
-    All crossed: Welch's t on log times. Some censored: a log-normal likelihood with one sigma for
-    both arms, profiled, cut off at the value that is exact without censoring. A whole arm
-    censored: a one-sided bound from the same likelihood. Raises StatisticsError when neither arm
-    crossed at all.
+    All crossed: Welch's t on log times. Some censored: the same of each arm's own log-normal
+    likelihood, profiled, cut off at the value that is exact without censoring. A whole arm
+    censored: a one-sided bound, which says nothing beyond the budget, and no more than the other
+    arm's spread allows. Raises StatisticsError when neither arm crossed at all.
     """
     slow.checked("slow"), fast.checked("fast")
     if slow.censored.all() and fast.censored.all():
@@ -111,164 +112,65 @@ def _variance(times: Times) -> float:
 
 
 def _censored(slow: Times, fast: Times, level: float) -> Estimate:
-    model = _LogNormal(slow, fast)
+    """Each arm's own limits, put together (MOVER; Zou and Donner 2008): Welch's t, censored."""
+    one, two = _arm(slow), _arm(fast)
+    difference = one.mean - two.mean
     n = min(len(slow.lower), len(fast.lower))
-    method = "censored log-normal likelihood, common sigma"
+    method = "censored log-normal likelihoods, a sigma for each arm"
     # A bound spends what its side of an interval spends: which of the two there will be is not
     # known beforehand, and together they err no more often than `level` says.
     both = (1 + level) / 2
+    below, above = (
+        math.hypot(one.reach(side, both), two.reach(-side, both)) for side in (-1.0, 1.0)
+    )
     if slow.censored.all():
-        value, p = _exp(model.limit(-1.0, both)), min(1.0, 2 * model.p_of_none(-1.0))
+        common = CommonSpread(one, two)
+        value = _exp(min(difference - below, common.limit(-1.0, both)))
+        p = max(2 * common.p_of_none(), _p_of_none(one, two, both, level))
         return Estimate(value=value, low=value, high=math.inf, level=level, seeds=n,
-                        method=method, bound="lower", p=p)  # fmt: skip
+                        method=method, bound="lower", p=min(1.0, p))  # fmt: skip
     if fast.censored.all():
-        value = _exp(model.limit(1.0, both))
+        value = _exp(max(difference + above, CommonSpread(one, two).limit(1.0, both)))
         return Estimate(value=value, low=0.0, high=value, level=level, seeds=n,
                         method=method, bound="upper", p=1.0)  # fmt: skip
     return Estimate(
-        value=math.exp(model.best),
-        low=math.exp(model.limit(-1.0, both)),
-        high=_exp(model.limit(1.0, both)),
+        value=math.exp(difference),
+        low=math.exp(difference - below),
+        high=_exp(difference + above),
         level=level,
         seeds=n,
         method=method,
-        p=min(1.0, 2 * model.p_of_none(-1.0 if model.best > 0 else 1.0)),
+        p=_p_of_none(one, two, both, level),
     )
 
 
-FAR = 12.0  # log units: a ratio of 160,000 stands for infinity when a whole arm is censored
-_GRID = 25  # ratios at once
-_SMOOTH = 0.02  # log units, within which the likelihood is as good as a line or a parabola
+def _arm(times: Times) -> Arm:
+    with np.errstate(invalid="ignore"):
+        middle = _log_middle(times)
+    log_time = np.where(times.censored, np.log(_above_zero(times)), middle)
+    return Arm(log_time, times.censored, least=_width_variance(times))
 
 
-class _LogNormal:
-    """Profile likelihood of the log ratio, delta; the mean and sigma are maximised over.
+def _p_of_none(slow: Arm, fast: Arm, sure: float, level: float) -> float:
+    """Two-sided p-value of a ratio of 1: Welch's, by the variances that the limits stand for.
 
-    N times of both arms, D ratios at once.
+    Where it and the interval would disagree about a ratio of 1, the interval is believed.
     """
-
-    def __init__(self, slow: Times, fast: Times) -> None:
-        self.is_slow = np.repeat([1.0, 0.0], [len(slow.lower), len(fast.lower)])  # (N,)
-        self.censored = np.concatenate((slow.censored, fast.censored))
-        lower = np.log(np.concatenate((_above_zero(slow), _above_zero(fast))))
-        with np.errstate(invalid="ignore"):
-            middle = 0.5 * (lower + np.log(np.concatenate((slow.upper, fast.upper))))
-        self.log_time = np.where(self.censored, lower, middle)
-        self.events = int((~self.censored).sum())
-        floor = max(_width_variance(slow), _width_variance(fast), 1e-6)
-        self.sharpest = 1 / math.sqrt(floor)  # of 1 / sigma
-        first = len(slow.lower)
-        guess = float(self.log_time[:first].mean() - self.log_time[first:].mean())
-        if slow.censored.all():
-            self.best = guess + FAR
-        elif fast.censored.all():
-            self.best = guess - FAR
-        else:
-            self.best = self._highest(guess - 3, guess + 6)
-        self.top = float(self.profile(np.array([self.best]))[0])
-
-    def _highest(self, low: float, high: float) -> float:
-        """The ratio with the highest likelihood: it has one peak, and its top is a parabola."""
-        while True:
-            grid = np.linspace(low, high, _GRID)
-            values = self.profile(grid)
-            peak = min(max(int(values.argmax()), 1), _GRID - 2)
-            low, high = float(grid[peak - 1]), float(grid[peak + 1])
-            if high - low <= _SMOOTH:
-                break
-        a, b, c = values[peak - 1 : peak + 2].tolist()
-        bend = a - 2 * b + c
-        shift = 0.5 * (a - c) / bend if bend < 0 else 0.0
-        return float(grid[peak]) + min(max(shift, -1.0), 1.0) * (high - low) / 2
-
-    def profile(self, deltas: Array) -> Array:
-        """Log-likelihood at each log ratio, (D,), maximised over the rest by Newton's method.
-
-        It is concave in a = mu / sigma and s = 1 / sigma (Olsen 1978), with s held at `sharpest`.
-        """
-        x = self.log_time - deltas[:, None] * self.is_slow  # (D, N)
-        s = np.minimum(1 / np.maximum(x.std(1), 0.05), self.sharpest)
-        a = s * x.mean(1)
-        value = self._log_likelihood(x, a, s)
-        for _ in range(100):
-            up_a, up_s = self._step(x, a, s)
-            scale = np.ones_like(s)
-            for _ in range(40):
-                next_s = np.clip(s + scale * up_s, s / 10, self.sharpest)
-                next_value = self._log_likelihood(x, a + scale * up_a, next_s)
-                worse = ~(next_value >= value)
-                if not worse.any():
-                    break
-                scale[worse] /= 2
-            better = next_value - value
-            moved = ~worse
-            a, s = np.where(moved, a + scale * up_a, a), np.where(moved, next_s, s)
-            value = np.where(moved, next_value, value)
-            if not (moved & (better > 1e-9)).any():
-                break
-        return value
-
-    def _log_likelihood(self, x: Array, a: Array, s: Array) -> Array:
-        z = s[:, None] * x - a[:, None]
-        seen = np.log(s[:, None]) - z**2 / 2
-        each: Array = np.where(self.censored, scipy.special.log_ndtr(-z), seen)
-        return np.asarray(each.sum(1))
-
-    def _step(self, x: Array, a: Array, s: Array) -> tuple[Array, Array]:
-        """Newton's step, (D,) in a and in s; along the edge where s cannot grow."""
-        z = s[:, None] * x - a[:, None]
-        hazard = np.exp(-(z**2) / 2 - scipy.special.log_ndtr(-z)) / math.sqrt(2 * math.pi)
-        slope = np.where(self.censored, hazard, z)  # of the likelihood in a
-        curve = np.where(self.censored, hazard * (hazard - z), 1.0)
-        g_a, g_s = slope.sum(1), self.events / s - (x * slope).sum(1)
-        h_aa, h_as = -curve.sum(1), (x * curve).sum(1)
-        h_ss = -self.events / s**2 - (x**2 * curve).sum(1)
-        determinant = h_aa * h_ss - h_as**2
-        up_s = np.minimum((h_as * g_a - h_aa * g_s) / determinant, self.sharpest - s)
-        return -(g_a + h_as * up_s) / h_aa, up_s
-
-    def limit(self, side: float, sure: float) -> float:
-        """Log ratio beyond which, to one side of the best, the truth lies 1 - `sure` of the time.
-
-        There the likelihood has fallen by the cut-off.
-        """
-        floor = self.top - _cutoff(self.events, sure) / 2
-        grid = np.concatenate(([0.0], np.geomspace(1e-3, 2 * FAR, _GRID)))
-        while True:
-            above = self.profile(self.best + side * grid) - floor
-            if (above >= 0).all():
-                return side * math.inf
-            far = max(int((above < 0).argmax()), 1)
-            near = far - 1
-            if grid[far] - grid[near] <= _SMOOTH:
-                break
-            grid = np.linspace(grid[near], grid[far], _GRID)
-        share = float(above[near] / (above[near] - above[far]))
-        return self.best + side * float(grid[near] + share * (grid[far] - grid[near]))
-
-    def p_of_none(self, side: float) -> float:
-        """One-sided p-value of a ratio of 1, which lies to that `side` of the best."""
-        fall = 2 * (self.top - float(self.profile(np.zeros(1))[0]))
-        if -side * self.best <= 0:
-            return 1.0
-        df = _degrees(self.events)
-        t = math.sqrt(df * math.expm1(max(fall, 0.0) / (df + 2)))
-        return float(scipy.special.stdtr(df, -t))
-
-
-def _degrees(events: int) -> int:
-    """Censored times count as half known at best, so only the crossings count: the wider side."""
-    return max(events - 2, 1)
-
-
-def _cutoff(events: int, sure: float) -> float:
-    """Fall of twice the log-likelihood; exact for two normal samples of `events` in all.
-
-    n log(1 + t^2 / (n - 2)) is the likelihood ratio of Student's test.
-    """
-    df = _degrees(events)
-    t = float(scipy.special.stdtrit(df, sure))
-    return (df + 2) * math.log1p(t * t / df)
+    difference = slow.mean - fast.mean
+    side = -1.0 if difference > 0 else 1.0  # from the estimate to no effect
+    found = [(slow.reach(side, sure), slow), (fast.reach(-side, sure), fast)]
+    reach = math.hypot(*(far for far, _ in found))
+    if math.isinf(reach) or reach == 0:
+        return 1.0
+    known = [(arm, max(arm.events - 1, 1)) for _, arm in found]
+    variances = [
+        (far / float(scipy.special.stdtrit(df, sure))) ** 2
+        for (far, _), (_, df) in zip(found, known, strict=True)
+    ]
+    total = sum(variances)
+    df = total**2 / sum(v**2 / d for v, (_, d) in zip(variances, known, strict=True))
+    p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(total)))
+    return min(p, 1 - level) if abs(difference) > reach else max(p, 1 - level)
 
 
 def _exp(value: float) -> float:
