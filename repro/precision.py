@@ -20,6 +20,10 @@ __all__ = ["Autocast", "RoundedProducts", "autocast", "instructions"]
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
+# A recipe's float32 is float32: on a GPU cuDNN would multiply in TF32, with 10 bits of 23, unless
+# it is told otherwise (cuBLAS does not by itself).
+torch.backends.cudnn.allow_tf32 = False
+
 # What autocast lowers, of all that our nets and timm's call by these names.
 _PRODUCTS = {
     F.conv2d,

@@ -86,7 +86,8 @@ def run_claims(
         tell(error)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
-        say(f"{why}: all is saved; to go on:\n  {command}")
+        kept = "what was saved is kept" if outcome.lost else "all is saved"
+        say(f"{why}: {kept}; to go on:\n  {command}")
     found = RunOutcome(
         judged=[
             judge_exact(claim, store)

@@ -248,6 +248,9 @@ class Store:
             if name not in CLOCK_METRICS
         }
         curve = self.curve(trial_id).drop(columns="train_seconds")
+        if self.trial(trial_id).threshold is not None and result is not None:
+            # Such a trial is tested where it pauses, and a pause decides no number.
+            curve = curve[(curve["source"] != "test") | (curve["epoch"] >= result.epochs)]
         return json.dumps({**said, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
 
     def arrays(self, trial_id: str) -> dict[str, Array]:
@@ -290,8 +293,15 @@ class Store:
 
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
         """Write a trained net, the last file last: it alone says that there is one."""
+        self._check_lock(trial_id)
         for name in _WEIGHTS:
             write_atomic(self.folder(trial_id) / name, files[name])
+
+    def drop_weights(self, trial_id: str) -> None:
+        """Remove what was kept of a net that was trained further since."""
+        self._check_lock(trial_id)
+        for name in reversed(_WEIGHTS):
+            (self.folder(trial_id) / name).unlink(missing_ok=True)
 
     def weights(self, trial_id: str) -> dict[str, bytes]:
         """What `keep_weights` got; empty when there is none."""

@@ -151,14 +151,15 @@ def _train(
     population: Population | None = None
     training = list(runs)
     while True:
+        if population and list(population.runs) != [run for run in training if not run.ended]:
+            population = None
+            _free()  # before final measurements, and before the next one is laid out
         for run in [run for run in training if run.ended]:
             run.measure_final(ranks)
             training.remove(run)
             yield run
         if not training:
             return
-        if population is None or list(population.runs) != training:
-            population = None  # its memory is free before the next one is laid out
         try:
             population = population or Population(training, ranks)
             population.train_window()
@@ -173,17 +174,28 @@ def _train(
             if not run.ended:
                 training.remove(run)
                 yield run
-    gc.collect()  # a population refers to itself, and would keep the memory that its halves need
-    torch.cuda.empty_cache()
+    _free()
     middle = len(training) // 2
     yield from _train(training[:middle], on_window, ranks)
     yield from _train(training[middle:], on_window, ranks)
 
 
-# What is said when a CPU's memory is short. oneDNN's words do not tell memory from its other wants,
-# of which a shape that trains has none; a thread wants memory for its stack, and may exceed a limit
-# that fewer workers keep.
-_SHORT = ("DefaultCPUAllocator", "could not create a primitive", "can't start new thread")
+def _free() -> None:
+    """Give back what a population took that nobody names any more: it refers to itself."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+# What is said when memory is short, but not by torch's allocator of a GPU. oneDNN's words do not
+# tell memory from its other wants, of which a shape that trains has none; a thread wants memory for
+# its stack, and may exceed a limit that fewer workers keep.
+_SHORT = (
+    "DefaultCPUAllocator",
+    "could not create a primitive",
+    "can't start new thread",
+    "CUDA error: out of memory",  # what torch's own allocator does not hand out, such as graphs
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def short_of_memory(error: Exception) -> bool:

@@ -255,6 +255,16 @@ def test_images_of_another_size_or_depth_are_faults(
     assert "images of various sizes want a size, as in folder:tiny@256" in caught.value.hint
 
 
+def test_images_that_are_no_squares_want_a_size(tmp_path: Path) -> None:
+    """Crops at test time would lie off the centre, and nobody would be told."""
+    wide = [(encoded(picture(seed, height=5)), label) for seed, label in enumerate((0, 1, 0))]
+    write_parquet(tmp_path / "tiny", train=wide, test=wide)
+
+    with pytest.raises(DataError, match="8x5 pixels, and nets take squares") as caught:
+        opened(tmp_path)
+    assert "folder:tiny@5" in caught.value.hint
+
+
 def test_a_file_that_is_no_image_is_named(tmp_path: Path) -> None:
     """Hidden files are passed over, others in a class folder are not."""
     write_folders(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES)

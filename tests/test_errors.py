@@ -246,6 +246,19 @@ def a_report_of_nothing(folder: Path) -> Seen:
     )  # fmt: skip
 
 
+def a_net_that_cannot_be_built(folder: Path) -> Seen:
+    """Its argument is known, and its value is not."""
+    claim = folder / "dropout.yaml"
+    text = (ROOT / "claims" / "dropout.yaml").read_text()
+    claim.write_text(text.replace("preset: authors_2012, width: 0.125", "width: 0.125, preset: no"))
+    return Seen(
+        command=["run", claim, "--scale", "smoke", "--store", folder / "runs", "--workers", "1"],
+        exit_code=5,
+        says=["what the claim file asks of trial ", "cannot be built: preset 'no' is unknown"],
+        next="--resolved", path=paths(ROOT),
+    )  # fmt: skip
+
+
 def a_net_of_a_package_with_a_bug(folder: Path) -> Seen:
     """Installed, known by its name, built, and wrong in its first step."""
     entries = {"repro.models": {"halves": "halves:FACTS"}}
@@ -280,6 +293,7 @@ SEEN: list[tuple[str, Case]] = [
     ("E502", a_trial_with_two_results),
     ("E600", a_store_with_nothing_in_it),
     ("E600", a_report_of_nothing),
+    ("E100", a_net_that_cannot_be_built),
     ("E900", a_net_of_a_package_with_a_bug),
 ]
 

@@ -1,5 +1,6 @@
 """Running cells: processes, interruption, kill -9, damaged checkpoints, other holders."""
 
+import json
 import math
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.errors import WriteError
+from repro.errors import OutOfMemoryError, WriteError
 from repro.execute import (
     Ended,
     Local,
@@ -34,6 +35,7 @@ from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.session import judge
 from repro.store import Store
+from repro.train import Run, train_all
 from repro.trial import Row
 from tests.provoked import provoked
 from tests.worlds import RECIPE, claim_file, trial_on
@@ -305,6 +307,59 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert outcome.interrupted
     assert outcome.finished < len(whole)
     assert_same(finish(folder, "interrupted"), whole)
+
+
+def test_a_signal_to_all_processes_loses_nothing(tmp_path: Path) -> None:
+    """As `timeout` and batch systems send it: the workers leave it to the parent, which saves."""
+    path = claim_file(tmp_path, epochs=500, seeds=1)
+    path.write_text(path.read_text().replace("rungs: [1]", "rungs: [400]"))
+    store = tmp_path / "runs"
+    words = ["run", path, "--store", store, "--workers", "2", "--checkpoint-every", "1h"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "repro", *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        trained: list[bool] = []
+        while sum(trained) < 2 and run.poll() is None:
+            time.sleep(0.05)
+            told = [path.read_text() for path in store.glob("trials/*/progress.json")]
+            trained = [json.loads(text)["epoch"] > 0 for text in told]
+        os.killpg(run.pid, signal.SIGTERM)
+        _, said = run.communicate()
+    begun = [file.parent for file in store.glob("trials/*/trial.json")]
+
+    assert run.returncode == 130
+    assert "interrupted: all is saved" in said
+    assert len(begun) == 2
+    assert all((trial / "checkpoint.pt").exists() for trial in begun)
+
+
+def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -> None:
+    """Of a population the first was finished and written when memory ran out for the others."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    where = machine(tmp_path)
+    cells = [cell for cell in plan_cells(tmp_path) if cell.trial.shape == plan_shape(tmp_path)]
+    store = Store(where.store)
+
+    def short(runs: Sequence[Run], **hooks: Callable[[Run], bool]) -> Iterator[Run]:
+        yield from train_all(runs[:1], **hooks)
+        raise MemoryError("no more")
+
+    ended = train_held(
+        cells, where, store, stop=threading.Event(), on_event=lambda _: None, trainer=short
+    )
+    first, *others = (ended[cell.trial.id] for cell in cells)
+
+    assert isinstance(first, TrainedCell)
+    assert first.result == store.result(cells[0].trial.id)
+    assert others
+    assert all(isinstance(one, OutOfMemoryError) for one in others)
+
+
+def plan_shape(folder: Path) -> object:
+    return plan_cells(folder)[0].trial.shape
 
 
 def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(

@@ -112,3 +112,9 @@ def test_factors_of_float64_come_out_as_autocast_gives_them() -> None:
     x = torch.randn(4, 4, dtype=torch.float64)
     with autocast(CPU, "bfloat16"):
         assert (x @ x).dtype == torch.float64
+
+
+def test_float32_is_not_shortened_on_a_gpu() -> None:
+    """TF32 has ten bits, and no result would say so."""
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

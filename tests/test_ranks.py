@@ -201,3 +201,8 @@ def test_a_lost_rank_and_ctrl_c_cost_nothing(tmp_path: Path) -> None:
         assert a[["epoch", "source", "images"]].equals(b[["epoch", "source", "images"]])
         if Store(store).trial(trial).arguments["activation"] == "tanh":
             np.testing.assert_allclose(a.loss, b.loss, rtol=BOUND)
+
+    process = torchrun(tmp_path, 2)  # with nothing left to train
+    _, said = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    assert "error[" not in said

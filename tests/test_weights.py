@@ -1,6 +1,7 @@
 """A trained net that is given away is the net that was measured."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,20 @@ def test_a_net_that_is_not_there_is_told(
     assert done.exit_code in (2, 5)
     assert message in done.stderr
     assert not (tmp_path / "net").exists()
+
+
+def test_a_net_that_was_trained_further_is_not_the_one_that_was_kept(
+    trained: Path, tmp_path: Path
+) -> None:
+    """A card with the numbers of other weights is worse than none."""
+    shutil.copytree(trained, tmp_path / "more")
+    path, store = tmp_path / "more" / "tiny.yaml", tmp_path / "more" / "runs"
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
+    repro("run", path, "--store", store, "--workers", "1")
+    done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", store)
+
+    assert done.exit_code == 5
+    assert "was run without --keep-weights" in done.stderr
 
 
 def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:

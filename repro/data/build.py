@@ -59,6 +59,11 @@ def build(
     _check_facts(name, source, contents)
     size = size_of(name)
     shape = image_shape(contents.train) if size is None else (size, size, 3)
+    if shape[0] != shape[1]:
+        raise DataError(
+            f"the images of {name} have {shape[1]}x{shape[0]} pixels, and nets take squares",
+            hint=f"name them {name}@{min(shape[:2])}: the short side is brought to so many pixels",
+        )
     building = folder.with_name(f".{folder.name}.building")
     _check_space(contents, shape, building)
     building.mkdir(exist_ok=True)

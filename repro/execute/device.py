@@ -17,10 +17,10 @@ def resolve_device(name: str) -> str:
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if not (name.startswith("cuda") and torch.cuda.is_available()):
+    here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if name not in (*here, *(["cuda"] if here else [])) or not torch.cuda.is_available():
         raise MachineError(
-            f"device {name!r} is not here (this machine has: "
-            f"cpu{', cuda' if torch.cuda.is_available() else ''})",
+            f"device {name!r} is not here (this machine has: {', '.join(['cpu', *here])})",
             hint="--device auto takes what there is",
         )
     return name

@@ -189,15 +189,16 @@ class _Driver:
         cells = self.running.pop(future)
         try:
             ended = future.result()
-        except OutOfMemoryError as error:
-            # Beside others they found too little; with fewer at once the numbers are the same.
-            again = None if not self.running else TrainedCell(outcome="lost")
-            ended = {cell.trial.id: again or error for cell in cells}
-            self.most = max(1, len(self.running))
         except ReproError as error:
             ended = {cell.trial.id: error for cell in cells}
         except BrokenExecutor as error:
             ended = {cell.trial.id: self._lost(cell, error) for cell in cells}
+        short = [name for name, one in ended.items() if isinstance(one, OutOfMemoryError)]
+        if short:
+            # Beside others they found too little; with fewer at once the numbers are the same.
+            if self.running:
+                ended = {**ended, **dict.fromkeys(short, TrainedCell(outcome="lost"))}
+            self.most = max(1, len(self.running))
         for cell in cells:
             self._book(cell, ended[cell.trial.id])
 

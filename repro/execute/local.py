@@ -18,6 +18,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from functools import partial
 from typing import Any, Self
 
 from repro.execute.machine import Ended, Flag, Machine, in_populations
@@ -67,7 +68,7 @@ class Local:
             self._pool.shutdown()
             self._open()
         future = self._pool.submit(_work, cells, self.machine)
-        future.add_done_callback(self._look_after)
+        future.add_done_callback(partial(self._look_after, self._pool))
         return future
 
     def events(self) -> Iterator[Event]:
@@ -80,16 +81,21 @@ class Local:
 
     def kill(self) -> None:
         self._broken = self._killed = True
-        for process in list((getattr(self._pool, "_processes", None) or {}).values()):
-            process.kill()
+        _kill(self._pool)
 
-    def _look_after(self, future: Future[Ended]) -> None:
+    def _look_after(self, pool: Executor, future: Future[Ended]) -> None:
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
             self._broken = True
+            _kill(pool)  # a broken pool ends the others by SIGTERM, which they do not heed
 
     def _open(self) -> None:
         self._pool, self._stop, self._events = _pool(self.machine.workers)
         self._broken = False
+
+
+def _kill(pool: Executor) -> None:
+    for process in list((getattr(pool, "_processes", None) or {}).values()):
+        process.kill()
 
 
 class _SharedFlag:
@@ -126,8 +132,10 @@ def _start(stop: Flag, events: Any) -> None:
 
 
 def _start_process(stop: _SharedFlag, events: Any) -> None:
-    # Ctrl-C reaches the whole group; the parent alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # They reach the whole group, from a terminal and from `timeout` or a batch system; the parent
+    # alone decides what they mean.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     _start(stop, events)
     threading.Thread(target=_leave_with_parent, args=(stop,), daemon=True).start()
 

@@ -6,6 +6,7 @@ trial goes on from its last checkpoint, on any number of processes. What leads a
 the same wherever the processes come from; `repro.execute.ray` starts them on a cluster.
 """
 
+import atexit
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,8 @@ class AllRanks:
         self._stop = ThreadEvent()
         self._events = SimpleQueue[Event]()
         self._parted: BaseException | None = None
+        self._dismissed = False
+        atexit.register(self._dismiss)  # the others wait also where there was nothing to train
 
     def __enter__(self) -> Self:
         self._thread = ThreadPoolExecutor(1)
@@ -88,7 +91,12 @@ class AllRanks:
 
     def __exit__(self, *_: object) -> None:
         self._thread.shutdown()
-        if self._parted is None:
+        self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Tell the others that there is no more, once; after a fault they are gone."""
+        if self._parted is None and not self._dismissed:
+            self._dismissed = True
             self.group.say(None)
 
     def describe(self) -> str:

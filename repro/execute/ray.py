@@ -146,6 +146,9 @@ class _Link:
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
         self._ask(self.home.do, "keep_weights", trial_id, files)
 
+    def drop_weights(self, trial_id: str) -> None:
+        self._ask(self.home.do, "drop_weights", trial_id)
+
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         self._ask(self.home.do, "finish", result, arrays)
 

@@ -16,6 +16,7 @@ from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
 from repro.errors import (
     BugError,
+    ClaimError,
     DataError,
     OutOfMemoryError,
     ReproError,
@@ -109,6 +110,7 @@ class TrialStore(Protocol):
     def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None: ...
 
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None: ...
+    def drop_weights(self, trial_id: str) -> None: ...
 
     def finish(self, result: Result, arrays: Arrays | None = None) -> None: ...
 
@@ -177,19 +179,26 @@ def train_held(
             ended[name] = error
     if left:
         try:
-            ended |= _train(left, machine, store, stop, on_event, trainer)
-        except ReproError:
-            raise
-        except Exception as error:  # a bug in these trials must not keep the others
-            if short_of_memory(error):
-                raise OutOfMemoryError(
-                    f"out of memory on {machine.device} in trial {left[0].trial.id}: {error}"
-                ) from error
-            raise BugError(
-                f"in trial {left[0].trial.id}: {type(error).__name__}: {error}",
-                traceback=traceback.format_exc(),
-            ) from error
+            for name, one in _train(left, machine, store, stop, on_event, trainer):
+                ended[name] = one
+        except Exception as error:  # in these trials; it must not keep the others
+            fault = _fault(error, left[0].trial, machine)
+            if not ended:
+                raise fault from error
+            # Of those that ended before it nothing is lost.
+            ended |= {cell.trial.id: fault for cell in left if cell.trial.id not in ended}
+            traceback.clear_frames(error.__traceback__)  # they hold nets and images
     return ended
+
+
+def _fault(error: Exception, trial: Trial, machine: Machine) -> ReproError:
+    if isinstance(error, ReproError):
+        return error
+    if short_of_memory(error):
+        return OutOfMemoryError(f"out of memory on {machine.device} in trial {trial.id}: {error}")
+    return BugError(
+        f"in trial {trial.id}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
+    )
 
 
 def _check_code(trial: Trial) -> None:
@@ -219,10 +228,16 @@ def _train(
     stop: Flag,
     on_event: Callable[[Event], None],
     trainer: Trainer,
-) -> dict[str, TrainedCell]:
+) -> Iterator[tuple[str, TrainedCell]]:
     clock = Stopwatch(torch.device(machine.device))
-    dataset, data = data_for(cells[0].trial, machine)
-    runs = [_begin(cell, data, clock, store) for cell in cells]
+    try:
+        dataset, data = data_for(cells[0].trial, machine)
+        runs = [_begin(cell, data, clock, store) for cell in cells]
+    except (TypeError, ValueError) as error:
+        raise ClaimError(
+            f"what the claim file asks of trial {cells[0].trial.id} cannot be built: {error}",
+            hint="`repro show CLAIM --resolved` prints its net, recipe and images",
+        ) from error
     saved = dict.fromkeys(runs, time.monotonic())
 
     def on_window(run: Run) -> bool:
@@ -235,7 +250,6 @@ def _train(
             saved[run] = time.monotonic()
         return going
 
-    ended: dict[str, TrainedCell] = {}
     with (
         Checkpoints(store.save) as checkpoints,
         traced(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end,
@@ -244,8 +258,7 @@ def _train(
             if run.ended:
                 checkpoints.take(run)
             checkpoints.settle(run)
-            ended[run.trial.id] = _leave(run, machine, store, dataset)
-    return ended
+            yield run.trial.id, _leave(run, machine, store, dataset)
 
 
 def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
@@ -261,6 +274,8 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
         facts["processes"] = str(machine.processes)
     if machine.keep_weights:
         store.keep_weights(run.trial.id, packed(run))
+    else:
+        store.drop_weights(run.trial.id)  # those that a shorter training may have left
     result = run.result(facts)
     store.finish(result, _pictures(run, dataset))
     return TrainedCell(outcome="finished", result=result)
