@@ -12,6 +12,7 @@ from statistics import stdev
 import scipy
 
 from repro.claim import Claim
+from repro.errors import ClaimError
 
 __all__ = ["Prior", "prior"]
 
@@ -53,8 +54,19 @@ def prior(claim: Claim) -> Prior | None:
     """What the claim's own siblings say; None where its number is no difference of two runs."""
     if claim.paper.siblings is None or claim.paper.value is None:
         return None
-    with (claim.path.parent / claim.paper.siblings).open(encoding="utf-8", newline="") as file:
-        errors = [100 * float(row["top1_error"]) for row in csv.DictReader(file)]
-    return Prior(
-        value=claim.paper.value, scatter=math.sqrt(2) * stdev(errors), siblings=len(errors)
-    )
+    path = claim.path.parent / claim.paper.siblings
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            errors = [100 * float(row["top1_error"]) for row in csv.DictReader(file)]
+        scatter = math.sqrt(2) * stdev(errors)
+    except (KeyError, TypeError, ValueError) as error:  # stdev's own is a ValueError
+        raise ClaimError(
+            f"{path}: not a list of two nets or more with their top1_error, a fraction: {error}",
+            hint=f"see paper.siblings of {claim.path}",
+        ) from error
+    if not scatter > 0:
+        raise ClaimError(
+            f"{path}: all nets have the same top1_error, which is no scatter",
+            hint=f"see paper.siblings of {claim.path}",
+        )
+    return Prior(value=claim.paper.value, scatter=scatter, siblings=len(errors))

@@ -12,8 +12,10 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
 
 from repro.claim import Recipe, Scalar
 from repro.errors import IntegrityError
@@ -186,15 +188,17 @@ class Result:
     def from_json(cls, text: str) -> "Result":
         """Inverse of `to_json`; IntegrityError when the text is not a result's."""
         try:
-            values: dict[str, Any] = json.loads(text)
-            values["seconds"] = Clocks(**values["seconds"])
-            for name in ("epoch_errors", "test_errors"):
-                values[name] = tuple(values[name])
-            for name in ("crossing_full", "crossing_online"):
-                values[name] = None if values[name] is None else tuple(values[name])
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+            return _results().validate_python(json.loads(text))
+        except ValidationError as error:
+            wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
+            raise IntegrityError(f"not a trial's result: {wrong or 'no object'}") from error
+        except ValueError as error:
             raise IntegrityError(f"not a trial's result: {error}") from error
+
+
+@cache
+def _results() -> TypeAdapter[Result]:
+    return TypeAdapter(Result)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -126,6 +126,20 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
         "holds the result of trial 'x'",
         lambda t: edit(t / "result.json", lambda values: values.update(trial_id="x")),
     ),
+    "a result of another type": (
+        "not a trial's result: epochs, metrics",
+        lambda t: edit(t / "result.json", lambda values: values.update(epochs=None, metrics=3)),
+    ),
+    "half a crossing": (
+        "not a trial's result: crossing_full",
+        lambda t: edit(t / "result.json", lambda values: values.update(crossing_full=[0.5])),
+    ),
+    "a row of no images": (
+        "images in",
+        lambda t: (t / "curve.csv").write_text(
+            re.sub(r",\d+(,[^,]*)$", r",0\1", (t / "curve.csv").read_text(), flags=re.MULTILINE)
+        ),
+    ),
     "no format": ("store.json: missing", lambda t: (t / "../../store.json").unlink()),
     "another plan": (
         "belongs into a file of another name",

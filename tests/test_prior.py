@@ -1,10 +1,12 @@
 """The strength of the paper's own evidence, by the scatter of its authors' nets."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from repro.claim import load
+from repro.errors import ClaimError
 from repro.prior import prior
 
 CLAIMS = Path(__file__).parents[1] / "claims"
@@ -31,3 +33,19 @@ def test_a_difference_of_two_runs_is_held_against_their_scatter(
 def test_where_no_runs_are_known_nothing_is_said() -> None:
     """The same weights looked at twice are no two runs."""
     assert prior(load(CLAIMS / "ten_crop.yaml")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["net,error\n1,0.4\n2,0.41\n", "", "top1_error\n0.4\n", "top1_error\nx\ny\n",
+     "top1_error\n0.4\n0.4\n"],
+    ids=["another column", "empty", "one net", "text", "no scatter"],
+)  # fmt: skip
+def test_a_list_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> None:
+    """It is a user's file as much as the claim is."""
+    shutil.copytree(CLAIMS, tmp_path / "claims")
+    path = tmp_path / "claims" / "paper_data" / "siblings.csv"
+    path.write_text(text)
+
+    with pytest.raises(ClaimError, match=r"siblings\.csv: "):
+        prior(load(tmp_path / "claims" / "lrn.yaml"))
