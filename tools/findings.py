@@ -143,7 +143,7 @@ def _found(page: Page | FactPage, row: Row) -> str:
     theirs = "gives no number" if page.claim.paper.value is None else f"has {row.paper}"
     unit = row.unit if row.unit.startswith("ratio") else row.measure
     return (
-        f"on {row.data}, with {verdict.seeds} seeds an arm, "
+        f"on {row.data}, with {verdict.seeds} seed{'s' * (verdict.seeds != 1)} an arm, "
         f"{_estimate(verdict.estimate, unit)}; the paper {theirs}.{_errors(page)}"
     )
 
