@@ -222,20 +222,19 @@ def _effects(page: Page) -> Drawing:
 
 
 def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
-    """The deciding contrast of each recipe, and the others that have its unit."""
+    """The deciding contrast of each recipe, and what was measured of others that have its unit."""
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
         if found is None:
             yield figures.EffectRow(label=recipe, estimate=None, decides=True)
             continue
+        unit, metrics = found.deciding.unit, found.deciding.metrics
         for contrast in found.contrasts:
             decides = contrast.name == DECIDING
-            if decides:
-                label = recipe
-            elif (contrast.unit, contrast.metrics) == (found.deciding.unit, found.deciding.metrics):
-                label = f"{recipe}, {contrast.name}"
-            else:
+            alike = (contrast.unit, contrast.metrics) == (unit, metrics)
+            if not decides and (contrast.estimate is None or not alike):
                 continue
+            label = recipe if decides else f"{recipe}, {contrast.name}"
             yield figures.EffectRow(
                 label=f"{label}\n{_sides(contrast)}".rstrip(),
                 estimate=contrast.estimate,
