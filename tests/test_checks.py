@@ -90,7 +90,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda store: changed(first(store, "plans/*.json"), digest="0" * 64),
         "belongs into a file of another name",
     ),
-    "facts": (another_fact, "not as the claim file has it"),
+    "facts": (another_fact, "not as it follows from the claim file"),
     "apart": (kept_apart, "kept apart by `repro merge`"),
     "tables": (another_table, "verdicts.csv"),
 }
