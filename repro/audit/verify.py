@@ -1,6 +1,6 @@
 """Does a store agree with itself, and its verdicts with its curves? Reads everything, once."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -201,8 +201,9 @@ def _check_verdicts(
                         f"recipe: {stored.word} by its results, {anew.word} by its curves"
                     )
     found.checked.append(f"{len(found.verdicts)} verdicts, derived from the curves once more")
-    stored_only = sorted(_metrics(claims) - FROM_CURVE)
-    if found.verdicts and stored_only:
+    judged_claims = {verdict.claim_id for verdict in found.verdicts}
+    stored_only = sorted(_metrics(c for c in claims if c.id in judged_claims) - FROM_CURVE)
+    if stored_only:
         found.notes.append(
             f"no curve holds {', '.join(stored_only)}: held against outcomes by image and kernels "
             "where these were kept, else as stored"
@@ -212,7 +213,7 @@ def _check_verdicts(
         found.notes.append(f"{others} finished trials belong to no plan of the claims folder")
 
 
-def _metrics(claims: Sequence[Claim]) -> set[str]:
+def _metrics(claims: Iterable[Claim]) -> set[str]:
     """What the claims' verdicts are read from, where a net is measured at its end."""
     return {
         metric_of(claim, arm)

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from repro.figures.style import GREY, MARKS
 
-__all__ = ["linear_x", "log_errors", "log_x", "not_run", "rows_y", "strip"]
+__all__ = ["errors_y", "linear_x", "log_x", "not_run", "rows_y", "strip"]
 
 
 def log_x(
@@ -36,8 +36,11 @@ def linear_x(ax: Axes, low: float, high: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def log_errors(ax: Axes, top: float) -> None:
-    """Errors in percent on a log axis, with plain numbers; zero has no place on it."""
+def errors_y(ax: Axes, top: float, *, log: bool) -> None:
+    """Errors in percent; on a log axis with plain numbers, and zero has no place on it."""
+    if not log:
+        ax.set_ylim(0, top)
+        return
     drawn = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
     shown = np.concatenate([y[np.isfinite(y) & (y > 0)] for y in drawn] or [np.empty(0)])
     bottom = max(0.8 * float(shown.min(initial=top)), top / 1000)

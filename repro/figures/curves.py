@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from repro.figures.axes import log_errors, not_run
+from repro.figures.axes import errors_y, not_run
 from repro.figures.style import GREY, INK, MARKS, PAPER
 
 __all__ = [
@@ -115,10 +115,7 @@ def learning_curves(
         not_run(ax)
     top = max(60.0, 1.05 * ax.dataLim.ymax, ax.get_ylim()[1])  # panels share it: the highest
     ax.set(xlim=(0, 1.04 * until), xlabel="epochs", ylabel="training error in %")
-    if log:
-        log_errors(ax, top)
-    else:
-        ax.set_ylim(0, top)
+    errors_y(ax, top, log=log)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
     return ax
@@ -213,10 +210,7 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors], *, log: bool = False) -> A
     ax.set(xlabel="epochs", ylabel="error in %")
     highest = ax.dataLim.ymax if ax.has_data() else 0.0  # without data the limit is infinite
     top = max(1.05 * highest, ax.get_ylim()[1])  # panels share it
-    if log:
-        log_errors(ax, top)
-    else:
-        ax.set_ylim(0, top)
+    errors_y(ax, top, log=log)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
     else:
