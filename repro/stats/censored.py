@@ -67,7 +67,7 @@ class Arm:
             slope = self.events / s - s * seen - (late * hazard).sum(1)
             bend = -self.events / s**2 - seen - (late**2 * hazard * (hazard - z)).sum(1)
             better = np.clip(s - slope / bend, s / 4, np.minimum(4 * s, self.sharpest))
-            settled = np.allclose(better, s, rtol=1e-7)
+            settled = (np.abs(better - s) <= 1e-7 * s).all()
             s = better
             if settled:
                 break

@@ -1,8 +1,8 @@
 """How many seeds settle something, and what so many seeds can see."""
 
 import math
+from bisect import bisect_left
 
-import numpy as np
 import scipy
 
 __all__ = ["POWER", "half_width", "seeds_needed", "smallest_effect"]
@@ -19,10 +19,13 @@ def seeds_needed(
     None when more than `most` would be needed.
     """
     samples = 1 if paired else 2
-    n = np.arange(2, most + 1)
-    widths = scipy.special.stdtrit(samples * (n - 1), (1 + level) / 2) * sd * np.sqrt(samples / n)
-    enough = np.flatnonzero(widths < gap)
-    return int(n[enough[0]]) if len(enough) else None
+
+    def enough(n: int) -> bool:
+        critical = float(scipy.special.stdtrit(samples * (n - 1), (1 + level) / 2))
+        return critical * sd * math.sqrt(samples / n) < gap
+
+    needed = 2 + bisect_left(range(2, most + 1), True, key=enough)  # more seeds, less width
+    return needed if needed <= most else None
 
 
 def half_width(*, sd: float, seeds: int, level: float) -> float:
