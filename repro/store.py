@@ -47,14 +47,15 @@ from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Array", "PlanRecord", "Store"]
+__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store"]
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
 FORMAT = 1
 READABLE = (1,)
 
-_WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
+# A trained net; the last of them says that there is one.
+WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
 
 # What the registry has that a clock or a meter decides.
 CLOCK_METRICS = {"days_for_90_epochs", "energy"}
@@ -294,21 +295,21 @@ class Store:
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
         """Write a trained net, the last file last: it alone says that there is one."""
         self._check_lock(trial_id)
-        for name in _WEIGHTS:
+        for name in WEIGHTS:
             write_atomic(self.folder(trial_id) / name, files[name])
 
     def drop_weights(self, trial_id: str) -> None:
         """Remove what was kept of a net that was trained further since."""
         self._check_lock(trial_id)
-        for name in reversed(_WEIGHTS):
+        for name in reversed(WEIGHTS):
             (self.folder(trial_id) / name).unlink(missing_ok=True)
 
     def weights(self, trial_id: str) -> dict[str, bytes]:
         """What `keep_weights` got; empty when there is none."""
         folder = self.folder(trial_id)
-        if not (folder / _WEIGHTS[-1]).exists():
+        if not (folder / WEIGHTS[-1]).exists():
             return {}
-        return {name: (folder / name).read_bytes() for name in _WEIGHTS}
+        return {name: (folder / name).read_bytes() for name in WEIGHTS}
 
     # Trials that run now
 

@@ -114,6 +114,38 @@ def test_a_net_that_was_trained_further_is_not_the_one_that_was_kept(
     assert "was run without --keep-weights" in done.stderr
 
 
+def test_stores_that_are_merged_keep_their_nets(trained: Path, tmp_path: Path) -> None:
+    """Of a new trial, and of one that the store has without its net."""
+    runs, bare, into = trained / "runs", tmp_path / "bare", tmp_path / "into"
+    shutil.copytree(runs, bare)
+    names = Store(bare).ids()
+    for name in names:
+        for file in (bare / "trials" / name).glob("*weights*"):
+            file.unlink()
+    for target, source in ((into, runs), (into, bare), (bare, runs)):
+        assert repro("merge", target, source).exit_code == 0
+
+    for store in (Store(into), Store(bare)):
+        assert [store.weights(name) for name in names] == [Store(runs).weights(n) for n in names]
+
+
+def test_a_merged_trial_that_went_further_loses_the_net_of_before(
+    trained: Path, tmp_path: Path
+) -> None:
+    """The net that was kept is not that of its numbers."""
+    shutil.copytree(trained, tmp_path / "more")
+    path, store = tmp_path / "more" / "tiny.yaml", tmp_path / "more" / "runs"
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
+    repro("run", path, "--store", store, "--workers", "1")
+    shutil.copytree(trained / "runs", tmp_path / "into")
+    merged = repro("merge", tmp_path / "into", store)
+    further = [name for name in Store(store).ids() if not Store(store).weights(name)]
+
+    assert further
+    assert f"{len(further)} trained further than here" in merged.stdout
+    assert not any(Store(tmp_path / "into").weights(name) for name in further)
+
+
 def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:
     """They are large; the hint says how to get one after all."""
     path = quick_claim_file(tmp_path)

@@ -41,7 +41,7 @@ confounds: None.
 metric: train_error
 threshold: 0.25
 decided_by: full
-near: 1.0
+near: 0.4
 arms:
   fast: {{model: {{activation: relu}}}}
   slow: {{model: {{activation: tanh}}}}

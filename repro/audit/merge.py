@@ -12,7 +12,7 @@ from pathlib import Path
 
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import write_atomic
-from repro.store import PlanRecord, Store
+from repro.store import WEIGHTS, PlanRecord, Store
 
 __all__ = ["APART", "Merged", "merge"]
 
@@ -83,7 +83,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             raise MachineError(f"trial {name} is being trained in {into.root} just now")
         if not (into.folder(name) / "trial.json").exists():
             source.numbers(name)  # readable, before anything is written
-            _copy(source.folder(name), into.folder(name), _FILES)
+            _copy(source.folder(name), into.folder(name), (*_FILES, *WEIGHTS))
             merged.added += 1
             return
         into.trial(name)
@@ -94,7 +94,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             merged.same += not further
             return
         apart = into.root / APART / f"{name}-{_short(source.numbers(name))}"
-        _copy(source.folder(name), apart, _FILES)
+        _copy(source.folder(name), apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"
         )
@@ -128,8 +128,11 @@ def _take_over(into: Store, source: Store, name: str) -> bool:
     if longer:
         _copy(source.folder(name), into.folder(name), ("curve.csv", "checkpoint.pt"))
     if wins:
+        into.drop_weights(name)
         _copy(source.folder(name), into.folder(name), ("arrays.npz", "result.json"))
     ended = into.result(name)
+    if ended and theirs and ended.epochs == theirs.epochs and not into.weights(name):
+        _copy(source.folder(name), into.folder(name), WEIGHTS)  # a net that only the source kept
     if ended is not None and ended.ended:
         (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
     return longer or wins
