@@ -19,7 +19,7 @@ from repro.claim import load_all
 from repro.pages import pages
 from repro.report import write_report
 from repro.report.document import Document, document
-from repro.report.markdown import markdown_table, render_summary
+from repro.report.markdown import markdown_table, measured_with
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
 from repro.store import Store
@@ -43,7 +43,7 @@ def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:
     """The files that are made of results, or have a part of them, as they have to be."""
     return {
         Path("docs/findings.md"): findings.render(found),
-        Path("README.md"): _with_results("README.md", f"{PICTURE}\n\n{render_summary(whole)}"),
+        Path("README.md"): _with_results("README.md", _results(found, whole)),
         Path("reports/README.md"): _with_results("reports/README.md", _measurements(found, whole)),
     }
 
@@ -52,6 +52,17 @@ def _with_results(path: str, results: str) -> str:
     text = Path(path).read_text(encoding="utf-8")
     marked = re.compile(f"(?<={re.escape(START)}\n).*?(?={re.escape(END)})", re.DOTALL)
     return marked.sub(lambda _: results, text, count=1)
+
+
+def _results(found: Sequence[Page | FactPage], whole: Document) -> str:
+    table = findings.summary(found, here="docs/findings.md")
+    more = len(whole.measured) - table.count("](docs/findings.md#")
+    rest = (
+        "A row for each claim, at the highest scale at which it was run and under the recipe that "
+        f"decides; the {more} others, of lower scales and other recipes, are in "
+        "[the report](reports/report/report.md)."
+    )
+    return "\n\n".join((PICTURE, whole.standing, table, rest, measured_with(whole))) + "\n"
 
 
 def _measurements(found: Sequence[Page | FactPage], whole: Document) -> str:

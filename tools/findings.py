@@ -22,7 +22,7 @@ from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT
 
-__all__ = ["WORDS", "filled", "render"]
+__all__ = ["WORDS", "filled", "render", "summary"]
 
 WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
 
@@ -51,7 +51,7 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
     """The page, in Markdown; `found` are the pages of all claims."""
     said = yaml.safe_load(words.read_text(encoding="utf-8"))
     best = _best(found)
-    parts = [INTRODUCTION, _summary(best)]
+    parts = [INTRODUCTION, summary(found)]
     for page in best:
         parts += _section(page, said["readings"][page.claim.id], found)
     parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
@@ -74,14 +74,16 @@ def _best(found: Iterable[Page | FactPage]) -> list[Page | FactPage]:
     return list(best.values())
 
 
-def _summary(best: Sequence[Page | FactPage]) -> str:
+def summary(found: Sequence[Page | FactPage], *, here: str = "") -> str:
+    """A row for each claim, at its best scale, which leads to its section; `here`: of that page."""
+    best = _best(found)
     if not best:
         return "Nothing was measured yet."
     return table(
         ("Claim", "Scale", "Verdict", "Ours", "Paper", "Reproduced where", "Unit"),
         (
             (
-                f"[{page.claim.title}](#{page.claim.id})",
+                f"[{page.claim.title}]({here}#{page.claim.id})",
                 row.scale,
                 f"**{row.word}**",
                 row.estimate or row.ours,

@@ -7,7 +7,7 @@ from repro.report.document import ClaimSection, Document, ScaleSection
 from repro.report.matrix import measured_table, unrun_table, verdict_table
 from repro.report.tables import Table
 
-__all__ = ["markdown_table", "render_markdown", "render_summary"]
+__all__ = ["markdown_table", "measured_with", "render_markdown", "render_summary"]
 
 
 def render_markdown(document: Document, *, figures: bool) -> str:
@@ -20,13 +20,17 @@ def render_summary(document: Document) -> str:
     lines = [document.standing, ""]
     if document.measured:
         lines += markdown_table(measured_table(document.measured))
-        places = {f"{row.data}, on {row.device}" for row in document.measured if row.seeds}
-        if places:
-            lines.append(f"Measured with {_escape('; '.join(sorted(places)))}.")
+        lines.append(measured_with(document))
     if document.smoke.rows:
         ran = sum(claim.smoke is not None for claim in document.claims)
         lines += ["", f"Smoke runs, which are not evidence: {ran} claims."] if ran else []
     return "\n".join(lines).rstrip() + "\n"
+
+
+def measured_with(document: Document) -> str:
+    """On which images and devices; empty where nothing was trained."""
+    places = {f"{row.data}, on {row.device}" for row in document.measured if row.seeds}
+    return f"Measured with {_escape('; '.join(sorted(places)))}." if places else ""
 
 
 def markdown_table(table: Table) -> Iterator[str]:
