@@ -91,8 +91,8 @@ class Steady:
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> type[Steady]:
     """Its meter is looked at whenever seconds are booked."""
-    monkeypatch.setattr("repro.train.Meter", Steady)
-    monkeypatch.setattr("repro.train._METERED", 0.0)
+    monkeypatch.setattr("repro.train.stopwatch.Meter", Steady)
+    monkeypatch.setattr("repro.train.stopwatch._METERED", 0.0)
     monkeypatch.setattr(Steady, "looks", 0)
     return Steady
 
@@ -116,7 +116,7 @@ def test_a_trial_that_goes_on_keeps_what_it_took(dataset: Dataset, steady: type[
     kept = train(trial, dataset, device=CPU, until=0.2).state()
     before = 60.0 * steady.looks
     with pytest.MonkeyPatch.context() as elsewhere:
-        elsewhere.setattr("repro.train.Meter", Meter)
+        elsewhere.setattr("repro.train.stopwatch.Meter", Meter)
         uncounted = train(trial, dataset, device=CPU, until=0.3, checkpoint=kept)
     counted = train(trial, dataset, device=CPU, until=0.3, checkpoint=kept).result({})
 

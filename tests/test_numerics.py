@@ -93,7 +93,7 @@ def test_changed_code_has_results_of_its_own(copy: Path, tmp_path: Path) -> None
 
 def test_without_sources_it_says_what_to_install(copy: Path) -> None:
     """Compiled files alone do not say which code they are."""
-    (copy / "train.py").unlink()
+    (copy / "train" / "loop.py").unlink()
 
     with pytest.raises(SourcesMissingError, match=r"no source of repro\.train") as caught:
         digests("cifar_80sec", copy)

@@ -221,7 +221,7 @@ def test_where_memory_runs_out_the_population_is_halved(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials are trained, and their numbers are the same."""
-    monkeypatch.setattr("repro.train.Together", ShortOfMemory)
+    monkeypatch.setattr("repro.train.windows.Together", ShortOfMemory)
     trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(4)]  # see above
     runs = together(trials, dataset, until=0.2)
 

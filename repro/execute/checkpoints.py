@@ -39,14 +39,14 @@ class Checkpoints:
         self._under_way[run] = self._thread.submit(
             self._save, run.trial.id, checkpoint=run.state(), curve=tuple(run.progress.rows)
         )
-        run.clock.book([run], saving=time.perf_counter() - started)
+        run.clock.book([run.progress], saving=time.perf_counter() - started)
 
     def settle(self, run: Run) -> None:
         """Return once the run's last one is on the disk; raises what kept it from there."""
         if run in self._under_way:
             started = time.perf_counter()
             self._under_way.pop(run).result()
-            run.clock.book([run], saving=time.perf_counter() - started)
+            run.clock.book([run.progress], saving=time.perf_counter() - started)
 
     def __enter__(self) -> Self:
         return self

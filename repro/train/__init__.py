@@ -1,0 +1,32 @@
+"""The one training loop, over a population of trials. Knows no claims and no files.
+
+A trial's numbers are a function of the trial alone, whatever ran before it: weights come from
+its seed, each epoch's order from its seed and the epoch's number, and so no random state has to
+be carried from one window to the next. On a CPU a trial uses one thread: sums then come out
+the same on every machine of a kind, and several trials side by side use all the cores. Trials of
+one shape may be trained as one program (`repro.population`); a trial alone is a population of one.
+"""
+
+from repro.train.epochs import epoch_order, window_steps
+from repro.train.loop import train, train_all, using
+from repro.train.memory import short_of_memory
+from repro.train.progress import Progress
+from repro.train.run import CheckpointError, Run, device_data, untrained
+from repro.train.stopwatch import Stopwatch
+from repro.train.windows import Population
+
+__all__ = [
+    "CheckpointError",
+    "Population",
+    "Progress",
+    "Run",
+    "Stopwatch",
+    "device_data",
+    "epoch_order",
+    "short_of_memory",
+    "train",
+    "train_all",
+    "untrained",
+    "using",
+    "window_steps",
+]

@@ -1,0 +1,39 @@
+"""In which order a trial sees its images, and where the tenths of an epoch begin."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from repro.data.order import Bounds, bounded_order
+from repro.trial import WINDOWS, derive_seed
+
+__all__ = ["epoch_order", "window_steps"]
+
+
+def epoch_order(
+    images: int, *, seed: int, epoch: int, within: Bounds | None = None, batch: int = 1
+) -> Tensor:
+    """A permutation of the training images, (images,) int64, on the CPU.
+
+    The arm is not asked for: arms with the same seed see the same batches (paired data order).
+    `within`: the bounds, if any, in which batches of `batch` images are shuffled.
+    """
+    generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))
+    if within is None:
+        return torch.randperm(images, generator=generator)
+    return bounded_order(images, within, batch=batch, generator=generator)
+
+
+def window_steps(images: int, batch_size: int) -> list[int]:
+    """Where the tenths of an epoch begin, in steps: WINDOWS + 1 numbers from 0 to the last.
+
+    Raises ValueError when an epoch has fewer steps than windows.
+    """
+    steps = math.ceil(images / batch_size)
+    if steps < WINDOWS:
+        raise ValueError(
+            f"{images} images in batches of {batch_size} make {steps} steps an epoch; "
+            f"at least {WINDOWS} are needed to measure in tenths"
+        )
+    return [round(steps * k / WINDOWS) for k in range(WINDOWS + 1)]

@@ -1,0 +1,35 @@
+"""When memory runs out, and giving it back."""
+
+import gc
+
+import torch
+
+__all__ = ["free", "short_of_memory"]
+
+
+def free(device: torch.device, *, short: bool = False) -> None:
+    """Give back what a population took that nobody names any more: it refers to itself.
+
+    On a CPU that is not `short` of memory Python does so in time; asking costs a tenth of a second.
+    """
+    if short or device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+# What is said when memory is short, but not by torch's allocator of a GPU. oneDNN's words do not
+# tell memory from its other wants, of which a shape that trains has none; a thread wants memory for
+# its stack, and may exceed a limit that fewer workers keep.
+_SHORT = (
+    "DefaultCPUAllocator",
+    "could not create a primitive",
+    "can't start new thread",
+    "CUDA error: out of memory",  # what torch's own allocator does not hand out, such as graphs
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
+
+def short_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; on a CPU only the words of a RuntimeError tell."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or any(said in str(error) for said in _SHORT)

@@ -1,0 +1,326 @@
+"""One trial in training: its net and velocity, what comes next, what was measured."""
+
+import io
+import math
+from contextlib import AbstractContextManager
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from repro.data import Dataset
+from repro.data.device import DeviceData
+from repro.data.order import Bounds
+from repro.measure import Arrays, evaluate, final_metrics
+from repro.models import build
+from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
+from repro.parallel import ALONE, Ranks
+from repro.precision import autocast
+from repro.train.epochs import epoch_order, window_steps
+from repro.train.progress import Progress
+from repro.train.stopwatch import Stopwatch
+from repro.trial import WINDOWS, Clocks, Result, Trial, derive_seed
+
+__all__ = ["CheckpointError", "Run", "device_data", "untrained"]
+
+# Online error over the last windows that is held against `near`: 3 windows of CIFAR-10 are
+# 15,000 images, whose standard error of 0.35 points is well inside a `near` of 1 point.
+_NEAR_WINDOWS = 3
+
+# Sec. 4.2 and the authors' files give no rule for when a net has converged; half a point is what
+# their sibling nets differ by.
+_PLATEAU = 0.005
+
+_PAPER_IMAGES = 90 * 1.2e6  # sec. 5: "roughly 90 cycles" through "1.2 million images"
+
+
+class CheckpointError(Exception):
+    """The bytes are no checkpoint of this trial; training starts again from its beginning."""
+
+
+class Run:
+    """A trial in training: the net, its velocity, and what was measured.
+
+    Runs of one population share `data` and `clock`. Raises CheckpointError when `checkpoint`
+    cannot be continued.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        data: DeviceData,
+        *,
+        until: float,
+        checkpoint: bytes | None = None,
+        clock: Stopwatch | None = None,
+    ) -> None:
+        self.trial, self.data, self.until = trial, data, until
+        self.device = data.train.labels.device
+        self.clock = clock or Stopwatch(self.device)
+        self.images = len(data.train.labels)
+        self.model = self._untrained()
+        recipe = trial.recipe
+        self.optimizer = PaperSGD(
+            self.model,
+            rate=trial.rate,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            bias_rate=recipe.bias_rate,
+            decay_biases=recipe.decay_biases,
+            layer_decay=recipe.layer_decay,
+        )
+        self.steps = window_steps(self.images, recipe.batch_size)
+        self.progress = Progress()
+        self.company = 1  # the most runs that it has taken a step with
+        self.metrics: dict[str, float] = {}
+        self.arrays: Arrays = {}
+        self._ordered: tuple[int, Tensor] | None = None
+        if checkpoint is not None:
+            self.load(checkpoint)
+
+    def _untrained(self) -> nn.Module:
+        model = untrained(self.trial, classes=self.data.classes, size=self.data.size)
+        model.to(memory_format=torch.channels_last)
+        return model.to(self.device)
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.progress.status != "running" or self.progress.epoch >= self.until
+
+    # What the next window is made of
+
+    def batches(self) -> tuple[Tensor, ...]:
+        """Indices of the images of each step."""
+        epoch, tenth = divmod(self.progress.windows, WINDOWS)
+        batches = torch.split(self._order(epoch), self.trial.recipe.batch_size)
+        return batches[self.steps[tenth] : self.steps[tenth + 1]]
+
+    def later(self) -> Tensor:
+        """Indices of the images that the epoch uses after the next window."""
+        epoch, tenth = divmod(self.progress.windows, WINDOWS)
+        return self._order(epoch)[self.steps[tenth + 1] * self.trial.recipe.batch_size :]
+
+    def _order(self, epoch: int) -> Tensor:
+        if self._ordered is None or self._ordered[0] != epoch:
+            recipe = self.trial.recipe
+            order = epoch_order(
+                self.images,
+                seed=self.trial.seed,
+                epoch=epoch,
+                within=None if recipe.shuffle is None else Bounds(**recipe.shuffle.model_dump()),
+                batch=recipe.batch_size,
+            )
+            self._ordered = (epoch, order.to(self.device))
+        return self._ordered[1]
+
+    def rate(self) -> float:
+        """By the recipe's schedule."""
+        return rate_at(
+            self.progress.epoch,
+            rate=self.trial.rate,
+            drops=self.trial.recipe.drops,
+            stalled=self._stalls(),
+        )
+
+    def _stalls(self) -> int:
+        patience = self.trial.recipe.patience
+        return 0 if patience is None else stalls(self.progress.test_errors(), patience=patience)
+
+    def seed(self, purpose: str) -> int:
+        """Of what is drawn in the next window."""
+        return derive_seed(purpose, self.trial.seed, self.progress.windows)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Seeded so, on the device."""
+        return torch.Generator(self.device).manual_seed(self.seed(purpose))
+
+    # What comes of it
+
+    def advance(self, *, loss: float, error: float, images: int) -> None:
+        """A window was trained; its online loss and error are means over `images`."""
+        self.progress.windows += 1
+        self.row("online", error, loss, images)
+        if not math.isfinite(loss):
+            self.progress.status = "diverged"
+
+    def wants(self) -> Literal["train", "test"] | None:
+        """What is to be measured after a window: near the threshold, or at the end of an epoch.
+
+        Where the online error is more than `near` above the threshold, the full error counts as
+        above it: the claim file says so, and full passes far from the threshold buy nothing.
+        """
+        trial, progress = self.trial, self.progress
+        if progress.status != "running":
+            return None
+        if trial.threshold is None:
+            return "test" if progress.windows % WINDOWS == 0 else None
+        near = progress.online(_NEAR_WINDOWS)[0] <= trial.threshold + trial.near
+        return "train" if near and progress.crossing_full is None else None
+
+    def decide(self) -> None:
+        """Whether what was measured ends the trial."""
+        if self.progress.status != "running":
+            return
+        if self.trial.threshold is not None:
+            self._decide_crossing(self.trial.threshold)
+        elif self._stalls() > MOST_DROPS:
+            self.progress.status = "plateaued"
+
+    def _decide_crossing(self, threshold: float) -> None:
+        trial, progress = self.trial, self.progress
+        now, before = progress.epoch, (progress.windows - 1) / WINDOWS
+        epoch_error, windows = progress.online(WINDOWS)
+        if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
+            progress.crossing_online = (before, now)
+        if progress.crossing_full is None:
+            epoch, source, error, *_ = progress.rows[-1]
+            if source == "train" and epoch == now and error <= threshold:
+                progress.crossing_full = (progress.above, now)
+            else:
+                progress.above = now
+        decided = {"full": progress.crossing_full, "online": progress.crossing_online}
+        if decided[trial.decided_by] is not None:
+            progress.status = "crossed"
+
+    def measure_final(self, ranks: Ranks = ALONE) -> None:
+        """All metrics of the net as it stands. With a threshold, the test error alone counts."""
+        if self.trial.threshold is not None:
+            # Killed after its last checkpoint and before its result, a trial was tested already.
+            if not self._tested:
+                self._test(ranks)
+            self.metrics = {"test_error": self.progress.rows[-1][2]}
+            return
+        started = self.clock.now()
+        self.metrics, self.arrays = final_metrics(
+            self.model, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
+        )
+        self.clock.book([self.progress], evaluate=self.clock.now() - started)
+        self.metrics |= self._speeds()
+
+    @property
+    def _tested(self) -> bool:
+        return self.progress.rows[-1][:2] == (self.progress.epoch, "test")
+
+    def _test(self, ranks: Ranks) -> None:
+        started = self.clock.now()
+        found = evaluate(
+            self.model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
+        )
+        self.clock.book([self.progress], evaluate=self.clock.now() - started)
+        self.row("test", found.error, found.loss, found.images)
+
+    def _speeds(self) -> dict[str, float]:
+        """How soon it learned, in epochs and in the paper's own days."""
+        progress = self.progress
+        errors, tests = progress.epoch_errors(), progress.test_errors()
+        found = {}
+        if errors:
+            found["first_epoch_error"] = errors[0]
+        if tests:
+            near = [error <= tests[-1] + _PLATEAU for error in tests]
+            found["epochs_to_plateau"] = float(near.index(True) + 1)
+        seen = progress.epoch * self.images
+        if seen:
+            found["days_for_90_epochs"] = progress.seconds.train * _PAPER_IMAGES / seen / 86_400
+        return found
+
+    def _energy(self) -> dict[str, float]:
+        energy = self.progress.energy  # NaN after any part of it on a device that does not count
+        return {"energy": energy} if energy > 0 else {}
+
+    def row(self, source: str, error: float, loss: float, images: int) -> None:
+        """One more measurement, now."""
+        progress = self.progress
+        progress.rows.append((progress.epoch, source, error, loss, images, progress.seconds.train))
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """The precision of the recipe."""
+        return autocast(self.device, self.trial.recipe.precision)
+
+    # Checkpoints and results
+
+    def state(self) -> bytes:
+        """All that the next window needs, loadable with `weights_only=True`."""
+        self.clock.book([self.progress])
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "trial": self.trial.id,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": {**asdict(self.progress), "rows": self.progress.rows},
+            },
+            buffer,
+        )
+        return buffer.getvalue()
+
+    def load(self, checkpoint: bytes) -> None:
+        """Continue where `state` was taken. CheckpointError when that is not possible."""
+        try:
+            state = torch.load(io.BytesIO(checkpoint), map_location=self.device, weights_only=True)
+            self._check_owner(state["trial"])
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            progress: dict[str, Any] = state["progress"]
+            self.progress = Progress(**{**progress, "seconds": Clocks(**progress["seconds"])})
+        except CheckpointError:
+            raise
+        # torch.load raises whatever a truncated zip or a foreign pickle makes it raise.
+        except Exception as error:
+            raise CheckpointError(f"{type(error).__name__}: {error}") from error
+
+    def _check_owner(self, trial_id: str) -> None:
+        if trial_id != self.trial.id:
+            raise CheckpointError(f"it is of trial {trial_id}")
+
+    def result(self, provenance: dict[str, str]) -> Result:
+        """What came out, once training has ended."""
+        self.clock.book([self.progress])
+        progress = self.progress
+        at_budget: Literal["censored", "finished"] = (
+            "finished" if self.trial.threshold is None else "censored"
+        )
+        train_error, _ = progress.online(WINDOWS)
+        online = [row for row in progress.rows if row[1] == "online"]
+        return Result(
+            trial_id=self.trial.id,
+            status=at_budget if progress.status == "running" else progress.status,
+            epochs=progress.epoch,
+            crossing_full=progress.crossing_full,
+            crossing_online=progress.crossing_online,
+            train_error=train_error,
+            epoch_errors=progress.epoch_errors(),
+            test_errors=() if self.trial.threshold is not None else progress.test_errors(),
+            metrics=self.metrics | self._energy(),
+            loss=online[-1][3] if online else math.nan,
+            seconds=progress.seconds,
+            provenance=provenance,
+        )
+
+
+def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceData:
+    """The images as the trial, and any of its shape, sees them."""
+    recipe = trial.recipe
+    return DeviceData(
+        dataset,
+        device=device,
+        inputs=recipe.inputs,
+        images=trial.images,
+        crop=recipe.crop,
+        augment=recipe.augment,
+        colour=recipe.colour,
+    )
+
+
+def untrained(trial: Trial, *, classes: int, size: int) -> nn.Module:
+    """The trial's net before its first step, on the CPU: a function of the seed alone."""
+    return build(
+        trial.model,
+        trial.arguments,
+        classes=classes,
+        size=size,
+        initialisation=trial.recipe.initialisation,
+        seed=derive_seed("weights", trial.seed),
+    )
