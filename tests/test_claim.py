@@ -340,7 +340,7 @@ def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 OPTIONAL = re.compile(
     r"version|reconsidered_if|paper\.figure|paper\.value|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
     r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
-    r"|scales\.\w+\.recipe(\.\w+)?"
+    r"|scales\.\w+\.(images|recipe(\.\w+)?)"
 )
 
 
