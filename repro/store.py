@@ -23,7 +23,6 @@ import io
 import json
 import os
 import secrets
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -47,7 +46,7 @@ from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store"]
+__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store", "facts_in"]
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
@@ -158,14 +157,7 @@ class Store:
     def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
         """What was computed for the claim as it stands; empty when nothing was."""
         path = self._facts_path(claim_id, digest)
-        if not path.exists():
-            return []
-        try:
-            return [FactOutcome(**fields) for fields in json.loads(_read(path))]
-        except (TypeError, ValueError) as error:
-            raise IntegrityError(
-                f"{path}: not a list of facts: {error}", hint=f"remove {path} and run again"
-            ) from error
+        return facts_in(path) if path.exists() else []
 
     def _facts_path(self, claim_id: str, digest: str) -> Path:
         return self.root / "facts" / f"{claim_id}-{digest[:12]}.json"
@@ -196,6 +188,8 @@ class Store:
             names = sorted(os.listdir(self.root / "trials"))  # noqa: PTH208 - as in `result`
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise IntegrityError(f"cannot read {self.root / 'trials'}: {error.strerror}") from error
         found = {name: self.result(name) for name in names}
         return {name: result for name, result in found.items() if result is not None}
 
@@ -206,6 +200,8 @@ class Store:
             about = os.stat(path)  # noqa: PTH116 - of thousands: a Path takes longer than the file
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
         state = (about.st_ino, about.st_mtime_ns, about.st_size)
         known = self._known.get(trial_id)
         if known is not None and known[0] == state:
@@ -249,6 +245,8 @@ class Store:
             if name not in CLOCK_METRICS
         }
         curve = self.curve(trial_id).drop(columns="train_seconds")
+        if result is not None:  # one that is being trained further has a longer curve already
+            curve = curve[curve["epoch"] <= result.epochs + 1e-9]
         if self.trial(trial_id).threshold is not None and result is not None:
             # Such a trial is tested where it pauses, and a pause decides no number.
             curve = curve[(curve["source"] != "test") | (curve["epoch"] >= result.epochs)]
@@ -262,7 +260,7 @@ class Store:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except Exception as error:  # whatever damaged bytes make zipfile, zlib and NumPy raise
             raise IntegrityError(
                 f"cannot read {path}: {error}", hint=f"remove {path}: pictures need it, numbers not"
             ) from error
@@ -278,7 +276,11 @@ class Store:
         """Write how far training has come. The checkpoint alone decides where it goes on."""
         self._check_lock(trial_id)
         write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
-        write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
+        known = self.result(trial_id)
+        # Begun anew, for want of a checkpoint, a trial leaves the curve of its result alone until
+        # it has come as far.
+        if known is None or (curve and curve[-1][0] >= known.epochs):
+            write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
 
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         """Write what came out; the checkpoint goes when the trial can be trained no further."""
@@ -294,7 +296,7 @@ class Store:
 
     def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
         """Write a trained net, the last file last: it alone says that there is one."""
-        self._check_lock(trial_id)
+        self.drop_weights(trial_id)
         for name in WEIGHTS:
             write_atomic(self.folder(trial_id) / name, files[name])
 
@@ -304,12 +306,38 @@ class Store:
         for name in reversed(WEIGHTS):
             (self.folder(trial_id) / name).unlink(missing_ok=True)
 
+    def has_weights(self, trial_id: str) -> bool:
+        """Whether a trained net was kept; none of it is read."""
+        return (self.folder(trial_id) / WEIGHTS[-1]).exists()
+
     def weights(self, trial_id: str) -> dict[str, bytes]:
-        """What `keep_weights` got; empty when there is none."""
-        folder = self.folder(trial_id)
-        if not (folder / WEIGHTS[-1]).exists():
+        """What `keep_weights` got; empty when there is none.
+
+        IntegrityError when it is damaged, or of another moment than the trial's result.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        folder, result = self.folder(trial_id), self.result(trial_id)
+        if not self.has_weights(trial_id):
             return {}
-        return {name: (folder / name).read_bytes() for name in WEIGHTS}
+        about = _read_json(folder / WEIGHTS[-1])
+        epochs = about.get("epochs")  # nets of earlier versions do not say
+        if result is not None and epochs not in (None, result.epochs):
+            raise IntegrityError(
+                f"{folder}: the net was kept after {epochs} epochs, the result is of "
+                f"{result.epochs:g}",
+                hint="run its claim again with --keep-weights",
+            )
+        try:
+            for name in WEIGHTS[:-1]:
+                with safe_open(folder / name, framework="np"):
+                    pass  # its header and its length agree
+            return {name: (folder / name).read_bytes() for name in WEIGHTS}
+        except (OSError, SafetensorError) as error:
+            raise IntegrityError(
+                f"cannot read the net of {folder}: {error}",
+                hint="run its claim with --keep-weights into another --store",
+            ) from error
 
     # Trials that run now
 
@@ -353,7 +381,7 @@ class Store:
     def held(self, trial_id: str) -> bool:
         """Whether a process trains the trial now."""
         path = self.folder(trial_id) / "lock"
-        if not path.exists():
+        if not os.access(path, os.R_OK):
             return False
         with path.open("rb") as handle:
             try:
@@ -374,10 +402,12 @@ class Store:
         path.replace(aside)
         return aside
 
-    def export(self, out: Path) -> int:
-        """Copy what is evidence, plans and finished trials without checkpoints; how many trials.
+    def export(self, out: Path) -> tuple[int, int]:
+        """Copy what is evidence: plans, and finished trials without checkpoints and nets.
 
-        Images in pictures stay behind, unless they are of a data set that anyone may pass on.
+        Returns how many trials were copied, and how many were left, since `out` has them trained
+        further. Images in pictures stay behind, unless they are of a data set that anyone may pass
+        on.
         """
         results = self.results()
         facts = sorted(self.root.glob("facts/*.json"))
@@ -388,7 +418,12 @@ class Store:
             target.register(self.plan(path))
         for path in facts:
             write_atomic(out / "facts" / path.name, path.read_bytes())
+        copied = 0
         for trial_id, result in results.items():
+            there = target.result(trial_id)
+            if there is not None and there.epochs > result.epochs:
+                continue
+            copied += 1
             trial = self.trial(trial_id)
             target.begin(trial)
             known = DATASETS.get(trial.data)
@@ -401,7 +436,7 @@ class Store:
                 else:
                     content = path.read_bytes()
                 write_atomic(target.folder(result.trial_id) / name, content)
-        return len(results)
+        return copied, len(results) - copied
 
     @contextmanager
     def lock(self, trial_id: str) -> Iterator[bool]:
@@ -440,6 +475,16 @@ class Store:
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )
+
+
+def facts_in(path: Path) -> list[FactOutcome]:
+    """What one file of facts holds; IntegrityError when it holds none."""
+    try:
+        return [FactOutcome(**fields) for fields in json.loads(_read(path))]
+    except (TypeError, ValueError) as error:
+        raise IntegrityError(
+            f"{path}: not a list of facts: {error}", hint=f"remove {path} and run again"
+        ) from error
 
 
 def _curve_csv(curve: Sequence[Row]) -> str:

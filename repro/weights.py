@@ -64,9 +64,12 @@ def trial_of(claim: Claim, wanted: Wanted, store: Store) -> str:
     for cell in cells:
         if cell.trial.seed == wanted.seed and cell.trial.id in results:
             return cell.trial.id
+    most = claim.scales[scale].seeds[-1]
     raise ClaimError(
         f"{claim.id}: {recipe}/{arm} with seed {wanted.seed} is not trained at {scale} scale",
-        hint=f"repro run {claim.id} --scale {scale} --keep-weights",
+        hint=f"repro run {claim.id} --scale {scale} --keep-weights"
+        if wanted.seed < most
+        else f"the claim file asks for {most} seeds, from 0 on",
     )
 
 
@@ -156,7 +159,7 @@ def _metrics(seed: int, siblings: Mapping[int, Result]) -> Sequence[str]:
     seeds = sorted(siblings, key=lambda other: (other != seed, other))
     names = [name for name in METRICS if any(name in siblings[s].metrics for s in seeds)]
     heads = [f"seed {s}" + (" (these weights)" if s == seed else "") for s in seeds]
-    rows = []
+    rows = [f"| epochs | {' | '.join(f'{siblings[s].epochs:g}' for s in seeds)} |"]
     for name in names:
         facts = METRICS[name]
         values = [f"{siblings[s].metric(name) * facts.factor:.4g}" for s in seeds]

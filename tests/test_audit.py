@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from repro.claim import load
 from repro.cli import main
 from repro.store import Store
+from tests.worlds import quick_claim_file
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -21,7 +22,7 @@ CLAIMS = GOLDEN / "claims"
 
 
 def repro(*arguments: str | Path, claims: Path = CLAIMS) -> Result:
-    folder = [] if arguments[0] in ("merge", "explain") else ["--claims", str(claims)]
+    folder = [] if arguments[0] in ("merge", "explain", "run") else ["--claims", str(claims)]
     return CliRunner().invoke(main, [*map(str, arguments), *folder])
 
 
@@ -234,7 +235,7 @@ def test_nothing_measured_is_not_success(tmp_path: Path) -> None:
     for command in (
         ("verify", "empty"),
         ("diff", "empty", "empty"),
-        ("why", "x", "--store", "empty"),
+        ("why", "times", "--store", "empty"),
     ):
         done = repro(*(tmp_path / a if a == "empty" else a for a in command))
         assert done.exit_code == 4, done.output
@@ -292,6 +293,21 @@ def test_a_report_of_another_processor_agrees(
     assert effects["high"].notna().any()
     assert effects["by_seed"].notna().any()
     assert done.exit_code == code, done.output
+
+
+def test_a_line_with_a_cell_too_many_is_not_as_stored(store: Path, tmp_path: Path) -> None:
+    """It has no column."""
+    report = tmp_path / "report"
+    repro("report", "--store", store, "--out", report, "--format", "csv")
+    lines = (report / "trials.csv").read_text().splitlines(keepends=True)
+    lines[1] = lines[1].replace("\n", ",one more\n")
+    (report / "trials.csv").write_text("".join(lines))
+    done = repro("verify", store, "--report", report)
+
+    assert done.exit_code == 5
+    assert (
+        f"contradiction: {report / 'trials.csv'}: line 2 is not as the store has it" in done.stdout
+    )
 
 
 def test_a_report_without_tables_cannot_be_checked(store: Path, tmp_path: Path) -> None:
@@ -406,6 +422,68 @@ def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> 
     assert repro("verify", store).exit_code == 5
 
 
+def test_more_pauses_are_no_more_training(tmp_path: Path) -> None:
+    """Each pause tests once: rows of a curve do not say how long a trial was trained."""
+    path = quick_claim_file(tmp_path)
+    text, stores = path.read_text(), (tmp_path / "often", tmp_path / "once")
+    for store, lengths in zip(stores, ((0.1, 0.2, 0.3), (0.4,)), strict=True):
+        for epochs in lengths:
+            path.write_text(text.replace("epochs: 1", f"epochs: {epochs}"))
+            repro("run", path, "--store", store, "--workers", "1", "--scale", "smoke")
+    rows = [len(Store(store).curve(name)) for store in stores for name in Store(store).ids()]
+    into = [shutil.copytree(store, tmp_path / f"into {store.name}") for store in stores]
+    for target, source in zip(into, reversed(stores), strict=True):
+        assert repro("merge", target, source).exit_code == 0
+
+    assert rows == [6, 6, 5, 5]
+    for target in into:
+        assert {result.epochs for result in Store(target).results().values()} == {0.4}
+        assert repro("verify", target, claims=tmp_path).exit_code == 0
+
+
+def test_a_trial_that_is_being_trained_is_not_copied(store: Path, tmp_path: Path) -> None:
+    """Its files are of several moments; nothing is written, and the message names it."""
+    name = a_trial(store).name
+    with Store(store).lock(name):
+        done = repro("merge", tmp_path / "into", store)
+
+    assert done.exit_code == 5
+    assert f"trial {name} is being trained in {store} just now" in done.stderr
+    assert not (tmp_path / "into").exists()
+
+
+def test_damaged_plans_and_facts_do_not_keep_the_trials(store: Path, tmp_path: Path) -> None:
+    """They are told and left where they are."""
+    plan = next((store / "plans").glob("*.json"))
+    plan.write_text("{")
+    (store / "facts").mkdir(exist_ok=True)
+    (store / "facts" / "broken.json").write_bytes(b"\xff")
+    done = repro("merge", tmp_path / "into", store)
+
+    assert done.exit_code == 5
+    assert "10 trials added" in done.stdout
+    for name in (plan.name, "broken.json"):
+        assert re.search(rf"contradiction: .*{re.escape(name)}.*left where it is", done.stdout)
+        assert not list((tmp_path / "into").rglob(name))
+
+
+def test_an_empty_source_keeps_nothing_from_being_told(store: Path, tmp_path: Path) -> None:
+    """All sources are looked at before anything is joined."""
+    (tmp_path / "empty").mkdir()
+    done = repro("merge", tmp_path / "into", store, tmp_path / "empty")
+
+    assert done.exit_code == 4
+    assert not (tmp_path / "into").exists()
+
+
+def test_a_store_is_not_exported_into_itself(store: Path) -> None:
+    """Pictures would be lost."""
+    done = CliRunner().invoke(main, ["export", "--store", str(store), str(store)])
+
+    assert done.exit_code == 2
+    assert "cannot be exported into itself" in done.stderr
+
+
 def test_a_foreign_store_writes_nowhere_else(store: Path, tmp_path: Path) -> None:
     """Names inside its files are not paths."""
     evil = tmp_path / "evil"
@@ -427,6 +505,22 @@ def test_a_store_is_not_merged_into_itself(store: Path) -> None:
 
 
 # why
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "said"),
+    [
+        ("tims", 2, "next: did you mean 'times'?"),
+        ("nothing", 2, "next: claims: differences, levels, times"),
+        ("tests/golden/claims/times.yaml", 0, "times at smoke scale"),
+    ],
+)
+def test_a_name_or_a_file_says_which_claim(target: str, code: int, said: str, store: Path) -> None:
+    """As for other commands."""
+    done = repro("why", target, "--store", store)
+
+    assert done.exit_code == code
+    assert said in done.output
 
 
 def test_a_trial_that_counts_is_a_hit(store: Path) -> None:

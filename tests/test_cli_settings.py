@@ -89,11 +89,30 @@ def test_where_a_report_goes_and_what_it_holds_are_settings(
         ("workers = 0", "repro.toml: workers: 0 is not in the range x>=1"),
         ("budget = '45'", "repro.toml: budget: '45' is no duration"),
         ("workers = ", "repro.toml: cannot be read"),
+        ("budget = 45", "repro.toml: budget: 45 is no duration"),
+        ("store = 5", "repro.toml: store: 5 is no"),
+        ("[run]\nslurm = [5]", "repro.toml: slurm: 5 is no option of sbatch"),
     ],
 )
 def test_what_a_file_cannot_mean_is_told(text: str, message: str) -> None:
     """With file, key and the likely meaning; nothing is run."""
     Path("repro.toml").write_text(text)
+    done = repro("list")
+
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[tool.repro]\n# \xff", "pyproject.toml: cannot be read"),
+        (b"[[tool.repro]]\ndevice = 'cpu'", "pyproject.toml: tool.repro is no table"),
+    ],
+)
+def test_a_project_file_that_cannot_be_read_is_told(content: bytes, message: str) -> None:
+    """It is no file of ours alone."""
+    Path("pyproject.toml").write_bytes(content)
     done = repro("list")
 
     assert done.exit_code == 2

@@ -169,6 +169,14 @@ def test_a_fault_that_no_run_wrote_is_named(tmp_path: Path, text: str) -> None:
     assert "no number depends on it" in done.stderr
 
 
+def test_a_folder_that_is_not_there_is_no_quiet_store(tmp_path: Path) -> None:
+    """A slip of the hand looks otherwise than a run that has ended."""
+    done = repro("status", "--store", tmp_path / "nowhere")
+
+    assert done.exit_code == 2
+    assert "nowhere is not a folder" in done.stderr
+
+
 def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
     """So that a script can wait for a run."""
     done = repro("status", "--store", tmp_path, "--watch")

@@ -49,6 +49,19 @@ def test_a_folder_with_spaces_and_other_letters_works(tmp_path: Path) -> None:
     assert filled(tmp_path / "Läufe vom Montag").ids() == [TRIAL.id]
 
 
+def test_a_trial_that_begins_anew_leaves_the_curve_of_its_result(tmp_path: Path) -> None:
+    """An export has no checkpoint: until it is as far again, what was measured stays."""
+    store = filled(tmp_path)
+    store.finish(replace(RESULT, epochs=0.2))
+    again = [(0.1, "online", 0.5, float("nan"), 128, 9.0)]
+    store.save(TRIAL.id, checkpoint=b"at 0.1", curve=again)
+    kept = store.curve(TRIAL.id)
+    store.save(TRIAL.id, checkpoint=b"at 0.2", curve=[*again, (0.2, "online", 0.4, 1.0, 128, 9.5)])
+
+    assert len(kept) == len(CURVE)
+    assert store.curve(TRIAL.id)["train_seconds"].tolist() == [9.0, 9.5]
+
+
 def test_an_unfinished_trial_has_no_result(tmp_path: Path) -> None:
     """A curve without a result is a trial that still runs or was killed."""
     store = Store(tmp_path)
@@ -135,7 +148,7 @@ def test_export_leaves_out_checkpoints_and_reads_the_same(tmp_path: Path) -> Non
     count = store.export(tmp_path / "b")
     copy = Store(tmp_path / "b")
 
-    assert count == 1
+    assert count == (1, 0)
     assert copy.results().keys() == store.results().keys()
     pd.testing.assert_frame_equal(copy.curve(TRIAL.id), store.curve(TRIAL.id))
     assert not list((tmp_path / "b").rglob("*.pt"))
@@ -172,6 +185,16 @@ def test_an_export_carries_no_images_that_are_not_anyones(
     assert store.arrays(trial.id).keys() == {"images", "bits", "kernels"}
     files = [tmp_path / name / "trials" / trial.id / "arrays.npz" for name in "bc"]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_an_export_leaves_what_was_trained_further(tmp_path: Path) -> None:
+    """An older store does not take back what the newer one has."""
+    longer = filled(tmp_path / "a")
+    longer.finish(replace(RESULT, epochs=RESULT.epochs + 1))
+    count = filled(tmp_path / "b").export(tmp_path / "a")
+
+    assert count == (0, 1)
+    assert Store(tmp_path / "a").results()[TRIAL.id].epochs == RESULT.epochs + 1
 
 
 def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) -> None:

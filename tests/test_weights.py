@@ -75,7 +75,13 @@ def test_the_card_says_what_it_is_and_how_to_load_it(trained: Path, tmp_path: Pa
     assert done.stdout == f"{tmp_path / 'net' / 'README.md'}\n"
     assert card.startswith("---\nlibrary_name: timm\n")
     assert f"fingerprint `{store.trial(name).fingerprint}`" in card
-    for text in ("batch_size: 16", "seed 0 (these weights)", "MIT", 'checkpoint_path="model.saf'):
+    for text in (
+        "| epochs | ",
+        "batch_size: 16",
+        "seed 0 (these weights)",
+        "MIT",
+        'checkpoint_path="model.saf',
+    ):
         assert text in card
 
 
@@ -112,6 +118,32 @@ def test_a_net_that_was_trained_further_is_not_the_one_that_was_kept(
 
     assert done.exit_code == 5
     assert "was run without --keep-weights" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["cut", "no weights", "of another epoch", "not JSON"])
+def test_a_damaged_net_is_not_given_away(trained: Path, tmp_path: Path, damage: str) -> None:
+    """Nor called sound by `repro verify`; `repro merge` takes it along as it is."""
+    shutil.copytree(trained / "runs", tmp_path / "runs")
+    name, _ = Store(tmp_path / "runs").ids()
+    net = tmp_path / "runs" / "trials" / name / "weights.safetensors"
+    about = net.with_name("weights.json")
+    match damage:
+        case "cut":
+            net.write_bytes(net.read_bytes()[:100])
+        case "no weights":
+            net.unlink()
+        case "of another epoch":
+            about.write_text(json.dumps(json.loads(about.read_text()) | {"epochs": 7.0}))
+        case _:
+            about.write_text("{")
+    given = repro("weights", name, tmp_path / "net", "--store", tmp_path / "runs")
+    checked = repro("verify", tmp_path / "runs", "--claims", trained)
+    merged = [repro("merge", tmp_path / "into", tmp_path / "runs").exit_code for _ in range(2)]
+
+    assert (given.exit_code, checked.exit_code, merged) == (5, 5, [0, 0])
+    assert name in given.stderr
+    assert not (tmp_path / "net").exists()
+    assert f"contradiction: {net.parent}" in checked.stdout.replace("cannot read the net of ", "")
 
 
 def test_stores_that_are_merged_keep_their_nets(trained: Path, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ that disagree are never chosen between: the other store's trial lies below `apar
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import write_atomic
-from repro.store import WEIGHTS, PlanRecord, Store
+from repro.store import WEIGHTS, PlanRecord, Store, facts_in
 
 __all__ = ["APART", "Merged", "merge"]
 
@@ -35,41 +36,73 @@ class Merged:
 def merge(into: Store, sources: Sequence[Store]) -> Merged:
     """Join `sources` into `into`; each file in one step, so that a cut leaves a store that works.
 
-    Raises NothingMeasuredError when a source is empty, MachineError when a trial is being trained.
+    Raises NothingMeasuredError when a source is empty, MachineError when a trial is being trained
+    in one of them: both before anything is written.
     """
+    for source in sources:
+        _check(source)
     merged = Merged()
     for source in sources:
-        names = sorted(path.name for path in source.root.glob("trials/*") if path.is_dir())
-        facts = sorted(source.root.glob("facts/*.json"))
-        if not names and not facts:
-            raise NothingMeasuredError(f"{source.root} holds no trial and no facts")
         into.prepare()
         for path in source.plan_files():
-            merged.plans += _plan(into, source.plan(path))
-        for path in facts:
-            _facts(into, path, merged)
-        for name in names:
-            try:
+            with _leaving(merged):
+                merged.plans += _plan(into, source.plan(path))
+        for path in _fact_files(source):
+            with _leaving(merged):
+                _facts(into, path, merged)
+        for name in _names(source):
+            with _leaving(merged):
                 _trial(into, source, name, merged)
-            except IntegrityError as error:
-                merged.apart.append(f"{error}: left where it is")
     return merged
 
 
+def _names(store: Store) -> list[str]:
+    try:
+        return sorted(path.name for path in (store.root / "trials").iterdir() if path.is_dir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise IntegrityError(f"cannot read {store.root / 'trials'}: {error.strerror}") from error
+
+
+def _fact_files(store: Store) -> list[Path]:
+    return sorted(store.root.glob("facts/*.json"))
+
+
+def _check(source: Store) -> None:
+    if not _names(source) and not _fact_files(source):
+        raise NothingMeasuredError(f"{source.root} holds no trial and no facts")
+    for name in _names(source):
+        if source.held(name):  # what is copied would be of several moments
+            raise MachineError(f"trial {name} is being trained in {source.root} just now")
+
+
+@contextmanager
+def _leaving(merged: Merged) -> Iterator[None]:
+    """What cannot be read is told and left where it is."""
+    try:
+        yield
+    except (IntegrityError, PermissionError) as error:
+        merged.apart.append(f"{error}: left where it is")
+
+
 def _plan(into: Store, record: PlanRecord) -> bool:
-    """The earlier of two equal plans stands."""
+    """The earlier of two equal plans stands; whether it is the source's."""
+    new = not into.plan_path(record).exists()
     standing = into.register(record)
     if record.registered < standing.registered:
         write_atomic(into.plan_path(record), json.dumps(asdict(record), indent=1))
-    return standing == record
+        return True
+    return new
 
 
 def _facts(into: Store, path: Path, merged: Merged) -> None:
+    facts_in(path)  # readable, before anything is written
     place, content = into.root / "facts" / path.name, path.read_bytes()
     if not place.exists():
         write_atomic(place, content)
     elif place.read_bytes() != content:
-        apart = into.root / APART / f"{path.stem}-{_short(content.decode())}.json"
+        apart = into.root / APART / f"{path.stem}-{_short(content)}.json"
         write_atomic(apart, content)
         merged.apart.append(f"{path} differs from {place}: kept apart in {apart}")
 
@@ -93,7 +126,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             merged.further += further
             merged.same += not further
             return
-        apart = into.root / APART / f"{name}-{_short(source.numbers(name))}"
+        apart = into.root / APART / f"{name}-{_short(source.numbers(name).encode())}"
         _copy(source.folder(name), apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"
@@ -121,21 +154,32 @@ def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:
 
 
 def _take_over(into: Store, source: Store, name: str) -> bool:
-    """Whatever the source has of more training; whether it had any."""
+    """Whatever the source has of more training; whether it had any.
+
+    A curve goes with its result: another one, of more training, has not the test at that epoch.
+    """
     mine, theirs = into.result(name), source.result(name)
-    longer = len(source.curve(name)) > len(into.curve(name))
+    here, there = into.folder(name), source.folder(name)
     wins = theirs is not None and (mine is None or theirs.epochs > mine.epochs)
-    if longer:
-        _copy(source.folder(name), into.folder(name), ("curve.csv", "checkpoint.pt"))
+    ahead = (there / "checkpoint.pt").is_file() and _reach(source, name) > _reach(into, name)
+    if ahead:
+        _copy(there, here, ("checkpoint.pt",))
+    if wins or (ahead and mine is None):
+        _copy(there, here, ("curve.csv",))
     if wins:
         into.drop_weights(name)
-        _copy(source.folder(name), into.folder(name), ("arrays.npz", "result.json"))
+        _copy(there, here, ("arrays.npz", "result.json"))
     ended = into.result(name)
-    if ended and theirs and ended.epochs == theirs.epochs and not into.weights(name):
-        _copy(source.folder(name), into.folder(name), WEIGHTS)  # a net that only the source kept
+    if ended and theirs and ended.epochs == theirs.epochs and not into.has_weights(name):
+        _copy(there, here, WEIGHTS)  # a net that only the source kept
     if ended is not None and ended.ended:
-        (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
-    return longer or wins
+        (here / "checkpoint.pt").unlink(missing_ok=True)
+    return wins or ahead
+
+
+def _reach(store: Store, name: str) -> float:
+    """The last epoch of the curve; the tests of pauses make no longer training."""
+    return float(store.curve(name)["epoch"].max())
 
 
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
@@ -146,5 +190,5 @@ def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
             write_atomic(target / name, path.read_bytes())
 
 
-def _short(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _short(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]

@@ -27,12 +27,13 @@ def contradictions(folder: Path, tables: Mapping[str, str]) -> Iterator[str]:
             yield from (f"{path}: {each}" for each in _differences(_rows(printed), _rows(text)))
 
 
-Row = tuple[tuple[object, object], ...]  # columns with their cells
+Row = tuple[tuple[object, str], ...]  # columns with their cells
 
 
 def _rows(text: str) -> list[Row]:
     return [
-        tuple((column, cell) for column, cell in row.items() if column not in _FREE)
+        # Cells beyond the last column come as a list.
+        tuple((column, str(cell)) for column, cell in row.items() if column not in _FREE)
         for row in csv.DictReader(StringIO(text))
     ]
 

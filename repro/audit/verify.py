@@ -95,6 +95,10 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
             except ValueError as error:
                 found.contradictions.append(f"{folder / 'result.json'}: {error}")
                 continue
+            if curve["epoch"].max() > result.epochs:
+                arrays = {}  # trained further since: they may be of a later moment already
+            else:
+                store.weights(name)
             found.contradictions += [
                 f"{folder / 'result.json'}: {sentence}"
                 for sentence in contradictions(result, derived[name], arrays)

@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from repro.claim import Claim, TrainedClaim
-from repro.errors import NothingMeasuredError
+from repro.errors import ClaimError, NothingMeasuredError
 from repro.plan import Cell, next_cells
 from repro.session import judge, planned
 from repro.store import Store
@@ -33,24 +34,33 @@ class _Place:
 
 
 def why(target: str, store: Store, claims: Sequence[Claim]) -> str:
-    """About one trial, or a claim's, by identity; NothingMeasuredError when it is unknown."""
+    """About one trial, or a claim's, by its name or file.
+
+    ClaimError when it is neither, NothingMeasuredError when the store knows nothing of it.
+    """
     results = store.results()
     if _TRIAL_ID.fullmatch(target):
         if target not in store.ids():
             raise NothingMeasuredError(f"{store.root} holds no trial {target}")
         places = [place for claim in claims for place in _places(claim, store, results)]
         return "\n".join(_trial(store.trial(target), store, results, places))
-    chosen = [claim for claim in claims if claim.id == target]
-    if not chosen:
-        known = ", ".join(claim.id for claim in claims)
-        raise NothingMeasuredError(f"{target!r} is neither a trial nor a claim (claims: {known})")
+    known = {claim.id: claim for claim in claims}
+    name = target.removesuffix(".yaml").rpartition("/")[2]
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        raise ClaimError(
+            f"{target!r} is neither a trial nor a claim",
+            hint=f"did you mean {close[0]!r}?" if close else f"claims: {', '.join(known)}",
+        )
+    if not isinstance(known[name], TrainedClaim):
+        return f"{name}: trains nothing, its facts follow from the claim file"
     lines = [
         line
-        for place in _places(chosen[0], store, results)
+        for place in _places(known[name], store, results)
         for line in _claim(place, store, results)
     ]
     if not lines:
-        raise NothingMeasuredError(f"{store.root} holds no plan of {target}")
+        raise NothingMeasuredError(f"{store.root} holds no plan of {name}")
     return "\n".join(lines)
 
 

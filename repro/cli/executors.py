@@ -33,7 +33,7 @@ class SbatchOption(click.ParamType[tuple[str, str | int | bool]]):
         """Name and value; what the option means is sbatch's to say, but for the time."""
         if isinstance(value, tuple):
             return value
-        name, given, what = value.removeprefix("--").partition("=")
+        name, given, what = str(value).removeprefix("--").partition("=")
         if not re.fullmatch("[a-z][a-z-]*", name):
             self.fail(f"{value!r} is no option of sbatch; write partition=gpu", param, ctx)
         if name != "time":

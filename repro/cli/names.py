@@ -41,6 +41,8 @@ class ClaimPath(click.ParamType[Path]):
         path = Path(value)
         if path.is_file():
             return path
+        if path.is_dir() and path.suffix:
+            raise click.BadParameter(f"{value!r} is a folder, no claim file", ctx=ctx, param=param)
         named = path.suffix == "" and len(path.parts) == 1
         folder = _claims_dir(ctx) if named else path.parent
         found = folder / f"{path.stem}.yaml"

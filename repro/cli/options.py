@@ -73,7 +73,8 @@ class Duration(click.ParamType[float]):
         """Seconds; a usage error says what is allowed."""
         if isinstance(value, float):
             return value
-        number, unit = value[:-1], value[-1:]
+        text = str(value)  # a file of settings may have a number
+        number, unit = text[:-1], text[-1:]
         try:
             seconds = float(number) * BUDGET_UNITS[unit]
         except (KeyError, ValueError):

@@ -123,5 +123,8 @@ def export(store: Path, out: Path) -> None:
     """Copy the evidence of a store, without checkpoints, small enough to keep with the code."""
     from repro.store import Store
 
-    count = Store(store).export(out)
-    echo(f"{count} trials to {out}")
+    if out.resolve() == store.resolve():
+        raise click.UsageError(f"{store} cannot be exported into itself")
+    copied, left = Store(store).export(out)
+    further = f"; {left} left, which it has trained further" if left else ""
+    echo(f"{copied} trials to {out}{further}")

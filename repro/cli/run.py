@@ -24,6 +24,7 @@ from repro.cli.options import (
     told,
 )
 from repro.cli.settings import setting
+from repro.cli.store import opened
 from repro.files import Place
 
 if TYPE_CHECKING:
@@ -237,7 +238,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
     from repro.standing import overview
     from repro.store import Store
 
-    facts = Store(store)
+    facts = Store(store) if watch else opened(store)  # a run that is watched may begin later
     if as_json:
         print_json(asdict(overview(facts)))
     elif watch:

@@ -57,7 +57,7 @@ def config_files() -> tuple[Path, ...]:
     from platformdirs import user_config_path
 
     project, shared = Path("repro.toml"), Path("pyproject.toml")
-    if not project.exists() and shared.exists() and "[tool.repro" in shared.read_text("utf-8"):
+    if not project.exists() and shared.exists() and b"[tool.repro" in _bytes(shared):
         project = shared
     return project, user_config_path("repro") / "config.toml"
 
@@ -137,19 +137,23 @@ def _value(layer: _Layer, param: Setting, value: Any) -> Any:
         param.type_cast_value(click.Context(click.Command("config")), value)
     except click.BadParameter as error:
         raise click.UsageError(f"{layer.path}: {param.key}: {error.message}") from error
+    except (AttributeError, OSError, TypeError, ValueError) as error:  # of types made for text
+        raise click.UsageError(
+            f"{layer.path}: {param.key}: {value!r} is no {param.type.name}"
+        ) from error
     return value
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{path}: cannot be read: {error}") from error
 
 
 def _read(path: Path, root: click.Group) -> _Layer:
     """One file, every key of which is known."""
-    import tomllib
-
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"{path}: cannot be read: {error}") from error
-    if path.name == "pyproject.toml":
-        values = values.get("tool", {}).get("repro", {})
+    values = _table(path)
     known: dict[str, set[str]] = {}
     for names, param in _settings(root):
         known.setdefault(names[0], set()).add(param.key)
@@ -164,6 +168,20 @@ def _read(path: Path, root: click.Group) -> _Layer:
         elif key not in everywhere:
             raise _unknown(path, key, key, everywhere)
     return _Layer(path=path, values=values)
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    import tomllib
+
+    try:
+        values: object = tomllib.loads(_bytes(path).decode())
+    except ValueError as error:
+        raise click.UsageError(f"{path}: cannot be read: {error}") from error
+    for name in ("tool", "repro") if path.name == "pyproject.toml" else ():
+        values = values.get(name, {}) if isinstance(values, Mapping) else values
+    if not isinstance(values, Mapping):
+        raise click.UsageError(f"{path}: tool.repro is no table; write [tool.repro]")
+    return values
 
 
 def _unknown(path: Path, shown: str, key: str, known: Iterable[str]) -> click.UsageError:

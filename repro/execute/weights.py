@@ -31,6 +31,7 @@ def packed(run: Run) -> Mapping[str, bytes]:
         "arguments": arguments,
         "crop": None if view is None else asdict(view),
         "image_side": min(split.mean.shape[:2]),
+        "epochs": run.progress.epoch,
     }
     state = {name: tensor.contiguous().cpu() for name, tensor in run.model.state_dict().items()}
     inputs = {"mean": mean.contiguous().cpu(), "scale": split.scale[0, 0].contiguous().cpu()}

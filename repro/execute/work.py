@@ -272,12 +272,13 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
         facts["population"] = str(run.company)
     if machine.processes > 1:
         facts["processes"] = str(machine.processes)
+    pictures = _pictures(run, dataset)
     if machine.keep_weights:
         store.keep_weights(run.trial.id, packed(run))
     else:
         store.drop_weights(run.trial.id)  # those that a shorter training may have left
     result = run.result(facts)
-    store.finish(result, _pictures(run, dataset))
+    store.finish(result, pictures)
     return TrainedCell(outcome="finished", result=result)
 
 
