@@ -414,7 +414,10 @@ def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> 
     again = repro("merge", store, tmp_path / "other")
     (apart,) = (store / "apart").glob(f"{trial.name}-*")
 
-    assert (done.exit_code, again.exit_code) == (5, 5)
+    told = repro("merge", tmp_path / "third", store)
+
+    assert (done.exit_code, again.exit_code, told.exit_code) == (5, 5, 5)
+    assert "kept apart in the source" in told.stdout
     assert "contradicts" in done.stdout
     assert "online error at epoch 0.1" in done.stdout
     assert (apart / "curve.csv").read_bytes() == theirs

@@ -53,6 +53,10 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
         for name in _names(source):
             with _leaving(merged):
                 _trial(into, source, name, merged)
+        merged.apart += [
+            f"{path}: kept apart in the source: left where it is"
+            for path in sorted(source.root.glob(f"{APART}/*"))
+        ]
     return merged
 
 
