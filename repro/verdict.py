@@ -41,7 +41,6 @@ from repro.claim import (
     TrainedClaim,
     arms_of,
 )
-from repro.effects import Contrast
 from repro.stats import ERROR, Estimate, holm, over_all_looks, seeds_needed
 from repro.trial import FactOutcome
 
@@ -140,7 +139,7 @@ def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | 
         return None
     return Effect(
         p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=claim.paired),
-        claimed=estimate.value > claim.no_effect,
+        claimed=estimate.value > claim.no_effect and estimate.bound != "upper",
     )
 
 
@@ -197,11 +196,7 @@ def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
 
 def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
     if not found.outcomes:
-        searching = any(o.status != "not run" for s in found.rates.values() for o in s.outcomes)
-        if all(s.done and s.chosen is None for s in found.rates.values()):
-            return _Ruling("inconclusive", "every learning rate diverged in every arm")
-        why = "the search for rates is not finished" if searching else "nothing was run"
-        return _Ruling("not run", why, open=True)
+        return _nothing_confirmed(found)
     if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
         why = "not every arm that decides has a finished trial yet"
         return _Ruling("not run", why, open=True)
@@ -217,10 +212,23 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
     if estimate is None:
         return _Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
     if claim.no_effect is None:
-        return _level(claim.region, found.deciding, estimate)
+        return _level(claim.region, estimate)
     if estimate.bound == "two-sided":
-        return _two_sided(claim, claim.no_effect, found.deciding, estimate)
+        return _two_sided(claim.region, claim.no_effect, estimate)
     return _one_sided(claim.region, estimate)
+
+
+def _nothing_confirmed(found: RecipeEvidence) -> _Ruling:
+    searches = found.rates.values()
+    done = all(search.done for search in searches)
+    if done and all(search.chosen is None for search in searches):
+        return _Ruling("inconclusive", "every learning rate diverged in every arm")
+    why = "nothing was run"
+    if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
+        why = "no confirming trial has ended yet"
+        if not done:
+            why = "the search for rates is not finished"
+    return _Ruling("not run", why, open=True)
 
 
 def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
@@ -264,7 +272,7 @@ def _bounds(region: Region) -> tuple[float, str]:
     return region.high, f"the region {region.low:g} to {region.high:g}"
 
 
-def _level(region: Region, contrast: Contrast, estimate: Estimate) -> _Ruling:
+def _level(region: Region, estimate: Estimate) -> _Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")
@@ -274,15 +282,12 @@ def _level(region: Region, contrast: Contrast, estimate: Estimate) -> _Ruling:
         return _Ruling("not reproduced", f"above {inside}")
     edge = region.low if estimate.low < region.low else top
     gap = min(abs(estimate.value - end) for end in (region.low, top))
-    more = _more(gap, contrast.sd, estimate.level, paired=True)
+    more = _more(gap, estimate)
     why = f"the interval crosses the edge {edge:g} of {inside} (seeds){more}"
     return _Ruling("inconclusive", why, open=True)
 
 
-def _two_sided(
-    claim: TrainedClaim, nothing: float, contrast: Contrast, estimate: Estimate
-) -> _Ruling:
-    region = claim.region
+def _two_sided(region: Region, nothing: float, estimate: Estimate) -> _Ruling:
     top, inside = _bounds(region)
 
     # Whatever the word will be, it is settled when the interval leaves the nearest edge out.
@@ -291,7 +296,7 @@ def _two_sided(
         abs(math.log(estimate.value / end) if nothing == 1 else estimate.value - end)
         for end in ends
     )
-    more = _more(gap, contrast.sd, estimate.level, paired=claim.paired)
+    more = _more(gap, estimate, log=nothing == 1)
 
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")
@@ -319,6 +324,10 @@ def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
     if estimate.bound == "upper":
         if estimate.high <= 1:
             return _Ruling("not reproduced", "the arm that should be faster never crossed")
+        if estimate.high < region.low:
+            _, inside = _bounds(region)
+            why = f"the arm that should be faster never crossed: wholly below {inside}"
+            return _Ruling("not reproduced", why)
         why = "the faster arm never crossed: only an upper bound (censoring)"
         return _Ruling("inconclusive", why, open=True)
     if region.high is None and estimate.low >= region.low:
@@ -335,11 +344,26 @@ def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
 _MOST = 1000  # seeds an arm that are still counted
 
 
-def _more(gap: float, sd: float | None, level: float, *, paired: bool) -> str:
-    """How many seeds would settle it, if the estimate stays `gap` from the nearest edge."""
-    if sd is None or gap == 0:
+def _more(gap: float, estimate: Estimate, *, log: bool = False) -> str:
+    """How many seeds would settle it, if the estimate stays `gap` from the nearest edge.
+
+    `log`: the gap, and so the interval, are of logarithms. Of an interval of censored times nobody
+    knows: what is beyond the budget decides.
+    """
+    if log and estimate.df is None and estimate.seeds > 1:
+        return "; more epochs, in which more trials cross, would tell more than more seeds"
+    if estimate.df is None or gap == 0:
         return ""
-    needed = seeds_needed(sd=sd, gap=gap, paired=paired, level=level, most=_MOST)
+    ends = (estimate.low, estimate.high)
+    low, high = map(math.log, ends) if log else ends
+    needed = seeds_needed(
+        half=(high - low) / 2,
+        seeds=estimate.seeds,
+        df=estimate.df,
+        gap=gap,
+        level=estimate.level,
+        most=_MOST,
+    )
     count = f"more than {_MOST:,}" if needed is None else f"about {needed}"
     return f"; {count} seeds an arm would settle it"
 

@@ -172,8 +172,8 @@ CASES: tuple[Case, ...] = (
          region=BOUNDED, budget=48.0, wide=FEW_EVENTS),
     Case(name="times, censored, too small", kind="time_to_threshold", truth=2.99,
          draw=_times(2.99), region=(3.0, None), budget=25.0, wide=FEW_EVENTS),
-    Case(name="times, slow all censored", kind="time_to_threshold", truth=6.0, draw=_times(6.0),
-         region=BOUNDED, budget=30.0, wide=ONE_SIDED),
+    Case(name="times, slow all censored", kind="time_to_threshold", truth=6.0,
+         draw=_times(6.0, sd=(0.02, 0.1)), region=BOUNDED, budget=46.0, wide=ONE_SIDED),
     *(
         Case(name=f"times, {name}", kind="time_to_threshold", truth=truth, budget=budget,
              draw=_times(truth, sd=sd), region=(3.0, None), wide=wide)

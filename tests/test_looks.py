@@ -164,7 +164,7 @@ def _t(level: float, df: int) -> float:
 
 
 def test_one_look_costs_nothing_and_four_cost_what_is_known() -> None:
-    """Five looks in the plain sense would find 12 % false effects; a normal theory says 0.018."""
+    """Four equal looks of a normal theory spend 0.018 each (Pocock); with so few seeds, less."""
     assert look_level((5,), paired=True) == 0.95
     assert 1 - look_level(LOOKS, paired=True) == pytest.approx(0.0157, abs=0.0004)
     assert 1 - look_level((50, 83, 133, 200), paired=True) == pytest.approx(0.018, abs=0.001)

@@ -51,18 +51,20 @@ def test_interval_holds_the_truth_95_times_in_100(n: int, fast: float, slow: flo
 def test_lower_bound_holds_when_a_whole_arm_is_censored(n: int) -> None:
     """Of all draws, at most 5 in 100 give a bound that lies above the truth."""
     generator = np.random.default_rng(n)
-    wrong = bounds = 0
-    for _ in range(300):
-        slow = draw(generator, 48, 0.1, n, budget=49)
+    wrong = naive = bounds = 0
+    while bounds < 200:
+        slow = draw(generator, 48, 0.02, n, budget=46.5)
         if slow.censored.all():
-            estimate = ratio_of_times(slow, draw(generator, 8, 0.1, n))
+            fast = draw(generator, 8, 0.1, n)
+            estimate = ratio_of_times(slow, fast)
             assert estimate.bound == "lower"
             assert estimate.high == math.inf
             bounds += 1
             wrong += estimate.low > TRUE_RATIO
+            naive += 46.5 / math.exp(np.log(fast.upper).mean()) > TRUE_RATIO
 
-    assert bounds > 0
-    assert wrong / 300 <= 0.05
+    assert naive / bounds > 0.1  # as a bound that makes no allowance for scatter is
+    assert wrong / bounds <= 0.05
 
 
 def test_censored_likelihood_recovers_the_ratio_where_imputing_does_not() -> None:
@@ -200,22 +202,32 @@ def test_what_cannot_be_estimated_is_said(slow: Times, fast: Times, sentence: st
 
 def test_an_arm_that_should_be_fast_and_never_crosses_bounds_the_ratio_above() -> None:
     """The other way round is an upper bound."""
-    estimate = ratio_of_times(seen(8, 8.3, 7.9), times(*[(60, math.inf)] * 3))
+    slow, fast = seen(8, 8.3, 7.9), times(*[(60, math.inf)] * 3)
+    estimate, swapped = ratio_of_times(slow, fast), ratio_of_times(fast, slow)
 
     assert estimate.bound == "upper"
     assert estimate.high < 0.2
     assert estimate.low == 0.0
+    assert estimate.high == pytest.approx(1 / swapped.low)
+    assert estimate.p == pytest.approx(swapped.p)
+    assert estimate.p is not None
+    assert estimate.p < 0.05
 
 
 def test_more_spread_or_a_nearer_edge_needs_more_seeds() -> None:
-    """Against the definition: the first n whose half-width is below the gap."""
-    few = seeds_needed(sd=0.1, gap=0.3)
+    """Against the definition: the first n, more than there are, whose half is below the gap."""
 
-    assert few == next(
-        n
-        for n in range(2, 99)
-        if scipy_stats.t.ppf(0.975, 2 * n - 2) * 0.1 * math.sqrt(2 / n) < 0.3
-    )
+    def half(n: int, sd: float = 0.3) -> float:
+        return float(scipy_stats.t.ppf(0.975, 2 * n - 2)) * sd * math.sqrt(2 / n)
+
+    def needed(gap: float, sd: float = 0.3) -> int | None:
+        return seeds_needed(half=half(3, sd), seeds=3, df=4, gap=gap, level=0.95)
+
+    few = needed(0.3)
+
     assert few is not None
-    assert (seeds_needed(sd=0.2, gap=0.3) or 0) > few
-    assert seeds_needed(sd=1.0, gap=1e-6) is None
+    assert few == next(n for n in range(4, 99) if half(n) < 0.3)
+    assert (needed(0.2) or 0) > few
+    assert (needed(0.3, sd=0.4) or 0) > few
+    assert needed(9.0) == 4
+    assert needed(1e-6) is None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import scipy
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +15,7 @@ from repro.analysis import Evidence, Look, RecipeEvidence
 from repro.claim import Claim, Region
 from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import RateOutcome, RateSearch
-from repro.stats import Estimate
+from repro.stats import Estimate, Times, ratio_of_times
 from repro.trial import Clocks
 from repro.verdict import Effect, Verdict, decide, family
 from tests.worlds import tiny_claim
@@ -32,8 +33,9 @@ SEARCH = RateSearch(
 def estimate(low: float, high: float, bound: str = "two-sided") -> Estimate:
     value = math.sqrt(low * high) if low > 0 and high < math.inf else max(low, 1.0)
     return Estimate(
-        value=value, low=low, high=high, level=0.95, seeds=3, method="test", bound=bound
-    )  # type: ignore[arg-type]
+        value=value, low=low, high=high, level=0.95, seeds=3, method="test", bound=bound,
+        df=4.0 if bound == "two-sided" else None,
+    )  # type: ignore[arg-type] # fmt: skip
 
 
 def outcomes(seeds: int) -> tuple[Outcome, ...]:
@@ -167,17 +169,60 @@ def test_how_many_seeds_would_settle_it_is_said(claim: Claim) -> None:
     assert "seeds an arm would settle it" in judged(claim, estimate(2.5, 5)).reason
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.8, 8.9), (2.9, 8.7), (0.5, 3.3), (0.8, 11.5)])
-def test_so_many_seeds_do_settle_it(claim: Claim, low: float, high: float) -> None:
-    """An interval of them about the same estimate lies on one side of each edge of the region."""
-    verdict = judged(claim, estimate(low, high))
-    (said,) = re.findall(r"; about (\d+) seeds an arm would settle it", verdict.reason)
-    middle = math.log(low * high) / 2
-    half = scipy.stats.t.ppf(0.975, 2 * (int(said) - 1)) * 0.1 * math.sqrt(2 / int(said))
-    again = judged(claim, estimate(math.exp(middle - half), math.exp(middle + half)))
+def seeds_of(mean: float, sd: float, n: int, *, step: float = 1e-3) -> Times:
+    """Epochs of n seeds that scatter by exactly so much, each known to a `step` of itself."""
+    z = scipy.stats.norm.ppf((np.arange(n) + 0.5) / n)
+    log = math.log(mean) + sd * (z - z.mean()) / z.std(ddof=1)
+    return Times(lower=np.exp(log - step / 2), upper=np.exp(log + step / 2))
 
-    assert verdict.word == "inconclusive"
-    assert again.word != "inconclusive"
+
+@pytest.mark.parametrize(
+    ("ratio", "slow", "fast", "step"),
+    [
+        (2.6, 0.1, 0.1, 1e-3),
+        (7.6, 0.1, 0.1, 1e-3),
+        (5.65, 0.4, 0.02, 1e-3),  # Welch's degrees of freedom are those of one arm
+        (7.6, 0.01, 0.01, 0.4),  # what a grid of measurements leaves unknown
+        (1.5, 0.6, 0.2, 1e-3),
+    ],
+)
+def test_so_many_seeds_do_settle_it(
+    claim: Claim, ratio: float, slow: float, fast: float, step: float
+) -> None:
+    """As many seeds of the same scatter, judged like any others; one less does not."""
+
+    def verdict(n: int) -> Verdict:
+        arms = seeds_of(8 * ratio, slow, n, step=step), seeds_of(8, fast, n, step=step)
+        return judged(claim, ratio_of_times(*arms))
+
+    (said,) = re.findall(r"; about (\d+) seeds an arm would settle it", verdict(3).reason)
+
+    assert int(said) > 3
+    assert verdict(int(said)).word != "inconclusive"
+    assert verdict(int(said) - 1).word == "inconclusive"
+
+
+def test_no_number_of_seeds_is_said_of_times_beyond_the_budget(claim: Claim) -> None:
+    """How far beyond it they lie is not known: more epochs tell more."""
+    slow = seeds_of(48, 0.1, 12)
+    late = slow.upper > 44
+    slow = Times(lower=np.where(late, 44.0, slow.lower), upper=np.where(late, np.inf, slow.upper))
+    reason = judged(claim, ratio_of_times(slow, seeds_of(8, 0.1, 12))).reason
+
+    assert 0 < slow.censored.sum() < 12
+    assert "seeds an arm would settle it" not in reason
+    assert "more epochs, in which more trials cross, would tell more than more seeds" in reason
+
+
+def test_a_bound_below_the_region_is_no_reproduction_to_come(claim: Claim) -> None:
+    """Also where it includes no effect, as an interval would that lies there."""
+    never = Times(lower=np.full(3, 60.0), upper=np.full(3, np.inf))
+    verdict = judged(claim, ratio_of_times(seeds_of(58, 0.01, 3), never))
+
+    assert verdict.estimate is not None
+    assert 1 < verdict.estimate.high < 3
+    assert verdict.word == "not reproduced"
+    assert "wholly below the region 3 to 9" in verdict.reason
 
 
 def test_smoke_never_decides(claim: Claim) -> None:

@@ -17,6 +17,7 @@ from repro.stats.estimate import Array
 __all__ = ["Arm", "CommonSpread"]
 
 _FAR = 12.0  # log units: a ratio of 160,000 stands for infinity when a whole arm is censored
+_FARTHEST = 700.0  # log epochs, beyond which there is no number
 _GRID = 25  # values at once
 _SMOOTH = 0.02  # log units, within which the likelihood is as good as a line or a parabola
 
@@ -169,10 +170,16 @@ def _fall(degrees: int, means: int, sure: float) -> float:
 
 
 def _highest(profile: Profile, low: float, high: float) -> float:
-    """Where a likelihood is highest: it has one peak, and its top is a parabola."""
+    """Where a likelihood is highest: it has one peak, and its top is a parabola.
+
+    The peak is above `low`; where it is not below `high`, it is looked for further up.
+    """
     while True:
         grid = np.linspace(low, high, _GRID)
         values = profile(grid)
+        if values.argmax() == _GRID - 1 and high < _FARTHEST:
+            low, high = float(grid[-2]), 2 * high - low
+            continue
         peak = min(max(int(values.argmax()), 1), _GRID - 2)
         low, high = float(grid[peak - 1]), float(grid[peak + 1])
         if high - low <= _SMOOTH:

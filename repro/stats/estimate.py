@@ -26,7 +26,8 @@ class Estimate:
 
     `bound`: `two-sided`, or `lower` / `upper` where censoring leaves only one side known (the
     value is then that bound, the open side is infinite or zero). `seeds`: those of the smaller
-    arm. `p`: against no effect, at this look alone; None where there is no such thing.
+    arm. `p`: against no effect, at this look alone; None where there is no such thing. `df`:
+    degrees of freedom of Student's t; None where the interval is not its.
     """
 
     value: float
@@ -37,6 +38,7 @@ class Estimate:
     method: str
     bound: Literal["two-sided", "lower", "upper"] = "two-sided"
     p: float | None = None
+    df: float | None = None
 
 
 def paired_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Estimate:
@@ -64,13 +66,15 @@ def _student(values: Array, sd: float | None, *, level: float, method: str) -> E
         raise StatisticsError("no seed has this metric", hint="run more trials")
     if not np.isfinite(values).all():
         raise StatisticsError("a metric is not a number")
-    mean, half, p = float(values.mean()), math.inf, 1.0
+    mean, half, p, df = float(values.mean()), math.inf, 1.0, None
     if sd is not None:
+        df = float(n - 1)
         half = float(scipy.special.stdtrit(n - 1, (1 + level) / 2) * sd / math.sqrt(n))
         p = float(2 * scipy.special.stdtr(n - 1, -abs(mean) / (sd / math.sqrt(n))))
     return Estimate(
-        value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method, p=p
-    )
+        value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method, p=p,
+        df=df,
+    )  # fmt: skip
 
 
 def scatter(values: Array, *parts: Array) -> float | None:

@@ -11,20 +11,23 @@ POWER = 0.8
 
 
 def seeds_needed(
-    *, sd: float, gap: float, paired: bool = False, level: float = 0.95, most: int = 1000
+    *, half: float, seeds: int, df: float, gap: float, level: float, most: int = 1000
 ) -> int | None:
-    """Seeds an arm until the half-width of the interval is below `gap`.
+    """Seeds an arm until half of the interval, `half` at so many seeds, is less than `gap`.
 
-    `sd`: of one arm's log times, or, if `paired`, of the differences (or the values of one arm).
+    If the scatter stays what it is: then it falls with the root of the seeds, and Student's t with
+    `df`, its degrees of freedom, which grow with the seeds less one. Always more than `seeds`;
     None when more than `most` would be needed.
     """
-    samples = 1 if paired else 2
+    sure = (1 + level) / 2
+    now = float(scipy.special.stdtrit(df, sure))
 
     def enough(n: int) -> bool:
-        critical = float(scipy.special.stdtrit(samples * (n - 1), (1 + level) / 2))
-        return critical * sd * math.sqrt(samples / n) < gap
+        then = float(scipy.special.stdtrit(df * (n - 1) / (seeds - 1), sure))
+        return half * then / now * math.sqrt(seeds / n) < gap
 
-    needed = 2 + bisect_left(range(2, most + 1), True, key=enough)  # more seeds, less width
+    first = seeds + 1
+    needed = first + bisect_left(range(first, most + 1), True, key=enough)
     return needed if needed <= most else None
 
 
@@ -38,7 +41,8 @@ def half_width(*, sd: float, seeds: int, level: float) -> float:
 def smallest_effect(*, sd: float, seeds: int, level: float, paired: bool) -> float:
     """The effect that `seeds` an arm tell from none 80 times in 100, in the unit of `sd`.
 
-    `sd` as in `seeds_needed`. Infinite below two seeds.
+    `sd`: of one arm's log times, or, if `paired`, of the differences (or the values of one arm).
+    Infinite below two seeds.
     """
     samples = 1 if paired else 2
     df = samples * (seeds - 1)

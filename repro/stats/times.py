@@ -68,10 +68,10 @@ def _welch(slow: Times, fast: Times, level: float) -> Estimate:
     a, b = _log_middle(slow), _log_middle(fast)
     difference = float(a.mean() - b.mean())
     n = min(len(a), len(b))
-    half, p = math.inf, 1.0
+    half, p, df = math.inf, 1.0, None
     if n > 1:
         va, vb = _variance(slow) / len(a), _variance(fast) / len(b)
-        df = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
+        df = float((va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)))
         half = float(scipy.special.stdtrit(df, (1 + level) / 2) * math.sqrt(va + vb))
         p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(va + vb)))
     return Estimate(
@@ -82,6 +82,7 @@ def _welch(slow: Times, fast: Times, level: float) -> Estimate:
         seeds=n,
         method="Welch's t on log epochs",
         p=p,
+        df=df,
     )
 
 
@@ -123,24 +124,25 @@ def _censored(slow: Times, fast: Times, level: float) -> Estimate:
     below, above = (
         math.hypot(one.reach(side, both), two.reach(-side, both)) for side in (-1.0, 1.0)
     )
-    if slow.censored.all():
+    p = _p_of_none(one, two, both, level)
+    if slow.censored.all() or fast.censored.all():
         common = CommonSpread(one, two)
-        value = _exp(min(difference - below, common.limit(-1.0, both)))
-        p = max(2 * common.p_of_none(), _p_of_none(one, two, both, level))
-        return Estimate(value=value, low=value, high=math.inf, level=level, seeds=n,
-                        method=method, bound="lower", p=min(1.0, p))  # fmt: skip
-    if fast.censored.all():
-        value = _exp(max(difference + above, CommonSpread(one, two).limit(1.0, both)))
+        p = min(1.0, max(2 * common.p_of_none(), p))
+        if slow.censored.all():
+            value = _exp(min(difference - below, common.limit(-1.0, both)))
+            return Estimate(value=value, low=value, high=math.inf, level=level, seeds=n,
+                            method=method, bound="lower", p=p)  # fmt: skip
+        value = _exp(max(difference + above, common.limit(1.0, both)))
         return Estimate(value=value, low=0.0, high=value, level=level, seeds=n,
-                        method=method, bound="upper", p=1.0)  # fmt: skip
+                        method=method, bound="upper", p=p)  # fmt: skip
     return Estimate(
-        value=math.exp(difference),
-        low=math.exp(difference - below),
+        value=_exp(difference),
+        low=_exp(difference - below),
         high=_exp(difference + above),
         level=level,
         seeds=n,
         method=method,
-        p=_p_of_none(one, two, both, level),
+        p=p,
     )
 
 
