@@ -403,6 +403,23 @@ def test_a_finished_trial_wins_over_an_unfinished_one(store: Path, tmp_path: Pat
     assert not (trial / "checkpoint.pt").exists()
 
 
+def test_a_trial_that_was_only_begun_goes_on_from_the_others_checkpoint(
+    store: Path, tmp_path: Path
+) -> None:
+    """Of a merge that was cut off, say: the next one brings the rest."""
+    trial = a_trial(store)
+    (trial / "result.json").unlink()
+    (trial / "checkpoint.pt").write_bytes(b"weights")
+    begun = tmp_path / "begun" / "trials" / trial.name
+    begun.mkdir(parents=True)
+    shutil.copy(trial / "trial.json", begun)
+    done = repro("merge", tmp_path / "begun", store)
+
+    assert done.exit_code == 0, done.output
+    for name in ("curve.csv", "checkpoint.pt"):
+        assert (begun / name).read_bytes() == (trial / name).read_bytes()
+
+
 def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> None:
     """Neither is chosen, neither is lost, and both commands say so by exit code 5."""
     shutil.copytree(store, tmp_path / "other")

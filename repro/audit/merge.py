@@ -183,7 +183,7 @@ def _take_over(into: Store, source: Store, name: str) -> bool:
 
 def _reach(store: Store, name: str) -> float:
     """The last epoch of the curve; the tests of pauses make no longer training."""
-    return float(store.curve(name)["epoch"].max())
+    return max(store.curve(name)["epoch"], default=0.0)
 
 
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
