@@ -99,10 +99,22 @@ def run_claims(
         interrupted=outcome.interrupted,
         failed=bool(faults or outcome.failures),
     )
+    if machine.keep_weights:
+        _tell_of_lost_nets(found, store)
     unmeasured = [line for one in found.judged for line in _unmeasured(one)]
     if unmeasured and found.exit_code == StatisticsError.exit_code:
         tell(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
     return found
+
+
+def _tell_of_lost_nets(found: RunOutcome, store: Store) -> None:
+    trials = {name for one in found.judged if one.evidence for name in one.evidence.trials}
+    lost = sum(not store.has_weights(name) for name in trials)
+    if lost:
+        say(
+            f"{lost} trials had ended before, without --keep-weights: their nets are gone, and "
+            "another --store trains them again"
+        )
 
 
 def _unmeasured(one: Judged) -> Iterator[str]:

@@ -179,10 +179,13 @@ def test_a_merged_trial_that_went_further_loses_the_net_of_before(
 
 
 def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:
-    """They are large; the hint says how to get one after all."""
+    """They are large; the hint says how to get one after all, and asking late is told."""
     path = quick_claim_file(tmp_path)
-    repro("run", path, "--store", tmp_path / "runs", "--workers", "1")
+    run = ("run", path, "--store", tmp_path / "runs", "--workers", "1")
+    asked = [repro(*run, *late) for late in ((), ("--keep-weights",))]
     done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", tmp_path / "runs")
 
+    assert "nets are gone" not in asked[0].stderr
+    assert "2 trials had ended before, without --keep-weights: their nets" in asked[1].stderr
     assert done.exit_code == 5
     assert "was run without --keep-weights" in done.stderr
