@@ -288,6 +288,18 @@ def test_half_finished_cells_say_not_run(claim: Claim, tmp_path: Path) -> None:
     assert "1 of 6" in text
 
 
+def test_of_smoke_runs_those_are_shown_that_ran(claim: Claim, tmp_path: Path) -> None:
+    """One is not looked for among twenty that were not asked for."""
+    other = claim.model_copy(update={"id": "other", "title": "Another claim"})
+    ran = planted_page(claim, {"period": MODERN}, scale="smoke")
+    text = write_report([ran, empty_page(other, "smoke")], tmp_path / "out", ["md"]).read_text()
+    none = write_report([empty_page(other, "smoke")], tmp_path / "none", ["md"]).read_text()
+
+    assert "Smoke runs" in text
+    assert "Another claim" not in text.partition("## Smoke runs")[2].partition("\n## ")[0]
+    assert "Smoke runs" not in none
+
+
 def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:
     """Its table is apart and says what it is; no verdict word, no paper's curve, no region."""
     planted = {"period": MODERN, "modern": MODERN}

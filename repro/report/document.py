@@ -99,7 +99,7 @@ def document(pages: Sequence[Page | FactPage]) -> Document:
 
 def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
     claim = pages[0].claim
-    run = [page for page in _smoke_pages(pages) if page.evidence.trials]
+    run = _smoke_pages(pages)
     return ClaimSection(
         anchor=claim.id,
         title=claim.title,
@@ -129,7 +129,9 @@ def _strength(claim: Claim) -> tuple[tuple[str, str], ...]:
 
 
 def _smoke_pages(pages: Sequence[Page | FactPage]) -> list[Page]:
-    return [page for page in pages if isinstance(page, Page) and page.smoke]
+    """Those of which anything ran."""
+    smoke = (page for page in pages if isinstance(page, Page) and page.smoke)
+    return [page for page in smoke if page.evidence.trials]
 
 
 def _scale(page: Page | FactPage) -> ScaleSection:

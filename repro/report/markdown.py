@@ -23,7 +23,7 @@ def render_summary(document: Document) -> str:
         lines.append(measured_with(document))
     if document.smoke.rows:
         ran = sum(claim.smoke is not None for claim in document.claims)
-        lines += ["", f"Smoke runs, which are not evidence: {ran} claims."] if ran else []
+        lines += ["", f"Smoke runs, which are not evidence: {ran} claims."]
     return "\n".join(lines).rstrip() + "\n"
 
 

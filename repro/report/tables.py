@@ -136,7 +136,6 @@ def smoke_table(pages: Sequence[Page]) -> Table:
                 verdict.device or NOT_RUN,
             )
             for page in pages
-            if page.smoke
             for verdict in page.verdicts
         ),
     )
