@@ -339,9 +339,9 @@ def _doubts(claim: TrainedClaim, scale: str, outcomes: list[Outcome], arm: str) 
         if not abs(o.metrics.get("initial_loss", entropy) - entropy) <= _FAR_FROM_GUESSING * entropy
     ]
     if odd:
-        yield (
-            f"untrained, {arm} had a loss of {max(odd):.2f} nats, far from guessing's {entropy:.2f}"
-        )
+        worst = max(odd, key=lambda loss: loss if math.isfinite(loss) else math.inf)
+        said = f"{worst:.2f} nats" if math.isfinite(worst) else "no number"
+        yield f"untrained, {arm} had a loss of {said}, far from guessing's {entropy:.2f}"
 
 
 def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:

@@ -182,6 +182,30 @@ def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
     assert ax.patches[0].get_extents().width > 0
 
 
+def test_what_lies_beyond_the_axis_is_an_arrow_at_its_end(ax: Axes) -> None:
+    """What is doubtful does not widen the axis, and what has no number is not drawn."""
+    far = estimate(value=40.0, low=30.0, high=50.0)
+    figures.effects(
+        ax,
+        [
+            EffectRow(label="sure", estimate=estimate(), seeds=(4.0, math.nan)),
+            EffectRow(label="far", estimate=far, seeds=(4.5, 35.0), doubtful=True),
+        ],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=0.0,
+        label="points",
+    )
+    _, right = ax.get_xlim()
+
+    assert right < 30
+    assert xs(line(ax, "sure: seeds")) == [4.0]
+    assert xs(line(ax, "far: seeds")) == [4.5]
+    assert xs(line(ax, "far: above")) == [right]
+    assert "40.00" in texts(ax)
+    assert 40.0 not in [x for each in ax.get_lines() for x in xs(each)]
+
+
 @pytest.mark.parametrize(
     ("changes", "text", "arrow"),
     [

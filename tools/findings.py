@@ -11,7 +11,7 @@ import jinja2
 import yaml
 from reference import table
 
-from repro.claim import SCALES, arms_of
+from repro.claim import SCALES, arms_of, metric_of
 from repro.effects import DECIDING
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
@@ -151,22 +151,31 @@ def _found(page: Page | FactPage, row: Row) -> str:
 
 
 def _errors(page: Page) -> str:
-    """Mean test error of each arm that decides, beside that of guessing; nothing for times."""
+    """Mean test error of each arm that decides, beside that of guessing.
+
+    Where an arm is judged by another test error, that of ten crops, it is that one. Arms that read
+    one metric of the same nets have one number.
+    """
     found = page.evidence.recipes[page.claim.verdict_recipe]
-    last = found.look.seeds if found.look else math.inf
-    means = {}
+    last = found.look.seeds if found.look else found.seeds
+    means: dict[tuple[str, ...], list[str]] = {}
     for arm in arms_of(page.claim):
-        errors = [
-            outcome.metrics["test_error"]
+        metric = metric_of(page.claim, arm)
+        metric = metric if metric.startswith("test_error") else "test_error"
+        errors = {
+            outcome.trial_id: outcome.metrics[metric]
             for outcome in found.outcomes
-            if outcome.arm == arm and outcome.seed < last and "test_error" in outcome.metrics
-        ]
+            if outcome.arm == arm and outcome.seed < last and metric in outcome.metrics
+        }
         if errors:
-            means[arm] = f"{100 * sum(errors) / len(errors):.1f} % ({arm})"
+            crops = ", ten crops" * (metric != "test_error")
+            mean = f"{100 * sum(errors.values()) / len(errors):.1f} %{crops}"
+            means.setdefault((mean, *errors), []).append(arm)
     if not means:
         return ""
+    listed = ", ".join(f"{mean} ({' and '.join(arms)})" for (mean, *_), arms in means.items())
     guessing = 100 * (1 - 1 / DATASETS[page.scale.data].classes)
-    return f" Test errors, on average: {', '.join(means.values())}; guessing has {guessing:.1f} %."
+    return f" Test errors, on average: {listed}; guessing has {guessing:.1f} %."
 
 
 def _estimate(estimate: Estimate | None, unit: str) -> str:

@@ -43,12 +43,12 @@ def effects(
     No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
     is shaded. A bound is an arrow from the bound to where the truth may lie. Small and below the
     interval: a point a seed. What is doubtful is hollow and dotted, and does not widen the axis
-    unless there is nothing else.
+    unless there is nothing else: what lies beyond its ends is an arrow there.
     """
     sure = [row for row in rows if not row.doubtful] or rows
     found = [row.estimate for row in sure if row.estimate is not None]
     shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
-    shown += [v for row in sure for v in row.seeds]
+    shown += [v for row in sure for v in row.seeds if math.isfinite(v)]
     marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
     ratio = no_effect == 1
     values = [v for v in shown + marked if v > 0 or not ratio]
@@ -64,16 +64,7 @@ def effects(
             )
         else:
             _interval(ax, row.estimate, y, left, right, doubtful=row.doubtful)
-        inside = [value for value in row.seeds if left <= value <= right]
-        ax.plot(
-            inside,
-            [y + 0.22] * len(inside),
-            color=GREY,
-            linestyle="none",
-            marker="d",
-            markersize=4,
-            label=f"_{row.label}: seeds",
-        )
+        _seeds(ax, row, y + 0.22, left, right)
     rows_y(ax, [row.label for row in rows])
     top = ax.get_xaxis_transform()
     # Each name on its own side of its line: the two lines may lie close together.
@@ -105,6 +96,27 @@ def _asked(ax: Axes, y: float, low: float, high: float, paper: float | None) -> 
         ax.plot([paper, paper], [y - 0.5, y + 0.5], color=GREY, linestyle="--", linewidth=1)
 
 
+def _seeds(ax: Axes, row: EffectRow, y: float, left: float, right: float) -> None:
+    """A point each; at the end of the axis where it lies beyond."""
+    known = [value for value in row.seeds if math.isfinite(value)]
+    for marker, name, values in (
+        ("d", "seeds", [value for value in known if left <= value <= right]),
+        ("<", "below", [left for value in known if value < left]),
+        (">", "above", [right for value in known if value > right]),
+    ):
+        if values:
+            ax.plot(
+                values,
+                [y] * len(values),
+                color=GREY,
+                linestyle="none",
+                marker=marker,
+                markersize=4,
+                clip_on=False,
+                label=f"_{row.label}: {name}",
+            )
+
+
 def _interval(
     ax: Axes, estimate: Estimate, y: float, left: float, right: float, *, doubtful: bool
 ) -> None:
@@ -119,10 +131,13 @@ def _interval(
         text, anchor = f"at most {estimate.high:.2f}", high
     else:
         text, anchor = f"{estimate.value:.2f}", min(max(estimate.value, left), right)
-        ax.plot(anchor, y, color=colour, marker="o", markersize=7, markerfacecolor=face)
+        if anchor == estimate.value:  # on the axis
+            ax.plot(anchor, y, color=colour, marker="o", markersize=7, markerfacecolor=face)
     # An end beyond the axes is an arrowhead, every other end a bar.
     for x, edge, arrow in ((low, left, "<"), (high, right, ">")):
         marker, size = (arrow, 8) if x == edge else ("|", 9)
-        ax.plot(x, y, color=colour, marker=marker, markersize=size, clip_on=False)
+        ax.plot(
+            x, y, color=colour, marker=marker, markersize=size, markerfacecolor=face, clip_on=False
+        )
     side = {left: "left", right: "right"}.get(anchor, "center")  # off the names of the rows
     ax.annotate(text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha=side, color=colour)

@@ -156,9 +156,9 @@ def _errors(page: Page) -> Drawing:
         page,
         panels,
         f"Test error of {_arms(page)} against epochs, for {_names(page)}",
-        "Test error after each epoch, over confirming seeds; dotted, the error of that epoch's "
-        "training batches, as the net met them: cropped, mirrored and with dropout where the "
-        "arm has these.",
+        "Test error after each epoch, over confirming seeds that did not diverge; dotted, the "
+        "error of that epoch's training batches, as the net met them: cropped, mirrored and with "
+        "dropout where the arm has these.",
     )
 
 
@@ -173,13 +173,17 @@ def _metrics(page: Page) -> Drawing:
         name=name,
         caption=f"{label[0].upper()}{label[1:]}, a point a confirming seed.",
         alt="; ".join(
-            f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or 'not run'}"
+            f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or _nothing(row)}"
             for row in rows
         ),
         arms=tuple(page.claim.arms),
         panels=[("", partial(figures.metric_points, rows=rows, label=label))],
         inches=(WIDTH * 1.3, 1.2 + 0.36 * len(rows)),
     )
+
+
+def _nothing(row: figures.MetricRow) -> str:
+    return f"{row.diverged} diverged" if row.diverged else "not run"
 
 
 def _effects(page: Page) -> Drawing:
@@ -203,8 +207,8 @@ def _effects(page: Page) -> Drawing:
     caption = (
         f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
         "its values seed by seed. Shaded, where a row decides: where the interval has to lie for "
-        "“reproduced”, as the claim file says. An arrow at one end: only a bound is known; at "
-        "both: no interval is, or it is wider than the axis."
+        "“reproduced”, as the claim file says. An arrow: only a bound is known, or no interval, "
+        "or it goes on beyond the axis; a small one: so does a seed."
     )
     if any(row.doubtful for row in rows):
         caption += " Hollow: an arm failed a check, and the number does not count."
@@ -372,7 +376,8 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
 
 
 def _arms(page: Page) -> str:
-    return _listed(page.claim.arms)
+    ran = {o.arm for found in page.evidence.recipes.values() for o in found.outcomes}
+    return _listed([arm for arm in page.claim.arms if arm in ran] or list(page.claim.arms))
 
 
 def _measure(claim: TimeClaim) -> str:

@@ -111,4 +111,4 @@ def _row(cells: Sequence[str]) -> str:
 
 def _escape(text: str) -> str:
     """Text that no reader of Markdown takes for markup; one line."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_\[\]<>|#~&$])", r"\\\1", " ".join(text.split()))

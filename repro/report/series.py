@@ -173,7 +173,8 @@ def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
 
 
 def _arm_errors(page: Page, names: Sequence[str], trials: Iterable[str]) -> ArmErrors:
-    results = [page.results[name] for name in trials]
+    # A band is as long as its shortest curve: one that diverged would end it for all.
+    results = [r for name in trials if (r := page.results[name]).status != "diverged"]
     return ArmErrors(
         arm="all arms, one net" if len(names) == len(page.claim.arms) > 1 else ", ".join(names),
         test=_epoch_band([r.test_errors for r in results]),
@@ -229,7 +230,7 @@ def crossing_rows(page: Page) -> list[CrossingRow]:
             crossings = confirmed(page, recipe, arm)
             times = {
                 status: tuple(
-                    c.upper if status == "crossed" else c.epochs
+                    {"crossed": c.upper, "censored": c.lower}.get(status, c.epochs)
                     for c in crossings
                     if ending(c) == status
                 )

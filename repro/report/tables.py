@@ -109,8 +109,8 @@ def family_table(pages: Sequence[Page | FactPage]) -> Table:
     return Table(
         caption=(
             "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
-            "the contrast that decides, at the best scale measured. This asks more than a verdict "
-            "of its own: a claim can be reproduced and not shown here"
+            "the contrast that decides, at the best scale whose measurement is sound. This asks "
+            "more than a verdict of its own: a claim can be reproduced and not shown here"
         ),
         columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims"),
         rows=tuple(
@@ -316,7 +316,7 @@ def _crossing_cell(found: Outcome | None) -> str:
     ended = ending(found)
     if ended == "crossed":
         return crossing((found.lower, found.upper))
-    return f"> {found.epochs:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
+    return f"> {found.lower:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
 
 
 def _search(page: Page, recipe: str, arm: str) -> RateSearch | None:
