@@ -9,6 +9,7 @@ from repro.budget import Forecast, forecast
 from repro.claim import Claim, TrainedClaim
 from repro.data import Dataset
 from repro.execute import Machine
+from repro.execute.work import building, check_size
 from repro.plan import Cell, most_epochs_left
 from repro.prepare import having, open_images
 from repro.session import default_scale, next_trials
@@ -81,7 +82,9 @@ def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
     trial = replace(cell.trial, images=min(short, len(dataset.train.labels)))
     at = torch.device(device)
     with using(at):  # as trials are trained
-        run = Run(trial, device_data(trial, dataset, at), until=cell.until)
+        with building(trial):
+            run = Run(trial, device_data(trial, dataset, at), until=cell.until)
+        check_size(run)
         population = Population([run])
         population.train_window()  # the first window pays for start-up
         before = run.progress.seconds.train

@@ -15,7 +15,15 @@ from functools import lru_cache
 from statistics import median
 from typing import Literal
 
-from repro.claim import Search, TimeClaim, TrainedClaim, arms_of, model_for, recipe_for
+from repro.claim import (
+    MOST_SEEDS,
+    Search,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+    model_for,
+    recipe_for,
+)
 from repro.numerics import numerics
 from repro.plugins import versions
 from repro.trial import Result, Trial
@@ -33,7 +41,7 @@ __all__ = [
 ]
 
 # Tuning seeds are counted from here, confirming seeds from 0: no seed serves both.
-TUNING_SEEDS_FROM = 1000
+TUNING_SEEDS_FROM = MOST_SEEDS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

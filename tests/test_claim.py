@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -129,6 +130,11 @@ RULES = [
     (("activation: tanh}", "width: 3}"), r"arms.tanh.model.width: cifar_80sec takes no 'width'$"),
     (("epochs: 60", "epochs: 060"), r"paper.epochs: input should be a valid number, not '060'"),
     (("epochs: 60", "epochs: 1:30"), r"paper.epochs: input should be a valid number, not '1:30'"),
+    (("epochs: 60", "epochs: 1.25"), r"paper.epochs: must be in tenths of an epoch, in which err"),
+    ((LOOKS, "seeds: 1001"), r"scales.paper.seeds: must be .*, and none above 1000"),
+    (("batch_size: 64}", "batch_size: 100}"), r"640 images in batches of 100 .* make 7 steps an"),
+    (("batch_size: 64}", "crop: 40, batch_size: 64}"), r"crops of 40 pixels do not fit into digi"),
+    (("batch_size: 64}", "batch_size: 60, shuffle: {}}"), r"period, as the relu arm has it: a bat"),
     (("tanh: {model: {activation: tanh}}", ""), r"a comparison has at least two arms, not 1"),
 ]  # fmt: skip
 
@@ -141,6 +147,17 @@ def test_each_rule_has_its_sentence(tmp_path: Path, change: tuple[str, str], sen
     assert re.search(sentence, message, re.MULTILINE), message
     for line in message.splitlines():
         assert re.match(rf"{re.escape(str(tmp_path))}/relu_speedup\.yaml:\d+:\d+: ", line)
+
+
+def test_a_part_of_a_recipe_is_held_to_the_recipe_that_it_is_part_of(tmp_path: Path) -> None:
+    """Lanes that a scale asks for have to fit the recipe's batch, not the default's."""
+    shutil.copytree(SHIPPED.parent, tmp_path / "claims")
+    path = tmp_path / "claims" / SHIPPED.name
+    text = TEXT.replace("batch_size: 128", "batch_size: 60")
+    path.write_text(text.replace("batch_size: 64}", "shuffle: {lanes: 60}}"))
+
+    assert "lanes: 60" in path.read_text()
+    load(path)
 
 
 def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
@@ -340,7 +357,7 @@ def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 OPTIONAL = re.compile(
     r"version|reconsidered_if|paper\.figure|paper\.value|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
     r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
-    r"|scales\.\w+\.(images|recipe(\.\w+)?)"
+    r"|scales\.\w+\.(images|recipe\.precision)"
 )
 
 

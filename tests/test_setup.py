@@ -68,6 +68,10 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
         (("a name",), "'a name' is no name for a claim: letters, digits and '_' alone"),
         # The figure's points lie beside the claim that is copied, and not here.
         (("x", "--from", str(ROOT / "claims" / "relu_speedup.yaml")), "paper.figure: there is no"),
+        (
+            ("x", "--from", str(ROOT / "claims" / "dropout.yaml"), "--kind", "level"),
+            "--from copies the kind, too",
+        ),
     ],
 )
 def test_what_cannot_be_begun_is_told(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

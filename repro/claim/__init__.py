@@ -8,6 +8,7 @@ from repro.claim.load import json_schema, load, load_all
 from repro.claim.spec import (
     KINDS,
     LEAST_SEEDS,
+    MOST_SEEDS,
     OWN_KINDS,
     SCALES,
     Arm,
@@ -36,6 +37,7 @@ from repro.claim.spec import (
 __all__ = [
     "KINDS",
     "LEAST_SEEDS",
+    "MOST_SEEDS",
     "OWN_KINDS",
     "SCALES",
     "Arm",

@@ -83,7 +83,7 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     findings = list(rules(kind, source.data, path))
     problems += [source.problem(where, what) for where, what in findings]
     if isinstance(claim, TrainedClaim) and not problems:
-        findings = [*sameness_rule(claim), *resolved_rules(claim)]
+        findings = list(resolved_rules(claim)) or list(sameness_rule(claim))
         problems = [source.problem(where, what) for where, what in findings]
     return claim, _unique(problems)
 

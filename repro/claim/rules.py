@@ -4,6 +4,7 @@ They read the raw values, so that they speak even where others fail.
 """
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
@@ -16,6 +17,7 @@ from typing_extensions import TypeIs  # in typing from Python 3.13 on
 from repro.claim.spec import (
     LEAST_SEEDS,
     SCALES,
+    TENTHS,
     Claim,
     LevelClaim,
     Recipe,
@@ -113,12 +115,49 @@ def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
     for scale in claim.scales:
         for recipe in claim.recipes:
             for arm in claim.arms:
-                way = recipe_for(claim, scale, recipe, arm)
                 at: KeyPath = ("scales", scale)
+                try:
+                    way = recipe_for(claim, scale, recipe, arm)
+                except ValidationError as error:
+                    for details in error.errors():
+                        yield at, f"{recipe}, as the {arm} arm has it: {sentence(details)}"
+                    continue
+                yield from _fit_rules(claim, scale, way)
+                if way.crop is None and any("ten_crop" in name for name in _read(claim, arm)):
+                    yield at, f"{recipe} has no `crop`, a size, of which the {arm} arm reads ten"
                 if "crop" in way.augment and way.crop is None:
                     yield at, f"the {arm} arm has random crops, but {recipe} has no `crop`, a size"
                 if way.drops and way.patience is not None:
                     yield at, f"{recipe} has both `drops` and `patience`: the rate follows one"
+
+
+def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[Finding]:
+    """Whether the images of a registered data set are large enough, and enough of them."""
+    at = claim.scales[scale]
+    facts = DATASETS.get(at.data)
+    if facts is None:
+        return
+    if way.crop is not None and way.crop > facts.size:
+        yield (
+            ("scales", scale),
+            f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}",
+        )
+    images = at.images or (facts.images and facts.images[0])
+    steps = math.ceil(images / way.batch_size) if images else TENTHS
+    if steps < TENTHS:
+        yield (
+            ("scales", scale),
+            f"{images} images in batches of {way.batch_size} (recipe.batch_size) make {steps} "
+            f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it",
+        )
+
+
+def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
+    """The metrics that are read of the arm's nets."""
+    yield metric_of(claim, arm)
+    for contrast in getattr(claim, "also", {}).values():
+        if arm in [getattr(contrast, side) for side in claim.sides]:
+            yield getattr(contrast, "metric", None) or ""
 
 
 def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -399,7 +438,8 @@ def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding
     except ValidationError as error:
         for details in error.errors():
             where: KeyPath = (*at, *details["loc"])
-            yield where, sentence(details, Recipe.model_fields)
+            if details["loc"]:  # what keys have to do with each other is asked of the whole
+                yield where, sentence(details, Recipe.model_fields)
 
 
 def _name_rule(at: KeyPath, name: str) -> Iterator[Finding]:

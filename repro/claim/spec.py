@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -66,6 +67,18 @@ def _increasing_values(values: tuple[float, ...]) -> tuple[float, ...]:
     return values
 
 
+TENTHS = 10  # of an epoch, in which errors are measured
+MOST_SEEDS = 1000  # from here on they tune
+
+
+def _tenths(epochs: float) -> float:
+    if abs(TENTHS * epochs - round(TENTHS * epochs)) > 1e-6:
+        raise ValueError(
+            f"must be in tenths of an epoch, in which errors are measured, such as {epochs:.1f}"
+        )
+    return epochs
+
+
 def _looks(value: object) -> object:
     """A number of seeds is one look at so many."""
     looks = (value,) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -75,10 +88,11 @@ def _looks(value: object) -> object:
         or not all(isinstance(n, int) and not isinstance(n, bool) for n in looks)
         or list(looks) != sorted(set(looks))
         or looks[0] < 1
+        or looks[-1] > MOST_SEEDS
     ):
         raise ValueError(
             "must be a number of seeds, or the numbers at which the run looks, each above the one "
-            "before, such as 5 or [3, 5, 8, 12]"
+            f"before, such as 5 or [3, 5, 8, 12], and none above {MOST_SEEDS}"
         )
     return looks
 
@@ -219,7 +233,7 @@ class Search(Strict):
     rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
     rungs: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
 
     @field_validator("rates", "rungs")
     @classmethod
@@ -244,7 +258,7 @@ class Scale(Strict):
     data: str
     images: Annotated[int, Field(ge=1)] | None = None
     model: Model
-    epochs: Positive
+    epochs: Annotated[Positive, AfterValidator(_tenths)]
     seeds: Annotated[
         tuple[int, ...],
         BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),

@@ -1,9 +1,11 @@
 """The claim files: what there is, what one says, whether it is valid, and how one begins."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from repro.cli.command import command
 from repro.cli.options import (
@@ -117,8 +119,11 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
     """
     from repro.scaffold import scaffold
 
+    given = click.get_current_context().get_parameter_source("kind")
+    if source is not None and given is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--from copies the kind, too: give it or --kind")
     begun = scaffold(name, claims, kind=kind, source=source)
-    where = "" if claims == Path("claims") else f" --claims {claims}"
+    where = "" if claims == Path("claims") else f" --claims {shlex.quote(str(claims))}"
     scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
     echo(begun.path)
     say(f"next: repro run {name}{where}{scale}")

@@ -60,9 +60,10 @@ def build(
     size = size_of(name)
     shape = image_shape(contents.train) if size is None else (size, size, 3)
     if shape[0] != shape[1]:
+        side = max(16, min(1024, *shape[:2]))
         raise DataError(
             f"the images of {name} have {shape[1]}x{shape[0]} pixels, and nets take squares",
-            hint=f"name them {name}@{min(shape[:2])}: the short side is brought to so many pixels",
+            hint=f"name them {name}@{side}: the short side is brought to so many pixels",
         )
     building = folder.with_name(f".{folder.name}.building")
     _check_space(contents, shape, building)

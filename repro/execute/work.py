@@ -5,7 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -49,6 +49,8 @@ from repro.trial import Result, Row, Trial
 __all__ = [
     "Trainer",
     "TrialStore",
+    "building",
+    "check_size",
     "data_for",
     "most_abreast",
     "population_bytes",
@@ -209,6 +211,35 @@ def _check_code(trial: Trial) -> None:
         )
 
 
+@contextmanager
+def building(trial: Trial) -> Iterator[None]:
+    """ClaimError where what the claim file asks for does not go together."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise _cannot_be_built(trial, error) from error
+
+
+def check_size(run: Run) -> None:
+    """ClaimError where the net does not take images of the size that it will see."""
+    side = run.data.size
+    try:
+        with torch.inference_mode():
+            run.model.eval()(torch.zeros(1, 3, side, side, device=run.device))
+    except RuntimeError as error:
+        if short_of_memory(error):
+            raise
+        why = f"{run.trial.model} takes no images of {side}x{side} pixels: {error}"
+        raise _cannot_be_built(run.trial, why) from error
+
+
+def _cannot_be_built(trial: Trial, why: object) -> ClaimError:
+    return ClaimError(
+        f"what the claim file asks of trial {trial.id} cannot be built: {why}",
+        hint="`repro show CLAIM --resolved` prints its net, recipe and images",
+    )
+
+
 def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
     """The trial's images; DataError when they are not those that it was planned on."""
     dataset = _dataset_of(trial, machine)
@@ -230,14 +261,10 @@ def _train(
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
     clock = Stopwatch(torch.device(machine.device))
-    try:
+    with building(cells[0].trial):
         dataset, data = data_for(cells[0].trial, machine)
         runs = [_begin(cell, data, clock, store) for cell in cells]
-    except (TypeError, ValueError) as error:
-        raise ClaimError(
-            f"what the claim file asks of trial {cells[0].trial.id} cannot be built: {error}",
-            hint="`repro show CLAIM --resolved` prints its net, recipe and images",
-        ) from error
+    check_size(runs[0])
     saved = dict.fromkeys(runs, time.monotonic())
 
     def on_window(run: Run) -> bool:
