@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -287,6 +288,10 @@ def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: P
     assert "repro data fetch cifar10" in caught.value.hint
     with pytest.raises(DataError, match="the data set 'tiny' was not found"):
         opened(first)
+    write_folders(first / "tiny", train=TRAIN_FILES, test=TEST_FILES)
+    shutil.rmtree(first / "tiny" / "test")
+    with pytest.raises(DataError, match="tiny is there, and holds train"):
+        opened(first)
 
 
 @pytest.mark.parametrize("name", ["cifar", "folder:", "folder:..", "folder:a/b", "folder:/etc"])
@@ -363,6 +368,15 @@ def test_broken_parquet_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
 
     with pytest.raises(DataError, match=r"train-00000-of-00001.parquet cannot be read as Parquet"):
+        opened(tmp_path)
+
+
+def test_one_class_is_nothing_to_tell_apart(tmp_path: Path) -> None:
+    """Every error would be none."""
+    ants = [[file for file in files if file[1] == 0] for files in (TRAIN_FILES, TEST_FILES)]
+    write_folders(tmp_path / "tiny", train=ants[0], test=ants[1])
+
+    with pytest.raises(DataError, match="all images are of one class"):
         opened(tmp_path)
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.errors import OutOfMemoryError, WriteError
+from repro.errors import ClaimError, OutOfMemoryError, WriteError
 from repro.execute import (
     Ended,
     Local,
@@ -30,7 +30,7 @@ from repro.execute import (
     in_populations,
     run_cells,
 )
-from repro.execute.work import population_bytes, train_held
+from repro.execute.work import data_for, population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.session import judge
@@ -406,6 +406,15 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
 def plan_cells(folder: Path) -> list[Cell]:
     """The first cells of the tiny claim, on an empty store."""
     return plan_of(folder, folder / "no store")()
+
+
+def test_more_images_than_there_are_is_a_mistake_of_the_claim_file(tmp_path: Path) -> None:
+    """Of a folder nobody knows beforehand how many it holds."""
+    dataset = open_dataset("digits", (tmp_path,), tmp_path)
+    trial = trial_on(dataset, data="digits", images=1438)
+
+    with pytest.raises(ClaimError, match=r"asks for 1438 training images, and .* has 1437"):
+        data_for(trial, machine(tmp_path))
 
 
 def test_populations_are_as_large_as_a_gpus_memory_allows(tmp_path: Path) -> None:

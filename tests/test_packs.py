@@ -23,7 +23,7 @@ from repro.data.device import DeviceData
 from repro.data.order import Bounds, bounded_order
 from repro.data.packing import write_pack
 from repro.data.packs import Pack, PackedImages, Shards, files_at, open_pack
-from repro.errors import DataError
+from repro.errors import DataError, MachineError
 from repro.execute.ranks import join
 from repro.parallel import Ranks
 from repro.train import Population, Run, train_all
@@ -273,6 +273,21 @@ def test_what_is_no_pack_is_told() -> None:
         open_pack(PLACE)
     with pytest.raises(DataError, match="nostore://x cannot be read"):
         open_pack("nostore://x")
+
+
+def test_a_pack_takes_no_place_of_others(digits: Dataset, tmp_path: Path) -> None:
+    """Neither of another pack nor of images; the same images may be packed again."""
+    write_pack(digits, str(tmp_path / "pack"), each=20)
+    before = (tmp_path / "pack" / "pack.json").read_bytes()
+    other = replace(digits, fingerprint="0" * 16)
+    (tmp_path / "images" / "train" / "ant").mkdir(parents=True)
+
+    with pytest.raises(MachineError, match="holds the pack of other images"):
+        write_pack(other, str(tmp_path / "pack"), each=20)
+    with pytest.raises(MachineError, match="holds images by class"):
+        write_pack(digits, str(tmp_path / "images"), each=20)
+    assert write_pack(digits, str(tmp_path / "pack"), each=20) == 0
+    assert (tmp_path / "pack" / "pack.json").read_bytes() == before
 
 
 def test_a_pack_from_the_command_line(tmp_path: Path) -> None:

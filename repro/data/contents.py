@@ -64,6 +64,11 @@ def read_contents(source: Source) -> Contents:
     }
     contents = readers[source.kind](source)
     known = len(contents.classes)
+    if known < 2:
+        raise DataError(
+            f"{source.path}: all images are of one class: there is nothing to tell apart",
+            hint="each class has a folder of its own: train/CLASS/ and test/CLASS/",
+        )
     for split, listing in (("train", contents.train), ("test", contents.test)):
         labels = listing.labels
         if len(labels) == 0:

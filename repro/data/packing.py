@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from repro.data.dataset import Dataset, Split
 from repro.data.device import statistics_file
 from repro.data.packs import MANIFEST, files_at, shard_name
 from repro.errors import MachineError
+from repro.files import is_url
 
 __all__ = ["write_pack"]
 
@@ -26,9 +28,15 @@ def write_pack(
     """Write all of a data set to a folder or URL, `each` images in a file; how many files were new.
 
     What is there already, as an earlier call left it, is not written again. Raises MachineError
-    when the place cannot be written.
+    when the place cannot be written, or holds something else.
     """
+    if not is_url(place) and (Path(place) / "train").is_dir():
+        raise MachineError(
+            f"{place} holds images by class: a pack beside them would be read in their place",
+            hint="give the pack a folder of its own",
+        )
     files = _Files(place)
+    files.check(dataset.fingerprint)
     total = len(dataset.train.labels) + len(dataset.test.labels)
     done = 0
     said: dict[str, Any] = {
@@ -71,6 +79,19 @@ class _Files:
             self._try(lambda: self._system.pipe_file(path, content))
             self.written += 1
         return sha256
+
+    def check(self, fingerprint: str) -> None:
+        """MachineError where the pack of other images lies there already."""
+        try:
+            there = json.loads(self._system.cat_file(f"{self._folder}/{MANIFEST}"))
+        except (FileNotFoundError, ValueError):  # none, or one that was cut off
+            return
+        if isinstance(there, dict) and there.get("fingerprint") != fingerprint:
+            raise MachineError(
+                f"{self.place} holds the pack of other images, with the fingerprint "
+                f"{there.get('fingerprint')}",
+                hint="give this one a folder of its own, or remove that one first",
+            )
 
     def _sha256(self, path: str) -> str | None:
         try:

@@ -94,11 +94,16 @@ def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
     fetched = name in DATASETS and DATASETS[name].fetched
+    found = "".join(
+        f"\n{place} is there, and holds {_listed(place)}"
+        for place, named in _folders(name, search_dirs)
+        if named and isinstance(place, Path) and place.is_dir()
+    )
     get = f"run `repro data fetch {name}`, or " if fetched else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
         "test-*.parquet), tar shards (train-*.tar and test-*.tar), folders of images "
-        f"(train/CLASS/ and test/CLASS/) or a pack ({MANIFEST}) in:\n  {places}",
+        f"(train/CLASS/ and test/CLASS/) or a pack ({MANIFEST}) in:\n  {places}{found}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -150,6 +155,12 @@ def _folders(name: str, search_dirs: Sequence[Place]) -> Iterator[tuple[Place, b
         yield place / folder_of(name), True
         if name in DATASETS:
             yield place, False
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"{', '.join(names[:5])}{more}" if names else "nothing"
 
 
 def _original(name: str, folder: Path) -> Source | None:
