@@ -64,11 +64,6 @@ def read_contents(source: Source) -> Contents:
     }
     contents = readers[source.kind](source)
     known = len(contents.classes)
-    if known < 2:
-        raise DataError(
-            f"{source.path}: all images are of one class: there is nothing to tell apart",
-            hint="each class has a folder of its own: train/CLASS/ and test/CLASS/",
-        )
     for split, listing in (("train", contents.train), ("test", contents.test)):
         labels = listing.labels
         if len(labels) == 0:
@@ -79,6 +74,11 @@ def read_contents(source: Source) -> Contents:
                 f"{labels.max()}, but there are {known} classes",
                 hint="a label of -1 means that the split is not labelled: use another one",
             )
+    if known < 2:
+        raise DataError(
+            f"{source.path}: all images are of one class: there is nothing to tell apart",
+            hint="each class has a folder of its own: train/CLASS/ and test/CLASS/",
+        )
     return contents
 
 
