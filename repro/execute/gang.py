@@ -16,11 +16,10 @@ from typing import Any
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
-from torch import distributed as dist
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.ranks import Group, join
+from repro.execute.ranks import Group, join, part
 
 __all__ = ["Gang", "Gangs", "Seat"]
 
@@ -48,7 +47,7 @@ class Seat:
         try:
             yield group
         finally:
-            dist.destroy_process_group()
+            part()
 
 
 class Gang:

@@ -31,7 +31,7 @@ from repro.plan import Cell
 from repro.train import Run, short_of_memory, train_all
 from repro.trial import Trial
 
-__all__ = ["AllRanks", "Group", "follow", "heed_the_first", "join", "lead"]
+__all__ = ["AllRanks", "Group", "follow", "heed_the_first", "join", "lead", "part"]
 
 _PATIENCE = timedelta(days=7)  # between two trials the first process may decode images for hours
 
@@ -73,6 +73,12 @@ def join(**place: Any) -> Group:
     return Group(ranks=ranks, words=words)
 
 
+def part() -> None:
+    """Leave the others: threads of theirs that still run when Python ends would abort it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 class AllRanks:
     """The driver's back-end in the first process: one trial at a time, over all of them."""
 
@@ -98,6 +104,7 @@ class AllRanks:
         if self._parted is None and not self._dismissed:
             self._dismissed = True
             self.group.say(None)
+            part()
 
     def describe(self) -> str:
         return f"{self.machine.device.partition(':')[0]}, {self.group.ranks.size} processes a trial"
@@ -161,6 +168,7 @@ def follow(machine: Machine, group: Group) -> None:
         with _telling_the_lost("this run"):
             task = group.say()
         if task is None:
+            part()
             return
         _, data = data_for(task.trial, machine)
         run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
