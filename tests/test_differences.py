@@ -35,7 +35,7 @@ arms:
 {arms}
 region: {{low: 1.0, high: 3.0}}
 recipes:
-  authors: {{inputs: centred, initialisation: cuda_convnet}}
+  authors: {{inputs: centred, initialisation: cuda_convnet, crop: 24}}
 verdict_recipe: authors
 scales:
   paper:
