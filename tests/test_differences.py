@@ -35,7 +35,7 @@ arms:
 {arms}
 region: {{low: 1.0, high: 3.0}}
 recipes:
-  authors: {{inputs: centred, initialisation: cuda_convnet, crop: 24}}
+  authors: {{inputs: centred, initialisation: cuda_convnet{crop}}}
 verdict_recipe: authors
 scales:
   paper:
@@ -70,9 +70,11 @@ FINISHED = Result(
 Errors = Callable[[Cell], float]
 
 
-def claim_of(folder: Path, *, kind: str = "difference", arms: str = TWO) -> TrainedClaim:
+def claim_of(
+    folder: Path, *, kind: str = "difference", arms: str = TWO, crop: str = ", crop: 24"
+) -> TrainedClaim:
     path = folder / "effect.yaml"
-    path.write_text(CLAIM.format(kind=kind, arms=arms))
+    path.write_text(CLAIM.format(kind=kind, arms=arms, crop=crop))
     claim = load(path)
     assert isinstance(claim, TrainedClaim)
     return claim
@@ -190,7 +192,7 @@ def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:
 def test_a_metric_that_is_no_number_leaves_no_mean(tmp_path: Path, metric: str, arm: str) -> None:
     """Each metric, at one seed of either arm: it is neither left out nor taken for a number."""
     path = tmp_path / "effect.yaml"
-    text = CLAIM.format(kind="difference", arms=TWO).replace(
+    text = CLAIM.format(kind="difference", arms=TWO, crop=", crop: 24").replace(
         "metric: test_error", f"metric: {metric}", 1
     )
     path.write_text(text.replace("  gap: {higher: without, lower: with, metric: gap}\n", ""))
@@ -342,6 +344,10 @@ RULES = [
     ),
     (TWO.replace("drop_rate: 0.0", "img_size: 64"), "the size of the inputs follows from the im"),
     (TWO.replace("{model: {drop_rate: 0.0}}", "{recipe: {augment: [crop]}}"), "but authors has no"),
+    (
+        TWO.replace("{model: {drop_rate: 0.0}}", "{metric: test_error_ten_crop}"),
+        "authors has no `crop`, a size, of which the without arm reads ten",
+    ),
 ]
 
 
@@ -351,7 +357,7 @@ def test_each_rule_of_a_difference_has_its_sentence(
 ) -> None:
     """One line with its place."""
     with pytest.raises(ClaimError) as caught:
-        claim_of(tmp_path, arms=arms)
+        claim_of(tmp_path, arms=arms, crop="")
 
     assert sentence in str(caught.value)
 
