@@ -106,14 +106,20 @@ def test_a_net_that_is_not_there_is_told(
     assert not (tmp_path / "net").exists()
 
 
+def trained_further(trained: Path, folder: Path) -> tuple[Path, Path]:
+    """The claim of two epochs, and its store, without nets of its own."""
+    shutil.copytree(trained, folder)
+    path, store = folder / "tiny.yaml", folder / "runs"
+    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
+    repro("run", path, "--store", store, "--workers", "1")
+    return path, store
+
+
 def test_a_net_that_was_trained_further_is_not_the_one_that_was_kept(
     trained: Path, tmp_path: Path
 ) -> None:
     """A card with the numbers of other weights is worse than none."""
-    shutil.copytree(trained, tmp_path / "more")
-    path, store = tmp_path / "more" / "tiny.yaml", tmp_path / "more" / "runs"
-    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
-    repro("run", path, "--store", store, "--workers", "1")
+    path, store = trained_further(trained, tmp_path / "more")
     done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", store)
 
     assert done.exit_code == 5
@@ -165,10 +171,7 @@ def test_a_merged_trial_that_went_further_loses_the_net_of_before(
     trained: Path, tmp_path: Path
 ) -> None:
     """The net that was kept is not that of its numbers."""
-    shutil.copytree(trained, tmp_path / "more")
-    path, store = tmp_path / "more" / "tiny.yaml", tmp_path / "more" / "runs"
-    path.write_text(path.read_text().replace("epochs: 1", "epochs: 2"))
-    repro("run", path, "--store", store, "--workers", "1")
+    _, store = trained_further(trained, tmp_path / "more")
     shutil.copytree(trained / "runs", tmp_path / "into")
     merged = repro("merge", tmp_path / "into", store)
     further = [name for name in Store(store).ids() if not Store(store).weights(name)]
