@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch.func import functional_call
 
 from repro.data import Dataset, open_dataset
 from repro.data.device import DeviceData
@@ -221,11 +223,16 @@ def building(trial: Trial) -> Iterator[None]:
 
 
 def check_size(run: Run) -> None:
-    """ClaimError where the net does not take images of the size that it will see."""
+    """ClaimError where the net does not take images of the size that it will see.
+
+    Asked of the CPU, whose errors are of shapes: a device's may be its own, and no claim file's.
+    """
     side = run.data.size
+    tensors = chain(run.model.named_parameters(), run.model.named_buffers())
+    there = {name: tensor.cpu() for name, tensor in tensors}
     try:
         with torch.inference_mode():
-            run.model.eval()(torch.zeros(1, 3, side, side, device=run.device))
+            functional_call(run.model.eval(), there, torch.zeros(1, 3, side, side))
     except RuntimeError as error:
         if short_of_memory(error):
             raise
