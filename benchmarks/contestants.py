@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
-import timm
-import timm.data
-import timm.optim
-import timm.utils
+import numpy as np
 import torch
 from PIL import Image
+from timm.data.loader import create_loader
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+from timm.utils.metrics import AverageMeter
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -23,17 +23,9 @@ from repro.data import Dataset
 from repro.models import build
 from repro.trial import WINDOWS
 
-__all__ = ["BareLoop", "Contestant", "OurTrainer", "PlainLoop", "TimmLoop", "TorchvisionLoop"]
+__all__ = ["BareLoop", "OurTrainer", "PlainLoop", "TimmLoop", "TorchvisionLoop"]
 
 BATCH = 128
-
-
-class Contestant(Protocol):
-    """`train_some` trains a tenth of an epoch and returns how many images that were."""
-
-    name: str
-
-    def train_some(self) -> int: ...
 
 
 @dataclass
@@ -77,13 +69,12 @@ class BareLoop:
         run = population(dataset, ours, device).runs[0]
         order = torch.arange(run.images, device=device)
         steps = run.steps[1]
-        self.batches = [run.data.train.batch(i) for i in order.split(BATCH)[:steps]]
+        self.batches = [run.data.train.batch(i) for i in torch.split(order, BATCH)[:steps]]
         self.model = _net(device).to(memory_format=torch.channels_last)
         weights = [p for n, p in self.model.named_parameters() if not n.endswith("bias")]
         biases = [p for n, p in self.model.named_parameters() if n.endswith("bias")]
-        self.optimizer = torch.optim.SGD(
-            [{"params": weights}, {"params": biases, "lr": 2e-3}], lr=1e-3, momentum=0.9
-        )
+        groups: list[dict[str, Any]] = [{"params": weights}, {"params": biases, "lr": 2e-3}]
+        self.optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9)
 
     def train_some(self) -> int:
         self.model.train()
@@ -100,7 +91,7 @@ class _AsPictures(TorchDataset[tuple[Any, int]]):
     """What an image folder gives: pictures, turned into tensors by the `transform` that is set."""
 
     def __init__(self, dataset: Dataset, transform: Callable[[Any], Any] | None = None) -> None:
-        self.images, self.labels = dataset.train.images, dataset.train.labels
+        self.images, self.labels = np.asarray(dataset.train.images), dataset.train.labels
         self.transform = transform
 
     def __len__(self) -> int:
@@ -157,7 +148,8 @@ class PlainLoop:
 
 def _prepared(picture: Any) -> Tensor:
     """What ToTensor and Normalize give."""
-    return transforms.normalize(transforms.to_tensor(picture), [0.5] * 3, [0.25] * 3)
+    tensor: Tensor = transforms.normalize(transforms.to_tensor(picture), [0.5] * 3, [0.25] * 3)
+    return tensor
 
 
 class TimmLoop:
@@ -170,8 +162,8 @@ class TimmLoop:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        loader = timm.data.create_loader(
-            _AsPictures(dataset),
+        loader = create_loader(
+            _AsPictures(dataset),  # type: ignore[arg-type]
             input_size=(3, 32, 32),
             batch_size=BATCH,
             is_training=True,
@@ -183,11 +175,11 @@ class TimmLoop:
         )
         self.epochs = _Epochs(loader, dataset)
         self.model = _net(device).to(memory_format=torch.channels_last)
-        self.optimizer = timm.optim.create_optimizer_v2(
+        self.optimizer = create_optimizer_v2(
             self.model, opt="sgd", lr=1e-3, momentum=0.9, weight_decay=0.0
         )
         self.loss = nn.CrossEntropyLoss()
-        self.losses = timm.utils.AverageMeter()
+        self.losses = AverageMeter()  # type: ignore[no-untyped-call]
 
     def train_some(self) -> int:
         self.model.train()
@@ -198,7 +190,7 @@ class TimmLoop:
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            self.losses.update(loss.item(), len(labels))
+            self.losses.update(loss.item(), len(labels))  # type: ignore[no-untyped-call]
         return self.epochs.steps * BATCH
 
 

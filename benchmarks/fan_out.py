@@ -63,6 +63,7 @@ def cells(count: int, folder: Path, *, epochs: float) -> list[Cell]:
             purpose="confirm",
             trial=replace(trial, seed=seed),
             until=epochs,
+            decides=True,
         )
         for seed in range(count)
     ]

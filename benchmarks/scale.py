@@ -26,7 +26,7 @@ from typing import Literal
 
 import click
 
-from repro.claim import Claim, TrainedClaim, load_all
+from repro.claim import SCALES, Claim, TrainedClaim, load_all
 from repro.facts import epoch_work
 from repro.plan import Cell, next_cells
 from repro.session import default_scale
@@ -353,7 +353,7 @@ def chosen(
 
 @click.command()
 @click.argument("claims", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--scale", type=click.Choice(["paper", "proxy", "smoke"]))
+@click.option("--scale", type=click.Choice(SCALES))
 @click.option("--store", type=click.Path(path_type=Path), default=Path("reports/store"))
 @click.option("--on", default="1,8,64,512", show_default=True, help="Numbers of devices.")
 @click.option("--seeds", default=12, show_default=True, help="Confirming seeds an arm.")

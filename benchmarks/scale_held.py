@@ -31,8 +31,8 @@ def run(claim: TrainedClaim, backend: Backend, machine: Machine) -> tuple[float,
     """Seconds until the last trial has ended, and until the first one was under way."""
     store = Store(machine.store)
     data = open_dataset("digits", machine.data_dirs, machine.cache_dir)
-    began, first = time.perf_counter(), []
-    ended = began
+    first: list[float] = []
+    began = ended = time.perf_counter()
 
     def plan() -> list[Cell]:
         return next_cells(claim, "smoke", data.fingerprint, store.results())

@@ -13,7 +13,8 @@ The interval against the region of the claim file; no effect is a ratio of 1, a 
 | only a lower bound, above the region                   | direction only                        |
 | only a lower bound, inside a region that is open above | reproduced                            |
 | only a lower bound otherwise                           | inconclusive (censoring)              |
-| only an upper bound, at or below no effect             | not reproduced, else inconclusive     |
+| only an upper bound, below the region or at no effect  | not reproduced                        |
+| only an upper bound otherwise                          | inconclusive                          |
 
 A level has no direction: inside the region is reproduced, wholly outside it not, across an edge
 inconclusive.

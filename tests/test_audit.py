@@ -396,7 +396,7 @@ def test_a_finished_trial_wins_over_an_unfinished_one(store: Path, tmp_path: Pat
     kept = repro("merge", store, tmp_path / "cut")
     taken = repro("merge", tmp_path / "cut", store)
 
-    assert "10 known already" in kept.stdout.replace("9 known already", "10 known already")
+    assert ", 10 known already" in kept.stdout
     assert "1 trained further than here" in taken.stdout
     assert Store(tmp_path / "cut").numbers(trial.name) != before
     assert same(store, tmp_path / "cut")

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from repro.models import AlexNet, TwoColumns, build
+from benchmarks.columns import TwoColumns
+from repro.models import AlexNet, build
 from repro.optim import PaperSGD
 
 CPU = torch.device("cpu")

@@ -230,22 +230,6 @@ def test_where_memory_runs_out_the_population_is_halved(
         assert_alike(run, train(run.trial, dataset, device=CPU, until=0.2))
 
 
-def test_the_seconds_of_a_population_are_shared(dataset: Dataset) -> None:
-    """Added up over its members they are at most the time that went by."""
-    import time
-
-    started = time.perf_counter()
-    data = device_data(trial_on(dataset), dataset, CPU)
-    first = Run(trial_on(dataset), data, until=0.2)
-    second = Run(trial_on(dataset, seed=1), data, until=0.2, clock=first.clock)
-    for _ in train_all([first, second]):
-        pass
-    booked = [run.result({}).seconds for run in (first, second)]
-
-    assert booked[0].train == booked[1].train > 0
-    assert sum(one.wall for one in booked) <= time.perf_counter() - started
-
-
 def test_dropout_draws_what_torch_draws() -> None:
     """The same bits from a generator seeded alike, so that old trials stay what they are."""
     x, layer = torch.ones(8, 50), Dropout(0.3, (50,))

@@ -1,8 +1,9 @@
 """The training loop: same bits, honest clocks, crossings, divergence, resuming."""
 
 import math
+import time
 from dataclasses import replace
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ import torch
 
 from repro.claim import Recipe
 from repro.data import Dataset
-from repro.train import CheckpointError, Run, epoch_order, train, window_steps
+from repro.train import (
+    CheckpointError,
+    Run,
+    Stopwatch,
+    device_data,
+    epoch_order,
+    train,
+    train_all,
+    window_steps,
+)
 from repro.trial import CURVE_COLUMNS, Trial
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
@@ -181,12 +191,26 @@ def test_a_trial_at_its_budget_is_censored(dataset: Dataset) -> None:
     assert result.epochs == pytest.approx(0.3)
 
 
-def test_three_clocks_add_up_to_the_wall_clock(dataset: Dataset) -> None:
-    """Training, evaluation and the rest are disjoint; evaluation is outside training."""
-    seconds = run(trial_on(dataset, near=1.0), dataset, until=0.5).result({}).seconds
+@pytest.mark.parametrize("members", [1, 2])
+def test_three_clocks_add_up_to_the_wall_clock(
+    members: int, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training, evaluation and the rest are disjoint, and together all that went by.
 
-    assert min(seconds.train, seconds.evaluate, seconds.other) > 0
-    assert seconds.wall == seconds.train + seconds.evaluate + seconds.other
+    By a clock that moves on by a second whenever it is read, so that the sums are exact.
+    """
+    seconds = count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(seconds)))
+    trials = [trial_on(dataset, near=1.0, seed=seed) for seed in range(members)]
+    clock = Stopwatch(CPU)
+    started, data = clock.booked, device_data(trials[0], dataset, CPU)
+    runs = [Run(trial, data, until=0.5, clock=clock) for trial in trials]
+    for _ in train_all(runs):
+        pass
+    booked = [run.result({}).seconds for run in runs]
+
+    assert min(min(one.train, one.evaluate, one.other) for one in booked) > 0
+    assert sum(one.wall for one in booked) == clock.booked - started
 
 
 def test_bfloat16_is_a_matter_of_the_recipe(dataset: Dataset) -> None:

@@ -4,7 +4,6 @@ from repro.models.activation import ScaledTanh, activation
 from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012
 from repro.models.build import build
 from repro.models.cifar import CifarNet, cifar_19pct, cifar_80sec
-from repro.models.columns import TwoColumns
 from repro.models.dropout import Dropout
 from repro.models.local import ConvLocalNet, LocallyConnected2d, cifar_conv_local
 from repro.models.lrn import LocalResponseNorm
@@ -18,7 +17,6 @@ __all__ = [
     "LocalResponseNorm",
     "LocallyConnected2d",
     "ScaledTanh",
-    "TwoColumns",
     "activation",
     "alexnet_2012",
     "build",
