@@ -94,7 +94,6 @@ class Evidence:
     that was not written down.
     """
 
-    claim: TrainedClaim
     scale: str
     recipes: Mapping[str, RecipeEvidence]
     clocks: Clocks
@@ -129,7 +128,6 @@ def analyse(
         for recipe in claim.recipes
     }
     return Evidence(
-        claim=claim,
         scale=scale,
         recipes=recipes,
         clocks=sum((result.seconds for result in used.values()), Clocks()),

@@ -69,12 +69,12 @@ def _layers(net: nn.Module) -> dict[str, nn.Module]:
     return {
         name.rpartition(".")[2]: module
         for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
+        if isinstance(module, nn.Conv2d | nn.Linear | LocallyConnected2d)
     }
 
 
-def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    """What each learned layer puts out for one image, without the batch."""
+def _shapes(net: nn.Module, size: int = _SIZE) -> dict[str, tuple[int, ...]]:
+    """What each learned layer puts out for one image of `size` pixels, without the batch."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def hook(name: str) -> Callable[[nn.Module, object, torch.Tensor], None]:
@@ -84,7 +84,7 @@ def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
         return note
 
     hooks = [layer.register_forward_hook(hook(name)) for name, layer in _layers(net).items()]
-    net(torch.empty(1, 3, _SIZE, _SIZE))
+    net(torch.empty(1, 3, size, size))
     for handle in hooks:
         handle.remove()
     return shapes
@@ -107,12 +107,17 @@ def _neurons(net: nn.Module, of: str | None) -> float:
     return sum(prod(shape) for shape in _chosen(_shapes(net), of))
 
 
-def _multiply_adds(net: nn.Module, of: str | None) -> float:
-    layers, shapes = _layers(net), _shapes(net)
-    names = list(layers) if of is None else [of]
-    return sum(
-        prod(shapes[name]) * prod(layers[name].get_parameter("weight").shape[1:]) for name in names
-    )
+def _multiply_adds(net: nn.Module, of: str | None, size: int = _SIZE) -> int:
+    layers, shapes = _layers(net), _shapes(net, size)
+    return sum(_times(layers[name], shapes[name]) for name in (layers if of is None else [of]))
+
+
+def _times(layer: nn.Module, shape: tuple[int, ...]) -> int:
+    """Products that a layer makes of one image."""
+    weight = layer.get_parameter("weight")
+    if isinstance(layer, LocallyConnected2d):  # each place has weights of its own
+        return weight.numel()
+    return prod(shape) * prod(weight.shape[1:])
 
 
 def _maps(net: nn.Module, of: str | None) -> float:
@@ -142,23 +147,11 @@ def multiply_adds(
     model: str, arguments: tuple[tuple[str, Any], ...], classes: int, size: int
 ) -> int:
     """Of one image, forward, in layers that have weights."""
-    total = 0
-
-    def count(layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
-        weight = layer.get_parameter("weight")
-        once = isinstance(layer, LocallyConnected2d)  # each place has weights of its own
-        total += weight.numel() if once else output[0].numel() * weight[0].numel()
-
     with torch.device("meta"):
         net = build(
             model, dict(arguments), classes=classes, size=size, initialisation="framework", seed=0
         ).eval()
-        for layer in net.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear | LocallyConnected2d):
-                layer.register_forward_hook(count)
-        net(torch.empty(1, 3, size, size))
-    return total
+        return _multiply_adds(net, None, size)
 
 
 def epoch_work(trial: Trial) -> float:

@@ -88,7 +88,6 @@ class RateSearch:
     chosen: float | None
     done: bool
     at_edge: bool
-    extended: bool
     trials: tuple[str, ...]  # of all rates and tuning seeds, whether run or not
     wanted: tuple[Cell, ...] = ()
 
@@ -194,20 +193,16 @@ def rate_search(
     """
     given = claim.scales[scale].rate.get(recipe)
     if given is not None:
-        return RateSearch(
-            outcomes=(), chosen=given, done=True, at_edge=False, extended=False, trials=()
-        )
+        return RateSearch(outcomes=(), chosen=given, done=True, at_edge=False, trials=())
     where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     grid = where.search.rates
-    first = _halve(where, grid, results, extended=False)
+    first = _halve(where, grid, results)
     if not first.at_edge:
         return first
-    return _halve(where, _extend(grid, at=first.chosen), results, extended=True)
+    return _halve(where, _extend(grid, at=first.chosen), results)
 
 
-def _halve(
-    where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result], *, extended: bool
-) -> RateSearch:
+def _halve(where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result]) -> RateSearch:
     """Successive halving over `grid`, as far as the results go."""
     alive = list(grid)
     chosen: float | None = None
@@ -233,7 +228,6 @@ def _halve(
         chosen=chosen if done else None,
         done=done,
         at_edge=done and chosen in (grid[0], grid[-1]),
-        extended=extended,
         trials=tuple(cell.trial.id for rate in grid for cell in where.tuning(rate, until=0.0)),
         wanted=wanted,
     )

@@ -28,15 +28,11 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFacts:
-    """A measured quantity. Stored errors are fractions; `factor` makes them the `unit` shown.
-
-    `error`: whether it is an error rate, for which guessing gives 1 - 1/classes.
-    """
+    """A measured quantity. Stored errors are fractions; `factor` makes them the `unit` shown."""
 
     title: str
     unit: str
     factor: float = 1.0
-    error: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +74,7 @@ class ModelFacts:
 
 
 def _error(title: str) -> MetricFacts:
-    return MetricFacts(title=title, unit="%", factor=100.0, error=True)
+    return MetricFacts(title=title, unit="%", factor=100.0)
 
 
 # All are measured at the end of a trial, on whole images or, where the recipe crops, on the

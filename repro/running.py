@@ -21,7 +21,6 @@ from repro.talk import say, tell
 from repro.trial import Result
 
 __all__ = [
-    "Machine",
     "RunOutcome",
     "run_claims",
 ]

@@ -129,7 +129,6 @@ def planted_page(
     return Page(
         claim=claim,
         evidence=Evidence(
-            claim=claim,
             scale=scale,
             recipes=recipes,
             clocks=clocks,

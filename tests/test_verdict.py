@@ -25,7 +25,6 @@ SEARCH = RateSearch(
     chosen=0.01,
     done=True,
     at_edge=False,
-    extended=False,
     trials=("a",),
 )
 
@@ -90,7 +89,6 @@ def judged(
     return decide(
         claim,
         Evidence(
-            claim=claim,
             scale="smoke",
             recipes={"period": evidence},
             clocks=Clocks(),
@@ -143,7 +141,7 @@ def test_open_region_is_met_by_a_lower_bound(claim: Claim) -> None:
 @pytest.mark.parametrize(
     ("change", "word", "reason"),
     [
-        ({"at_edge": True, "extended": True}, "inconclusive", "lies at the edge of the grid"),
+        ({"at_edge": True}, "inconclusive", "lies at the edge of the grid"),
         ({"done": False, "chosen": None}, "inconclusive", "search for the slow arm's rate is not"),
         ({"chosen": None}, "inconclusive", "every learning rate of the slow arm diverged"),
     ],
@@ -284,7 +282,7 @@ def test_a_family_is_the_best_scale_of_each_claim_and_pays_for_its_size(claim: C
 
 def test_what_may_not_be_judged_is_no_member(claim: Claim) -> None:
     """At the edge of the grid, or before the first look, there is no p-value to quote."""
-    edge = replace(SEARCH, at_edge=True, extended=True)
+    edge = replace(SEARCH, at_edge=True)
     with_p = replace(estimate(4, 8), p=0.001)
 
     assert judged(claim, with_p, search=edge).effect is None

@@ -190,10 +190,7 @@ def _type(field: Mapping[str, Any], known: set[str]) -> str:
 
 
 def _names_page() -> str:
-    metrics = (
-        (code(name), facts.title, facts.unit, "yes" if facts.error else "no")
-        for name, facts in METRICS.items()
-    )
+    metrics = ((code(name), facts.title, facts.unit) for name, facts in METRICS.items())
     datasets = (
         (
             code(name),
@@ -222,7 +219,7 @@ def _names_page() -> str:
             "## Metrics",
             "Measured at the end of a trial, on whole images or, where the recipe crops, on the "
             "central crop. Errors are stored as fractions and shown in the unit.",
-            table(("`metric`", "What", "Unit", "Error rate"), metrics),
+            table(("`metric`", "What", "Unit"), metrics),
             "## Data sets",
             "Besides these, `folder:NAME` is a folder of yours, and `folder:NAME@256` one whose "
             "images have various sizes: see [bring your data](../how-to/data.md).",

@@ -42,14 +42,7 @@ _NAMED = 10  # faults that are shown; the others are counted
 _DECODER = f"Pillow {PIL.__version__}"
 
 
-def build(
-    name: str,
-    source: Source,
-    folder: Path,
-    *,
-    progress: Progress | None = None,
-    workers: int | None = None,
-) -> None:
+def build(name: str, source: Source, folder: Path, *, progress: Progress | None = None) -> None:
     """Decode all images, and put them at `folder` in one step once they are complete.
 
     Raises DataError when any image cannot be used, and MachineError when they do not fit on the
@@ -68,7 +61,7 @@ def build(
     building = folder.with_name(f".{folder.name}.building")
     _check_space(contents, shape, building)
     building.mkdir(exist_ok=True)
-    decode = partial(decode_listing, shape=shape, resize=is_resized(name), workers=workers)
+    decode = partial(decode_listing, shape=shape, resize=is_resized(name))
     reached = _write_images(contents, shape, decode, building, progress)
     if reached.faults:
         shutil.rmtree(building)  # with other images in their place it will be another data set

@@ -56,7 +56,6 @@ def open_cached(
     cache_dir: Path,
     *,
     progress: Progress | None = None,
-    workers: int | None = None,
 ) -> Dataset:
     """The data set from the cache, decoded first where it is not there yet.
 
@@ -70,7 +69,7 @@ def open_cached(
     with _writing(cache_dir), _locked(folder):
         _set_aside_if_corrupt(folder)
         if not folder.is_dir():  # another process may have built it meanwhile
-            build(name, source, folder, progress=progress, workers=workers)
+            build(name, source, folder, progress=progress)
         return _read(folder)
 
 

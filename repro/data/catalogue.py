@@ -21,13 +21,12 @@ def open_dataset(
     *,
     in_rows: bool = False,
     progress: Progress | None = None,
-    workers: int | None = None,
 ) -> Dataset:
     """The data set, from the first of `data_dirs` that has it, decoded into `cache_dir` once.
 
     `in_rows`: neighbours are used together, so that images may stay in a pack.
     `progress(decoded, all)` is called while images are decoded, first with those that an
-    interrupted call has left decoded. `workers`: decoding threads.
+    interrupted call has left decoded.
     Raises DataError when the data set is missing or not what it should be, MachineError when
     the cache cannot be written.
     """
@@ -39,7 +38,7 @@ def open_dataset(
         raise missing(name, data_dirs)
     if in_rows and source.pack is not None:
         return open_packed(name, source.pack, source, cache_dir)
-    return open_cached(name, source, cache_dir, progress=progress, workers=workers)
+    return open_cached(name, source, cache_dir, progress=progress)
 
 
 def fingerprint(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> str | None:

@@ -34,14 +34,14 @@ class Decoded:
 
 
 def decode_listing(
-    listing: Listing, start: int, *, shape: Shape, resize: bool, workers: int | None = None
+    listing: Listing, start: int, *, shape: Shape, resize: bool
 ) -> Iterator[Decoded]:
-    """A split's images from `start` on, in order; `workers` threads, by default one for each core.
+    """A split's images from `start` on, in order, by a thread for each core.
 
     `resize`: bring images to the shape, which is a square; otherwise another shape is a fault.
     """
     size = shape[0] if resize else None
-    workers = workers or os.cpu_count() or 1
+    workers = os.cpu_count() or 1
     waiting: deque[Future[Decoded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for items in listing.chunks(start):

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,7 +111,6 @@ def prepare(
     cache_dir: Path,
     *,
     progress: Progress,
-    clock: Callable[[], float] = time.monotonic,
 ) -> Prepared:
     """Decode a data set into the cache, from where an earlier call was stopped.
 
@@ -129,7 +128,7 @@ def prepare(
         steps.append(done)
         progress(done, total)
 
-    begun = clock()
+    begun = time.monotonic()
     dataset = open_cached(name, source, cache_dir, progress=watch)
     folder = cache_folder(name, source, cache_dir)
     return Prepared(
@@ -137,7 +136,7 @@ def prepare(
         folder=folder,
         folder_bytes=_bytes_in(folder),
         decoded=steps[-1] - steps[0] if steps else 0,
-        seconds=clock() - begun,
+        seconds=time.monotonic() - begun,
     )
 
 

@@ -7,9 +7,10 @@ from repro.stats.estimate import Array, Estimate
 __all__ = ["over_images"]
 
 _DRAWS = 10_000
+_LEVEL = 0.95
 
 
-def over_images(differences: Array, *, level: float = 0.95) -> Estimate:
+def over_images(differences: Array) -> Estimate:
     """Mean of (S, N) differences of S nets on the same N images, by a bootstrap over images.
 
     An image stays with all of its nets. `seeds` counts the nets. The spread between nets is not in
@@ -19,12 +20,12 @@ def over_images(differences: Array, *, level: float = 0.95) -> Estimate:
     values, counts = np.unique(differences.mean(0), return_counts=True)
     generator = np.random.default_rng(0)  # the same store gives the same report
     drawn = generator.multinomial(images, counts / images, size=_DRAWS) @ values / images
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]).tolist()
+    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]).tolist()
     return Estimate(
         value=float(differences.mean()),
         low=low,
         high=high,
-        level=level,
+        level=_LEVEL,
         seeds=nets,
         method=f"bootstrap over {images:,} images, these nets",
     )
