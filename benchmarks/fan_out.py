@@ -29,7 +29,7 @@ from repro.claim import Recipe
 from repro.data import open_dataset
 from repro.execute import Backend, Ended, Local, Machine, in_populations, run_cells
 from repro.numerics import numerics
-from repro.observer import Event, TrainedCell
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.running import run_claims
 from repro.store import Store
@@ -170,18 +170,24 @@ def by_pool(wanted: Sequence[Cell], folder: Path, _: Path) -> float:
         return between(list(pool.map(one, wanted, [folder] * len(wanted))))
 
 
+class Ends(Observer):
+    """When each trial has ended."""
+
+    def __init__(self) -> None:
+        self.at: list[float] = []
+
+    def finish(self, _cell: Cell, _ended: TrainedCell) -> None:
+        self.at.append(time.perf_counter())
+
+
 def by_driver(backend: Callable[[Machine], Backend]) -> FanOut:
     def run(wanted: Sequence[Cell], folder: Path, store: Path) -> float:
         machine = Machine(
             device="cpu", workers=WORKERS, store=store, data_dirs=(folder,), cache_dir=folder
         )
-        ends: list[float] = []
-        run_cells(
-            plan_of(wanted, store),
-            backend(machine),
-            on_finish=lambda _cell, _ended: ends.append(time.perf_counter()),
-        )
-        return between(ends)
+        ends = Ends()
+        run_cells(plan_of(wanted, store), backend(machine), observer=ends)
+        return between(ends.at)
 
     return run
 

@@ -22,33 +22,40 @@ from benchmarks.small import small_claim
 from repro.claim import TrainedClaim
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
-from repro.observer import Event
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.store import Store
+
+
+class Times(Observer):
+    """When the first trial was under way, and when the last one ended."""
+
+    def __init__(self) -> None:
+        self.began = self.last = time.perf_counter()
+        self.first: float | None = None
+
+    def event(self, event: Event) -> None:
+        if self.first is None:
+            window = event.images / 10 / event.images_per_second
+            self.first = time.perf_counter() - window
+
+    def finish(self, _cell: Cell, _ended: TrainedCell) -> None:
+        self.last = time.perf_counter()
 
 
 def run(claim: TrainedClaim, backend: Backend, machine: Machine) -> tuple[float, float]:
     """Seconds until the last trial has ended, and until the first one was under way."""
     store = Store(machine.store)
     data = open_dataset("digits", machine.data_dirs, machine.cache_dir)
-    first: list[float] = []
-    began = ended = time.perf_counter()
+    times = Times()
 
     def plan() -> list[Cell]:
         return next_cells(claim, "smoke", data.fingerprint, store.results())
 
-    def heard(event: Event) -> None:
-        if not first:
-            window = event.images / 10 / event.images_per_second
-            first.append(time.perf_counter() - began - window)
-
-    def finish(_cell: object, _ended: object) -> None:
-        nonlocal ended
-        ended = time.perf_counter()
-
-    outcome = run_cells(plan, backend, on_event=heard, on_finish=finish)
+    outcome = run_cells(plan, backend, observer=times)
     assert not outcome.failures, outcome.failures
-    return ended - began, first[0]
+    assert times.first is not None
+    return times.last - times.began, times.first - times.began
 
 
 @contextmanager

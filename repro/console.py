@@ -22,7 +22,7 @@ from repro.errors import ReproError
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.standing import Fault, Overview, Pace, Standing, standing_of
-from repro.talk import printable
+from repro.talk import printable, say
 from repro.text import duration
 
 __all__ = ["Watcher", "decoding_bar", "follow", "overview_lines"]
@@ -95,6 +95,10 @@ class Watcher(Observer):
         trace: TracebackType | None,
     ) -> None:
         self.live.stop()
+
+    def ready(self, where: str) -> None:
+        """Trials can begin: on what, and how many at a time."""
+        say(f"training on {where}")
 
     def start(self, cell: Cell) -> None:
         """A trial begins or goes on."""

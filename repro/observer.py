@@ -71,6 +71,9 @@ class Observer:
     ) -> None:
         """Nothing more will come."""
 
+    def ready(self, where: str) -> None:
+        """Trials can begin: on what, and how many at a time."""
+
     def start(self, cell: Cell) -> None:
         """A trial begins or goes on."""
 
@@ -101,6 +104,11 @@ class Observers(Observer):
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+    def ready(self, where: str) -> None:
+        """To all."""
+        for observer in self.observers:
+            observer.ready(where)
 
     def start(self, cell: Cell) -> None:
         """To all."""

@@ -1,4 +1,4 @@
-"""Running claims on this machine.
+"""Running claims, by whatever back-end.
 
 Torch is imported when it is first needed: on a CPU each worker is a process that imports it by
 itself, and the one that starts them would only wait for it.
@@ -11,14 +11,13 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher
 from repro.errors import StatisticsError
 from repro.execute import Backend, Machine, Outcome, run_cells
-from repro.observer import Observer, Observers, TrainedCell
+from repro.observer import Observer, Observers
 from repro.plan import Cell, merged, most_epochs_left
 from repro.prepare import Work, having, prepare
 from repro.session import Judged, default_scale, judge, judge_exact, next_trials
 from repro.standing import Pace, StandingFiles
 from repro.store import Store
 from repro.talk import say, tell
-from repro.trial import Result
 
 __all__ = [
     "RunOutcome",
@@ -159,29 +158,12 @@ def _train(
 
     if not plan():
         return Outcome()
-    finished: list[Result] = []
-
-    def finish(cell: Cell, ended: TrainedCell) -> None:
-        observers.finish(cell, ended)
-        if ended.result is not None:
-            finished.append(ended.result)
-
     pace = Pace(epochs_left=epochs_left, workers=machine.workers)
     watching = [pace, Watcher(pace=pace), StandingFiles(store=store, pace=pace), *loggers]
     with Observers(watching) as observers:
-        outcome = run_cells(
-            plan,
-            backend,
-            seconds=budget,
-            on_ready=lambda where: say(f"training on {where}"),
-            on_start=observers.start,
-            on_event=observers.event,
-            on_finish=finish,
-            on_fail=observers.fail,
-            on_stop=observers.stop,
-        )
+        outcome = run_cells(plan, backend, observer=observers, seconds=budget)
     if machine.profile is not None:
         from repro.execute.profile import keep_times
 
-        say(f"{keep_times(machine.profile, finished)}\ntraces: {machine.profile}")
+        say(f"{keep_times(machine.profile, outcome.results)}\ntraces: {machine.profile}")
     return outcome

@@ -31,7 +31,7 @@ from repro.execute import (
     run_cells,
 )
 from repro.execute.work import data_for, population_bytes, train_held
-from repro.observer import Event, TrainedCell
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.session import judge
 from repro.store import Store
@@ -118,15 +118,15 @@ def test_two_processes_give_the_bits_of_one(
     heard: dict[str, list[float]] = {}
     heard_by_the_end: dict[str, list[float]] = {}
 
-    def on_event(event: Event) -> None:
-        heard.setdefault(event.trial_id, []).append(event.epoch)
+    class Listening(Observer):
+        def event(self, event: Event) -> None:
+            heard.setdefault(event.trial_id, []).append(event.epoch)
 
-    def on_finish(cell: Cell, _ended: TrainedCell) -> None:
-        heard_by_the_end[cell.trial.id] = list(heard[cell.trial.id])
+        def finish(self, cell: Cell, ended: TrainedCell) -> None:
+            del ended
+            heard_by_the_end[cell.trial.id] = list(heard[cell.trial.id])
 
-    outcome = run_cells(
-        plan_of(folder, where.store), Local(where), on_event=on_event, on_finish=on_finish
-    )
+    outcome = run_cells(plan_of(folder, where.store), Local(where), observer=Listening())
 
     assert outcome.failures == {}
     assert_same(curves(where.store), whole)
@@ -142,7 +142,7 @@ def test_a_finished_store_asks_for_nothing(
     folder, _ = uninterrupted
     where = machine(folder)
 
-    assert run_cells(plan_of(folder, where.store), Local(where)).finished == 0
+    assert run_cells(plan_of(folder, where.store), Local(where)).results == []
 
 
 def test_a_budget_pauses_and_the_same_call_goes_on(
@@ -294,18 +294,19 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     """Each trial is saved at its next tenth of an epoch; a signal's echo is no second one."""
     folder, whole = uninterrupted
     where = machine(folder, "interrupted")
-    seen: list[float] = []
+    seen: list[Event] = []
 
-    def first_event(_event: object) -> None:
-        if not seen:
-            seen.append(time.monotonic())
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)  # as from a terminal and from torchrun
+    class Interrupting(Observer):
+        def event(self, event: Event) -> None:
+            if not seen:
+                seen.append(event)
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)  # as from a terminal and from torchrun
 
-    outcome = run_cells(plan_of(folder, where.store), Local(where), on_event=first_event)
+    outcome = run_cells(plan_of(folder, where.store), Local(where), observer=Interrupting())
 
     assert outcome.interrupted
-    assert outcome.finished < len(whole)
+    assert len(outcome.results) < len(whole)
     assert_same(finish(folder, "interrupted"), whole)
 
 
@@ -400,7 +401,7 @@ def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
     outcome = run_cells(without_broken, Local(where))
 
     assert set(outcome.failures) == {broken}
-    assert outcome.finished == len(cells) - 1
+    assert len(outcome.results) == len(cells) - 1
     assert results.folder(broken).exists()
 
 
@@ -455,11 +456,13 @@ def test_a_trial_that_loses_its_worker_goes_on_with_another(
     folder, whole = uninterrupted
     where = machine(folder, "lost once")
     told: list[str] = []
-    outcome = run_cells(
-        plan_of(folder, where.store),
-        Losing(where, 1),
-        on_finish=lambda _, ended: told.append(ended.outcome),
-    )
+
+    class Listening(Observer):
+        def finish(self, cell: Cell, ended: TrainedCell) -> None:
+            del cell
+            told.append(ended.outcome)
+
+    outcome = run_cells(plan_of(folder, where.store), Losing(where, 1), observer=Listening())
 
     assert outcome.failures == {}
     assert outcome.lost == told.count("lost") >= len(whole)
@@ -475,4 +478,4 @@ def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
 
     assert outcome.failures.keys() == {cell.trial.id for cell in cells}
     assert "killed 3 times: the node is gone" in str(outcome.failures[cells[0].trial.id])
-    assert outcome.finished == 0
+    assert outcome.results == []

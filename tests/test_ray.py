@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from repro.execute import Outcome, run_cells
-from repro.observer import Event
+from repro.observer import Event, Observer
 from repro.store import Store
 from tests.provoked import provoked
 from tests.test_execute import assert_as_local, assert_same, curves, finish, machine, plan_of
@@ -52,7 +52,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(kw_only=True)
-class Run:
+class Run(Observer):
     """The claim on Ray; at its `at`-th event a fault is provoked, on whoever trains that trial."""
 
     folder: Path
@@ -69,9 +69,9 @@ class Run:
 
         where = replace(machine(self.folder, self.name), population=self.population)
         backend = OnRay(where, stream_home=self.stream_home, ranks=self.ranks)
-        return run_cells(plan_of(self.folder, where.store), backend, on_event=self._event)
+        return run_cells(plan_of(self.folder, where.store), backend, observer=self)
 
-    def _event(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         self.events.append(event)
         if len(self.events) == self.at:
             self.fault()

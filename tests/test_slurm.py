@@ -14,7 +14,7 @@ from repro.cli import main
 from repro.errors import MachineError
 from repro.execute import Outcome, run_cells, slurm
 from repro.execute.slurm import OnSlurm
-from repro.observer import Event
+from repro.observer import Event, Observer
 from repro.store import Store
 from tests.test_execute import (
     assert_as_local,
@@ -44,7 +44,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @dataclass(kw_only=True)
-class Run:
+class Run(Observer):
     """The claim in jobs of this machine; at the third event a fault is provoked, on its job."""
 
     folder: Path
@@ -55,9 +55,9 @@ class Run:
     def __call__(self) -> Outcome:
         where = machine(self.folder, self.name)
         self.backend = OnSlurm(where, options=NO_OPTIONS, workers=2, here=True)
-        return run_cells(plan_of(self.folder, where.store), self.backend, on_event=self._event)
+        return run_cells(plan_of(self.folder, where.store), self.backend, observer=self)
 
-    def _event(self, event: Event) -> None:
+    def event(self, event: Event) -> None:
         self.events.append(event)
         if len(self.events) == 3:
             self.fault(self._process(event.trial_id))

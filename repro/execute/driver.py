@@ -15,8 +15,9 @@ from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.machine import Ended
-from repro.observer import Event, TrainedCell
+from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
+from repro.trial import Result
 
 __all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
 
@@ -68,12 +69,12 @@ class Backend(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """How the work ended. `failures` are faults of the machine; outcomes of trials are results.
+    """How the work ended. `failures` are faults of the machine; outcomes of trials are `results`.
 
     `lost`: how often a trial's worker was lost and the trial went on with another one.
     """
 
-    finished: int = 0
+    results: list[Result] = field(default_factory=list)
     lost: int = 0
     interrupted: bool = False
     out_of_time: bool = False
@@ -84,13 +85,8 @@ def run_cells(
     plan: Callable[[], list[Cell]],
     backend: Backend,
     *,
+    observer: Observer | None = None,
     seconds: float | None = None,
-    on_ready: Callable[[str], None] = lambda _: None,
-    on_start: Callable[[Cell], None] = lambda _: None,
-    on_event: Callable[[Event], None] = lambda _: None,
-    on_finish: Callable[[Cell, TrainedCell], None] = lambda _cell, _result: None,
-    on_fail: Callable[[Cell, ReproError], None] = lambda _cell, _error: None,
-    on_stop: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
 
@@ -98,15 +94,7 @@ def run_cells(
     a second later or more, leaves at once and loses what was not yet saved.
     """
     return _Driver(
-        plan=plan,
-        backend=backend,
-        seconds=seconds,
-        on_ready=on_ready,
-        on_start=on_start,
-        on_event=on_event,
-        on_finish=on_finish,
-        on_fail=on_fail,
-        on_stop=on_stop,
+        plan=plan, backend=backend, observer=observer or Observer(), seconds=seconds
     ).drive()
 
 
@@ -114,13 +102,8 @@ def run_cells(
 class _Driver:
     plan: Callable[[], list[Cell]]
     backend: Backend
+    observer: Observer
     seconds: float | None
-    on_ready: Callable[[str], None]
-    on_start: Callable[[Cell], None]
-    on_event: Callable[[Event], None]
-    on_finish: Callable[[Cell, TrainedCell], None]
-    on_fail: Callable[[Cell, ReproError], None]
-    on_stop: Callable[[], None]
     outcome: Outcome = field(default_factory=Outcome)
     running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
     busy: set[str] = field(default_factory=set)  # in the hands of another process
@@ -136,7 +119,7 @@ class _Driver:
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
         with self.backend, _saving_on_signals(self):
             try:
-                self.on_ready(self.backend.describe())
+                self.observer.ready(self.backend.describe())
                 self._submit()
                 while self.running or self.queued or self.held:
                     ended = self._wait()
@@ -149,7 +132,7 @@ class _Driver:
                         self.stop()
                     if self.stopping and not self.told:
                         self.told = True
-                        self.on_stop()
+                        self.observer.stop()
                     free = self.queued and self.backend.slots() > len(self.running)
                     if ended or free or not self.running:
                         self._submit()
@@ -173,7 +156,7 @@ class _Driver:
         groups = self.backend.grouped(free)
         for cells in groups[:slots]:
             for cell in cells:
-                self.on_start(cell)
+                self.observer.start(cell)
             self.running[self.backend.submit(cells)] = cells
         self.queued, self.held = len(groups) > slots, len(left) > len(free)
 
@@ -216,20 +199,20 @@ class _Driver:
         trial = cell.trial.id
         if isinstance(ended, ReproError):
             self.outcome.failures[trial] = ended
-            self.on_fail(cell, ended)
+            self.observer.fail(cell, ended)
             return
         if ended.outcome == "busy":
             self.busy.add(trial)
-        elif ended.outcome == "finished":
-            self.outcome.finished += 1
+        elif ended.result is not None:
+            self.outcome.results.append(ended.result)
             self.busy.clear()
-        self.on_finish(cell, ended)
+        self.observer.finish(cell, ended)
 
     def _look_on(self, event: Event) -> None:
         if event.epoch > self.furthest.get(event.trial_id, 0.0):
             self.furthest[event.trial_id] = event.epoch
             del self.losses[event.trial_id]
-        self.on_event(event)
+        self.observer.event(event)
 
 
 class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
