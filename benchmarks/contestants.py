@@ -118,6 +118,11 @@ class _Epochs:
         return islice(self.endless, self.steps)
 
 
+def _loading(device: torch.device) -> int:
+    """Processes that load images, of timm by default 4; on a CPU the cores are trained on."""
+    return 4 if device.type == "cuda" else 0
+
+
 class PlainLoop:
     """The usual script: Dataset, DataLoader, float32, the running loss read every step."""
 
@@ -169,8 +174,8 @@ class TimmLoop:
             is_training=True,
             use_prefetcher=device.type == "cuda",
             no_aug=False,
-            num_workers=0,
-            persistent_workers=False,
+            num_workers=_loading(device),
+            persistent_workers=_loading(device) > 0,
             device=device,
         )
         self.epochs = _Epochs(loader, dataset)
@@ -211,7 +216,12 @@ class TorchvisionLoop:
             ]
         )
         loader: DataLoader[Any] = DataLoader(
-            _AsPictures(dataset, prepare), batch_size=BATCH, shuffle=True, drop_last=True
+            _AsPictures(dataset, prepare),
+            batch_size=BATCH,
+            shuffle=True,
+            drop_last=True,
+            num_workers=_loading(device),
+            persistent_workers=_loading(device) > 0,
         )
         self.epochs = _Epochs(loader, dataset)
         self.model = _net(device)

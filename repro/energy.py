@@ -40,7 +40,14 @@ def _counter(device: torch.device) -> Callable[[], float]:
         pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except pynvml.NVMLError:  # no such counter, or no NVML at all
         return _unknown
-    return lambda: pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000  # from millijoules
+
+    def joules() -> float:
+        try:
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000)  # millijoules
+        except pynvml.NVMLError:  # the driver may be busy, or was restarted
+            return math.nan
+
+    return joules
 
 
 def _unknown() -> float:

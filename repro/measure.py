@@ -119,7 +119,9 @@ def _evaluate(
     everything = torch.arange(len(labels), device=labels.device)
     together = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
-        batches = ranks.dealt(torch.split(everything, max(1, _BATCH // (len(views) * nets))))
+        # A GPU has the memory, and would starve on few images at a time.
+        several = len(views) * (1 if labels.is_cuda else nets)
+        batches = ranks.dealt(torch.split(everything, max(1, _BATCH // several)))
         for places, (rows, wanted) in zip(batches, split.stream(batches), strict=True):
             outputs = []
             for view in views:

@@ -106,6 +106,8 @@ class PaperSGD:
                 dampening=0.0,
                 nesterov=False,
                 maximize=False,
+                # One pass over memory, not several; None is PyTorch's own choice.
+                fused=True if any(each.is_cuda for each in learning) else None,
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,8 +21,11 @@ __all__ = ["Autocast", "RoundedProducts", "autocast", "instructions"]
 Autocast = Callable[[], AbstractContextManager[None]]
 
 # A recipe's float32 is float32: on a GPU cuDNN would multiply in TF32, with 10 bits of 23, unless
-# it is told otherwise (cuBLAS does not by itself).
+# it is told otherwise, and so does cuBLAS where the environment says so, as in NVIDIA's containers.
+# Sums of bfloat16 products are in float32, as on a CPU.
 torch.backends.cudnn.allow_tf32 = False
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 # What autocast lowers, of all that our nets and timm's call by these names.
 _PRODUCTS = {

@@ -111,6 +111,18 @@ def test_a_device_that_is_not_here_is_told(tmp_path: Path) -> None:
     assert "device 'tpu' is not here (this machine has: cpu" in done.stderr
 
 
+def test_a_driver_that_torch_cannot_use_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card that is counted and cannot be used is not said to be missing."""
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = repro("run", claim_file(tmp_path), "--device", "cuda", "--store", tmp_path / "runs")
+
+    assert done.exit_code == 5
+    assert "device 'cuda' cannot be used: this PyTorch" in done.stderr
+
+
 @pytest.mark.parametrize("budget", ["soon", "-5m", "5", "infh"])
 def test_a_budget_that_is_no_duration_is_a_usage_error(tmp_path: Path, budget: str) -> None:
     """And says how to write one."""

@@ -74,6 +74,16 @@ def test_where_nobody_counts_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -
     assert math.isnan(Meter(CARD).taken())
 
 
+def test_a_driver_that_fails_later_is_no_fault_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken is unknown then, and training goes on."""
+    counts = [5e6]
+    driver(monkeypatch, counts, uuid="1b2c")
+    meter = Meter(CARD)
+    counts.clear()
+
+    assert math.isnan(meter.taken())
+
+
 class Steady:
     """A device that takes 60 J between any two looks."""
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.errors import ClaimError, OutOfMemoryError, WriteError
+from repro.errors import ClaimError, MachineError, OutOfMemoryError, WriteError
 from repro.execute import (
     Ended,
     Local,
@@ -337,8 +338,19 @@ def test_a_signal_to_all_processes_loses_nothing(tmp_path: Path) -> None:
     assert all((trial / "checkpoint.pt").exists() for trial in begun)
 
 
-def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -> None:
-    """Of a population the first was finished and written when memory ran out for the others."""
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError("no more"), OutOfMemoryError),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), OutOfMemoryError),
+        (torch.AcceleratorError("CUDA error: out of memory"), OutOfMemoryError),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), MachineError),
+    ],
+)
+def test_a_fault_takes_nothing_from_those_that_ended_before_it(
+    error: Exception, kind: type[MachineError], tmp_path: Path
+) -> None:
+    """Of a population the first was finished and written when the machine failed the others."""
     claim_file(tmp_path, epochs=1, seeds=1)
     where = machine(tmp_path)
     cells = [cell for cell in plan_cells(tmp_path) if cell.trial.shape == plan_shape(tmp_path)]
@@ -346,7 +358,7 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -
 
     def short(runs: Sequence[Run], **hooks: Callable[[Run], bool]) -> Iterator[Run]:
         yield from train_all(runs[:1], **hooks)
-        raise MemoryError("no more")
+        raise error
 
     ended = train_held(
         cells, where, store, stop=threading.Event(), on_event=lambda _: None, trainer=short
@@ -356,7 +368,7 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -
     assert isinstance(first, TrainedCell)
     assert first.result == store.result(cells[0].trial.id)
     assert others
-    assert all(isinstance(one, OutOfMemoryError) for one in others)
+    assert {type(one) for one in others} == {kind}
 
 
 def plan_shape(folder: Path) -> object:

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from repro.models import lrn
 from repro.models.lrn import LocalResponseNorm
 from tests.test_lrn import CASES, maps, ours, printed
 
 pytest.importorskip("triton")
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -21,7 +24,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     monkeypatch.delitem(sys.modules, "repro.models.lrn_kernel", raising=False)
     import repro.models.lrn_kernel as module
 
+    lrn._kernel.cache_clear()
     yield module
+    lrn._kernel.cache_clear()
     del sys.modules["repro.models.lrn_kernel"]
 
 
@@ -68,3 +73,21 @@ def test_as_many_maps_as_are_no_power_of_two(kernel: ModuleType) -> None:
     torch.testing.assert_close(
         kernel.normalise(x, size=5, groups=2, k=2.0, alpha=0.1, beta=0.75), expected
     )
+
+
+def test_the_kernel_is_used_where_it_starts(kernel: ModuleType) -> None:
+    """Tried once, on the smallest tensor."""
+    assert lrn._kernel(CPU) is kernel.normalise
+
+
+def test_a_kernel_that_cannot_be_started_is_done_without(
+    kernel: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Triton builds its first part with the machine's C compiler, which may be missing."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(kernel, "normalise", broken)
+    with pytest.warns(UserWarning, match="slowly on the GPU: .*Failed to find C compiler"):
+        assert lrn._kernel(CPU) is None

@@ -19,7 +19,7 @@ from PIL import Image
 from repro.bench.race import Table, race
 from repro.data import synthetic
 from repro.data.decode import square, to_rgb
-from repro.data.device import DeviceData
+from repro.data.device import DeviceData, moved
 from repro.errors import DataError
 
 __all__ = ["can_be_dropped", "image_files", "input_path"]
@@ -101,8 +101,8 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
         held=False,
     )
     order = torch.from_numpy(np.random.default_rng(0).permutation(_PACKED)).to(device)
-    pixels, rows = torch.from_numpy(packed), data.train.rows(order[:_BATCH])
-    encoded = [file.read_bytes() for file in some]
+    rows = data.train.rows(order[:_BATCH])
+    encoded, on_cpu = [file.read_bytes() for file in some], device.type == "cpu"
 
     def read() -> int:
         return sum(len(file.read_bytes()) > 0 for file in files)
@@ -123,7 +123,7 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
         return sum(len(got) for got, _ in split.stream(torch.split(order, _BATCH)))
 
     def copy() -> int:
-        return len(pixels.to(device, copy=True))
+        return len(torch.from_numpy(packed).clone() if on_cpu else moved(packed, device))
 
     def crops() -> int:
         return len(data.training_inputs(rows, [torch.Generator(device).manual_seed(0)]))

@@ -17,8 +17,9 @@ import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -39,6 +40,7 @@ __all__ = [
     "View",
     "colour_components",
     "colour_covariance",
+    "moved",
     "pixel_statistics",
     "statistics_file",
     "ten_crop",
@@ -92,6 +94,24 @@ class Augment:
         return self.crop or self.flip or self.components is not None
 
 
+def moved(images: Images, device: torch.device) -> Tensor:
+    """Images to the device; a GPU's own work goes on meanwhile, and the caller's thread waits."""
+    here = torch.from_numpy(images)
+    if device.type != "cuda":
+        return here.to(device)
+    copying = _copying(device)
+    with torch.cuda.stream(copying):
+        there = here.pin_memory().to(device, non_blocking=True)
+    copying.synchronize()
+    there.record_stream(torch.cuda.default_stream(device))  # its memory is not given away before
+    return there
+
+
+@cache
+def _copying(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeviceSplit:
     """One split: images (N, H, W, 3) uint8, labels (N,) int64 on the device.
@@ -108,15 +128,7 @@ class DeviceSplit:
         """Images of indices (B,) int64 on the device, (B, H, W, 3) uint8 there."""
         if isinstance(self.images, Tensor):
             return self.images.index_select(0, indices)
-        return self._moved(self.images[indices.cpu().numpy()])
-
-    def _moved(self, rows: Images) -> Tensor:
-        """To the device."""
-        found = torch.from_numpy(rows)
-        if self.labels.is_cuda:
-            # From pinned memory the copy runs beside the device's work.
-            return found.pin_memory().to(self.labels.device, non_blocking=True)
-        return found.to(self.labels.device)
+        return moved(self.images[indices.cpu().numpy()], self.labels.device)
 
     def stream(
         self, batches: Sequence[Tensor], later: Sequence[Tensor] | None = None
@@ -129,21 +141,25 @@ class DeviceSplit:
             for indices in batches:
                 yield self.rows(indices), self.labels.index_select(0, indices)
             return
+        device = self.labels.device
+        # At once, before the device has work: it would have to end first.
+        arrays = [indices.cpu().numpy() for indices in batches]
         if isinstance(self.images, PackedImages):
-            arrays = [indices.cpu().numpy() for indices in batches]
             rest = None if later is None else [indices.cpu().numpy() for indices in later]
-            moved = map(self._moved, self.images.stream(arrays, rest))
-            for rows, indices in zip(_ahead(moved), batches, strict=True):
+            there = (moved(rows, device) for rows in self.images.stream(arrays, rest))
+            for rows, indices in zip(_ahead(there), batches, strict=True):
                 yield rows, self.labels.index_select(0, indices)
             return
+        images = self.images
         with ThreadPoolExecutor(_READERS) as pool:
-            ahead = deque(pool.submit(self.rows, indices) for indices in batches[:_AHEAD])
+
+            def read(places: npt.NDArray[np.int64]) -> Future[Tensor]:
+                return pool.submit(lambda: moved(images[places], device))
+
+            ahead = deque(map(read, arrays[:_AHEAD]))
             for place, indices in enumerate(batches):
                 rows = ahead.popleft().result()
-                ahead.extend(
-                    pool.submit(self.rows, later)
-                    for later in batches[place + _AHEAD : place + _AHEAD + 1]
-                )
+                ahead.extend(map(read, arrays[place + _AHEAD : place + _AHEAD + 1]))
                 yield rows, self.labels.index_select(0, indices)
 
     def batch(self, indices: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,13 @@ def resolve_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if name not in (*here, *(["cuda"] if here else [])) or not torch.cuda.is_available():
+    if here and not torch.cuda.is_available():
+        raise MachineError(
+            f"device {name!r} cannot be used: this PyTorch ({torch.__version__}) does not work "
+            "with the driver that is installed",
+            hint="install a newer driver, or a PyTorch for this one; --device cpu works",
+        )
+    if name not in (*here, *(["cuda"] if here else [])):
         raise MachineError(
             f"device {name!r} is not here (this machine has: {', '.join(['cpu', *here])})",
             hint="--device auto takes what there is",

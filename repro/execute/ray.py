@@ -256,9 +256,11 @@ class OnRay:
             .options(num_cpus=0, max_concurrency=_HOME_THREADS, scheduling_strategy=here)
             .remote(self.machine)
         )
-        # A process is used again, with its imports and images, and no attempt is repeated unasked.
-        lasting = ray.remote(num_cpus=1, num_gpus=self.gpus or 0, max_calls=0, max_retries=0)
-        self._train = lasting(_train)
+        # On CPUs a process is used again, with its imports and images. One that has used a GPU
+        # stays on that card, whichever Ray gives to its next task. No attempt is repeated unasked.
+        calls = 0 if self.gpus == 0 else 1
+        remote = ray.remote(num_cpus=1, num_gpus=self.gpus or 0, max_calls=calls, max_retries=0)
+        self._train = remote(_train)
         if self.machine.processes > 1:
             self._gangs = Gangs(self.machine.processes, gpus=self.gpus)
         return self

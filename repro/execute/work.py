@@ -20,6 +20,7 @@ from repro.errors import (
     BugError,
     ClaimError,
     DataError,
+    MachineError,
     OutOfMemoryError,
     ReproError,
     SourcesMissingError,
@@ -200,6 +201,8 @@ def _fault(error: Exception, trial: Trial, machine: Machine) -> ReproError:
         return error
     if short_of_memory(error):
         return OutOfMemoryError(f"out of memory on {machine.device} in trial {trial.id}: {error}")
+    if isinstance(error, torch.AcceleratorError):  # of the driver's: a lost card, its memory
+        return MachineError(f"{machine.device} failed in trial {trial.id}: {error}")
     return BugError(
         f"in trial {trial.id}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
     )

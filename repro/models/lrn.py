@@ -54,7 +54,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), kept."""
         alpha = self.alpha / (1 if self.convention == "sum" else self.size)
-        kernel = _kernel() if x.is_cuda else None
+        kernel = _kernel(x.device) if x.is_cuda else None
         if kernel is not None:
             return kernel(
                 x, size=self.size, groups=self.groups, k=self.k, alpha=alpha, beta=self.beta
@@ -71,13 +71,21 @@ class LocalResponseNorm(nn.Module):
 
 
 @cache
-def _kernel() -> Callable[..., Tensor] | None:
-    """What a GPU has in place of `_Normalise`; None, said once, where Triton is missing."""
+def _kernel(device: torch.device) -> Callable[..., Tensor] | None:
+    """What a GPU has in place of `_Normalise`; None, said once, where it cannot be started.
+
+    Triton may be missing, or the C compiler and Python's headers, which its first start wants.
+    """
     try:
         from repro.models.lrn_kernel import normalise
-    except ImportError:
+
+        normalise(torch.ones(1, 1, 1, 1, device=device), size=1, groups=1, k=1, alpha=1, beta=1)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - of whatever Triton wants of the machine
         warnings.warn(
-            "Triton is not installed: response normalisation runs slowly on the GPU", stacklevel=2
+            f"response normalisation runs slowly on the GPU: no kernel of Triton's ({error})",
+            stacklevel=2,
         )
         return None
     return normalise

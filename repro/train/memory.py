@@ -26,6 +26,9 @@ _SHORT = (
     "can't start new thread",
     "CUDA error: out of memory",  # what torch's own allocator does not hand out, such as graphs
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Triton Error [CUDA]: out of memory",
+    "unable to find an engine to execute this computation",  # cuDNN, of which each wants too much
 )
 
 
