@@ -42,6 +42,7 @@ HARMLESS = {
     "repro.trial.CURVE_COLUMNS": "names of columns",
     "repro.trial.Clocks": "holds what came out",
     "repro.trial.Result": "holds what came out",
+    "repro.trial.Row": "holds what came out",
     "repro.trial.Trial": "what was planned is hashed as part of the trial",
 }
 

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cache, cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,12 +36,25 @@ __all__ = [
 # ratio of 6 to 5.65, a tenth to 6.03.
 WINDOWS = 10
 
+
 # A trial's curve, one row a measurement.
-# epoch: images seen over images in the set; source: online (training batches of one window),
-# train or test (full passes); error: fraction; loss: nats; images: how many the row averages;
-# train_seconds: the training clock at that moment.
-CURVE_COLUMNS = ("epoch", "source", "error", "loss", "images", "train_seconds")
-Row = tuple[float, str, float, float, int, float]
+class Row(NamedTuple):
+    """One measurement of a trial's curve.
+
+    `epoch`: images seen over images in the set; `source`: `online` (training batches of one
+    window), `train` or `test` (full passes); `error`: a fraction; `loss`: nats; `images`: how many
+    the row averages; `train_seconds`: the training clock at that moment.
+    """
+
+    epoch: float
+    source: str
+    error: float
+    loss: float
+    images: int
+    train_seconds: float
+
+
+CURVE_COLUMNS = Row._fields
 
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.

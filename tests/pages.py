@@ -208,7 +208,7 @@ def planted_rows(result: Result) -> list[Row]:
     epochs = np.arange(1, round(result.epochs * WINDOWS) + 1) / WINDOWS
     errors = 0.6 + (result.train_error - 0.6) * epochs / result.epochs
     return [
-        (epoch, "online", error, 1.0, 100, epoch)
+        Row(epoch, "online", error, 1.0, 100, epoch)
         for epoch, error in zip(epochs.tolist(), errors.tolist(), strict=True)
     ]
 

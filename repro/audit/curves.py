@@ -14,12 +14,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from repro.store import Store
-from repro.trial import WINDOWS, Result, Status, Trial
+from repro.trial import WINDOWS, Result, Row, Status, Trial
 
 __all__ = ["FROM_CURVE", "FromCurves", "contradictions", "rederived"]
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
-Row = tuple[float, str, float, float, int, float]  # as CURVE_COLUMNS
 
 # As in the training loop, whose numbers these are held against.
 _NEAR_WINDOWS = 3
@@ -51,15 +50,17 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
 
     What does not follow stays: metrics of the finished net, clocks of evaluation, provenance.
     """
-    rows: list[Row] = list(curve.itertuples(index=False, name=None))
+    rows = [Row(*row) for row in curve.itertuples(index=False, name=None)]
     if not result.ended:  # one that is being trained further has a longer curve already
-        rows = [row for row in rows if row[0] <= result.epochs + 1e-9]
-    online = [row for row in rows if row[1] == "online"]
+        rows = [row for row in rows if row.epoch <= result.epochs + 1e-9]
+    online = [row for row in rows if row.source == "online"]
     if not online:
         raise ValueError("the curve has no training error at all")
-    if [row[0] for row in online] != [k / WINDOWS for k in range(1, len(online) + 1)]:
+    if [row.epoch for row in online] != [k / WINDOWS for k in range(1, len(online) + 1)]:
         raise ValueError("the tenths of epochs of the curve have gaps, or stand in another order")
-    tests = [] if trial.threshold is not None else [row[2] for row in rows if row[1] == "test"]
+    tests = (
+        [] if trial.threshold is not None else [row.error for row in rows if row.source == "test"]
+    )
     if trial.threshold is None:
         full = crossing = None
     else:
@@ -76,17 +77,17 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
         train_error=_mean(online[-WINDOWS:]),
         epoch_errors=tuple(errors),
         test_errors=tuple(tests),
-        loss=online[-1][3],
-        seconds=replace(result.seconds, train=online[-1][5]),
+        loss=online[-1].loss,
+        seconds=replace(result.seconds, train=online[-1].train_seconds),
     )
     return replace(found, metrics={**result.metrics, **_metrics(trial, found, rows, online)})
 
 
 def _mean(rows: list[Row]) -> float:
-    images = sum(row[4] for row in rows)
+    images = sum(row.images for row in rows)
     if images < 1:
         raise ValueError(f"the curve has {images} images in {len(rows)} rows")
-    return sum(row[2] * row[4] for row in rows) / images
+    return sum(row.error * row.images for row in rows) / images
 
 
 Crossing = tuple[float, float] | None
@@ -96,13 +97,13 @@ def _crossings(
     trial: Trial, threshold: float, rows: list[Row], online: list[Row]
 ) -> tuple[Crossing, Crossing]:
     """When full passes, and the online error of a whole epoch, first were at or below it."""
-    passes = {row[0]: row[2] for row in rows if row[1] == "train"}
+    passes = {row.epoch: row.error for row in rows if row.source == "train"}
     full: Crossing = None
     by_online: Crossing = None
     above = 0.0
     for count, row in enumerate(online, start=1):
         now, before = count / WINDOWS, (count - 1) / WINDOWS
-        if not math.isfinite(row[3]):
+        if not math.isfinite(row.loss):
             break
         seen = online[:count]
         if by_online is None and count >= WINDOWS and _mean(seen[-WINDOWS:]) <= threshold:
@@ -122,7 +123,7 @@ def _crossings(
 def _status(
     trial: Trial, online: list[Row], full: Crossing, by_online: Crossing, tests: list[float]
 ) -> Status:
-    if not math.isfinite(online[-1][3]):
+    if not math.isfinite(online[-1].loss):
         return "diverged"
     if trial.threshold is not None:
         decided = full if trial.decided_by == "full" else by_online
@@ -148,7 +149,7 @@ def _metrics(
     trial: Trial, found: Result, rows: list[Row], online: list[Row]
 ) -> Mapping[str, float]:
     """Those final metrics that the curve decides."""
-    tests = [row[2] for row in rows if row[1] == "test"]
+    tests = [row.error for row in rows if row.source == "test"]
     if trial.threshold is not None:
         return {"test_error": tests[-1]} if tests else {}
     metrics: dict[str, float] = {}
@@ -160,8 +161,8 @@ def _metrics(
     if tests and found.status != "diverged" and len(online) % WINDOWS == 0:
         metrics["test_error"] = tests[-1]
     if len(online) % WINDOWS == 0:
-        seen = sum(row[4] for row in online)
-        metrics["days_for_90_epochs"] = online[-1][5] * _PAPER_IMAGES / seen / 86_400
+        seen = sum(row.images for row in online)
+        metrics["days_for_90_epochs"] = online[-1].train_seconds * _PAPER_IMAGES / seen / 86_400
     if {"test_error", "train_error"} <= found.metrics.keys():
         metrics["gap"] = found.metrics["test_error"] - found.metrics["train_error"]
     return metrics

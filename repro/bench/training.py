@@ -55,7 +55,7 @@ def window(trained: Population) -> Callable[[], int]:
 
     def work() -> int:
         trained.train_window()
-        return sum(run.progress.rows[-1][4] for run in trained.runs)
+        return sum(run.progress.rows[-1].images for run in trained.runs)
 
     return work
 

@@ -359,9 +359,9 @@ def _event(run: Run) -> Event:
         images_per_second=trained / max(progress.seconds.train * run.company, 1e-9),
         images=run.images,
         rows=tuple(
-            Measurement(epoch=epoch, source=source, error=error, loss=loss)
-            for epoch, source, error, loss, _images, _seconds in progress.rows[-3:]
-            if epoch == progress.epoch  # a window measures each source once at most
+            Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)
+            for row in progress.rows[-3:]
+            if row.epoch == progress.epoch  # a window measures each source once at most
         ),
     )
 

@@ -13,7 +13,7 @@ __all__ = ["Progress"]
 
 @dataclass(kw_only=True, slots=True)
 class Progress:
-    """How far a trial has come. `windows` counts tenths of epochs; rows follow CURVE_COLUMNS."""
+    """How far a trial has come. `windows` counts tenths of epochs."""
 
     windows: int = 0
     status: Literal["running", "crossed", "plateaued", "diverged"] = "running"
@@ -31,22 +31,22 @@ class Progress:
 
     def online(self, last: int) -> tuple[float, int]:
         """Mean online error of the last windows, by images; and how many windows there were."""
-        rows = [row for row in self.rows if row[1] == "online"][-last:]
+        rows = [row for row in self.rows if row.source == "online"][-last:]
         if not rows:
             return math.nan, 0
         return _mean_error(rows), len(rows)
 
     def epoch_errors(self) -> tuple[float, ...]:
         """Online error of each whole epoch."""
-        rows = [row for row in self.rows if row[1] == "online"]
+        rows = [row for row in self.rows if row.source == "online"]
         whole = len(rows) // WINDOWS * WINDOWS
         return tuple(_mean_error(rows[i : i + WINDOWS]) for i in range(0, whole, WINDOWS))
 
     def test_errors(self) -> tuple[float, ...]:
         """Test error after each epoch; empty where it is measured at the end alone."""
-        return tuple(row[2] for row in self.rows if row[1] == "test")
+        return tuple(row.error for row in self.rows if row.source == "test")
 
 
 def _mean_error(rows: list[Row]) -> float:
     """By images, since the windows of an epoch differ by a batch."""
-    return float(np.average([row[2] for row in rows], weights=[row[4] for row in rows]))
+    return float(np.average([row.error for row in rows], weights=[row.images for row in rows]))

@@ -1,6 +1,7 @@
 """One trial in training: its net and velocity, what comes next, what was measured."""
 
 import io
+import itertools
 import math
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from repro.precision import autocast
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.progress import Progress
 from repro.train.stopwatch import Stopwatch
-from repro.trial import WINDOWS, Clocks, Result, Trial, derive_seed
+from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
 __all__ = ["CheckpointError", "Run", "device_data", "untrained"]
 
@@ -175,8 +176,8 @@ class Run:
         if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
             progress.crossing_online = (before, now)
         if progress.crossing_full is None:
-            epoch, source, error, *_ = progress.rows[-1]
-            if source == "train" and epoch == now and error <= threshold:
+            last = progress.rows[-1]
+            if last.source == "train" and last.epoch == now and last.error <= threshold:
                 progress.crossing_full = (progress.above, now)
             else:
                 progress.above = now
@@ -190,7 +191,7 @@ class Run:
             # Killed after its last checkpoint and before its result, a trial was tested already.
             if not self._tested:
                 self._test(ranks)
-            self.metrics = {"test_error": self.progress.rows[-1][2]}
+            self.metrics = {"test_error": self.progress.rows[-1].error}
             return
         started = self.clock.now()
         self.metrics, self.arrays = final_metrics(
@@ -201,7 +202,8 @@ class Run:
 
     @property
     def _tested(self) -> bool:
-        return self.progress.rows[-1][:2] == (self.progress.epoch, "test")
+        last = self.progress.rows[-1]
+        return last.source == "test" and last.epoch == self.progress.epoch
 
     def _test(self, ranks: Ranks) -> None:
         started = self.clock.now()
@@ -233,7 +235,16 @@ class Run:
     def row(self, source: str, error: float, loss: float, images: int) -> None:
         """One more measurement, now."""
         progress = self.progress
-        progress.rows.append((progress.epoch, source, error, loss, images, progress.seconds.train))
+        progress.rows.append(
+            Row(
+                epoch=progress.epoch,
+                source=source,
+                error=error,
+                loss=loss,
+                images=images,
+                train_seconds=progress.seconds.train,
+            )
+        )
 
     def autocast(self) -> AbstractContextManager[None]:
         """The precision of the recipe."""
@@ -250,7 +261,7 @@ class Run:
                 "trial": self.trial.id,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "progress": {**asdict(self.progress), "rows": self.progress.rows},
+                "progress": {**asdict(self.progress), "rows": [*map(tuple, self.progress.rows)]},
             },
             buffer,
         )
@@ -264,7 +275,8 @@ class Run:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             progress: dict[str, Any] = state["progress"]
-            self.progress = Progress(**{**progress, "seconds": Clocks(**progress["seconds"])})
+            rows, seconds = itertools.starmap(Row, progress["rows"]), Clocks(**progress["seconds"])
+            self.progress = Progress(**{**progress, "rows": [*rows], "seconds": seconds})
         except CheckpointError:
             raise
         # torch.load raises whatever a truncated zip or a foreign pickle makes it raise.
@@ -283,7 +295,7 @@ class Run:
             "finished" if self.trial.threshold is None else "censored"
         )
         train_error, _ = progress.online(WINDOWS)
-        online = [row for row in progress.rows if row[1] == "online"]
+        online = [row for row in progress.rows if row.source == "online"]
         return Result(
             trial_id=self.trial.id,
             status=at_budget if progress.status == "running" else progress.status,
@@ -294,7 +306,7 @@ class Run:
             epoch_errors=progress.epoch_errors(),
             test_errors=() if self.trial.threshold is not None else progress.test_errors(),
             metrics=self.metrics | self._energy(),
-            loss=online[-1][3] if online else math.nan,
+            loss=online[-1].loss if online else math.nan,
             seconds=progress.seconds,
             provenance=provenance,
         )

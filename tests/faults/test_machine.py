@@ -195,7 +195,7 @@ def eight_nets(folder: Path, limit: int | None) -> list[tuple[int, list[float]]]
         smoke.limit_memory(limit)
     for _ in train_all(runs):
         pass
-    return [(run.company, [row[3] for row in run.progress.rows]) for run in runs]
+    return [(run.company, [row.loss for row in run.progress.rows]) for run in runs]
 
 
 def test_memory_for_some_nets_at_once(tally: Tally, tmp_path: Path) -> None:
