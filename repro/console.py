@@ -149,8 +149,7 @@ class Watcher(Observer):
             self._print("stop", _STOPPING)
 
     def _say(self, word: str, cell: Cell, text: str) -> None:
-        name = standing_of(cell, None, now=datetime.now(UTC)).name
-        self._print(word, f"{cell.trial.id} {name}: {text}")
+        self._print(word, f"{cell.trial.id} {cell.name}: {text}")
 
     def _print(self, word: str, text: str) -> None:
         when = "" if self.interactive else f"{datetime.now(UTC).astimezone():%Y-%m-%d %H:%M:%S} "

@@ -41,9 +41,7 @@ def describe_plan(
         seconds = (cell.until - (known.epochs if known else 0.0)) * epoch
         total += seconds
         lines.append(
-            f"  {cell.recipe}/{cell.arm} {cell.purpose} rate {cell.trial.rate:g} "
-            f"seed {cell.trial.seed} to epoch {cell.until:g}: at most {duration(seconds)}  "
-            f"{cell.trial.id}"
+            f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
         )
     epochs = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
     everything = epochs * epoch / machine.workers

@@ -58,6 +58,16 @@ class Cell:
     until: float
     decides: bool
 
+    @property
+    def name(self) -> str:
+        """As every line about the trial has it."""
+        return f"{self.recipe}/{self.arm} {self.wants}"
+
+    @property
+    def wants(self) -> str:
+        """What tells it from the other trials of its arm."""
+        return f"{self.purpose} rate {self.trial.rate:g} seed {self.trial.seed}"
+
     def done(self, results: Mapping[str, Result]) -> bool:
         """Whether the trial needs no more training for this cell."""
         return self.result(results) is not None

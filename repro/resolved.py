@@ -121,8 +121,7 @@ def _trials(
     yield f"          trials: # identity, and to which epoch{later}"
     for cell in cells:
         done = "finished" if cell.done(results) else "to run"
-        name = f"{cell.purpose} rate {cell.trial.rate:g} seed {cell.trial.seed}"
-        yield _line(12, name, cell.trial.id, f"to epoch {cell.until:g}, {done}")
+        yield _line(12, cell.wants, cell.trial.id, f"to epoch {cell.until:g}, {done}")
 
 
 def _line(indent: int, key: str, value: Any, remark: str | None = None) -> str:

@@ -5,7 +5,9 @@
       plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
       facts/CLAIM-DIGEST.json        what needs no training, computed
       trials/ID/trial.json           what was to be trained
+      trials/ID/lock                 held by the process that trains it
       trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
+      trials/ID/checkpoint.corrupt   one that could not be read, set aside
       trials/ID/curve.csv            what was measured on the way
       trials/ID/arrays.npz           what pictures need, where there is anything
       trials/ID/weights.safetensors  the trained net, where asked for; with it inputs.safetensors
@@ -13,6 +15,7 @@
       trials/ID/progress.json        how far it is, while a process trains it
       trials/ID/fault.json           what kept it from its end, until it is begun again
       trials/ID/result.json          what came out, written last
+      apart/                         what another store had otherwise (`repro merge`)
 
 A trial without `result.json` is unfinished. NaN stays NaN.
 """
@@ -32,21 +35,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from repro.errors import (
-    IntegrityError,
-    LockLostError,
-    NothingMeasuredError,
-    OtherFormatError,
-    WriteError,
-)
+from repro.errors import IntegrityError, LockLostError, OtherFormatError, WriteError
 from repro.files import write_atomic
-from repro.registry import DATASETS
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store", "facts_in"]
+__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store", "facts_in", "packed"]
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
@@ -287,7 +283,7 @@ class Store:
         self._check_lock(result.trial_id)
         folder = self.folder(result.trial_id)
         if arrays:
-            write_atomic(folder / "arrays.npz", _packed(arrays))
+            write_atomic(folder / "arrays.npz", packed(arrays))
         write_atomic(folder / "result.json", result.to_json())
         if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -402,42 +398,6 @@ class Store:
         path.replace(aside)
         return aside
 
-    def export(self, out: Path) -> tuple[int, int]:
-        """Copy what is evidence: plans, and finished trials without checkpoints and nets.
-
-        Returns how many trials were copied, and how many were left, since `out` has them trained
-        further. Images in pictures stay behind, unless they are of a data set that anyone may pass
-        on.
-        """
-        results = self.results()
-        facts = sorted(self.root.glob("facts/*.json"))
-        if not results and not facts:
-            raise NothingMeasuredError(f"{self.root} holds no finished trial and no facts")
-        target = Store(out)
-        for path in self.plan_files():
-            target.register(self.plan(path))
-        for path in facts:
-            write_atomic(out / "facts" / path.name, path.read_bytes())
-        copied = 0
-        for trial_id, result in results.items():
-            there = target.result(trial_id)
-            if there is not None and there.epochs > result.epochs:
-                continue
-            copied += 1
-            trial = self.trial(trial_id)
-            target.begin(trial)
-            known = DATASETS.get(trial.data)
-            for name in ("curve.csv", "arrays.npz", "result.json"):
-                path = self.folder(trial_id) / name
-                if not path.exists():
-                    continue
-                if name == "arrays.npz" and not (known is not None and known.shared):
-                    content = _packed(_without_images(self.arrays(trial_id)))
-                else:
-                    content = path.read_bytes()
-                write_atomic(target.folder(result.trial_id) / name, content)
-        return copied, len(results) - copied
-
     @contextmanager
     def lock(self, trial_id: str) -> Iterator[bool]:
         """Hold the trial against other processes; False when another one holds it.
@@ -496,19 +456,11 @@ def _curve_csv(curve: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def _packed(arrays: Mapping[str, Array]) -> bytes:
+def packed(arrays: Mapping[str, Array]) -> bytes:
+    """Arrays by name as `arrays.npz` has them."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
-
-
-def _without_images(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """All but (..., H, W, 3) uint8; other bytes, such as bits by image, have one dimension."""
-    return {
-        name: array
-        for name, array in arrays.items()
-        if not (array.dtype == np.uint8 and array.ndim > 2)
-    }
 
 
 T = TypeVar("T")

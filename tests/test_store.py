@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from repro.audit import export
 from repro.errors import IntegrityError, LockLostError, MachineError
 from repro.files import write_atomic
 from repro.store import PlanRecord, Store
@@ -145,7 +146,7 @@ def test_export_leaves_out_checkpoints_and_reads_the_same(tmp_path: Path) -> Non
     """Evidence is rows, curves and provenance."""
     store = filled(tmp_path / "a")
     store.begin(TRIAL)
-    count = store.export(tmp_path / "b")
+    count = export(store, tmp_path / "b")
     copy = Store(tmp_path / "b")
 
     assert count == (1, 0)
@@ -178,8 +179,8 @@ def test_an_export_carries_no_images_that_are_not_anyones(
             "kernels": np.zeros((4, 3, 5, 5), np.float32),
         },
     )
-    store.export(tmp_path / "b")
-    store.export(tmp_path / "c")
+    export(store, tmp_path / "b")
+    export(store, tmp_path / "c")
 
     assert Store(tmp_path / "b").arrays(trial.id).keys() == kept
     assert store.arrays(trial.id).keys() == {"images", "bits", "kernels"}
@@ -191,7 +192,7 @@ def test_an_export_leaves_what_was_trained_further(tmp_path: Path) -> None:
     """An older store does not take back what the newer one has."""
     longer = filled(tmp_path / "a")
     longer.finish(replace(RESULT, epochs=RESULT.epochs + 1))
-    count = filled(tmp_path / "b").export(tmp_path / "a")
+    count = export(filled(tmp_path / "b"), tmp_path / "a")
 
     assert count == (0, 1)
     assert Store(tmp_path / "a").results()[TRIAL.id].epochs == RESULT.epochs + 1

@@ -1,6 +1,7 @@
 """Looking after stores: checked, compared, joined, explained. Trains nothing."""
 
 from repro.audit.diff import Difference, compare
+from repro.audit.export import export
 from repro.audit.merge import Merged, merge
 from repro.audit.text import (
     difference_fields,
@@ -19,6 +20,7 @@ __all__ = [
     "compare",
     "difference_fields",
     "difference_text",
+    "export",
     "merge",
     "merge_text",
     "verification_fields",

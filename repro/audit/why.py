@@ -92,7 +92,7 @@ def _trial(
     for place, cell in waits:
         epochs = results[trial.id].epochs if trial.id in results else 0.0
         yield (
-            f"{trial.id}: wanted by {place.name} as {_named(cell)}, to epoch {cell.until:g}; "
+            f"{trial.id}: wanted by {place.name} as {cell.name}, to epoch {cell.until:g}; "
             f"finished to epoch {epochs:g}"
         )
     if uses or waits:
@@ -119,18 +119,13 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
         stored = [_differences(other, cell.trial) for other in spare if other.id != cell.trial.id]
         if cell.trial.id in results:
             epochs = results[cell.trial.id].epochs
-            yield f"  {_named(cell)}: finished to epoch {epochs:g} of {cell.until:g}"
+            yield f"  {cell.name}: finished to epoch {epochs:g} of {cell.until:g}"
         elif not stored:
-            yield f"  {_named(cell)}: not run"
+            yield f"  {cell.name}: not run"
         else:
             nearest = min(stored, key=len)
-            yield f"  {_named(cell)}: not run; the nearest trial that is stored differs in"
+            yield f"  {cell.name}: not run; the nearest trial that is stored differs in"
             yield from (f"    {difference}" for difference in nearest)
-
-
-def _named(cell: Cell) -> str:
-    trial = cell.trial
-    return f"{cell.recipe}/{cell.arm} {cell.purpose} rate {trial.rate:g} seed {trial.seed}"
 
 
 def _differences(stored: Trial, wanted: Trial) -> list[str]:

@@ -121,10 +121,11 @@ def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:
 @told
 def export(store: Path, out: Path) -> None:
     """Copy the evidence of a store, without checkpoints, small enough to keep with the code."""
+    from repro.audit import export as copy_evidence
     from repro.store import Store
 
     if out.resolve() == store.resolve():
         raise click.UsageError(f"{store} cannot be exported into itself")
-    copied, left = Store(store).export(out)
+    copied, left = copy_evidence(Store(store), out)
     further = f"; {left} left, which it has trained further" if left else ""
     echo(f"{copied} trials to {out}{further}")

@@ -1,0 +1,61 @@
+"""The evidence of a store, small enough to keep with the code."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from repro.errors import NothingMeasuredError
+from repro.files import write_atomic
+from repro.registry import DATASETS
+from repro.store import Array, Store, packed
+
+__all__ = ["export"]
+
+
+def export(store: Store, out: Path) -> tuple[int, int]:
+    """Copy what is evidence: plans, facts, and finished trials without checkpoints and nets.
+
+    Returns how many trials were copied, and how many were left, since `out` has them trained
+    further. Images in pictures stay behind, unless they are of a data set that anyone may pass
+    on. Raises NothingMeasuredError for a store with no results and no facts.
+    """
+    results = store.results()
+    facts = sorted(store.root.glob("facts/*.json"))
+    if not results and not facts:
+        raise NothingMeasuredError(f"{store.root} holds no finished trial and no facts")
+    target = Store(out)
+    for path in store.plan_files():
+        target.register(store.plan(path))
+    for path in facts:
+        write_atomic(out / "facts" / path.name, path.read_bytes())
+    copied = 0
+    for trial_id, result in results.items():
+        there = target.result(trial_id)
+        if there is None or there.epochs <= result.epochs:
+            _copy(store, target, trial_id)
+            copied += 1
+    return copied, len(results) - copied
+
+
+def _copy(store: Store, target: Store, trial_id: str) -> None:
+    """One trial, its result last."""
+    trial = store.trial(trial_id)
+    target.begin(trial)
+    known = DATASETS.get(trial.data)
+    shared = known is not None and known.shared
+    for name in ("curve.csv", "arrays.npz", "result.json"):
+        path = store.folder(trial_id) / name
+        if path.exists():
+            whole = shared or name != "arrays.npz"
+            content = path.read_bytes() if whole else packed(_imageless(store.arrays(trial_id)))
+            write_atomic(target.folder(trial_id) / name, content)
+
+
+def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """All but (..., H, W, 3) uint8; other bytes, such as bits by image, have one dimension."""
+    return {
+        name: array
+        for name, array in arrays.items()
+        if not (array.dtype == np.uint8 and array.ndim > 2)
+    }
