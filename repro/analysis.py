@@ -122,54 +122,71 @@ def analyse(
     """
     if fingerprint is None:
         results = {}
-    used: dict[str, Result] = {}
-    recipes = {
-        recipe: _recipe(claim, scale, recipe, fingerprint or "", results, used, settles)
+    found = {
+        recipe: _trials(claim, scale, recipe, fingerprint or "", results)
         for recipe in claim.recipes
     }
+    used = {trial: results[trial] for trials in found.values() for trial in trials.used}
     return Evidence(
         scale=scale,
-        recipes=recipes,
+        recipes={
+            recipe: _recipe(claim, scale, recipe, trials, settles)
+            for recipe, trials in found.items()
+        },
         clocks=sum((result.seconds for result in used.values()), Clocks()),
         provenance=_distinct(used.values()),
         trials=tuple(sorted(used)),
     )
 
 
-def _recipe(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trials:
+    """What was run of a claim under one recipe: searches by arm, confirming outcomes, all names."""
+
+    rates: Mapping[str, RateSearch]
+    outcomes: tuple[Outcome, ...]
+    used: tuple[str, ...]
+
+
+def _trials(
     claim: TrainedClaim,
     scale: str,
     recipe: str,
     fingerprint: str,
     results: Mapping[str, Result],
-    used: dict[str, Result],
-    settles: Settles,
-) -> RecipeEvidence:
+) -> _Trials:
     rates: dict[str, RateSearch] = {}
     outcomes: list[Outcome] = []
     for arm in claim.arms:
         search = rate_search(claim, scale, recipe, arm, fingerprint, results)
         rates[arm] = search
-        used |= {i: results[i] for i in search.trials if i in results}
         if search.chosen is None:
             continue
         for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
             result = cell.result(results)
             if result is not None:
-                used[result.trial_id] = result
                 outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
-    seeds = _complete(claim, outcomes)
-    level = look_level(claim.scales[scale].seeds, paired=claim.paired)
+    tuned = [name for search in rates.values() for name in search.trials if name in results]
+    confirmed = [outcome.trial_id for outcome in outcomes]
+    return _Trials(rates=rates, outcomes=tuple(outcomes), used=(*tuned, *confirmed))
 
+
+def _recipe(
+    claim: TrainedClaim, scale: str, recipe: str, trials: _Trials, settles: Settles
+) -> RecipeEvidence:
+    """The evidence at the first look that settles the claim, or else at the last complete one."""
+    outcomes = trials.outcomes
+    seeds = _complete(claim, outcomes)
     looks, deciding = claim.scales[scale].seeds, arms_of(claim)
+    level = look_level(looks, paired=claim.paired)
 
     def at(look: Look | None) -> RecipeEvidence:
         counted = [o for o in outcomes if look is None or o.seed < look.seeds]
         doubts = {arm: tuple(_doubts(claim, scale, counted, arm)) for arm in claim.arms}
         return RecipeEvidence(
             recipe=recipe,
-            rates=rates,
-            outcomes=tuple(outcomes),
+            rates=trials.rates,
+            outcomes=outcomes,
             contrasts=contrasts(claim, counted, level),
             planned=0,
             missing=0,
@@ -221,7 +238,7 @@ def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
 def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Result) -> Outcome:
     lower = upper = math.nan
     if isinstance(claim, TimeClaim):
-        seen = result.crossing_full if claim.decided_by == "full" else result.crossing_online
+        seen = result.crossing(claim.decided_by)
         late = seen is None or seen[1] > budget + 1e-9  # another claim may train it for longer
         lower, upper = (budget, math.inf) if late or seen is None else seen
     return Outcome(

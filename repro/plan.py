@@ -265,7 +265,7 @@ def _outcome(
 def _crossed(claim: TrainedClaim, result: Result, by: float) -> float:
     if not isinstance(claim, TimeClaim):
         return math.inf
-    crossing = result.crossing_full if claim.decided_by == "full" else result.crossing_online
+    crossing = result.crossing(claim.decided_by)
     return math.inf if crossing is None or crossing[1] > by else crossing[1]
 
 

@@ -1,6 +1,6 @@
-"""One use of the tool: claims in, trials run, verdicts out. What the commands share.
+"""Claims in, verdicts out: what the commands share.
 
-The command line parses and prints; what it does with claims, machine and store stands here.
+The command line parses and prints; what it does with claims and their store stands here.
 """
 
 from collections.abc import Mapping

@@ -189,6 +189,10 @@ class Result:
         """Whether more training can never change it."""
         return self.status not in ("censored", "finished")
 
+    def crossing(self, decided_by: Literal["full", "online"]) -> tuple[float, float] | None:
+        """(lower, upper] in epochs, by what decides; None where it was not seen."""
+        return self.crossing_full if decided_by == "full" else self.crossing_online
+
     def metric(self, name: str) -> float:
         """A final metric, in the unit in which it is stored; NaN when it was not measured."""
         return self.metrics.get(name, math.nan)

@@ -1,6 +1,7 @@
 """Does a store agree with itself, and its verdicts with its curves? Reads everything, once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -129,22 +130,15 @@ def _embedded(data: str) -> str | None:
     return None if facts is None or facts.evidence else fingerprint(data, (), Path())
 
 
-class _noting:  # noqa: N801 - used as a with-statement's verb
+@contextmanager
+def _noting(found: Verification, path: Path) -> Iterator[None]:
     """Makes an error of the store one of the contradictions."""
-
-    def __init__(self, found: Verification, path: Path) -> None:
-        self.found, self.path = found, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if not isinstance(error, ReproError):
-            return False
+    try:
+        yield
+    except ReproError as error:
         sentence = str(error)
-        named = str(self.path) in sentence
-        self.found.contradictions.append(sentence if named else f"{self.path}: {sentence}")
-        return True
+        named = str(path) in sentence
+        found.contradictions.append(sentence if named else f"{path}: {sentence}")
 
 
 def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> None:

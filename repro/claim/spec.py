@@ -19,7 +19,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    field_validator,
     model_validator,
 )
 
@@ -61,7 +60,7 @@ SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evide
 LEAST_SEEDS = 3  # an arm, for any verdict
 
 
-def _increasing_values(values: tuple[float, ...]) -> tuple[float, ...]:
+def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
     if list(values) != sorted(set(values)):
         raise ValueError("must increase from one value to the next")
     return values
@@ -172,7 +171,7 @@ class Recipe(Strict):
     crop: Annotated[int, Field(ge=8)] | None = None
     augment: tuple[Literal["crop", "flip"], ...] = ()
     colour: Literal["none", "deviations", "scaled", "eigenvalues"] = "none"
-    drops: tuple[Positive, ...] = ()
+    drops: Annotated[tuple[Positive, ...], AfterValidator(_increasing)] = ()
     patience: Annotated[int, Field(ge=1)] | None = None
     shuffle: Shuffle | None = None
 
@@ -184,11 +183,6 @@ class Recipe(Strict):
                 f"{self.shuffle.lanes} lanes"
             )
         return self
-
-    @field_validator("drops")
-    @classmethod
-    def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return _increasing_values(values)
 
 
 class Model(Strict):
@@ -230,15 +224,12 @@ class Search(Strict):
     nothing.
     """
 
-    rates: Annotated[tuple[Positive, ...], Field(min_length=1)]
-    rungs: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_increasing)]
+    rungs: Annotated[
+        tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_increasing)
+    ]
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
-
-    @field_validator("rates", "rungs")
-    @classmethod
-    def _increasing(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        return _increasing_values(values)
 
 
 class Scale(Strict):
