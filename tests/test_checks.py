@@ -7,16 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from repro.cli import main
+from tests.commands import repro
 from tests.worlds import FACT, claim_file
 
 GOLDEN = Path(__file__).parent / "golden"
-
-
-def repro(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def named_in_help(command: str) -> set[str]:

@@ -11,22 +11,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from repro.cli import main
 from repro.registry import DATASETS
 from repro.store import Store
 from repro.train import Population
+from tests.commands import repro
 from tests.pictures import encoded, picture, write_folders
 from tests.shell import installed, paths, started
 from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
-
-
-def repro(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

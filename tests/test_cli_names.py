@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner, Result
 
 from repro.claim import SCALES
 from repro.cli import main
+from tests.commands import repro
 
 ROOT = Path(__file__).parents[1]
 
@@ -16,10 +16,6 @@ ROOT = Path(__file__).parents[1]
 def in_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where `claims/` lies."""
     monkeypatch.chdir(ROOT)
-
-
-def repro(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
 
 
 def offered(*line: str) -> list[str]:

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from repro.cli import main
+from tests.commands import repro
 from tests.worlds import claim_file
 
 
@@ -14,10 +13,6 @@ from tests.worlds import claim_file
 def in_an_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With no configuration but the test's."""
     monkeypatch.chdir(tmp_path)
-
-
-def repro(*arguments: str) -> Result:
-    return CliRunner().invoke(main, arguments)
 
 
 def device() -> tuple[str, str]:

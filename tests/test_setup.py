@@ -7,19 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 from repro.claim import OWN_KINDS, load
-from repro.cli import main
 from repro.plan import next_cells
 from repro.registry import DATASETS
+from tests.commands import repro
 from tests.worlds import claim_file, tiny_claim
 
 ROOT = Path(__file__).parents[1]
-
-
-def repro(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize("kind", OWN_KINDS)

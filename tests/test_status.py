@@ -11,23 +11,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from repro.claim import TrainedClaim, load
-from repro.cli import main
 from repro.data import open_dataset
 from repro.errors import LockLostError
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell, most_epochs_left, next_cells
 from repro.standing import Pace, StandingFiles, overview, standing_of
 from repro.store import Store
+from tests.commands import repro
 from tests.worlds import claim_file, planted, quick_claim_file, tiny_claim
 
 ROOT = Path(__file__).parents[1]
-
-
-def repro(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def cells_of(folder: Path) -> tuple[TrainedClaim, list[Cell]]:

@@ -7,19 +7,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from repro.cli import main
 from repro.data import open_dataset
 from repro.models import with_timm
 from repro.store import Store
 from repro.train import train
+from tests.commands import repro
 from tests.worlds import quick_claim_file
-
-
-def repro(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,14 @@
+"""The tool's commands, called in this process."""
+
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from repro.cli import main
+
+__all__ = ["repro"]
+
+
+def repro(*arguments: str | Path) -> Result:
+    """What a command of `repro` has printed, and its exit code."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
