@@ -1,7 +1,6 @@
 """The command line: what it prints where, and with which exit code."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -387,18 +386,3 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
 
     assert process.returncode == 130, talk
     assert talk.splitlines()[-1] == "interrupted: left at once; the same command continues"
-
-
-def test_help_imports_no_torch() -> None:
-    """`repro --help` and `repro list` answer at once."""
-    code = (
-        "import sys; from click.testing import CliRunner; from repro.cli import main;"
-        "CliRunner().invoke(main, ['--help']); CliRunner().invoke(main, ['list', '--claims',"
-        "sys.argv[1]]); print({'torch', 'timm', 'pandas', 'scipy'} & sys.modules.keys())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(ROOT / "claims")],
-        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-
-    assert done.stdout.strip() == "set()"

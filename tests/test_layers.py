@@ -11,6 +11,7 @@ import pytest
 import repro
 
 PACKAGE = Path(repro.__file__).parent
+CLAIM = PACKAGE.parent / "claims" / "relu_speedup.yaml"
 
 # An import goes only to a lower rank. A room is a module or a folder of the package.
 RANKS = {
@@ -206,6 +207,19 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
     heavy = ("torch", "timm", "numpy", "scipy", "pandas", "matplotlib", "pydantic")
 
     assert imported_by(code, *heavy) == set()
+
+
+def test_claims_are_read_and_listed_in_milliseconds() -> None:
+    """Without torch, and without what only a report needs."""
+    read = f"from pathlib import Path; import repro.claim as c; c.load(Path({str(CLAIM)!r}))"
+    listed = (
+        "from repro.cli import main; "
+        f"main(['list', '--claims', {str(CLAIM.parent)!r}], standalone_mode=False)"
+    )
+    heavy = ("torch", "timm", "pandas", "scipy", "matplotlib")
+
+    assert imported_by(read, "numpy", *heavy) == set()
+    assert imported_by(listed, *heavy) == set()
 
 
 def test_the_process_that_starts_workers_leaves_torch_to_them() -> None:
