@@ -9,6 +9,7 @@ between any two processors. Gradients pass the same roundings.
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Autocast", "RoundedProducts", "autocast", "instructions"]
+__all__ = ["Autocast", "RoundedProducts", "autocast", "instructions", "kernels"]
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -75,6 +76,16 @@ def instructions() -> str:
     """What the last digits of a CPU's numbers hang on, beside its name: how it multiplies."""
     bfloat16 = "bfloat16" if _multiplies_bfloat16() else "bfloat16 by rounding"
     return f"{torch.backends.cpu.get_cpu_capability()}, {bfloat16}"
+
+
+def kernels() -> str:
+    """What the last digits of a GPU's numbers hang on, beside its name: whose kernels it runs."""
+    try:
+        triton = version("triton")
+    except PackageNotFoundError:
+        triton = "missing"
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return f"CUDA {torch.version.cuda}, cuDNN {cudnn}, Triton {triton}"
 
 
 def _multiplies_bfloat16() -> bool:

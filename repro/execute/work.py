@@ -35,7 +35,7 @@ from repro.pictures import Arrays, kept
 from repro.plan import Cell, code
 from repro.plugins import versions
 from repro.population import member_bytes
-from repro.precision import instructions
+from repro.precision import instructions, kernels
 from repro.provenance import provenance
 from repro.store import Store
 from repro.train import (
@@ -311,6 +311,8 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     facts |= versions(run.trial.model, run.trial.data)
     if machine.device == "cpu":
         facts["instructions"] = instructions()
+    else:
+        facts["kernels"] = kernels()
     if run.company > 1:
         facts["population"] = str(run.company)
     if machine.processes > 1:
