@@ -1,7 +1,7 @@
 """How strong the paper's own evidence is, where its number is a difference of two single runs.
 
-The authors trained many nets that differ in nothing of principle. How far those scatter is how far
-two runs of one net may differ by themselves, or somewhat more.
+The authors trained many nets that differ in details: learning rates, places of the norms, one
+without those of layer 2. Two runs of one net may differ by as much as those scatter, or by less.
 """
 
 import csv
@@ -44,7 +44,7 @@ class Prior:
         meaning = "more than" if self.beyond_chance else "no more than"
         return (
             f"{self.value:g} points between two single runs. {self.siblings} nets of the authors "
-            "that differ in nothing of principle scatter so that two of them differ by "
+            "that differ in details scatter so that two of them differ by "
             f"{self.scatter:.2f} points (standard deviation): the paper's difference is "
             f"{self.times:.1f} times that, {meaning} chance between two runs explains."
         )
