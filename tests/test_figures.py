@@ -24,8 +24,10 @@ from repro.figures import (
     Band,
     CrossingRow,
     EffectRow,
+    MetricRow,
     PaperCurve,
     RatePoint,
+    Seeds,
 )
 from repro.figures.style import PAPER
 from repro.report.svg import svg
@@ -59,6 +61,7 @@ def texts(ax: Axes) -> list[str]:
 def arm(name: str, **changes: object) -> ArmCurves:
     band = Band(
         seeds=3,
+        counted=3,
         epochs=EPOCHS,
         median=np.linspace(0.6, 0.3, 10),
         low=np.linspace(0.5, 0.2, 10),
@@ -115,6 +118,18 @@ def test_the_papers_points_have_open_markers_on_a_thin_dashed_line(ax: Axes) -> 
     assert drawn.get_color() == line(ax, "slow: median").get_color()
 
 
+def test_our_crossing_is_seen_where_the_papers_lies(ax: Axes) -> None:
+    """Ours in front, and the paper's marker a ring around it."""
+    paper = PaperCurve(arm="fast", epochs=np.array([6.0]), errors=np.array([0.25]))
+    figures.learning_curves(
+        ax, [arm("fast", crossed=(6.0,))], threshold=0.25, until=40, paper=[paper]
+    )
+    ours, theirs = line(ax, "fast: crossed"), line(ax, "fast: the paper's")
+
+    assert ours.get_zorder() > theirs.get_zorder()
+    assert ours.get_markersize() < theirs.get_markersize()
+
+
 def test_arms_differ_by_marker_and_not_by_colour_alone(ax: Axes) -> None:
     """A black and white print tells them apart."""
     arms = [arm("fast", crossed=(6.0,)), arm("slow", crossed=(9.0,))]
@@ -135,9 +150,8 @@ def test_a_panel_without_results_says_so(ax: Axes) -> None:
 def test_panels_share_the_scale_of_the_highest_curve() -> None:
     """What is drawn last does not cut what was drawn first."""
     left, right = Figure().subplots(1, 2, sharey=True)
-    high = arm(
-        "fast", band=Band(seeds=3, epochs=EPOCHS, median=0 * EPOCHS + 0.9, low=EPOCHS, high=EPOCHS)
-    )
+    band = Band(seeds=3, counted=3, epochs=EPOCHS, median=0 * EPOCHS + 0.9, low=EPOCHS, high=EPOCHS)
+    high = arm("fast", band=band)
     figures.learning_curves(left, [high], threshold=0.25, until=40)
     figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40)
 
@@ -146,12 +160,18 @@ def test_panels_share_the_scale_of_the_highest_curve() -> None:
 
 def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
     """A row an arm, a point a seed, arrowheads for the censored, words for the missing."""
+    none = Seeds()
+    late, lost = Seeds(counted=(60.0, 60.0)), Seeds(counted=(2.0,))
     rows = [
-        CrossingRow(label="period fast", mark=0, crossed=(6.0, 6.2), censored=(), diverged=()),
         CrossingRow(
-            label="period slow", mark=1, crossed=(), censored=(60.0, 60.0), diverged=(2.0,)
+            label="period fast",
+            mark=0,
+            crossed=Seeds(counted=(6.0, 6.2)),
+            censored=none,
+            diverged=none,
         ),
-        CrossingRow(label="modern fast", mark=0, crossed=(), censored=(), diverged=()),
+        CrossingRow(label="period slow", mark=1, crossed=none, censored=late, diverged=lost),
+        CrossingRow(label="modern fast", mark=0, crossed=none, censored=none, diverged=none),
     ]
     figures.crossing_times(ax, rows, threshold=0.25)
 
@@ -161,6 +181,54 @@ def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
     assert "2 seeds > 60" in texts(ax)
     assert "not run" in texts(ax)
     assert [label.get_text() for label in ax.get_yticklabels()] == [row.label for row in rows]
+
+
+def test_a_seed_that_does_not_count_is_hollow(ax: Axes) -> None:
+    """It stands among the others, each in its place, and is told from them by its face."""
+    values = Seeds(counted=(40.0, 42.0), beyond=(41.0,))
+    figures.metric_points(
+        ax, [MetricRow(label="whole", mark=0, values=values, diverged=0)], label="error"
+    )
+    full, hollow = ax.get_lines()
+
+    assert (xs(full), xs(hollow)) == ([40.0, 42.0], [41.0])
+    assert full.get_markerfacecolor() == full.get_color()
+    assert hollow.get_markerfacecolor() == PAPER
+    assert ys(full)[0] < ys(hollow)[0] < ys(full)[1]
+
+
+def test_a_legend_says_how_many_seeds_count(ax: Axes) -> None:
+    """Nobody takes a seed beyond the look for one that the verdict rests on."""
+    errors = np.linspace(0.9, 0.4, 10)
+    some = Band(seeds=5, counted=3, epochs=EPOCHS, median=errors, low=errors, high=errors)
+    figures.error_curves(ax, [ArmErrors(arm="whole", test=some, train=None)])
+
+    assert (
+        line(ax, "whole: test").get_label() == "whole: test, median and range of 5 seeds (3 count)"
+    )
+    assert "count" not in str(
+        figures.learning_curves(ax, [arm("a")], threshold=0.2, until=9).get_lines()[-1].get_label()
+    )
+
+
+@pytest.mark.parametrize("epochs", [1, 8, 10, 18, 90])
+def test_the_last_epoch_of_a_curve_has_a_marker(ax: Axes, epochs: int) -> None:
+    """It is the one that is measured; at most ten markers, equally far apart."""
+    errors = np.linspace(0.9, 0.4, epochs)
+    band = Band(
+        seeds=3,
+        counted=3,
+        epochs=np.arange(1.0, epochs + 1),
+        median=errors,
+        low=errors,
+        high=errors,
+    )
+    figures.error_curves(ax, [ArmErrors(arm="with", test=band, train=None)])
+    start, step = line(ax, "with: test").get_markevery()
+    marked = range(epochs)[start::step]
+
+    assert marked[-1] == epochs - 1
+    assert len(marked) <= 10
 
 
 def test_a_ratio_has_its_interval_the_region_and_no_effect(ax: Axes) -> None:
@@ -202,7 +270,7 @@ def test_what_lies_beyond_the_axis_is_an_arrow_at_its_end(ax: Axes) -> None:
     assert xs(line(ax, "sure: seeds")) == [4.0]
     assert xs(line(ax, "far: seeds")) == [4.5]
     assert xs(line(ax, "far: above")) == [right]
-    assert "40.00" in texts(ax)
+    assert "40.00 (beyond the axis)" in texts(ax)
     assert 40.0 not in [x for each in ax.get_lines() for x in xs(each)]
 
 
@@ -272,6 +340,46 @@ def test_a_number_that_does_not_count_does_not_set_the_axis(ax: Axes) -> None:
     assert left <= min(drawn)
     assert max(drawn) <= right
     assert {"<", ">"} <= {one.get_marker() for one in ax.get_lines()}
+
+
+BESIDE_THE_NAMES = [
+    (estimate(bound="upper", value=math.nan, low=-math.inf, high=0.31), False),
+    (estimate(bound="lower", value=math.nan, low=9.5, high=math.inf), False),
+    (estimate(value=0.21, low=0.2, high=0.3), False),
+    (estimate(value=0.22, low=0.001, high=90.0), True),
+    (estimate(value=0.01, low=0.001, high=0.02), True),
+    (estimate(value=1234.5, low=1000.0, high=2000.0), True),
+]
+
+
+@pytest.mark.parametrize(("found", "doubtful"), BESIDE_THE_NAMES)
+def test_a_number_runs_neither_into_the_names_of_the_rows_nor_off_the_axes(
+    found: Estimate, doubtful: bool
+) -> None:
+    """At either end of the axis it stands inside, over nothing that has to be read."""
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    rows = [
+        EffectRow(label="raw_he, scaled\nscaled_tanh over relu", estimate=found, doubtful=doubtful),
+        EffectRow(label="raw_he\ntanh over relu", estimate=estimate(value=0.3, low=0.2, high=9.0)),
+    ]
+    axes = figures.effects(
+        figure.subplots(),
+        rows,
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=1.0,
+        label="ratio",
+    )
+    figure.draw_without_rendering()
+    frame = axes.get_window_extent()
+    named = {"no effect ", " paper 6"}
+    numbers = [t.get_window_extent() for t in axes.texts if t.get_text() not in named]
+    names = [label.get_window_extent() for label in axes.get_yticklabels()]
+
+    assert len(numbers) == len(names) == 2
+    for number in numbers:
+        assert frame.x0 <= number.x0 < number.x1 <= frame.x1
+        assert not any(number.overlaps(name) for name in names)
 
 
 def test_the_region_is_that_of_the_row_that_decides(ax: Axes) -> None:
@@ -358,6 +466,22 @@ def test_kernels_of_the_two_halves_stand_apart(ax: Axes) -> None:
     assert pixels[0, 0].tolist() == [1.0, 0.5, 0.5, 1.0]
     second = np.argwhere((pixels == [0.5, 0.5, 0.0, 1.0]).all(2))
     assert second[0][0] > pixels.shape[0] / 2
+    assert texts(ax) == ["first half", "second half"]
+
+
+def test_kernels_of_two_nets_stand_apart() -> None:
+    """One is not taken for a part of the other: the gap is wider than that between kernels."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = (figures.kernels(one, np.ones((8, 3, 5, 5))) for one in figure.subplots(1, 2))
+    figure.draw_without_rendering()
+    (image,) = left.get_images()
+    alpha = np.asarray(image.get_array())[0, :, 3]
+    last = int(np.flatnonzero(alpha).max()) + 0.5  # the right edge of the last kernel, in pixels
+    end = left.transData.transform((last, 0))[0]
+    between = left.transData.transform((1, 0))[0] - left.transData.transform((0, 0))[0]
+    names = [text.get_window_extent().x0 for text in right.texts]
+
+    assert min(names) - end > 2 * between
 
 
 def test_neighbours_stand_beside_their_query(ax: Axes) -> None:
@@ -369,6 +493,14 @@ def test_neighbours_stand_beside_their_query(ax: Axes) -> None:
 
     assert pixels[0, 0].tolist() == [0, 0, 0, 1]
     assert pixels[-1, 0].tolist() == [1, 1, 1, 1]
+    assert texts(ax) == ["test image", "1", "2", "3"]
+
+
+def test_a_query_has_the_name_of_its_class(ax: Axes) -> None:
+    """ImageNet's by its word; of classes that are known of more images the first are taken."""
+    figures.nearest(ax, np.zeros((2, 3, 8, 8, 3), dtype=np.uint8), ["cat", "n01443537", "owl"])
+
+    assert texts(ax) == ["test image", "1", "2", "cat", "goldfish"]
 
 
 def rates(**changes: object) -> ArmRates:
@@ -470,10 +602,15 @@ def test_every_colour_has_a_name_for_the_dark() -> None:
 def test_errors_on_a_log_axis_leave_out_zero() -> None:
     """Two panels share the lower end of the smaller errors."""
     left, right = Figure().subplots(1, 2, sharey=True)
-    low = arm(
-        "fast",
-        band=Band(seeds=1, epochs=EPOCHS, median=np.linspace(0.2, 0, 10), low=EPOCHS, high=EPOCHS),
+    band = Band(
+        seeds=1,
+        counted=1,
+        epochs=EPOCHS,
+        median=np.linspace(0.2, 0, 10),
+        low=EPOCHS,
+        high=EPOCHS,
     )
+    low = arm("fast", band=band)
     figures.learning_curves(left, [low], threshold=0.25, until=40, log=True)
     figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40, log=True)
 
@@ -487,6 +624,16 @@ def test_a_confusion_matrix_is_in_percent_of_its_rows(ax: Axes) -> None:
 
     assert sorted(texts(ax)) == ["100", "25", "75"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog", "owl"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true class", "predicted class")
+
+
+def test_a_confusion_matrix_has_a_scale_of_its_colours(ax: Axes) -> None:
+    """From nothing to the largest share that there is, in percent."""
+    figures.confusion(ax, np.array([[3, 1], [1, 1]]), ["cat", "dog"])
+    (bar,) = ax.child_axes
+
+    assert bar.get_ylim() == (0, 75)
+    assert bar.get_ylabel() == "share of the true class in %"
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,21 @@
 
 import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from repro.analysis import Look
 from repro.claim import Claim, load
 from repro.pages import pages
 from repro.report import Page, write_report, write_site
+from repro.report.drawings import drawings
 from repro.report.series import arm_curves, rolling_error
 from repro.session import register
 from repro.stats import Estimate
@@ -222,6 +227,60 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
         "> 20",
     ):
         assert expected in text
+
+
+def looked_at(page: Page, seeds: int) -> Page:
+    """The page, of which only so many seeds count."""
+    look = Look(number=1, of=2, seeds=seeds, level=0.95)
+    found = {name: replace(one, look=look) for name, one in page.evidence.recipes.items()}
+    return replace(page, evidence=replace(page.evidence, recipes=found))
+
+
+def test_seeds_that_do_not_count_are_told_from_those_that_do(page: Page, tmp_path: Path) -> None:
+    """In the curves' legend and in the rows of points, each with its words where there are any."""
+    figures = ("curves", "crossings")
+
+    def written(shown: Page, name: str) -> str:
+        text = write_report([shown], tmp_path / name, ["md", "svg"]).read_text()
+        folder = tmp_path / name / "figures"
+        return text + "".join((folder / f"planted-paper-{one}.svg").read_text() for one in figures)
+
+    some, all_ = written(looked_at(page, 2), "some"), written(looked_at(page, 3), "all")
+    said = ("median and range of 3 seeds (2 count)", "In brackets", "Hollow, and not counted")
+
+    assert [phrase in some for phrase in said] == [True] * 3
+    assert [phrase in all_ for phrase in said] == [False] * 3
+
+
+def test_words_for_a_figure_say_what_decides_and_count_the_rest(page: Page) -> None:
+    """Whoever hears them is not read a table of all recipes."""
+    crossings = next(one for one in drawings(page) if one.name.endswith("-crossings"))
+
+    assert crossings.alt == (
+        "period fast: crossed at 6.0, 6.2, 6.5; "
+        "period slow: crossed at 19.5, 2 not crossed by epoch 20; "
+        "and 2 more rows in the report's tables"
+    )
+
+
+def test_neighbours_have_the_class_of_their_image_whichever_trial_kept_it(page: Page) -> None:
+    """The classes of test images are the data's: the net whose pictures are shown may lack them."""
+    found = page.evidence.recipes["period"]
+    metrics = ("neighbours_features", "neighbours_pixels")
+    contrasts = tuple(replace(one, metrics=metrics) for one in found.contrasts)
+    shown, other = (outcome.trial_id for outcome in found.outcomes[:2])
+    near = {shown: {"near_images": np.zeros((2, 3, 8, 8, 3), dtype=np.uint8)}}
+    classes = {other: {"example_labels": np.array(["walrus", "gannet", "owl"])}}
+
+    def drawn(arrays: dict[str, dict[str, npt.NDArray[np.generic]]]) -> str:
+        recipes = page.evidence.recipes | {"period": replace(found, contrasts=contrasts)}
+        evidence = replace(page.evidence, recipes=recipes)
+        figures = drawings(replace(page, evidence=evidence, arrays=arrays))
+        return next(one.svg for one in figures if one.name.endswith("-near-images"))
+
+    assert "test image" in drawn(near)
+    assert "walrus" not in drawn(near)
+    assert {"walrus", "gannet"} <= set(re.findall("[a-z]+", drawn(near | classes)))
 
 
 def test_many_recipes_stand_in_one_table_first(claim: Claim, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from repro.figures.curves import (
 from repro.figures.effects import EffectRow, effects
 from repro.figures.images import confusion, examples, kernels, nearest
 from repro.figures.rates import ArmRates, RatePoint, rate_sensitivity
-from repro.figures.seeds import CrossingRow, MetricRow, crossing_times, metric_points
+from repro.figures.seeds import CrossingRow, MetricRow, Seeds, crossing_times, metric_points
 from repro.figures.style import MARKS, SCHEME, STYLE
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "MetricRow",
     "PaperCurve",
     "RatePoint",
+    "Seeds",
     "confusion",
     "crossing_times",
     "effects",

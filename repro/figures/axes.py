@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from repro.figures.style import GREY, MARKS
+from repro.figures.style import GREY
 
-__all__ = ["errors_y", "linear_x", "log_x", "not_run", "rows_y", "strip"]
+__all__ = ["errors_y", "linear_x", "log_x", "not_run", "rows_y"]
 
 
 def log_x(
@@ -59,27 +59,6 @@ def rows_y(ax: Axes, labels: Sequence[str]) -> None:
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")
-
-
-def strip(
-    ax: Axes, times: Sequence[float], *, y: float, mark: int, marker: str, label: str
-) -> None:
-    """Equal times stand beside each other: spread over a fifth of a row."""
-    if not times:
-        return
-    spread = np.linspace(-0.12, 0.12, len(times)) if len(times) > 1 else np.zeros(1)
-    ax.plot(
-        sorted(times),
-        y + spread,
-        color=MARKS[mark][0],
-        gid=f"arm-{mark}",
-        linestyle="none",
-        marker=marker,
-        markersize=6,
-        alpha=0.85,
-        label=label,
-        clip_on=False,
-    )
 
 
 def not_run(ax: Axes) -> None:

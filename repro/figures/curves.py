@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,9 +26,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Band:
-    """Over seeds, at `epochs` (n,): median, smallest and largest error (n,), fractions."""
+    """Over seeds, at `epochs` (n,): median, smallest and largest error (n,), fractions.
+
+    `counted`: how many of the seeds the verdict looks at; the others were run beyond.
+    """
 
     seeds: int
+    counted: int
     epochs: Floats
     median: Floats
     low: Floats
@@ -106,8 +111,9 @@ def learning_curves(
             linestyle="--",
             linewidth=0.8,
             marker=marker,
-            markersize=5,
+            markersize=7,  # larger than ours and behind them: both are seen where they meet
             markerfacecolor=PAPER,
+            zorder=1.9,
             gid=f"paper-{places[curve.arm]}",
             label=f"{curve.arm}: the paper's, read off",
         )
@@ -127,7 +133,7 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
     if arm.band is not None:
         band = arm.band
         _range(ax, band, mark)
-        label = f"{arm.arm}: {_seeds(band.seeds)}"
+        label = f"{arm.arm}: {_seeds(band)}"
         ax.plot(band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=label, gid=gid)
     for epochs, errors in arm.tails:
         ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8, gid=gid)
@@ -193,9 +199,9 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors], *, log: bool = False) -> A
                 linewidth=1.6,
                 marker=marker,
                 markersize=4,
-                markevery=0.1,
+                markevery=_marked(len(band.epochs)),
                 gid=gid,
-                label=f"{arm.arm}: test, {_seeds(band.seeds)}",
+                label=f"{arm.arm}: test, {_seeds(band)}",
             )
         if arm.train is not None:
             ax.plot(
@@ -218,8 +224,18 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors], *, log: bool = False) -> A
     return ax
 
 
-def _seeds(count: int) -> str:
-    return "1 seed" if count == 1 else f"median and range of {count} seeds"
+def _seeds(band: Band) -> str:
+    text = "1 seed" if band.seeds == 1 else f"median and range of {band.seeds} seeds"
+    return text if band.counted == band.seeds else f"{text} ({band.counted} count)"
+
+
+_MARKERS = 10  # along a curve
+
+
+def _marked(points: int) -> tuple[int, int]:
+    """The first point with a marker, and every how many there is one: always at the last."""
+    step = ceil(points / _MARKERS)
+    return (points - 1) % step, step
 
 
 def _range(ax: Axes, band: Band, mark: int) -> None:

@@ -43,7 +43,8 @@ def effects(
     No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
     is shaded. A bound is an arrow from the bound to where the truth may lie. Small and below the
     interval: a point a seed. What is doubtful is hollow and dotted, and does not widen the axis
-    unless there is nothing else: what lies beyond its ends is an arrow there.
+    unless there is nothing else: what lies beyond its ends is an arrow there. Every number stands
+    within the axes, off the names of the rows.
     """
     sure = [row for row in rows if not row.doubtful] or rows
     found = [row.estimate for row in sure if row.estimate is not None]
@@ -126,18 +127,44 @@ def _interval(
     high = right if estimate.bound == "lower" else max(min(estimate.high, right), left)
     ax.plot([low, high], [y, y], color=colour, linewidth=2, linestyle=dash, solid_capstyle="butt")
     if estimate.bound == "lower":
-        text, anchor = f"at least {estimate.low:.2f}", low
+        text, anchor = f"at least {estimate.low:.2f}", right
     elif estimate.bound == "upper":
-        text, anchor = f"at most {estimate.high:.2f}", high
+        text, anchor = f"at most {estimate.high:.2f}", left
     else:
         text, anchor = f"{estimate.value:.2f}", min(max(estimate.value, left), right)
-        if anchor == estimate.value:  # on the axis
+        if anchor == estimate.value:
             ax.plot(anchor, y, color=colour, marker="o", markersize=7, markerfacecolor=face)
+        else:
+            text += " (beyond the axis)"
     # An end beyond the axes is an arrowhead, every other end a bar.
     for x, edge, arrow in ((low, left, "<"), (high, right, ">")):
         marker, size = (arrow, 8) if x == edge else ("|", 9)
         ax.plot(
             x, y, color=colour, marker=marker, markersize=size, markerfacecolor=face, clip_on=False
         )
-    side = {left: "left", right: "right"}.get(anchor, "center")  # off the names of the rows
-    ax.annotate(text, (anchor, y), textcoords="offset points", xytext=(0, 8), ha=side, color=colour)
+    _number(ax, text, anchor, y, colour)
+
+
+_ROOM = 0.12  # of the axis: more than half of a number's width
+
+
+def _number(ax: Axes, text: str, x: float, y: float, colour: str) -> None:
+    """Above the interval and centred, but for what would leave the axes: that runs inwards.
+
+    On a ground of its own, since the line of no effect would cross it out.
+    """
+    share = ax.transAxes.inverted().transform(ax.transData.transform((x, y)))[0]
+    side, shift = "center", 0
+    if share < _ROOM:
+        side, shift = "left", 4
+    elif share > 1 - _ROOM:
+        side, shift = "right", -4
+    ax.annotate(
+        text,
+        (x, y),
+        textcoords="offset points",
+        xytext=(shift, 8),
+        ha=side,
+        color=colour,
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5},
+    )

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, PowerNorm, to_rgb
 from numpy.typing import NDArray
 
 from repro.figures.style import MARKS
@@ -25,20 +25,25 @@ def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
     top = np.abs(weights).max((1, 2, 3), keepdims=True)
     shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=top > 0)
     cell = side + 1
-    sheet = np.zeros((2 * rows * cell + 2, columns * cell - 1, 4))  # nothing, seen through
+    # What stays zero is seen through; half a kernel on the right, before the next net.
+    sheet = np.zeros((2 * rows * cell + 2, columns * cell + side // 2, 4))
     for i, kernel in enumerate(shown):
         half, place = divmod(i, maps // 2)
         row, column = divmod(place, columns)
         y, x = (half * rows + row) * cell + 3 * half, column * cell
         sheet[y : y + side, x : x + side, :3] = kernel.transpose(1, 2, 0)
         sheet[y : y + side, x : x + side, 3] = 1
+    for half, name in enumerate(("first half", "second half")):
+        middle = (half + 0.5) * rows * cell + 3 * half - 1
+        ax.text(-1.5, middle, name, rotation=90, ha="right", va="center")
     return _sheet(ax, sheet)
 
 
-def nearest(ax: Axes, images: NDArray[np.uint8]) -> Axes:
-    """Test images and beside each its nearest training images (Fig. 4).
+def nearest(ax: Axes, images: NDArray[np.uint8], classes: Sequence[str] = ()) -> Axes:
+    """Test images and beside each its nearest training images, by their rank (Fig. 4).
 
-    images: (queries, 1 + neighbours, S, S, 3), grey levels, the query first.
+    images: (queries, 1 + neighbours, S, S, 3), grey levels, the query first. classes: of the
+    queries and maybe of more images that follow them; none where they are not known.
     """
     queries, across, side = images.shape[:3]
     gap = max(1, side // 8)
@@ -48,6 +53,11 @@ def nearest(ax: Axes, images: NDArray[np.uint8]) -> Axes:
             y, x = row * (side + gap), column * (side + gap) + (2 * gap if column else 0)
             sheet[y : y + side, x : x + side, :3] = images[row, column] / 255
             sheet[y : y + side, x : x + side, 3] = 1
+            if row == 0:
+                head = str(column) if column else "test image"
+                ax.text(x + side / 2, -gap, head, ha="center", va="bottom")
+    for row, name in enumerate(classes[:queries]):
+        ax.text(-gap, row * (side + gap) + side / 2, words(name), ha="right", va="center")
     return _sheet(ax, sheet)
 
 
@@ -62,24 +72,28 @@ def confusion(ax: Axes, counts: NDArray[np.integer], classes: Sequence[str]) -> 
 
     counts: (C, C). With few classes each square has its number.
     """
-    shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    ax.imshow(_shade(shares), interpolation="nearest")
+    shares = 100 * counts / np.maximum(1, counts.sum(1, keepdims=True))
+    # The square root, or a net that is often wrong would leave nothing to be seen off the diagonal.
+    scale = PowerNorm(0.5, vmin=0, vmax=max(1.0, float(shares.max(initial=0.0))))
+    image = ax.imshow(shares, cmap=_shades(), norm=scale, interpolation="nearest")
+    bar = ax.inset_axes((1.03, 0, 0.04, 1))
+    ax.figure.colorbar(image, cax=bar, label="share of the true class in %")
+    bar.grid(visible=False)
     if len(classes) <= 20:
         names = [words(name) for name in classes]
         ax.set_xticks(range(len(classes)), names, rotation=90)
         ax.set_yticks(range(len(classes)), names)
         for row, column in zip(*np.nonzero(counts), strict=True):
-            text = f"{100 * shares[row, column]:.0f}"
+            text = f"{shares[row, column]:.0f}"
             ax.text(column, row, text, ha="center", va="center", fontsize=7)
     ax.grid(visible=False)
-    ax.set(xlabel="taken for", ylabel="is")
+    ax.set(xlabel="predicted class", ylabel="true class")
     return ax
 
 
-def _shade(shares: NDArray[np.floating]) -> NDArray[np.floating]:
-    """One colour, the denser the larger, through which a page of any colour is seen: (..., 4)."""
-    colour = np.broadcast_to(mpl.colors.to_rgb(MARKS[0][0]), (*shares.shape, 3))
-    return np.concatenate([colour, 0.7 * np.sqrt(shares)[..., None]], axis=-1)
+def _shades() -> ListedColormap:
+    """One colour, the denser the larger, through which a page of any colour is seen."""
+    return ListedColormap([(*to_rgb(MARKS[0][0]), 0.7 * share) for share in np.linspace(0, 1, 256)])
 
 
 _ABREAST = 22  # letters of the usual size above an image

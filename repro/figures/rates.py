@@ -76,7 +76,7 @@ def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: in
                 f"{point.crossed:.1f}",
                 (point.rate, 100 * point.error),
                 textcoords="offset points",
-                xytext=(0, 8 if mark else -15),
+                xytext=(0, (12 if point.chosen else 8) if mark else -15),  # off the ring
                 ha="center",
                 fontsize=8,
                 color=colour,

@@ -1,14 +1,16 @@
 """The figures of a page, each with its caption and with words for those who do not see it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from textwrap import fill
 
+import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from repro import figures
-from repro.claim import LevelClaim, TimeClaim, metric_of
+from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
 from repro.effects import DECIDING, Contrast
 from repro.registry import METRICS
 from repro.report import series
@@ -99,13 +101,29 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
         "Training error: online error of the batches, averaged over the epoch that ends there. "
         "Band: smallest to largest of the seeds, as far as all of them ran; from there thin "
         f"lines, one a seed. Filled markers on the dashed line: where {_measure(claim)} crossed "
-        f"{page.threshold_text}, which is what counts. A triangle: stopped without having crossed."
+        f"{page.threshold_text}, which is what counts{_lagging(claim)}. "
+        "A triangle: stopped without having crossed."
     )
     if paper:
         caption += f" Open markers: read off the paper ({claim.paper.section})."
+    bands = [arm.band for curves in shown.values() for arm in curves if arm.band]
+    caption += _count_of_them(bands)
     return _curves(
         page, panels, f"Training error of {_arms(page)} against epochs, for {_names(page)}", caption
     )
+
+
+def _lagging(claim: TimeClaim) -> str:
+    """Why curves of online errors end above the threshold, where full passes decide."""
+    full = claim.decided_by == "full"
+    return " and ends the trial; the batches' error lags, so that its curve ends higher" * full
+
+
+def _count_of_them(bands: Iterable[figures.Band | None]) -> str:
+    """What the legend's counts mean, where it has any."""
+    some = any(band and band.counted < band.seeds for band in bands)
+    rest = "the others lie beyond the look that the verdict rests on"
+    return f" In brackets: how many of the seeds count; {rest}." if some else ""
 
 
 def _curves(
@@ -125,32 +143,43 @@ def _curves(
 
 
 def _crossings(page: Page) -> Drawing:
-    rows = series.crossing_rows(page)
+    rows = {recipe: series.crossing_rows(page, recipe) for recipe in page.claim.recipes}
+    every = [row for some in rows.values() for row in some]
     name = f"{page.name}-crossings"
     return Drawing(
         name=name,
         caption=(
-            f"Epochs to {page.threshold_text} training error, a point a confirming seed. "
-            "A triangle pointing right: not crossed by then (censored). A cross: diverged."
+            f"Epochs to {page.threshold_text} training error, a point a confirming seed; the axis "
+            "is logarithmic. A triangle pointing right: not crossed by then (censored). A cross: "
+            f"diverged.{_hollow(s for row in every for s in (row.crossed, row.censored))}"
         ),
-        alt="; ".join(f"{row.label}: {_seeds(row)}" for row in rows),
+        alt=_listing(
+            [f"{row.label}: {_seeds(row)}" for row in rows[page.claim.verdict_recipe]], len(every)
+        ),
         arms=tuple(page.claim.arms),
-        panels=[("", partial(figures.crossing_times, rows=rows, threshold=page.threshold))],
-        inches=(WIDTH * 1.3, max(SMALL, 1.0 + 0.3 * len(rows))),
+        panels=[("", partial(figures.crossing_times, rows=every, threshold=page.threshold))],
+        inches=(WIDTH * 1.3, max(SMALL, 1.0 + 0.3 * len(every))),
     )
 
 
+def _hollow(seeds: Iterable[figures.Seeds]) -> str:
+    """What a hollow point is, where there is one."""
+    what = " Hollow, and not counted: seeds beyond the look that the verdict rests on."
+    return what if any(some.beyond for some in seeds) else ""
+
+
+def _listing(said: Sequence[str], rows: int) -> str:
+    """Words for a figure of so many rows, of which the more important are said."""
+    more = rows - len(said)
+    rest = [f"and {more} more row{'s' * (more > 1)} in the report's tables"] * (more > 0)
+    return "; ".join([*said, *rest])
+
+
 def _errors(page: Page) -> Drawing:
-    claim = page.claim
+    shown = {recipe: series.error_series(page, recipe) for recipe in page.claim.recipes}
     panels = [
-        (
-            f"{recipe} recipe",
-            partial(
-                figures.error_curves,
-                arms=series.error_series(page, recipe),
-            ),
-        )
-        for recipe in claim.recipes
+        (f"{recipe} recipe", partial(figures.error_curves, arms=arms))
+        for recipe, arms in shown.items()
     ]
     return _curves(
         page,
@@ -158,28 +187,36 @@ def _errors(page: Page) -> Drawing:
         f"Test error of {_arms(page)} against epochs, for {_names(page)}",
         "Test error after each epoch, over confirming seeds that did not diverge; dotted, the "
         "error of that epoch's training batches, as the net met them: cropped, mirrored and with "
-        "dropout where the arm has these.",
+        "dropout where the arm has these."
+        + _count_of_them(arm.test for arms in shown.values() for arm in arms),
     )
 
 
 def _metrics(page: Page) -> Drawing:
     claim = page.claim
-    rows = series.metric_rows(page)
+    rows = {recipe: series.metric_rows(page, recipe) for recipe in claim.recipes}
+    every = [row for some in rows.values() for row in some]
     facts = [METRICS[metric_of(claim, arm)] for arm in claim.arms]
     same = len({one.title for one in facts}) == 1
     label = f"{facts[0].title if same else 'what each row names'} in {facts[0].unit}"
     name = f"{page.name}-metric"
     return Drawing(
         name=name,
-        caption=f"{label[0].upper()}{label[1:]}, a point a confirming seed.",
-        alt="; ".join(
-            f"{row.label}: {', '.join(f'{v:.3g}' for v in sorted(row.values)) or _nothing(row)}"
-            for row in rows
+        caption=(
+            f"{label[0].upper()}{label[1:]}, a point a confirming seed."
+            f"{_hollow(row.values for row in every)}"
         ),
+        alt=_listing([_values(row) for row in rows[claim.verdict_recipe]], len(every)),
         arms=tuple(page.claim.arms),
-        panels=[("", partial(figures.metric_points, rows=rows, label=label))],
-        inches=(WIDTH * 1.3, 1.2 + 0.36 * len(rows)),
+        panels=[("", partial(figures.metric_points, rows=every, label=label))],
+        inches=(WIDTH * 1.3, 1.2 + 0.36 * len(every)),
     )
+
+
+def _values(row: figures.MetricRow) -> str:
+    """`authors with: 40.5, 41.2`."""
+    known = ", ".join(f"{value:.3g}" for value in sorted(row.values.all))
+    return f"{row.label}: {known or _nothing(row)}"
 
 
 def _nothing(row: figures.MetricRow) -> str:
@@ -205,24 +242,32 @@ def _effects(page: Page) -> Drawing:
     )
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"
     caption = (
-        f"The {'ratio' if ratio else 'effect'} with its interval; the small diamonds below are "
-        "its values seed by seed. Shaded, where a row decides: where the interval has to lie for "
-        "“reproduced”, as the claim file says. An arrow: only a bound is known, or no interval, "
-        "or it goes on beyond the axis; a small one: so does a seed."
+        f"The {'ratio' if ratio else 'effect'} with its interval{', on a log axis' * ratio}; small "
+        "diamonds below: its values seed by seed. Green: where the interval has to lie for "
+        f"“reproduced”, drawn for the contrast that decides{_under(claim)}. "
+        "Arrow: an end that is open, or beyond the axis. Small arrow: a seed beyond the axis."
     )
     if any(row.doubtful for row in rows):
-        caption += " Hollow: an arm failed a check, and the number does not count."
+        caption += " Hollow and dotted: an arm failed a check, and the number does not count."
     return Drawing(
         name=name,
         caption=caption,
-        alt="; ".join(
-            f"{row.label.replace(chr(10), ': ')}: {estimate_text(row.estimate)}"
-            f"{', doubtful' * row.doubtful}"
-            for row in rows
-        ),
+        alt=_listing([_effect_text(row) for row in rows if row.decides], len(rows)),
         panels=[("", draw)],
         inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.45 * len(rows))),
     )
+
+
+def _under(claim: TrainedClaim) -> str:
+    """Under which recipes the deciding contrast is drawn, and which of them gives the verdict."""
+    if len(claim.recipes) == 1:
+        return ""
+    return f" under every recipe, of which {claim.verdict_recipe} gives the verdict"
+
+
+def _effect_text(row: figures.EffectRow) -> str:
+    label = row.label.replace("\n", ": ")
+    return f"{label}: {estimate_text(row.estimate)}{', doubtful' * row.doubtful}"
 
 
 def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
@@ -271,10 +316,10 @@ def _rates(page: Page) -> Drawing:
         name=name,
         caption=(
             "The search for the rate, on seeds that measure nothing else: "
-            f"{'training' if times else 'test'} error at the "
-            "latest epoch that all rates reached. A number: the epoch at which that rate "
-            "crossed. Ringed: chosen; edge: where the grid ends. A cross at the top: "
-            "diverged."
+            f"{'training' if times else 'test'} error at the latest epoch that all rates reached. "
+            f"{_ranked(page, times=times)} A best rate at an end of the grid extends it once, for "
+            f"that arm alone.{' A number: the epoch at which that rate crossed.' * times} Ringed: "
+            "chosen; edge: where the grid ends. A cross at the top: diverged."
         ),
         alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
         arms=tuple(page.claim.arms),
@@ -283,17 +328,30 @@ def _rates(page: Page) -> Drawing:
     )
 
 
+def _ranked(page: Page, *, times: bool) -> str:
+    """When rates were compared, and by what."""
+    rungs = sorted({rung for search in page.scale.search.values() for rung in search.rungs})
+    when = f"epoch{'s' * (len(rungs) > 1)} {_listed(f'{rung:g}' for rung in rungs)}"
+    crossing = "by when they crossed or, where they had not, " * times
+    return f"Rates were ranked after {when}, {crossing}by the error then."
+
+
 # Pictures of what was trained, for the claims that are about it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """What is drawn of a trial's arrays. `arrays`: by the argument of `draw` that takes them."""
+    """What is drawn of a trial's arrays. `arrays`: by the argument of `draw` that takes them.
+
+    `shared`: the same of those that are the data's and no net's, so that any trial may have kept
+    them; where none did, `draw` does without.
+    """
 
     name: str
     draw: Callable[..., Axes]
     arrays: Mapping[str, str]
     caption: str
+    shared: Mapping[str, str] = field(default_factory=dict)
     inches: tuple[float, float] = (WIDTH, HEIGHT)
 
 
@@ -311,8 +369,12 @@ NEIGHBOURS = Picture(
     name="near-images",
     draw=figures.nearest,
     arrays={"images": "near_images"},
+    shared={"classes": "example_labels"},
+    inches=(WIDTH, 3.2),
     caption=(
-        "Test images (left) and the training images nearest in fc7 (the paper's Fig. 4), seed 0."
+        "Test images, by their class, and the six training images nearest to each in fc7, the "
+        "nearest first (the paper's Fig. 4), seed 0. Of the images nearest as pixels, with which "
+        "the claim compares them, the classes were counted and no image was kept."
     ),
 )
 EXAMPLES = Picture(
@@ -335,8 +397,11 @@ CONFUSION = Picture(
     name="confusion",
     draw=figures.confusion,
     arrays={"counts": "confusion", "classes": "classes"},
-    caption="What the test images of a class (a row) were taken for, in percent, seed 0.",
-    inches=(WIDTH, WIDTH),
+    caption=(
+        "Of the test images of each true class (a row), the share that is predicted as each class, "
+        "in percent, seed 0; classes in the order of the data set."
+    ),
+    inches=(WIDTH * 1.2, WIDTH),
 )
 
 
@@ -357,13 +422,15 @@ def _contrasts(page: Page) -> list[Contrast]:
 
 def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
     """One panel for each arm whose first seed has the arrays; arms that share a trial once."""
+    shared = {argument: _kept(page, name) for argument, name in picture.shared.items()}
+    known = {argument: array for argument, array in shared.items() if array is not None}
     shown: dict[str, Panel] = {}
     for arm in page.claim.arms:
         for outcome in series.confirmed(page, page.claim.verdict_recipe, arm)[:1]:
             kept = page.arrays.get(outcome.trial_id, {})
             if kept.keys() >= set(picture.arrays.values()):
                 found = {argument: kept[name] for argument, name in picture.arrays.items()}
-                shown.setdefault(outcome.trial_id, (arm, partial(picture.draw, **found)))
+                shown.setdefault(outcome.trial_id, (arm, partial(picture.draw, **found, **known)))
     if shown:
         panels = list(shown.values()) if len(shown) > 1 else [("", p[1]) for p in shown.values()]
         yield Drawing(
@@ -373,6 +440,11 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
             panels=panels,
             inches=picture.inches,
         )
+
+
+def _kept(page: Page, name: str) -> NDArray[np.generic] | None:
+    """An array that is the same in all trials, as the first that has it kept it."""
+    return next((arrays[name] for arrays in page.arrays.values() if name in arrays), None)
 
 
 def _arms(page: Page) -> str:
@@ -396,10 +468,10 @@ def _listed(names: Iterable[str]) -> str:
 
 def _seeds(row: figures.CrossingRow) -> str:
     parts = []
-    if row.crossed:
-        parts.append("crossed at " + ", ".join(f"{t:.1f}" for t in sorted(row.crossed)))
-    if row.censored:
-        parts.append(f"{len(row.censored)} not crossed by epoch {max(row.censored):g}")
-    if row.diverged:
-        parts.append(f"{len(row.diverged)} diverged")
+    if crossed := row.crossed.all:
+        parts.append("crossed at " + ", ".join(f"{t:.1f}" for t in sorted(crossed)))
+    if censored := row.censored.all:
+        parts.append(f"{len(censored)} not crossed by epoch {max(censored):g}")
+    if diverged := row.diverged.all:
+        parts.append(f"{len(diverged)} diverged")
     return ", ".join(parts) or "not run"

@@ -20,6 +20,7 @@ from repro.figures import (
     MetricRow,
     PaperCurve,
     RatePoint,
+    Seeds,
 )
 from repro.plan import RateOutcome
 from repro.report.page import Page
@@ -33,6 +34,7 @@ __all__ = [
     "crossing_rows",
     "ending",
     "error_series",
+    "first_seed_beyond",
     "metric_rows",
     "metrics_shown",
     "paper_curves",
@@ -55,6 +57,21 @@ def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
     wanted = search.trials if search else ()
     pairs = [(page.trials[name], page.results[name]) for name in wanted if name in page.results]
     return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))
+
+
+def first_seed_beyond(page: Page, recipe: str) -> float:
+    """Seeds from here on were run and do not count; infinite where all of them do."""
+    found = page.recipe(recipe)
+    return found.look.seeds if found and found.look else math.inf
+
+
+def _seeds(values: Iterable[tuple[int, float]], beyond: float) -> Seeds:
+    """values: (seed, value) pairs; `beyond`: the first seed that does not count."""
+    known = [(seed, value) for seed, value in values if math.isfinite(value)]
+    return Seeds(
+        counted=tuple(value for seed, value in known if seed < beyond),
+        beyond=tuple(value for seed, value in known if seed >= beyond),
+    )
 
 
 def ending(outcome: Outcome) -> str:
@@ -95,14 +112,16 @@ def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
     crossings = confirmed(page, recipe, arm)
     empty = pd.DataFrame({"epoch": [], "source": [], "error": [], "images": []})
     curves = [rolling_error(page.curves.get(c.trial_id, empty)) for c in crossings]
+    ends = list(zip(crossings, curves, strict=True))
     drawn = [curve for curve in curves if len(curve[0])]
+    beyond = first_seed_beyond(page, recipe)
+    counted = sum(c.seed < beyond for c, (epochs, _) in ends if len(epochs))
     common = min((len(epochs) for epochs, _ in drawn), default=0)
     step = min(WINDOWS, math.ceil(until * WINDOWS / _DRAWN))
-    ends = list(zip(crossings, curves, strict=True))
     return ArmCurves(
         arm=arm,
         seeds=len(crossings),
-        band=_band(drawn, common, step=step) if common else None,
+        band=_band(drawn, common, counted=counted, step=step) if common else None,
         tails=tuple(
             (_seen(e[common - 1 :], step), _seen(y[common - 1 :], step))
             for e, y in drawn
@@ -114,10 +133,13 @@ def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
     )
 
 
-def _band(curves: Sequence[tuple[Floats, Floats]], common: int, *, step: int = 1) -> Band:
+def _band(
+    curves: Sequence[tuple[Floats, Floats]], common: int, *, counted: int, step: int = 1
+) -> Band:
     errors = np.stack([errors[:common] for _, errors in curves])  # (seeds, windows)
     return Band(
         seeds=len(curves),
+        counted=counted,
         epochs=_seen(curves[0][0][:common], step),
         median=_seen(np.median(errors, axis=0), step),
         low=_seen(errors.min(axis=0), step),
@@ -165,27 +187,30 @@ def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
         arm: tuple(o.trial_id for o in confirmed(page, recipe, arm)) for arm in page.claim.arms
     }
     return tuple(
-        _arm_errors(page, [other for other, its in trials.items() if its == of_arm], of_arm)
+        _arm_errors(page, recipe, [a for a, its in trials.items() if its == of_arm], of_arm)
         if arm == next(first for first, its in trials.items() if its == of_arm) or not of_arm
         else ArmErrors(arm=arm, test=None, train=None)
         for arm, of_arm in trials.items()
     )
 
 
-def _arm_errors(page: Page, names: Sequence[str], trials: Iterable[str]) -> ArmErrors:
+def _arm_errors(page: Page, recipe: str, names: Sequence[str], trials: Iterable[str]) -> ArmErrors:
     # A band is as long as its shortest curve: one that diverged would end it for all.
     results = [r for name in trials if (r := page.results[name]).status != "diverged"]
+    beyond = first_seed_beyond(page, recipe)
+    counts = [page.trials[r.trial_id].seed < beyond for r in results]
     return ArmErrors(
         arm="all arms, one net" if len(names) == len(page.claim.arms) > 1 else ", ".join(names),
-        test=_epoch_band([r.test_errors for r in results]),
-        train=_epoch_band([r.epoch_errors for r in results]),
+        test=_epoch_band([r.test_errors for r in results], counts),
+        train=_epoch_band([r.epoch_errors for r in results], counts),
     )
 
 
-def _epoch_band(errors: Sequence[Sequence[float]]) -> Band | None:
+def _epoch_band(errors: Sequence[Sequence[float]], counts: Sequence[bool]) -> Band | None:
     drawn = [(np.arange(1.0, len(e) + 1), np.array(e)) for e in errors if e]
+    counted = sum(its for its, e in zip(counts, errors, strict=True) if e)
     common = min((len(epochs) for epochs, _ in drawn), default=0)
-    return _band(drawn, common) if common else None
+    return _band(drawn, common, counted=counted) if common else None
 
 
 # Metrics
@@ -200,43 +225,45 @@ def metrics_shown(page: Page) -> dict[str, tuple[str, ...]]:
     return {metric: tuple(arms) for metric, arms in found.items()}
 
 
-def metric_rows(page: Page) -> list[MetricRow]:
-    """The deciding metric, a row for each recipe and arm, with those that were not run."""
+def metric_rows(page: Page, recipe: str) -> list[MetricRow]:
+    """The deciding metric under one recipe, a row for each arm, with those that were not run."""
     claim = page.claim
     rows = []
-    for recipe in claim.recipes:
-        for mark, arm in enumerate(claim.arms):
-            outcomes = confirmed(page, recipe, arm)
-            values = values_of(outcomes, arm, metric_of(claim, arm))
-            rows.append(
-                MetricRow(
-                    label=f"{recipe} {arm}",
-                    mark=mark,
-                    values=tuple(v for v in values.values() if math.isfinite(v)),
-                    diverged=sum(o.status == "diverged" for o in outcomes),
-                )
+    for mark, arm in enumerate(claim.arms):
+        outcomes = confirmed(page, recipe, arm)
+        values = values_of(outcomes, arm, metric_of(claim, arm))
+        rows.append(
+            MetricRow(
+                label=f"{recipe} {arm}",
+                mark=mark,
+                values=_seeds(values.items(), first_seed_beyond(page, recipe)),
+                diverged=sum(o.status == "diverged" for o in outcomes),
             )
+        )
     return rows
 
 
 # Crossings
 
 
-def crossing_rows(page: Page) -> list[CrossingRow]:
-    """A row for each recipe and arm, with those that were not run."""
+def crossing_rows(page: Page, recipe: str) -> list[CrossingRow]:
+    """A row for each arm under one recipe, with those that were not run."""
+    beyond = first_seed_beyond(page, recipe)
     rows = []
-    for recipe in page.claim.recipes:
-        for mark, arm in enumerate(page.claim.arms):
-            crossings = confirmed(page, recipe, arm)
-            times = {
-                status: tuple(
-                    {"crossed": c.upper, "censored": c.lower}.get(status, c.epochs)
+    for mark, arm in enumerate(page.claim.arms):
+        crossings = confirmed(page, recipe, arm)
+        times = {
+            status: _seeds(
+                (
+                    (c.seed, {"crossed": c.upper, "censored": c.lower}.get(status, c.epochs))
                     for c in crossings
                     if ending(c) == status
-                )
-                for status in ("crossed", "censored", "diverged")
-            }
-            rows.append(CrossingRow(label=f"{recipe} {arm}", mark=mark, **times))
+                ),
+                beyond,
+            )
+            for status in ("crossed", "censored", "diverged")
+        }
+        rows.append(CrossingRow(label=f"{recipe} {arm}", mark=mark, **times))
     return rows
 
 
