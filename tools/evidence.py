@@ -30,7 +30,12 @@ IN_THE_STORE = "curves.csv"  # every row of every trial: not kept twice
 START, END = "<!-- results -->", "<!-- /results -->"
 PICTURE = (
     "![Training error of ReLU and tanh nets against epochs, ours and the paper's]"
-    "(reports/report/figures/relu_speedup-paper-curves.svg)"
+    "(reports/report/figures/relu_speedup-paper-curves.svg)\n\n"
+    "*Two recipes: `period` is the authors' and decides, `modern` is today's. Lines: the error of "
+    "the batches, averaged over the last epoch, median and range of the seeds; in brackets, how "
+    "many of them count. Filled markers: where the error of a full pass over the training set came "
+    "down to 25 %, which ends a trial; that of the batches lags behind, so that the lines end "
+    "above. Open markers: read off the paper's Fig. 1.*"
 )
 
 
