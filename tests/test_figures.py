@@ -346,7 +346,7 @@ BESIDE_THE_NAMES = [
     (estimate(bound="upper", value=math.nan, low=-math.inf, high=0.31), False),
     (estimate(bound="lower", value=math.nan, low=9.5, high=math.inf), False),
     (estimate(value=0.21, low=0.2, high=0.3), False),
-    (estimate(value=0.22, low=0.001, high=90.0), True),
+    (estimate(value=0.9, low=0.001, high=90.0), True),
     (estimate(value=0.01, low=0.001, high=0.02), True),
     (estimate(value=1234.5, low=1000.0, high=2000.0), True),
 ]
@@ -360,7 +360,7 @@ def test_a_number_runs_neither_into_the_names_of_the_rows_nor_off_the_axes(
     figure = Figure(figsize=(6, 3), layout="constrained")
     rows = [
         EffectRow(label="raw_he, scaled\nscaled_tanh over relu", estimate=found, doubtful=doubtful),
-        EffectRow(label="raw_he\ntanh over relu", estimate=estimate(value=0.3, low=0.2, high=9.0)),
+        EffectRow(label="raw_he\ntanh over relu", estimate=estimate()),
     ]
     axes = figures.effects(
         figure.subplots(),
