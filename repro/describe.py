@@ -129,7 +129,8 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
     yield "Scales:"
     for name, scale in claim.scales.items():
         yield (
-            f"  {name}: {scale.data}, {scale.model.name}, at most {scale.epochs:g} epochs, "
+            f"  {name}: {scale.data}, {scale.model.name}, at most "
+            f"{scale.epochs:g} epoch{'s' * (scale.epochs != 1)}, "
             f"{looks_text(scale.seeds)}"
         )
         for recipe, search in scale.search.items():
@@ -163,8 +164,12 @@ def describe_resolved(
 
 
 def describe_data(data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
-    """One line a data set."""
-    return "\n".join(str(line) for line in status(data_dirs, cache_dir))
+    """One line a data set, and one with the folders in which each was looked for by its name."""
+    places = ", ".join(str(place) for place in data_dirs)
+    lines = [str(line) for line in status(data_dirs, cache_dir)]
+    return "\n".join(
+        [*lines, f"looked in: {places} (in each, the folder of the data set's name first)"]
+    )
 
 
 def describe_verification(name: str, data_dirs: tuple[Place, ...], cache_dir: Path) -> str:

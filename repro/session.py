@@ -132,11 +132,10 @@ def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
 
 
 def runnable_hint(claim: TrainedClaim, error: DataError) -> str:
-    """How to get the data, and which scales need none."""
-    embedded = [
-        name
-        for name, scale in claim.scales.items()
-        if scale.data in DATASETS and not DATASETS[scale.data].evidence
-    ]
+    """How to get the data, and which scales need other images, or none."""
+    data = {name: scale.data for name, scale in claim.scales.items() if scale.data in DATASETS}
+    fetched = [f"{name} ({data[name]})" for name in data if DATASETS[data[name]].fetched]
+    embedded = [name for name in data if not DATASETS[data[name]].evidence]
+    easy = f"whose images `repro data fetch` gets: {', '.join(fetched)}; " if fetched else ""
     now = ", ".join(embedded) or "none"
-    return f"{error.hint}; scales of {claim.id} that need no download: {now} (--scale)"
+    return f"{error.hint}; scales of {claim.id} {easy}that need no download: {now} (--scale)"

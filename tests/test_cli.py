@@ -54,6 +54,7 @@ def test_list_and_show_say_what_is_claimed() -> None:
         "paper: cifar10, cifar_80sec, at most 60 epochs, 3, 5, 8 or 12 confirming seeds"
         in shown.output
     )
+    assert "at most 1 epoch, " in repro("show", ROOT / "claims" / "lrn_cifar.yaml").output
 
 
 def test_json_goes_to_stdout_alone() -> None:
@@ -284,10 +285,11 @@ def test_report_without_claims_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_data_status_names_every_data_set(tmp_path: Path) -> None:
-    """Found, missing or embedded."""
+    """Found, missing or embedded, and the folders that were looked into."""
     done = repro("data", "status", "--data-dir", tmp_path, "--cache-dir", tmp_path)
 
     assert done.exit_code == 0, done.output
+    assert f"looked in: {tmp_path}, " in done.output
     for name in DATASETS:
         assert name in done.output
 

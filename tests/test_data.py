@@ -288,6 +288,8 @@ def test_missing_data_says_where_it_was_looked_for_and_how_to_get_it(tmp_path: P
     assert "repro data fetch cifar10" in caught.value.hint
     with pytest.raises(DataError, match="the data set 'tiny' was not found"):
         opened(first)
+    with pytest.raises(DataError, match=r"valid/CLASS/.*in place of valid also validation or val"):
+        open_dataset("ilsvrc2012", (first,), tmp_path)  # whose test images have no labels
     write_folders(first / "tiny", train=TRAIN_FILES, test=TEST_FILES)
     shutil.rmtree(first / "tiny" / "test")
     with pytest.raises(DataError, match="tiny is there, and holds train"):

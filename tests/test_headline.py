@@ -99,5 +99,16 @@ def test_the_claim_s_own_data_are_asked_for_by_name(folder: Path, tmp_path: Path
 
     assert done.exit_code == 5
     assert "ILSVRC-2010" in done.stderr
-    assert "that need no download: smoke" in done.stderr
+    assert "scales of headline_2010 that need no download: smoke" in done.stderr
     assert load(SHIPPED).id == "headline_2010"
+
+
+def test_scales_whose_images_can_be_fetched_are_named(folder: Path, tmp_path: Path) -> None:
+    """Real images, without ILSVRC."""
+    done = repro(
+        folder, "run", str(SHIPPED.with_name("lrn.yaml")), "--store", str(tmp_path / "runs")
+    )
+
+    assert done.exit_code == 5
+    assert "ILSVRC-2012 was not found" in done.stderr
+    assert "`repro data fetch` gets: proxy (cifar10), large_proxy (tiny-imagenet)" in done.stderr

@@ -93,6 +93,7 @@ def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
+    test, *others = _test_names(name)
     fetched = name in DATASETS and DATASETS[name].fetched
     found = "".join(
         f"\n{place} is there, and holds {_listed(place)}"
@@ -102,8 +103,9 @@ def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     get = f"run `repro data fetch {name}`, or " if fetched else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        "test-*.parquet), tar shards (train-*.tar and test-*.tar), folders of images "
-        f"(train/CLASS/ and test/CLASS/) or a pack ({MANIFEST}) in:\n  {places}{found}",
+        f"{test}-*.parquet), tar shards (train-*.tar and {test}-*.tar), folders of images "
+        f"(train/CLASS/ and {test}/CLASS/) or a pack ({MANIFEST}); in place of {test} also "
+        f"{' or '.join(others)}; in:\n  {places}{found}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
