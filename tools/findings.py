@@ -159,6 +159,7 @@ def _errors(page: Page) -> str:
     found = page.evidence.recipes[page.claim.verdict_recipe]
     last = found.look.seeds if found.look else found.seeds
     means: dict[tuple[str, ...], list[str]] = {}
+    average = ""
     for arm in arms_of(page.claim):
         metric = metric_of(page.claim, arm)
         metric = metric if metric.startswith("test_error") else "test_error"
@@ -171,11 +172,12 @@ def _errors(page: Page) -> str:
             crops = ", ten crops" * (metric != "test_error")
             mean = f"{100 * sum(errors.values()) / len(errors):.1f} %{crops}"
             means.setdefault((mean, *errors), []).append(arm)
+            average = ", on average" if len(errors) > 1 else average
     if not means:
         return ""
     listed = ", ".join(f"{mean} ({' and '.join(arms)})" for (mean, *_), arms in means.items())
     guessing = 100 * (1 - 1 / DATASETS[page.scale.data].classes)
-    return f" Test errors, on average: {listed}; guessing has {guessing:.1f} %."
+    return f" Test errors{average}: {listed}; guessing has {guessing:.1f} %."
 
 
 def _estimate(estimate: Estimate | None, unit: str) -> str:
