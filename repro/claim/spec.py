@@ -217,11 +217,11 @@ class Region(Strict):
 
 
 class Search(Strict):
-    """Successive halving over rates: at each rung the better `keep` of them go on.
+    """Successive halving over learning rates: at each rung the better `keep` of them go on.
 
-    `rates`: the grid, the same for every arm. `rungs`: epochs, at least one, at which rates are
-    compared. `keep`: share of them that goes on. `seeds`: tuning seeds of each rate, which confirm
-    nothing.
+    `rates`: the grid, with which every arm begins; it is extended once, by its own step, for an arm
+    whose best rate lies at its edge. `rungs`: epochs, at least one, at which rates are compared.
+    `keep`: share of them that goes on. `seeds`: tuning seeds of each rate, which confirm nothing.
     """
 
     rates: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_increasing)]
