@@ -29,6 +29,7 @@ __all__ = ["Watcher", "decoding_bar", "follow", "overview_lines"]
 
 LOG_EVERY_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 1.0
+_EMPTY_LOOKS = 5
 
 _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leaves at once"
 
@@ -229,15 +230,24 @@ def _counts(found: Overview) -> str:
 def follow(look: Callable[[], Overview], *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Show a store until nothing runs in it any more: live on a terminal, else in lines."""
     console = Console()
+
+    def settled() -> Overview:
+        """Between two trials nothing runs for a moment, and while workers start for seconds."""
+        for _ in range(_EMPTY_LOOKS):
+            if (found := look()).running:
+                break
+            sleep(LOOK_EVERY_SECONDS)
+        return found
+
     if not console.is_interactive:
         while True:
-            found = look()
+            found = settled()
             _print_lines(console, found)
             if not found.running:
                 return
             sleep(LOG_EVERY_SECONDS)
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        while (found := look()).running:
+        while (found := settled()).running:
             counts = Text(f"{_counts(found)}; Ctrl-C leaves the run alone", style="dim")
             live.update(Group(_table(found.running), counts), refresh=True)
             sleep(LOOK_EVERY_SECONDS)

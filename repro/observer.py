@@ -95,15 +95,21 @@ class Observers(Observer):
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self.observers = observers
-        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for observer in self.observers:
-            self._stack.enter_context(observer)
+        with ExitStack() as stack:  # those that are entered are left when a later one fails
+            for observer in self.observers:
+                stack.enter_context(observer)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
     def ready(self, where: str) -> None:
         """To all."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.console import Watcher
-from repro.errors import StatisticsError
+from repro.errors import ReproError, StatisticsError
 from repro.execute import Backend, Machine, Outcome, run_cells
 from repro.observer import Observer, Observers
 from repro.plan import Cell, merged, most_epochs_left
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 EXIT_INTERRUPTED = 130
-EXIT_FAULT = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,15 +33,15 @@ class RunOutcome:
 
     judged: list[Judged]
     interrupted: bool
-    failed: bool
+    faults: tuple[ReproError, ...]
 
     @property
     def exit_code(self) -> int:
         """As documented in `repro --help`."""
         if self.interrupted:
             return EXIT_INTERRUPTED
-        if self.failed:
-            return EXIT_FAULT
+        if self.faults:
+            return max(fault.exit_code for fault in self.faults)
         return max((_exit_code(one) for one in self.judged), default=0)
 
 
@@ -80,11 +79,12 @@ def run_claims(
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
     work, faults = prepare(trained, scale, store, machine.data_dirs, machine.cache_dir)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
-    for error in (*faults, *outcome.failures.values()):
+    told: list[ReproError] = [*faults, *outcome.failures.values()]
+    for error in told:
         tell(error)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
-        kept = "what was saved is kept" if outcome.lost else "all is saved"
+        kept = "what was saved is kept" if outcome.lost or outcome.failures else "all is saved"
         say(f"{why}: {kept}; to go on:\n  {command}")
     found = RunOutcome(
         judged=[
@@ -95,7 +95,7 @@ def run_claims(
             if isinstance(claim, ExactClaim | TrainedClaim)
         ],
         interrupted=outcome.interrupted,
-        failed=bool(faults or outcome.failures),
+        faults=tuple(told),
     )
     if machine.keep_weights:
         _tell_of_lost_nets(found, store)

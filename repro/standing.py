@@ -146,10 +146,11 @@ class Pace(Observer):
         left = self.left  # a live view asks from its own thread
         if left is None:
             left = self.left = self.epochs_left()
-        since = sum(self.latest[trial] - self.first[trial] for trial in self.first)
-        epoch = sum(self.seconds_an_epoch.values()) / len(self.seconds_an_epoch)
+        begun, speeds = dict(self.first), list(self.seconds_an_epoch.values())
+        since = sum(self.latest.get(trial, first) - first for trial, first in begun.items())
+        epoch = sum(speeds) / len(speeds)
         # A worker may train several trials as one program: each is slower then.
-        at_once = max(self.workers, len(self.first))
+        at_once = max(self.workers, len(begun))
         return max(0.0, left - since) * epoch / at_once
 
 

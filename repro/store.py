@@ -52,6 +52,9 @@ READABLE = (1,)
 # A trained net; the last of them says that there is one.
 WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
 
+# What only the process writes that holds the trial.
+_OF_TRAINING = ("checkpoint.pt", "curve.csv", "arrays.npz", "result.json", *WEIGHTS)
+
 # What the registry has that a clock or a meter decides.
 CLOCK_METRICS = {"days_for_90_epochs", "energy"}
 
@@ -425,6 +428,9 @@ class Store:
                 ) from error
             self._tokens[trial_id] = token
             held.callback(self._tokens.pop, trial_id)
+            for name in _OF_TRAINING:
+                for left in folder.glob(f".{name}.*"):  # of a write that was cut off
+                    left.unlink(missing_ok=True)
             yield True
 
     def _check_lock(self, trial_id: str) -> None:

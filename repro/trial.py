@@ -198,8 +198,8 @@ class Result:
         return self.metrics.get(name, math.nan)
 
     def to_json(self) -> str:
-        """NaN and infinity in JavaScript's spelling, which Python reads back."""
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        """JSON has no NaN and no infinity: they are written as texts, which are read back."""
+        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Result":
@@ -211,6 +211,15 @@ class Result:
             raise IntegrityError(f"not a trial's result: {wrong or 'no object'}") from error
         except ValueError as error:
             raise IntegrityError(f"not a trial's result: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    odd = isinstance(value, float) and not math.isfinite(value)
+    return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN") if odd else value
 
 
 @cache

@@ -196,16 +196,16 @@ def test_a_plan_is_timed_as_trials_are_trained(
     assert seen == [1, 1]
 
 
-@pytest.mark.parametrize(("command", "code"), [("plan", 2), ("run", 5)])
-def test_a_net_that_takes_no_such_images_is_told(command: str, code: int, tmp_path: Path) -> None:
-    """Before anything is trained, and as what it is."""
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_net_that_takes_no_such_images_is_told(command: str, tmp_path: Path) -> None:
+    """Before anything is trained, and as what it is: a mistake of the claim file alone."""
     path = claim_file(tmp_path)
     text = path.read_text()
     path.write_text(text.replace("batch_size: 16}", "batch_size: 16, crop: 24}"))
     done = repro(command, path, "--store", tmp_path / "runs", "--workers", "1")
 
     assert "crop: 24" in path.read_text()
-    assert done.exit_code == code
+    assert done.exit_code == 2
     assert "error[E100]" in done.stderr
     assert "cannot be built: cifar_80sec takes no images of 24x24 pixels" in done.stderr
 

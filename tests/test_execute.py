@@ -2,6 +2,7 @@
 
 import json
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -479,6 +480,80 @@ def test_a_trial_that_loses_its_worker_goes_on_with_another(
     assert outcome.failures == {}
     assert outcome.lost == told.count("lost") >= len(whole)
     assert_same(curves(where.store), whole)
+
+
+class Elsewhere(Local):
+    """Finds each trial in the hands of another process the first three times."""
+
+    def __init__(self, where: Machine) -> None:
+        super().__init__(where)
+        self.seen: Counter[str] = Counter()
+
+    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+        self.seen.update(cell.trial.id for cell in cells)
+        if all(self.seen[cell.trial.id] > 3 for cell in cells):
+            return super().submit(cells)
+        busy: Future[Ended] = Future()
+        busy.set_result({cell.trial.id: TrainedCell(outcome="busy") for cell in cells})
+        return busy
+
+
+def test_a_trial_in_other_hands_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it is asked for; once more when it is ours, before anything is heard of it."""
+    monkeypatch.setattr("repro.execute.driver._HELD_SECONDS", 0.0)
+    claim_file(tmp_path, epochs=1, seeds=1)
+    where = machine(tmp_path)
+    (cell, *_) = plan_cells(tmp_path)
+    heard: list[str] = []
+
+    class Listening(Observer):
+        def start(self, cell: Cell) -> None:
+            del cell
+            heard.append("start")
+
+        def event(self, event: Event) -> None:
+            del event
+            heard.append("event")
+
+        def finish(self, cell: Cell, ended: TrainedCell) -> None:
+            del cell
+            heard.append(ended.outcome)
+
+    done = Store(where.store).results
+    run_cells(
+        lambda: [] if cell.trial.id in done() else [cell],
+        Elsewhere(where),
+        observer=Listening(),
+    )
+
+    assert heard[:4] == ["start", "busy", "start", "event"]
+    assert heard[4:].count("start") == heard[4:].count("busy") == 0
+    assert heard[-1] == "finished"
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_idle_workers_that_were_killed_are_replaced(stopped: bool, tmp_path: Path) -> None:
+    """By others, which know that the run is to stop if it is."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    first, second, *_ = plan_cells(tmp_path)
+    before = {process.pid for process in multiprocessing.active_children()}
+    with Local(machine(tmp_path, workers=2)) as backend:
+        backend.submit([first]).result()
+        for process in multiprocessing.active_children():
+            if process.pid not in before:
+                process.kill()
+                process.join()
+        if stopped:
+            backend.stop()
+        try:
+            ended = backend.submit([second]).result()[second.trial.id]
+        except BrokenExecutor:  # it was submitted before the pool knew, which the driver mends
+            ended = backend.submit([second]).result()[second.trial.id]
+
+    assert isinstance(ended, TrainedCell)
+    assert ended.outcome == ("paused" if stopped else "finished")
 
 
 def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:

@@ -255,6 +255,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_what_a_cut_off_write_left_goes_with_the_next_training(tmp_path: Path) -> None:
+    """Each may be as large as a net; what another process writes meanwhile stays."""
+    store = filled(tmp_path)
+    folder = store.folder(TRIAL.id)
+    for name in (".checkpoint.pt.a1b2", ".weights.safetensors.c3d4", ".progress.json.e5f6"):
+        (folder / name).write_bytes(b"half")
+    with store.lock(TRIAL.id) as mine:
+        assert mine
+
+    assert [path.name for path in folder.glob(".*")] == [".progress.json.e5f6"]
+
+
 def test_results_are_plain_json(tmp_path: Path) -> None:
     """Other tools can read the rows."""
     path = filled(tmp_path).folder(TRIAL.id) / "result.json"

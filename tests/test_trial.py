@@ -79,8 +79,10 @@ def test_trial_survives_the_round_trip() -> None:
 
 def test_result_keeps_nan_and_infinity() -> None:
     """NaN stays NaN: nobody decides here that it is zero."""
-    back = Result.from_json(RESULT.to_json())
+    text = RESULT.to_json()
+    back = Result.from_json(text)
 
+    json.loads(text, parse_constant=pytest.fail)  # as other languages read it
     assert math.isnan(back.metric("test_error"))
     assert math.isinf(back.loss)
     assert replace(back, metrics={}) == replace(RESULT, metrics={})

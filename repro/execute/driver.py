@@ -106,7 +106,8 @@ class _Driver:
     seconds: float | None
     outcome: Outcome = field(default_factory=Outcome)
     running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
-    busy: set[str] = field(default_factory=set)  # in the hands of another process
+    busy: set[str] = field(default_factory=set)  # in the hands of another process, asked just now
+    elsewhere: set[str] = field(default_factory=set)  # all that were when last asked, and told of
     losses: Counter[str] = field(default_factory=Counter)
     furthest: dict[str, float] = field(default_factory=dict)  # epochs
     most: int = 1_000_000  # trials at once, fewer after memory ran out
@@ -156,7 +157,8 @@ class _Driver:
         groups = self.backend.grouped(free)
         for cells in groups[:slots]:
             for cell in cells:
-                self.observer.start(cell)
+                if cell.trial.id not in self.elsewhere:
+                    self.observer.start(cell)
             self.running[self.backend.submit(cells)] = cells
         self.queued, self.held = len(groups) > slots, len(left) > len(free)
 
@@ -197,13 +199,18 @@ class _Driver:
 
     def _book(self, cell: Cell, ended: TrainedCell | ReproError) -> None:
         trial = cell.trial.id
+        if isinstance(ended, TrainedCell) and ended.outcome == "busy":
+            self.busy.add(trial)
+            if trial not in self.elsewhere:  # said once, however often it is asked for
+                self.elsewhere.add(trial)
+                self.observer.finish(cell, ended)
+            return
+        self._begun_here(cell)
         if isinstance(ended, ReproError):
             self.outcome.failures[trial] = ended
             self.observer.fail(cell, ended)
             return
-        if ended.outcome == "busy":
-            self.busy.add(trial)
-        elif ended.result is not None:
+        if ended.result is not None:
             self.outcome.results.append(ended.result)
             self.busy.clear()
         self.observer.finish(cell, ended)
@@ -212,7 +219,16 @@ class _Driver:
         if event.epoch > self.furthest.get(event.trial_id, 0.0):
             self.furthest[event.trial_id] = event.epoch
             del self.losses[event.trial_id]
+        for cell in (cell for cells in self.running.values() for cell in cells):
+            if cell.trial.id == event.trial_id:
+                self._begun_here(cell)
         self.observer.event(event)
+
+    def _begun_here(self, cell: Cell) -> None:
+        """A trial that was in other hands is in ours."""
+        if cell.trial.id in self.elsewhere:
+            self.elsewhere.remove(cell.trial.id)
+            self.observer.start(cell)
 
 
 class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb

@@ -21,7 +21,7 @@ from concurrent.futures import (
 from functools import partial
 from typing import Any, Self
 
-from repro.execute.machine import Ended, Flag, Machine, in_populations
+from repro.execute.machine import Ended, Flag, Machine, PlainFlag, in_populations
 from repro.observer import Event
 from repro.plan import Cell
 
@@ -37,7 +37,7 @@ class Local:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._broken = True  # there is no pool yet
-        self._killed = False
+        self._stopping = self._killed = False
 
     def __enter__(self) -> Self:
         self._open()
@@ -65,9 +65,12 @@ class Local:
 
     def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
         if self._broken:
-            self._pool.shutdown()
-            self._open()
-        future = self._pool.submit(_work, cells, self.machine)
+            self._reopen()
+        try:
+            future = self._pool.submit(_work, cells, self.machine)
+        except BrokenExecutor:  # a worker was killed that had nothing to do
+            self._reopen()
+            future = self._pool.submit(_work, cells, self.machine)
         future.add_done_callback(partial(self._look_after, self._pool))
         return future
 
@@ -77,6 +80,7 @@ class Local:
             yield self._events.get()
 
     def stop(self) -> None:
+        self._stopping = True
         self._stop.set()
 
     def kill(self) -> None:
@@ -88,9 +92,16 @@ class Local:
             self._broken = True
             _kill(pool)  # a broken pool ends the others by SIGTERM, which they do not heed
 
+    def _reopen(self) -> None:
+        _kill(self._pool)
+        self._pool.shutdown()
+        self._open()
+
     def _open(self) -> None:
         self._pool, self._stop, self._events = _pool(self.machine.workers)
         self._broken = False
+        if self._stopping:  # the signal came while a pool was replaced
+            self._stop.set()
 
 
 def _kill(pool: Executor) -> None:
@@ -157,7 +168,7 @@ def _work(cells: Sequence[Cell], machine: Machine) -> Ended:
 
 def _pool(workers: int) -> tuple[Executor, Flag, Any]:
     if workers == 1:
-        stop, events = threading.Event(), queue.SimpleQueue[Event]()
+        stop, events = PlainFlag(), queue.SimpleQueue[Event]()
         return ThreadPoolExecutor(1, initializer=_start, initargs=(stop, events)), stop, events
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
     # A simple queue is written to by whoever puts: all that a trial says is there to be read

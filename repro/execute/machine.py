@@ -15,7 +15,7 @@ from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.trial import Trial
 
-__all__ = ["Ended", "Flag", "Machine", "in_populations"]
+__all__ = ["Ended", "Flag", "Machine", "PlainFlag", "in_populations"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,11 +40,27 @@ class Machine:
 
 
 class Flag(Protocol):
-    """A threading or multiprocessing event."""
+    """Whether trials are to be saved and paused."""
 
     def is_set(self) -> bool: ...
 
     def set(self) -> None: ...
+
+
+class PlainFlag:
+    """Nobody waits for it, and a signal's handler may set it at any moment.
+
+    Threading's event has a lock, for which a handler would wait for ever that interrupts its set().
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
 
 
 # How the work on each cell ended, by the identity of its trial.

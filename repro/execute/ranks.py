@@ -14,21 +14,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from queue import Empty, SimpleQueue
-from threading import Event as ThreadEvent
 from typing import Any, Self
 
 import torch
 from torch import distributed as dist
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.machine import Ended, Machine
+from repro.execute.machine import Ended, Machine, PlainFlag
 from repro.execute.work import data_for, train_cells
 from repro.observer import Event
 from repro.parallel import Ranks
 from repro.plan import Cell
-from repro.train import Run, short_of_memory, train_all
+from repro.train import Run, train_all
 from repro.trial import Trial
 
 __all__ = ["AllRanks", "Group", "follow", "heed_the_first", "join", "lead", "part"]
@@ -55,7 +53,10 @@ class Group:
     def say(self, said: object = None) -> Any:
         """What the first process says, heard by all."""
         box = [said]
-        dist.broadcast_object_list(box, src=0, group=self.words, device=torch.device("cpu"))
+        try:
+            dist.broadcast_object_list(box, src=0, group=self.words, device=torch.device("cpu"))
+        except RuntimeError as error:  # whatever it is: nothing is done here but talking
+            raise _lost(error) from error
         return box[0]
 
 
@@ -85,10 +86,11 @@ class AllRanks:
     def __init__(self, machine: Machine, group: Group) -> None:
         self.machine = replace(machine, workers=1, population=1, processes=group.ranks.size)
         self.group = group
-        self._stop = ThreadEvent()
+        self._stop = PlainFlag()
         self._events = SimpleQueue[Event]()
+        self._together = False  # all of them train what they were told
         self._parted: BaseException | None = None
-        self._dismissed = False
+        self._dismissed = self._killed = False
         atexit.register(self._dismiss)  # the others wait also where there was nothing to train
 
     def __enter__(self) -> Self:
@@ -96,12 +98,14 @@ class AllRanks:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._killed:
+            return  # a thread ends with the process alone
         self._thread.shutdown()
         self._dismiss()
 
     def _dismiss(self) -> None:
         """Tell the others that there is no more, once; after a fault they are gone."""
-        if self._parted is None and not self._dismissed:
+        if self._parted is None and not self._dismissed and not self._killed:
             self._dismissed = True
             self.group.say(None)
             part()
@@ -129,7 +133,8 @@ class AllRanks:
         self._stop.set()
 
     def kill(self) -> None:
-        """Nothing to do: this process leaves, and the others with it."""
+        """This process leaves, and the others with it."""
+        self._killed = True
 
     def _work(self, cells: Sequence[Cell]) -> Ended:
         if self._parted is not None:
@@ -144,18 +149,25 @@ class AllRanks:
                 self.machine,
                 stop=self._stop,
                 on_event=self._events.put,
-                trainer=partial(lead, self.group),
+                trainer=self._train,
             )
         except Exception as error:
-            self._parted = error
+            if self._together:
+                self._parted = error
             raise
+
+    def _train(self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+        self._together = True
+        for run in lead(self.group, runs, on_window=on_window):
+            self._together = False
+            yield run
 
 
 def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
     """Train one trial with all processes, as the first of them: a trainer for `train_cells`."""
     (run,) = runs
-    with _telling_the_lost(f"trial {run.trial.id}"):
-        group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
+    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
+    with _telling_the_lost():
         yield from train_all(
             runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks
         )
@@ -165,14 +177,13 @@ def follow(machine: Machine, group: Group) -> None:
     """Train what the first process says, until it says that there is no more."""
     _use(machine)
     while True:
-        with _telling_the_lost("this run"):
-            task = group.say()
+        task = group.say()
         if task is None:
             part()
             return
         _, data = data_for(task.trial, machine)
         run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
-        with _telling_the_lost(f"trial {task.trial.id}"):
+        with _telling_the_lost():
             for _ in train_all([run], on_window=lambda _: group.say(), ranks=group.ranks):
                 pass
 
@@ -183,18 +194,32 @@ def heed_the_first() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+# What gloo says of a peer that is gone, in a RuntimeError like any other.
+_GONE = (
+    "gloo/transport/",
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "caused pair closure",
+)
+
+
 @contextmanager
-def _telling_the_lost(what: str) -> Iterator[None]:
-    """WorkerKilledError where another process of what is under way is gone."""
+def _telling_the_lost() -> Iterator[None]:
+    """WorkerKilledError where another process that trains the same trial is gone."""
     try:
         yield
-    except RuntimeError as error:  # torch's own, of a peer that is gone
-        if short_of_memory(error):
-            raise
-        raise WorkerKilledError(
-            f"a process of {what} was lost: {error}",
-            hint="the same command continues from the last checkpoint",
-        ) from error
+    except RuntimeError as error:
+        gone = type(error) is RuntimeError and any(said in str(error) for said in _GONE)
+        if gone or isinstance(error, dist.DistError):
+            raise _lost(error) from error
+        raise
+
+
+def _lost(error: RuntimeError) -> WorkerKilledError:
+    return WorkerKilledError(
+        f"another process of this run was lost: {error}",
+        hint="the same command continues from the last checkpoint",
+    )
 
 
 def _use(machine: Machine) -> None:

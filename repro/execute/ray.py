@@ -17,7 +17,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -27,7 +27,7 @@ from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
 from repro.execute.machine import Ended, Machine, in_populations
 from repro.execute.ranks import follow, lead
-from repro.execute.work import population_bytes, train_held
+from repro.execute.work import fault_of, population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version
@@ -189,8 +189,8 @@ def _train(
             return ended
     except _GivenAway:
         return {cell.trial.id: TrainedCell(outcome="busy") for cell in cells}
-    except ReproError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 - Ray would wrap it, and end the run with it
+        return fault_of(error, cells[0].trial, machine)
 
 
 def _gpu_memory() -> int:
@@ -389,11 +389,18 @@ class OnRay:
         return settle
 
     def events(self) -> list[Event]:
-        taken: list[Event] = ray.get(self._home.take.remote())
+        try:
+            taken: list[Event] = ray.get(self._home.take.remote())
+        except RayError as error:
+            raise MachineError(
+                f"the driver's own actor, which takes what workers say, is lost: {error}",
+                hint="run the same command again: it continues from the last checkpoints",
+            ) from error
         return taken
 
     def stop(self) -> None:
-        ray.get(self._home.stop.remote())
+        with suppress(RayError):  # lost, and told of
+            ray.get(self._home.stop.remote())
 
     def kill(self) -> None:
         for tasks in list(self._tasks.values()):

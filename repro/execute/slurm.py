@@ -28,7 +28,7 @@ from typing import Any, Self
 from repro.errors import MachineError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.device import resolve_device
 from repro.execute.driver import WorkerLost
-from repro.execute.machine import Ended, Machine, in_populations
+from repro.execute.machine import Ended, Machine, PlainFlag, in_populations
 from repro.execute.work import train_cells
 from repro.observer import Event, Measurement, TrainedCell
 from repro.plan import Cell
@@ -72,7 +72,7 @@ class _StopFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.here = threading.Event()
+        self.here = PlainFlag()
 
     def is_set(self) -> bool:
         return self.here.is_set() or self.path.exists()
@@ -344,6 +344,9 @@ class OnSlurm:
         if answer is None:
             self._keep = True
             ended.set_exception(WorkerLost(given.last_words()))
+        elif isinstance(answer, WorkerKilledError):  # taken back before it had anything to save
+            self._keep = True
+            ended.set_exception(WorkerLost(str(answer)))
         elif isinstance(answer, OutOfMemoryError):
             # The job had its node's memory to itself: fewer at once would not help.
             ended.set_result(given.all_cells(answer))

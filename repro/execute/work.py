@@ -31,6 +31,7 @@ from repro.execute.profile import traced
 from repro.execute.weights import packed
 from repro.files import Place
 from repro.observer import Event, Measurement, TrainedCell
+from repro.parallel import check_splits
 from repro.pictures import Arrays, kept
 from repro.plan import Cell, code
 from repro.plugins import versions
@@ -55,6 +56,7 @@ __all__ = [
     "building",
     "check_size",
     "data_for",
+    "fault_of",
     "most_abreast",
     "population_bytes",
     "train_cells",
@@ -187,7 +189,7 @@ def train_held(
             for name, one in _train(left, machine, store, stop, on_event, trainer):
                 ended[name] = one
         except Exception as error:  # in these trials; it must not keep the others
-            fault = _fault(error, left[0].trial, machine)
+            fault = fault_of(error, left[0].trial, machine)
             if not ended:
                 raise fault from error
             # Of those that ended before it nothing is lost.
@@ -196,7 +198,8 @@ def train_held(
     return ended
 
 
-def _fault(error: Exception, trial: Trial, machine: Machine) -> ReproError:
+def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
+    """What an error in training was a fault of."""
     if isinstance(error, ReproError):
         return error
     if short_of_memory(error):
@@ -280,6 +283,8 @@ def _train(
     with building(cells[0].trial):
         dataset, data = data_for(cells[0].trial, machine)
         runs = [_begin(cell, data, clock, store) for cell in cells]
+        if machine.processes > 1:
+            check_splits(runs[0].model)
     check_size(runs[0])
     saved = dict.fromkeys(runs, time.monotonic())
 

@@ -4,13 +4,18 @@ A logger is one class of observer in one file. Training knows none of them; anot
 one under the entry point group `repro.loggers`, a callable that takes the folder to write into.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from repro.errors import MachineError
-from repro.observer import Observer
+from repro.errors import MachineError, ReproError
+from repro.observer import Event, Observer, TrainedCell
+from repro.plan import Cell
 from repro.registry import LOGGERS
+from repro.talk import say
 
 __all__ = ["open_logger"]
 
@@ -25,5 +30,52 @@ def open_logger(name: str, folder: Path) -> Observer:
                 hint=f"pip install -e '.[{name}]' in the checkout",
             )
         found = import_module(f"repro.loggers.{name}").Logger
-    logger: Observer = found(folder)
-    return logger
+    return _Guarded(name, found(folder))
+
+
+class _Guarded(Observer):
+    """A logger whose fault ends it, and is said, but not the run."""
+
+    def __init__(self, name: str, logger: Observer) -> None:
+        self._name = name
+        self._logger = logger
+        self._works = True
+
+    def __enter__(self) -> Self:
+        self._logger.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._call(self._logger.__exit__, kind, error, trace)
+
+    def ready(self, where: str) -> None:
+        self._call(self._logger.ready, where)
+
+    def start(self, cell: Cell) -> None:
+        self._call(self._logger.start, cell)
+
+    def event(self, event: Event) -> None:
+        self._call(self._logger.event, event)
+
+    def finish(self, cell: Cell, ended: TrainedCell) -> None:
+        self._call(self._logger.finish, cell, ended)
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        self._call(self._logger.fail, cell, error)
+
+    def stop(self) -> None:
+        self._call(self._logger.stop)
+
+    def _call(self, method: Callable[..., object], *arguments: object) -> None:
+        if not self._works:
+            return
+        try:
+            method(*arguments)
+        except Exception as error:  # noqa: BLE001 - of another package
+            self._works = False
+            say(f"--log {self._name} has stopped, the run goes on: {type(error).__name__}: {error}")

@@ -62,19 +62,20 @@ class Ranks:
         return torch.stack(every).sum(0)
 
     def joined(self, model: nn.Module) -> nn.Module:
-        """The net whose gradients are the mean over the ranks; the net itself when alone.
-
-        ValueError for a net with batch normalisation, whose statistics would be of a part.
-        """
+        """The net whose gradients are the mean over the ranks; the net itself when alone."""
         if self.size == 1:
             return model
-        if any(isinstance(module, _BatchNorm) for module in model.modules()):
-            raise ValueError(
-                "a net with batch normalisation cannot be trained over several ranks: each would "
-                "normalise by its own part of the batch"
-            )
         # All ranks start from the trial's own weights, and masks of dropout are each one's own.
         return DistributedDataParallel(model, broadcast_buffers=False, init_sync=False)
 
 
 ALONE = Ranks()
+
+
+def check_splits(model: nn.Module) -> None:
+    """ValueError for a net with batch normalisation, whose statistics would be of a part."""
+    if any(isinstance(module, _BatchNorm) for module in model.modules()):
+        raise ValueError(
+            "a net with batch normalisation cannot be trained over several ranks: each would "
+            "normalise by its own part of the batch"
+        )
