@@ -135,15 +135,15 @@ def region_text(region: Region) -> str:
 
 
 def contrast_text(arms: tuple[str, ...], metrics: tuple[str, ...]) -> str:
-    """What an effect is, in words: `test error (top-1), without less with`."""
+    """What an effect is, in words: `test error (top-1), without minus with`."""
     if not metrics:
         return f"epochs of {arms[0]} over epochs of {arms[1]}"
     titles = [METRICS[metric].title for metric in metrics]
     if len(arms) == 1:
         return f"{titles[0]} of {arms[0]}"
     if len(set(titles)) == 1:
-        return f"{titles[0]}, {arms[0]} less {arms[1]}"
-    return f"{titles[0]} less {titles[1]}"
+        return f"{titles[0]}, {arms[0]} minus {arms[1]}"
+    return f"{titles[0]} minus {titles[1]}"
 
 
 def rule_text(claim: Claim) -> str:

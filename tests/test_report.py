@@ -18,10 +18,11 @@ from repro.pages import pages
 from repro.report import Page, write_report, write_site
 from repro.report.drawings import drawings
 from repro.report.series import arm_curves, rolling_error
+from repro.report.tables import evidence_tables
 from repro.session import register
 from repro.stats import Estimate
 from repro.store import Store
-from repro.text import duration, estimate_text, interval_text, percent
+from repro.text import contrast_text, duration, estimate_text, interval_text, percent
 from repro.trial import CURVE_COLUMNS
 from tests.pages import (
     Planted,
@@ -261,6 +262,22 @@ def test_words_for_a_figure_say_what_decides_and_count_the_rest(page: Page) -> N
         "period slow: crossed at 19.5, 2 not crossed by epoch 20; "
         "and 2 more rows in the report's tables"
     )
+
+
+def test_a_difference_has_the_same_words_in_a_figure_and_in_a_table(page: Page) -> None:
+    """Which arm is taken from which: below the recipe in the one, after the metric in the other."""
+    arms, metrics = ("slow", "fast"), ("test_error", "test_error")
+    says = contrast_text(arms, metrics)
+    recipes = {
+        name: replace(one, contrasts=(replace(one.deciding, metrics=metrics, says=says),))
+        for name, one in page.evidence.recipes.items()
+    }
+    shown = replace(page, evidence=replace(page.evidence, recipes=recipes))
+    effects = next(one for one in drawings(shown) if one.name.endswith(("-effect", "-ratio")))
+    compared = next(t for t in evidence_tables(shown) if t.caption.startswith("What is compared"))
+
+    assert effects.alt.startswith("period: slow minus fast: ")
+    assert compared.rows[0][1] == "test error (top-1), slow minus fast"
 
 
 def test_neighbours_have_the_class_of_their_image_whichever_trial_kept_it(page: Page) -> None:

@@ -229,7 +229,7 @@ def _effects(page: Page) -> Drawing:
     ratio = claim.no_effect == 1
     titles = dict.fromkeys(METRICS[metric].title for metric in page.contrasts[0].metrics)
     measured = (
-        f": {' less '.join(titles)}" if titles else f" to {page.threshold_text} training error"
+        f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text} training error"
     )
     label = fill(f"{page.unit}{measured}", 64)  # letters in a line
     draw = partial(
@@ -274,9 +274,6 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
     """The deciding contrast of each recipe, and what was measured of others that have its unit."""
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
-        if found is None:
-            yield figures.EffectRow(label=recipe, estimate=None, decides=True)
-            continue
         unit, metrics = found.deciding.unit, found.deciding.metrics
         for contrast in found.contrasts:
             decides = contrast.name == DECIDING
@@ -294,8 +291,8 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
 
 
 def _sides(contrast: Contrast) -> str:
-    """`without less with`, `tanh over relu`; nothing for a level, which compares no arms."""
-    return (" less " if contrast.metrics else " over ").join(contrast.arms[:2]) * (
+    """`without minus with`, `tanh over relu`; nothing for a level, which compares no arms."""
+    return (" minus " if contrast.metrics else " over ").join(contrast.arms[:2]) * (
         len(contrast.arms) > 1
     )
 

@@ -93,9 +93,9 @@ class Page:
         """Of the contrast that decides."""
         return self.contrasts[0].unit
 
-    def recipe(self, name: str) -> RecipeEvidence | None:
-        """What was found under a recipe; None when nothing was."""
-        return self.evidence.recipes.get(name)
+    def recipe(self, name: str) -> RecipeEvidence:
+        """What is known under a recipe of the claim, of all its arms, whether they ran or not."""
+        return self.evidence.recipes[name]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,24 +45,20 @@ __all__ = [
 
 def confirmed(page: Page, recipe: str, arm: str) -> list[Outcome]:
     """What the confirming seeds of one arm gave, by seed."""
-    found = page.recipe(recipe)
-    outcomes = found.outcomes if found else ()
-    return sorted((o for o in outcomes if o.arm == arm), key=lambda o: o.seed)
+    return sorted((o for o in page.recipe(recipe).outcomes if o.arm == arm), key=lambda o: o.seed)
 
 
 def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
     """The finished trials that searched for one arm's rate, by rate and seed."""
-    found = page.recipe(recipe)
-    search = found.rates.get(arm) if found else None
-    wanted = search.trials if search else ()
+    wanted = page.recipe(recipe).rates[arm].trials
     pairs = [(page.trials[name], page.results[name]) for name in wanted if name in page.results]
     return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))
 
 
 def first_seed_beyond(page: Page, recipe: str) -> float:
     """Seeds from here on were run and do not count; infinite where all of them do."""
-    found = page.recipe(recipe)
-    return found.look.seeds if found and found.look else math.inf
+    look = page.recipe(recipe).look
+    return look.seeds if look else math.inf
 
 
 def _seeds(values: Iterable[tuple[int, float]], beyond: float) -> Seeds:
@@ -110,8 +106,7 @@ def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
     others go on as lines of their own.
     """
     crossings = confirmed(page, recipe, arm)
-    empty = pd.DataFrame({"epoch": [], "source": [], "error": [], "images": []})
-    curves = [rolling_error(page.curves.get(c.trial_id, empty)) for c in crossings]
+    curves = [rolling_error(page.curves[c.trial_id]) for c in crossings]
     ends = list(zip(crossings, curves, strict=True))
     drawn = [curve for curve in curves if len(curve[0])]
     beyond = first_seed_beyond(page, recipe)
@@ -286,10 +281,7 @@ def arm_rates(page: Page, recipe: str, arm: str, *, age: int) -> ArmRates:
 
     At age 0, before a whole epoch, the error with which each stopped.
     """
-    evidence = page.recipe(recipe)
-    search = evidence.rates.get(arm) if evidence else None
-    if search is None:
-        return ArmRates(arm=arm, points=(), at_edge=False)
+    search = page.recipe(recipe).rates[arm]
     results = tuned(page, recipe, arm)
     return ArmRates(
         arm=arm,

@@ -143,7 +143,7 @@ def smoke_table(pages: Sequence[Page]) -> Table:
 
 def _ran(page: Page, recipe: str) -> str:
     found = page.recipe(recipe)
-    if found is None or not found.planned:
+    if not found.planned:
         return NOT_RUN
     return f"{found.planned - found.missing} of {found.planned}"
 
@@ -166,8 +166,8 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
 
 def _grid(page: Page) -> Iterator[Table]:
     """Effects, recipe by contrast, where there are more recipes than two to hold in mind."""
-    known = [found for name in page.claim.recipes if (found := page.recipe(name))]
-    if len(page.claim.recipes) <= _HELD_IN_MIND or not known:
+    known = [page.recipe(name) for name in page.claim.recipes]
+    if len(known) <= _HELD_IN_MIND:
         return
     first = [c for c in known[0].contrasts if c.unit == known[0].deciding.unit]
     yield Table(
@@ -191,10 +191,9 @@ def _estimates(page: Page) -> Table:
     rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
-        if found is not None:
-            for contrast in found.contrasts:
-                rows.append(_estimate_row(page, recipe, contrast))
-                rows += _images_row(page, found, contrast)
+        for contrast in found.contrasts:
+            rows.append(_estimate_row(found, contrast))
+            rows += _images_row(page, found, contrast)
     return Table(
         caption="What is compared, by recipe",
         columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Correlation over seeds"),
@@ -202,14 +201,13 @@ def _estimates(page: Page) -> Table:
     )
 
 
-def _estimate_row(page: Page, recipe: str, contrast: Contrast) -> tuple[str, ...]:
-    found = page.recipe(recipe)
+def _estimate_row(found: RecipeEvidence, contrast: Contrast) -> tuple[str, ...]:
     what = contrast.says
-    if contrast.name == DECIDING and len(found.contrasts if found else ()) > 1:
+    if contrast.name == DECIDING and len(found.contrasts) > 1:
         what += " (decides)"
     estimate = contrast.estimate
     return (
-        recipe,
+        found.recipe,
         what,
         estimate_text(estimate),
         contrast.unit,
@@ -241,8 +239,6 @@ def _checks(page: Page) -> Table:
     rows = []
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
-        if found is None:
-            continue
         ends = [ending(o) for o in found.outcomes] if isinstance(page.claim, TimeClaim) else []
         rows.append(
             (
@@ -319,25 +315,17 @@ def _crossing_cell(found: Outcome | None) -> str:
     return f"> {found.lower:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
 
 
-def _search(page: Page, recipe: str, arm: str) -> RateSearch | None:
-    found = page.recipe(recipe)
-    return found.rates.get(arm) if found else None
-
-
 def _chosen_rate(page: Page, recipe: str, arm: str) -> str:
-    search = _search(page, recipe, arm)
-    return f"{search.chosen:g}" if search and search.chosen is not None else NOT_RUN
+    chosen = page.recipe(recipe).rates[arm].chosen
+    return NOT_RUN if chosen is None else f"{chosen:g}"
 
 
 def _rates(page: Page) -> Table:
     rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
-            search = _search(page, recipe, arm)
-            if search is None:
-                rows.append((recipe, arm, "", NOT_RUN, "", "", "", ""))
-            else:
-                rows += [_rate_row(recipe, arm, search, one) for one in search.outcomes]
+            search = page.recipe(recipe).rates[arm]
+            rows += [_rate_row(recipe, arm, search, one) for one in search.outcomes]
     return Table(
         caption="The search for the learning rate, on tuning seeds",
         columns=(
