@@ -84,7 +84,8 @@ class Talking:
     said: list[object] = field(default_factory=list)
     ranks: Ranks = field(default_factory=lambda: Ranks(rank=0, size=2))
 
-    def say(self, said: object = None) -> object:
+    def say(self, said: object = None, *, of: str = "") -> object:
+        del of
         self.said.append(said)
         return said
 

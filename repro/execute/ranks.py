@@ -50,13 +50,13 @@ class Group:
     ranks: Ranks
     words: Any
 
-    def say(self, said: object = None) -> Any:
-        """What the first process says, heard by all."""
+    def say(self, said: object = None, *, of: str = "this run") -> Any:
+        """What the first process says, heard by all. WorkerKilledError when one `of` it is lost."""
         box = [said]
         try:
             dist.broadcast_object_list(box, src=0, group=self.words, device=torch.device("cpu"))
         except RuntimeError as error:  # whatever it is: nothing is done here but talking
-            raise _lost(error) from error
+            raise _lost(of, error) from error
         return box[0]
 
 
@@ -166,10 +166,11 @@ class AllRanks:
 def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
     """Train one trial with all processes, as the first of them: a trainer for `train_cells`."""
     (run,) = runs
-    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()))
-    with _telling_the_lost():
+    name = f"trial {run.trial.id}"
+    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
+    with _telling_the_lost(name):
         yield from train_all(
-            runs, on_window=lambda one: group.say(on_window(one)), ranks=group.ranks
+            runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
         )
 
 
@@ -181,11 +182,16 @@ def follow(machine: Machine, group: Group) -> None:
         if task is None:
             part()
             return
-        _, data = data_for(task.trial, machine)
-        run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
-        with _telling_the_lost():
-            for _ in train_all([run], on_window=lambda _: group.say(), ranks=group.ranks):
-                pass
+        _train_along(task, machine, group)
+
+
+def _train_along(task: _Task, machine: Machine, group: Group) -> None:
+    _, data = data_for(task.trial, machine)
+    run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
+    name = f"trial {task.trial.id}"
+    with _telling_the_lost(name):
+        for _ in train_all([run], on_window=lambda _: group.say(of=name), ranks=group.ranks):
+            pass
 
 
 def heed_the_first() -> None:
@@ -204,20 +210,20 @@ _GONE = (
 
 
 @contextmanager
-def _telling_the_lost() -> Iterator[None]:
-    """WorkerKilledError where another process that trains the same trial is gone."""
+def _telling_the_lost(what: str) -> Iterator[None]:
+    """WorkerKilledError where another process of what is under way is gone."""
     try:
         yield
     except RuntimeError as error:
         gone = type(error) is RuntimeError and any(said in str(error) for said in _GONE)
         if gone or isinstance(error, dist.DistError):
-            raise _lost(error) from error
+            raise _lost(what, error) from error
         raise
 
 
-def _lost(error: RuntimeError) -> WorkerKilledError:
+def _lost(what: str, error: RuntimeError) -> WorkerKilledError:
     return WorkerKilledError(
-        f"another process of this run was lost: {error}",
+        f"a process of {what} was lost: {error}",
         hint="the same command continues from the last checkpoint",
     )
 
