@@ -197,7 +197,8 @@ class StandingFiles(Observer):
         self.written[cell.trial.id] = self.clock()
         standing = asdict(standing_of(cell, event, now=datetime.now(UTC)))
         standing["plan_seconds_left"] = self.pace.seconds_left()
-        self.store.keep_progress(cell.trial.id, json.dumps(standing))
+        with suppress(WriteError):  # it is only shown; what counts is told when it is written
+            self.store.keep_progress(cell.trial.id, json.dumps(standing))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

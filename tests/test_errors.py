@@ -253,7 +253,7 @@ def a_net_that_cannot_be_built(folder: Path) -> Seen:
     claim.write_text(text.replace("preset: authors_2012, width: 0.125", "width: 0.125, preset: no"))
     return Seen(
         command=["run", claim, "--scale", "smoke", "--store", folder / "runs", "--workers", "1"],
-        exit_code=5,
+        exit_code=2,
         says=["what the claim file asks of trial ", "cannot be built: preset 'no' is unknown"],
         next="--resolved", path=paths(ROOT),
     )  # fmt: skip

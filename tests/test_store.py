@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from repro.audit import export
-from repro.errors import IntegrityError, LockLostError, MachineError
+from repro.errors import ContradictionError, IntegrityError, LockLostError, MachineError
 from repro.files import write_atomic
 from repro.store import PlanRecord, Store
 from repro.trial import CURVE_COLUMNS
@@ -196,6 +196,27 @@ def test_an_export_leaves_what_was_trained_further(tmp_path: Path) -> None:
 
     assert count == (0, 1)
     assert Store(tmp_path / "a").results()[TRIAL.id].epochs == RESULT.epochs + 1
+
+
+def test_an_export_of_facts_alone_is_a_store(tmp_path: Path) -> None:
+    """With its format, without which `repro verify` could only guess."""
+    store = Store(tmp_path / "a")
+    store.keep_facts("c", "0" * 12, [])
+    export(store, tmp_path / "out")
+
+    assert (tmp_path / "out" / "store.json").is_file()
+
+
+def test_an_export_replaces_no_other_numbers(tmp_path: Path) -> None:
+    """Who is right is not for a copy to decide: it says where they differ, and writes nothing."""
+    export(filled(tmp_path / "a"), tmp_path / "out")
+    before = Store(tmp_path / "out").numbers(TRIAL.id)
+    other = filled(tmp_path / "b")
+    other.finish(replace(RESULT, train_error=RESULT.train_error + 0.1))
+    with pytest.raises(ContradictionError, match=r"\(train_error\): nothing was exported"):
+        export(other, tmp_path / "out")
+
+    assert Store(tmp_path / "out").numbers(TRIAL.id) == before
 
 
 def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) -> None:

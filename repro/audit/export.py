@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.errors import NothingMeasuredError
+from repro.audit.merge import disagreement
+from repro.errors import ContradictionError, NothingMeasuredError
 from repro.files import write_atomic
 from repro.registry import DATASETS
 from repro.store import Array, Store, packed
@@ -18,13 +19,23 @@ def export(store: Store, out: Path) -> tuple[int, int]:
 
     Returns how many trials were copied, and how many were left, since `out` has them trained
     further. Images in pictures stay behind, unless they are of a data set that anyone may pass
-    on. Raises NothingMeasuredError for a store with no results and no facts.
+    on. Raises NothingMeasuredError for a store with no results and no facts, and
+    ContradictionError, before anything is written, where `out` has other numbers of a trial.
     """
     results = store.results()
     facts = sorted(store.root.glob("facts/*.json"))
     if not results and not facts:
         raise NothingMeasuredError(f"{store.root} holds no finished trial and no facts")
     target = Store(out)
+    for trial_id in results:
+        why = disagreement(target, store, trial_id)
+        if why is not None:
+            raise ContradictionError(
+                f"{store.folder(trial_id)} contradicts {target.folder(trial_id)} ({why}): nothing "
+                "was exported",
+                hint="`repro merge` keeps both; an export into another folder has this one alone",
+            )
+    target.prepare()
     for path in store.plan_files():
         target.register(store.plan(path))
     for path in facts:

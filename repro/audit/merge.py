@@ -15,7 +15,7 @@ from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import write_atomic
 from repro.store import WEIGHTS, PlanRecord, Store, facts_in
 
-__all__ = ["APART", "Merged", "merge"]
+__all__ = ["APART", "Merged", "disagreement", "merge"]
 
 APART = "apart"  # what contradicts the store, kept beside it
 
@@ -114,6 +114,8 @@ def _facts(into: Store, path: Path, merged: Merged) -> None:
 def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
     if not (source.folder(name) / "trial.json").exists():
         return  # killed before it began
+    if source.held(name):
+        raise MachineError(f"trial {name} is being trained in {source.root} since a moment ago")
     source.trial(name)  # the folder's name is the trial's identity, or nothing is read of it
     with into.lock(name) as mine:
         if not mine:
@@ -124,7 +126,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             merged.added += 1
             return
         into.trial(name)
-        why = _disagreement(into, source, name)
+        why = disagreement(into, source, name)
         if why is None:
             further = _take_over(into, source, name)
             merged.further += further
@@ -137,7 +139,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
         )
 
 
-def _disagreement(into: Store, source: Store, name: str) -> str | None:
+def disagreement(into: Store, source: Store, name: str) -> str | None:
     """Where the two have different numbers of one moment; None when they agree."""
     one, two = _measured(into, name), _measured(source, name)
     for epoch, kind in one:

@@ -128,7 +128,8 @@ class _Driver:
                         self._look_on(event)
                     for future in ended:
                         self._end(future)
-                    if deadline is not None and time.monotonic() > deadline:
+                    late = deadline is not None and time.monotonic() > deadline
+                    if late and not self.stopping:
                         self.outcome.out_of_time = True
                         self.stop()
                     if self.stopping and not self.told:

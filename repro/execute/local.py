@@ -37,7 +37,7 @@ class Local:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self._broken = True  # there is no pool yet
-        self._stopping = self._killed = False
+        self._stopping = self._killed = self._leaving = False
 
     def __enter__(self) -> Self:
         self._open()
@@ -46,6 +46,7 @@ class Local:
     def __exit__(self, *_: object) -> None:
         if self._killed and isinstance(self._pool, ThreadPoolExecutor):
             return  # a thread ends with the process alone
+        self._leaving = True
         # What still runs ends at its next event, for which there has to be a reader.
         end = threading.Thread(target=self._pool.shutdown)
         end.start()
@@ -75,6 +76,8 @@ class Local:
         return future
 
     def events(self) -> Iterator[Event]:
+        if not self._leaving and any(one.exitcode is not None for one in _processes(self._pool)):
+            _kill(self._pool)  # which may not look at the newest before another trial has ended
         # A process that was killed may have left half a message, on which reading would wait.
         while not self._broken and not self._events.empty():
             yield self._events.get()
@@ -104,8 +107,12 @@ class Local:
             self._stop.set()
 
 
+def _processes(pool: Executor) -> list[Any]:
+    return list((getattr(pool, "_processes", None) or {}).values())
+
+
 def _kill(pool: Executor) -> None:
-    for process in list((getattr(pool, "_processes", None) or {}).values()):
+    for process in _processes(pool):
         process.kill()
 
 

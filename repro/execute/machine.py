@@ -95,4 +95,7 @@ def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
         return machine.population or 1
     from repro.execute.work import most_abreast  # asks the device
 
-    return most_abreast(trial, machine, memory)
+    try:
+        return most_abreast(trial, machine, memory)
+    except ReproError:  # the trial's own, which says it when it is begun
+        return 1

@@ -87,7 +87,8 @@ def _member_bytes(trial: Trial, machine: Machine) -> int:
     if trial.shape not in _bytes_of:
         data = _dataset_of(trial, machine)
         size = trial.recipe.crop or min(data.train.images.shape[1:3])
-        net = untrained(trial, classes=len(data.classes), size=size)
+        with building(trial):
+            net = untrained(trial, classes=len(data.classes), size=size)
         _bytes_of[trial.shape] = member_bytes(net, batch=trial.recipe.batch_size, size=size)
     return _bytes_of[trial.shape]
 

@@ -201,7 +201,7 @@ def run(
         max_seeds=None,
         budget=None,
     )
-    return 5 if outcome.failed else 0
+    return max((fault.exit_code for fault in outcome.faults), default=0)
 
 
 def count(folder: Path, name: str) -> int:
