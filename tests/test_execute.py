@@ -533,6 +533,24 @@ def test_a_trial_in_other_hands_is_said_once(
     assert heard[-1] == "finished"
 
 
+def test_workers_that_are_starting_leave_signals_to_their_parent(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole group, also while they import."""
+    claim_file(tmp_path, epochs=1, seeds=1)
+    (cell, *_) = plan_cells(tmp_path)
+    before = {process.pid for process in multiprocessing.active_children()}
+    with Local(machine(tmp_path, workers=2)) as backend:
+        future = backend.submit([cell])
+        started = [each for each in multiprocessing.active_children() if each.pid not in before]
+        for process in started:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGINT)
+        ended = future.result()[cell.trial.id]
+
+    assert started
+    assert isinstance(ended, TrainedCell)
+    assert ended.outcome == "finished"
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_idle_workers_that_were_killed_are_replaced(stopped: bool, tmp_path: Path) -> None:
     """By others, which know that the run is to stop if it is."""

@@ -18,6 +18,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -67,11 +68,12 @@ class Local:
     def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
         if self._broken:
             self._reopen()
-        try:
-            future = self._pool.submit(_work, cells, self.machine)
-        except BrokenExecutor:  # a worker was killed that had nothing to do
-            self._reopen()
-            future = self._pool.submit(_work, cells, self.machine)
+        with _signals_held():
+            try:
+                future = self._pool.submit(_work, cells, self.machine)
+            except BrokenExecutor:  # a worker was killed that had nothing to do
+                self._reopen()
+                future = self._pool.submit(_work, cells, self.machine)
         future.add_done_callback(partial(self._look_after, self._pool))
         return future
 
@@ -149,11 +151,27 @@ def _start(stop: Flag, events: Any) -> None:
     _stop, _events = stop, events
 
 
+# They reach the whole group, from a terminal and from `timeout` or a batch system; the parent alone
+# decides what they mean.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Also from a worker that is started here, until it ignores them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_process(stop: _SharedFlag, events: Any) -> None:
-    # They reach the whole group, from a terminal and from `timeout` or a batch system; the parent
-    # alone decides what they mean.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    # The parent alone reads: without it writing fails, and does not wait on a pipe that is full.
+    events._reader.close()  # noqa: SLF001
     _start(stop, events)
     threading.Thread(target=_leave_with_parent, args=(stop,), daemon=True).start()
 

@@ -244,9 +244,15 @@ class OnRay:
             self.machine = replace(self.machine, device="cuda")
             if self.machine.processes > 1:
                 self.gpus = self.gpus or 1.0
-            else:
-                asked = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_memory)
-                self._memory = ray.get(asked.remote())
+        if self._ours and self.slots() == 0:  # and none will come
+            raise MachineError(
+                f"{self.machine.device}: the processors and GPUs of this machine have no room for "
+                "what a trial is to have",
+                hint="give less by --gpus-per-trial or --ranks-per-trial, or take --device cpu",
+            )
+        if self.gpus != 0 and self.machine.processes == 1:
+            asked = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_memory)
+            self._memory = ray.get(asked.remote())
         if self.mark:
             self.machine.store.mkdir(parents=True, exist_ok=True)
             (self.machine.store / self.mark).touch()

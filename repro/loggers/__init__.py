@@ -5,6 +5,7 @@ one under the entry point group `repro.loggers`, a callable that takes the folde
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +52,11 @@ class _Guarded(Observer):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._call(self._logger.__exit__, kind, error, trace)
+        if self._works:
+            self._call(self._logger.__exit__, kind, error, trace)
+        else:
+            with suppress(Exception):  # it was said already that it fails
+                self._logger.__exit__(kind, error, trace)
 
     def ready(self, where: str) -> None:
         self._call(self._logger.ready, where)
