@@ -22,7 +22,14 @@ import torch
 
 from repro.claim import load
 from repro.data import open_dataset
-from repro.errors import ClaimError, MachineError, OutOfMemoryError, WriteError
+from repro.errors import (
+    BugError,
+    ClaimError,
+    MachineError,
+    OutOfMemoryError,
+    ReproError,
+    WriteError,
+)
 from repro.execute import (
     Ended,
     Local,
@@ -32,7 +39,7 @@ from repro.execute import (
     in_populations,
     run_cells,
 )
-from repro.execute.work import data_for, population_bytes, train_held
+from repro.execute.work import data_for, fault_of, population_bytes, train_held
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.session import judge
@@ -346,12 +353,20 @@ def test_a_signal_to_all_processes_loses_nothing(tmp_path: Path) -> None:
         (RuntimeError("Triton Error [CUDA]: out of memory"), OutOfMemoryError),
         (torch.AcceleratorError("CUDA error: out of memory"), OutOfMemoryError),
         (torch.AcceleratorError("CUDA error: unspecified launch failure"), MachineError),
+        (RuntimeError("shapes do not fit"), BugError),
     ],
 )
-def test_a_fault_takes_nothing_from_those_that_ended_before_it(
-    error: Exception, kind: type[MachineError], tmp_path: Path
+def test_a_fault_is_told_as_what_it_is_of(
+    error: Exception, kind: type[ReproError], tmp_path: Path
 ) -> None:
-    """Of a population the first was finished and written when the machine failed the others."""
+    """Of memory, of the device, or of this package."""
+    trial = trial_on(open_dataset("digits", (tmp_path,), tmp_path))
+
+    assert type(fault_of(error, trial, machine(tmp_path))) is kind
+
+
+def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -> None:
+    """Of a population the first was finished and written when memory ran out for the others."""
     claim_file(tmp_path, epochs=1, seeds=1)
     where = machine(tmp_path)
     cells = [cell for cell in plan_cells(tmp_path) if cell.trial.shape == plan_shape(tmp_path)]
@@ -359,7 +374,7 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(
 
     def short(runs: Sequence[Run], **hooks: Callable[[Run], bool]) -> Iterator[Run]:
         yield from train_all(runs[:1], **hooks)
-        raise error
+        raise MemoryError("no more")
 
     ended = train_held(
         cells, where, store, stop=threading.Event(), on_event=lambda _: None, trainer=short
@@ -369,7 +384,7 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(
     assert isinstance(first, TrainedCell)
     assert first.result == store.result(cells[0].trial.id)
     assert others
-    assert {type(one) for one in others} == {kind}
+    assert {type(one) for one in others} == {OutOfMemoryError}
 
 
 def plan_shape(folder: Path) -> object:
@@ -533,45 +548,32 @@ def test_a_trial_in_other_hands_is_said_once(
     assert heard[-1] == "finished"
 
 
-def test_workers_that_are_starting_leave_signals_to_their_parent(tmp_path: Path) -> None:
-    """Ctrl-C reaches the whole group, also while they import."""
-    claim_file(tmp_path, epochs=1, seeds=1)
-    (cell, *_) = plan_cells(tmp_path)
-    before = {process.pid for process in multiprocessing.active_children()}
-    with Local(machine(tmp_path, workers=2)) as backend:
-        future = backend.submit([cell])
-        started = [each for each in multiprocessing.active_children() if each.pid not in before]
-        for process in started:
-            assert process.pid is not None
-            os.kill(process.pid, signal.SIGINT)
-        ended = future.result()[cell.trial.id]
-
-    assert started
-    assert isinstance(ended, TrainedCell)
-    assert ended.outcome == "finished"
-
-
-@pytest.mark.parametrize("stopped", [False, True])
-def test_idle_workers_that_were_killed_are_replaced(stopped: bool, tmp_path: Path) -> None:
-    """By others, which know that the run is to stop if it is."""
+def test_workers_leave_signals_to_their_parent_and_are_replaced(tmp_path: Path) -> None:
+    """While they import as later; an idle one that is killed by another, which is to stop, too."""
     claim_file(tmp_path, epochs=1, seeds=1)
     first, second, *_ = plan_cells(tmp_path)
-    before = {process.pid for process in multiprocessing.active_children()}
+    before = set(multiprocessing.active_children())
     with Local(machine(tmp_path, workers=2)) as backend:
-        backend.submit([first]).result()
-        for process in multiprocessing.active_children():
-            if process.pid not in before:
-                process.kill()
-                process.join()
-        if stopped:
-            backend.stop()
+        future = backend.submit([first])
+        started = set(multiprocessing.active_children()) - before
+        for process in started:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGINT)  # as Ctrl-C, which reaches the whole group
+        done = future.result()[first.trial.id]
+        for process in started:
+            process.kill()
+            process.join()
+        backend.stop()
         try:
             ended = backend.submit([second]).result()[second.trial.id]
         except BrokenExecutor:  # it was submitted before the pool knew, which the driver mends
             ended = backend.submit([second]).result()[second.trial.id]
 
+    assert started
+    assert isinstance(done, TrainedCell)
+    assert done.outcome == "finished"
     assert isinstance(ended, TrainedCell)
-    assert ended.outcome == ("paused" if stopped else "finished")
+    assert ended.outcome == "paused"
 
 
 def test_a_trial_that_kills_every_worker_is_given_up(tmp_path: Path) -> None:
