@@ -10,15 +10,17 @@ from repro.claim import Claim, TrainedClaim
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.work import building, check_size
-from repro.plan import Cell, most_epochs_left
+from repro.plan import most_epochs_left
 from repro.prepare import having, open_images
 from repro.session import default_scale, next_trials
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data, using
-from repro.trial import WINDOWS
+from repro.trial import WINDOWS, Trial
 
-__all__ = ["describe_plan", "forecasts", "seconds_an_epoch"]
+__all__ = ["describe_plan", "forecasts"]
+
+_STEPS = 10  # of which a shape's window is timed
 
 
 def describe_plan(
@@ -33,20 +35,23 @@ def describe_plan(
     cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     if not cells:
         return f"{claim.id} at {at} scale: nothing left to run"
-    epoch = seconds_an_epoch(cells[0], dataset, machine.device)
+    epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
     lines = [f"{claim.id} at {at} scale on {dataset.title}: {len(cells)} trials can run now"]
     total = 0.0
     for cell in cells:
         known = results.get(cell.trial.id)
-        seconds = (cell.until - (known.epochs if known else 0.0)) * epoch
+        left = cell.until - (known.epochs if known else 0.0)
+        seconds = left * epochs[cell.trial.shape]
         total += seconds
         lines.append(
             f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
         )
-    epochs = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
-    everything = epochs * epoch / machine.workers
+    fastest, slowest = min(epochs.values()), max(epochs.values())
+    most = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
+    everything = most * slowest / machine.workers
+    span = " to ".join(dict.fromkeys([duration(fastest), duration(slowest)]))
     lines.append(
-        f"{duration(epoch)} an epoch on {machine.device}, {machine.workers} at a time: these take "
+        f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
@@ -74,19 +79,32 @@ def forecasts(
     return found
 
 
-def seconds_an_epoch(cell: Cell, dataset: Dataset, device: str) -> float:
-    """Time of one epoch of training, from one short window of the cell's own trial."""
-    short = 20 * cell.trial.recipe.batch_size * WINDOWS
-    trial = replace(cell.trial, images=min(short, len(dataset.train.labels)))
+def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
+    """Time of one epoch of training, by shape, from one short window of a trial of each.
+
+    So each arm's net is built before a run begins. ClaimError where one cannot be.
+    """
+    firsts: dict[str, Trial] = {}
+    for trial in trials:
+        firsts.setdefault(trial.shape, trial)
     at = torch.device(device)
     with using(at):  # as trials are trained
-        with building(trial):
-            run = Run(trial, device_data(trial, dataset, at), until=cell.until)
-        check_size(run)
-        population = Population([run])
-        population.train_window()  # the first window pays for start-up
-        before = run.progress.seconds.train
-        population.train_window()
-    window = run.progress.seconds.train - before
-    epoch = len(dataset.train.labels[: cell.trial.images])
-    return window * WINDOWS * epoch / run.images
+        return {shape: _timed(trial, dataset, at) for shape, trial in firsts.items()}
+
+
+def _timed(trial: Trial, dataset: Dataset, device: torch.device) -> float:
+    short = replace(
+        trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, _images(trial, dataset))
+    )
+    with building(trial):
+        run = Run(short, device_data(short, dataset, device), until=1.0)
+    check_size(trial, run.model, run.data.size)
+    population = Population([run])
+    population.train_window()  # the first window pays for start-up
+    before = run.progress.seconds.train
+    population.train_window()
+    return (run.progress.seconds.train - before) * WINDOWS * _images(trial, dataset) / run.images
+
+
+def _images(trial: Trial, dataset: Dataset) -> int:
+    return len(dataset.train.labels[: trial.images])

@@ -193,7 +193,7 @@ def test_a_plan_is_timed_as_trials_are_trained(
         torch.set_num_threads(before)
 
     assert done.exit_code == 0, done.output
-    assert seen == [1, 1]
+    assert seen == [1] * 4  # two windows of each arm
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
@@ -208,6 +208,21 @@ def test_a_net_that_takes_no_such_images_is_told(command: str, tmp_path: Path) -
     assert done.exit_code == 2
     assert "error[E100]" in done.stderr
     assert "cannot be built: cifar_80sec takes no images of 24x24 pixels" in done.stderr
+
+
+def test_a_plan_builds_the_nets_of_all_arms(tmp_path: Path) -> None:
+    """A net that cannot be built is told by a plan, not after the other arms' training."""
+    path = claim_file(tmp_path)
+    text = path.read_text().replace(
+        "name: cifar_80sec", "name: alexnet_2012, arguments: {width: 0.05}"
+    )
+    text = text.replace("{activation: relu}", "{split: one_gpu}")
+    path.write_text(text.replace("{activation: tanh}", "{split: three_gpus}"))
+    done = repro("plan", path, "--store", tmp_path / "runs", "--workers", "1")
+
+    assert done.exit_code == 2
+    assert "error[E100]" in done.stderr
+    assert "split 'three_gpus' is unknown" in done.stderr
 
 
 def test_a_plan_leaves_claims_without_the_scale_out(tmp_path: Path) -> None:

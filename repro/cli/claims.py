@@ -153,6 +153,8 @@ def validate(claims: tuple[Path, ...]) -> None:
     rates     each recipe has some, whose search ends within the budget
     seeds     enough for a verdict at the first look
     evidence  embedded images at smoke scale alone, real ones elsewhere
+
+    Whether each arm's net can be built of its arguments, `repro plan` tells.
     """  # noqa: D301 - click wants the character itself
     for claim in load_claims(claims):
         echo(f"{claim.id}: valid")

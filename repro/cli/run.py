@@ -162,6 +162,8 @@ def plan(
 ) -> None:
     """Print the trials that come next, and what they cost on this device, measured briefly.
 
+    Each arm's net is built and trained for a few steps, so that one that cannot be is told here.
+
     With --budget: which claims so much time can decide, each with the whole of it, by the times
     and the spread of seeds in the store.
     """

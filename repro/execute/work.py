@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import nn
 from torch.func import functional_call
 
 from repro.data import Dataset, open_dataset
@@ -229,22 +230,21 @@ def building(trial: Trial) -> Iterator[None]:
         raise _cannot_be_built(trial, error) from error
 
 
-def check_size(run: Run) -> None:
-    """ClaimError where the net does not take images of the size that it will see.
+def check_size(trial: Trial, net: nn.Module, side: int) -> None:
+    """ClaimError where the trial's net does not take images of so many pixels a side.
 
     Asked of the CPU, whose errors are of shapes: a device's may be its own, and no claim file's.
     """
-    side = run.data.size
-    tensors = chain(run.model.named_parameters(), run.model.named_buffers())
+    tensors = chain(net.named_parameters(), net.named_buffers())
     there = {name: tensor.cpu() for name, tensor in tensors}
     try:
         with torch.inference_mode():
-            functional_call(run.model.eval(), there, torch.zeros(1, 3, side, side))
+            functional_call(net.eval(), there, torch.zeros(1, 3, side, side))
     except RuntimeError as error:
         if short_of_memory(error):
             raise
-        why = f"{run.trial.model} takes no images of {side}x{side} pixels: {error}"
-        raise _cannot_be_built(run.trial, why) from error
+        why = f"{trial.model} takes no images of {side}x{side} pixels: {error}"
+        raise _cannot_be_built(trial, why) from error
 
 
 def _cannot_be_built(trial: Trial, why: object) -> ClaimError:
@@ -286,7 +286,7 @@ def _train(
         runs = [_begin(cell, data, clock, store) for cell in cells]
         if machine.processes > 1:
             check_splits(runs[0].model)
-    check_size(runs[0])
+    check_size(runs[0].trial, runs[0].model, data.size)
     saved = dict.fromkeys(runs, time.monotonic())
 
     def on_window(run: Run) -> bool:
