@@ -319,8 +319,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert_same(finish(folder, "interrupted"), whole)
 
 
-def test_a_signal_to_all_processes_loses_nothing(tmp_path: Path) -> None:
-    """As `timeout` and batch systems send it: the workers leave it to the parent, which saves."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    """As `timeout`, batch systems and a lost connection send it: the parent saves for all."""
     path = claim_file(tmp_path, epochs=500, seeds=1)
     path.write_text(path.read_text().replace("rungs: [1]", "rungs: [400]"))
     store = tmp_path / "runs"
@@ -336,7 +337,7 @@ def test_a_signal_to_all_processes_loses_nothing(tmp_path: Path) -> None:
             time.sleep(0.05)
             told = [path.read_text() for path in store.glob("trials/*/progress.json")]
             trained = [json.loads(text)["epoch"] > 0 for text in told]
-        os.killpg(run.pid, signal.SIGTERM)
+        os.killpg(run.pid, number)
         _, said = run.communicate()
     begun = [file.parent for file in store.glob("trials/*/trial.json")]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
-from repro.execute.machine import Ended
+from repro.execute.machine import SIGNALS, Ended
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import Result
@@ -90,8 +90,8 @@ def run_cells(
 ) -> Outcome:
     """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
 
-    The first Ctrl-C (or SIGTERM) saves each trial at its next tenth of an epoch; a second one,
-    a second later or more, leaves at once and loses what was not yet saved.
+    The first Ctrl-C (or SIGTERM, or the end of the terminal) saves each trial at its next tenth of
+    an epoch; a second one, a second later or more, leaves at once and loses what was not yet saved.
     """
     return _Driver(
         plan=plan, backend=backend, observer=observer or Observer(), seconds=seconds
@@ -246,8 +246,10 @@ class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
     def __enter__(self) -> None:
         # Python lets only the main thread listen; elsewhere the host program decides.
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self.before[number] = signal.signal(number, self._handle)
+            for number in SIGNALS:
+                # Under `nohup` it is ignored: the run is to outlive its terminal.
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                    self.before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
-from repro.execute.machine import Ended, Flag, Machine, PlainFlag, in_populations
+from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag, in_populations
 from repro.observer import Event
 from repro.plan import Cell
 
@@ -151,15 +151,10 @@ def _start(stop: Flag, events: Any) -> None:
     _stop, _events = stop, events
 
 
-# They reach the whole group, from a terminal and from `timeout` or a batch system; the parent alone
-# decides what they mean.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 @contextmanager
 def _signals_held() -> Iterator[None]:
     """Also from a worker that is started here, until it ignores them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -167,9 +162,9 @@ def _signals_held() -> Iterator[None]:
 
 
 def _start_process(stop: _SharedFlag, events: Any) -> None:
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     # The parent alone reads: without it writing fails, and does not wait on a pipe that is full.
     events._reader.close()  # noqa: SLF001
     _start(stop, events)

@@ -3,6 +3,7 @@
 Where trials are trained by other processes, the one that starts them need not import it.
 """
 
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,11 @@ from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.trial import Trial
 
-__all__ = ["Ended", "Flag", "Machine", "PlainFlag", "in_populations"]
+__all__ = ["SIGNALS", "Ended", "Flag", "Machine", "PlainFlag", "in_populations"]
+
+# They reach the whole group, from a terminal (its Ctrl-C, and its end), from `timeout` and from a
+# batch system; one process alone decides what they mean.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

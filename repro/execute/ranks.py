@@ -21,7 +21,7 @@ import torch
 from torch import distributed as dist
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.machine import Ended, Machine, PlainFlag
+from repro.execute.machine import SIGNALS, Ended, Machine, PlainFlag
 from repro.execute.work import data_for, train_cells
 from repro.observer import Event
 from repro.parallel import Ranks
@@ -195,8 +195,8 @@ def _train_along(task: _Task, machine: Machine, group: Group) -> None:
 
 
 def heed_the_first() -> None:
-    """Leave Ctrl-C and SIGTERM, which reach every process, to the first: it saves and says so."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Leave signals that reach every process to the first: it saves and says so."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
