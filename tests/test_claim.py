@@ -118,6 +118,7 @@ RULES = [
     (("high: 9.0", "high: .inf"), r"region.high: input should be a finite number, not inf"),
     (("rates: [0.0003, 0.001, 0.003],", "rates: 1,"), r"period.rates: must be a list, not 1"),
     (("[0.0003, 0.001, 0.003],", "[-1, 0.1],"), r"period.rates.0: input should be greater than 0"),
+    (("[0.0003, 0.001, 0.003],", "[0.1, 1.0e+39],"), r"rates.1: input should be less than or equ"),
     (("model: {name: cifar_80sec}", "model: it"), r"model: must be a mapping of keys to values,"),
     (("precision: float32,", "precision: float23,"), r"precision: 'float23' is not one of .*'floa"),
     (("rungs: [4, 12]", "rungs: [12, 4]"), r"paper.search.period.rungs: must increase from one v"),

@@ -56,6 +56,10 @@ __all__ = [
 
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
+# Up to which float32 holds the products that an update is made of: beyond it nothing is learnt.
+_MOST = 1e6
+Rate = Annotated[float, Field(gt=0, le=_MOST)]
+Decay = Annotated[float, Field(ge=0, le=_MOST)]
 SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evidence
 LEAST_SEEDS = 3  # an arm, for any verdict
 
@@ -163,9 +167,9 @@ class Recipe(Strict):
     initialisation: Literal["cuda_convnet", "he", "xavier", "framework"]
     batch_size: Annotated[int, Field(ge=1)] = 128
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    layer_decay: dict[str, Annotated[float, Field(ge=0)]] = {}
-    bias_rate: Positive = 1.0
+    weight_decay: Decay = 0.0
+    layer_decay: dict[str, Decay] = {}
+    bias_rate: Rate = 1.0
     decay_biases: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     crop: Annotated[int, Field(ge=8)] | None = None
@@ -224,7 +228,7 @@ class Search(Strict):
     `keep`: share of them that goes on. `seeds`: tuning seeds of each rate, which confirm nothing.
     """
 
-    rates: Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_increasing)]
+    rates: Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_increasing)]
     rungs: Annotated[
         tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_increasing)
     ]
@@ -255,7 +259,7 @@ class Scale(Strict):
         BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),
     ]
     search: dict[str, Search] = {}
-    rate: dict[str, Positive] = {}
+    rate: dict[str, Rate] = {}
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     recipe: dict[str, Any] = {}
 
