@@ -227,15 +227,23 @@ def test_unreadable_images_are_named_and_counted(tmp_path: Path) -> None:
     """Truncated, empty and foreign files: all are counted, the first ten named, none left out."""
     good = encoded(picture(0))
     bad = [good[: len(good) // 2], b"", b"no image"] * 4
-    write_parquet(tmp_path / "tiny", train=[(good, 0), *((b, 1) for b in bad)], test=[(good, 0)])
+    write_parquet(tmp_path / "tiny", train=[*((b, 1) for b in bad), (good, 0)], test=[(good, 0)])
 
     with pytest.raises(DataError, match="12 of 14 images cannot be used") as caught:
         opened(tmp_path)
-    assert "train-00000-of-00001.parquet row 1 (1.png): " in str(caught.value)
-    assert "row 10 " in str(caught.value)
-    assert "row 11 " not in str(caught.value)
+    assert "train-00000-of-00001.parquet row 0 (0.png): " in str(caught.value)
+    assert "row 9 " in str(caught.value)
+    assert "row 10 " not in str(caught.value)
     assert "not left out by themselves" in caught.value.hint
     assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir()]
+
+
+def test_images_none_of_which_can_be_read_are_refused(tmp_path: Path) -> None:
+    """So that their size is not known."""
+    write_parquet(tmp_path / "tiny", train=[(b"no image", 0)] * 2, test=[(b"no image", 1)])
+
+    with pytest.raises(DataError, match=r"no image can be read; of the first: .* row 0 "):
+        opened(tmp_path)
 
 
 @pytest.mark.parametrize(

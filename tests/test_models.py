@@ -1,4 +1,4 @@
-"""The nets of the authors' configuration files: sizes, shapes, first weights, activations."""
+"""The nets of the authors' configuration files: sizes, shapes, initial weights, activations."""
 
 import pytest
 import timm

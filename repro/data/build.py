@@ -203,7 +203,8 @@ class _ImagesFile:
 
     def write(self, start: int, images: list[Images]) -> None:
         """The source's images from `start` on."""
-        for place, image in zip(self._place[start:].tolist(), images, strict=False):
+        places = self._place[start : start + len(images)].tolist()
+        for place, image in zip(places, images, strict=True):
             self._file.seek(self._begin + place * self._bytes_each)
             self._file.write(image.tobytes())
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from PIL import Image
@@ -54,12 +55,14 @@ def decode_listing(
 
 
 def image_shape(listing: Listing) -> Shape:
-    """Of the first image; all others have to be alike."""
-    name, content = next(listing.chunks(0))[0]
-    try:
-        return _pixels(content)[0].shape
-    except Exception as error:
-        raise DataError(f"the first image cannot be read: {name}: {error}") from error
+    """Of the first image that can be read; all others have to be alike."""
+    faults: list[str] = []
+    for name, content in chain.from_iterable(listing.chunks(0)):
+        try:
+            return _pixels(content)[0].shape
+        except Exception as error:  # noqa: BLE001 - as of all others, see below
+            faults.append(f"{name}: {error}")
+    raise DataError(f"no image can be read; of the first: {faults[0]}")
 
 
 def _decode_chunk(items: list[Item], shape: Shape, size: int | None) -> Decoded:

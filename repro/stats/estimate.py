@@ -1,7 +1,7 @@
 """Means and paired differences over seeds, by Student's t.
 
 Metrics of seeds are taken as normal: at 3 to 12 seeds Student's t is honest, and nothing that
-resamples so few is. Arms that share seeds share first weights and the order of images, so their
+resamples so few is. Arms that share seeds share initial weights and the order of images, so their
 difference is taken seed by seed.
 """
 
