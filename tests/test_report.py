@@ -303,11 +303,19 @@ def test_neighbours_have_the_class_of_their_image_whichever_trial_kept_it(page: 
 def test_many_recipes_stand_in_one_table_first(claim: Claim, tmp_path: Path) -> None:
     """Which of them makes the difference is seen at a glance: a row each, and one legend."""
     text = Path("planted.yaml").read_text()
-    third = "  third: {inputs: centred, initialisation: he}\n"
-    rates = "      third: {rates: [0.0003, 0.001, 0.003], rungs: [4]}\n"
-    text = text.replace("verdict_recipe:", third + "verdict_recipe:")
-    Path("planted.yaml").write_text(text.replace("      modern: {", rates + "      modern: {"))
-    page = planted_page(load(Path("planted.yaml")), {"period": PERIOD, "modern": MODERN})
+    others = {"third": "he", "never": "xavier"}
+    for name, initialisation in others.items():
+        recipe = f"  {name}: {{inputs: centred, initialisation: {initialisation}}}\n"
+        rates = f"      {name}: {{rates: [0.0003, 0.001, 0.003], rungs: [4]}}\n"
+        text = text.replace("verdict_recipe:", recipe + "verdict_recipe:")
+        text = text.replace("      modern: {", rates + "      modern: {")
+    Path("planted.yaml").write_text(text)
+    never = Planted(fast=[None] * 3, slow=[None] * 3, estimate=None)
+    planted = {"period": PERIOD, "modern": MODERN, "never": never}
+    page = planted_page(load(Path("planted.yaml")), planted)
+    doubtful = replace(page.evidence.recipes["period"], doubtful=frozenset(["slow"]))
+    recipes = {**page.evidence.recipes, "period": doubtful}
+    page = replace(page, evidence=replace(page.evidence, recipes=recipes))
     text = write_report([page], tmp_path / "out", ["md", "svg"]).read_text()
     curves = (tmp_path / "out" / "figures" / "planted-paper-curves.svg").read_text()
     two = planted_page(claim, {"period": PERIOD, "modern": MODERN})
@@ -316,6 +324,9 @@ def test_many_recipes_stand_in_one_table_first(claim: Claim, tmp_path: Path) -> 
     assert "What is compared" not in text.split("Which recipe makes the difference")[0]
     assert "| modern | 1.70 (95 % interval 1.50 to 1.90) |" in grid
     assert "| third | not measured |" in grid
+    assert "| never | neither arm crossed |" in grid
+    assert "; doubtful: an arm failed a check" in grid
+    assert "| period | at least 2.90 (95 % bound), doubtful |" in grid
     assert curves.count("fast: median and range") == 1
     assert "Which recipe" not in write_report([two], tmp_path / "two", ["md"]).read_text()
 

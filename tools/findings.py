@@ -17,6 +17,7 @@ from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
 from repro.report.page import FactPage, Page
+from repro.report.tables import grid_table
 from repro.stats import Estimate
 from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
@@ -118,6 +119,10 @@ def _section(
         why = f", since {its.reason}" if its.word == "invalid" else ""
         yield f"*At {its.scale} scale*, {its.word}{why}: {_found(other, its)}"
     yield _read(reading, [page, *others])
+    grid = grid_table(page) if isinstance(page, Page) else None
+    if grid is not None:
+        yield f"*{grid.caption}*"
+        yield table(grid.columns, grid.rows)
     drawn = _drawing(page)
     if drawn is not None:
         yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
@@ -188,12 +193,13 @@ def _estimate(estimate: Estimate | None, unit: str) -> str:
 
 
 def _drawing(page: Page | FactPage) -> Drawing | None:
-    """The paper's own figure for times, else the effect seed by seed."""
+    """The paper's own figure for times; for what many recipes are asked, and all else, effects."""
     if isinstance(page, FactPage):
         return None
     found = drawings(page)
-    effect = [one for one in found if one.name.endswith("-effect")]
-    return next(iter([*effect, *found]), None)
+    endings = ("-effect", "-ratio") if grid_table(page) else ("-effect",)
+    effects = [one for one in found if one.name.endswith(endings)]
+    return next(iter([*effects, *found]), None)
 
 
 def _spent(row: Row) -> str:

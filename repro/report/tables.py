@@ -1,5 +1,6 @@
 """The tables of a page as plain text, for HTML and Markdown alike."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ __all__ = [
     "evidence_tables",
     "fact_tables",
     "family_table",
+    "grid_table",
     "smoke_table",
     "trial_rows",
 ]
@@ -152,8 +154,9 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
     """What the verdicts of a page rest on, from the estimate down to every trial."""
     by_seed = [_crossings(page)] if isinstance(page.claim, TimeClaim) else list(_metrics(page))
     searched = [_rates(page)] if page.scale.search else []
+    grid = grid_table(page)
     return (
-        *_grid(page),
+        *([grid] if grid else []),
         _estimates(page),
         _checks(page),
         *by_seed,
@@ -164,27 +167,34 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
     )
 
 
-def _grid(page: Page) -> Iterator[Table]:
+def grid_table(page: Page) -> Table | None:
     """Effects, recipe by contrast, where there are more recipes than two to hold in mind."""
     known = [page.recipe(name) for name in page.claim.recipes]
     if len(known) <= _HELD_IN_MIND:
-        return
-    first = [c for c in known[0].contrasts if c.unit == known[0].deciding.unit]
-    yield Table(
-        caption=f"Which recipe makes the difference: {page.unit}",
-        columns=("Recipe", *(c.says for c in first)),
+        return None
+    alike = {
+        found.recipe: [c for c in found.contrasts if c.unit == found.deciding.unit]
+        for found in known
+    }
+    doubtful = any(found.doubts(c) for found in known for c in alike[found.recipe])
+    return Table(
+        caption=f"Which recipe makes the difference: {page.unit}"
+        + "; doubtful: an arm failed a check" * doubtful,
+        columns=("Recipe", *(c.says for c in alike[known[0].recipe])),
         rows=tuple(
-            (
-                found.recipe,
-                *(
-                    estimate_text(c.estimate)
-                    for c in found.contrasts
-                    if c.unit == found.deciding.unit
-                ),
-            )
-            for found in known
+            (found.recipe, *(_measured(found, c) for c in alike[found.recipe])) for found in known
         ),
     )
+
+
+def _measured(found: RecipeEvidence, contrast: Contrast) -> str:
+    """What came out, in words; without a number, why."""
+    if contrast.estimate is None:
+        ran = [outcome for outcome in found.outcomes if outcome.arm in contrast.arms]
+        both = {outcome.arm for outcome in ran} == set(contrast.arms)
+        never = both and all(outcome.upper == math.inf for outcome in ran)
+        return "neither arm crossed" if never else estimate_text(None)
+    return estimate_text(contrast.estimate) + ", doubtful" * found.doubts(contrast)
 
 
 def _estimates(page: Page) -> Table:
@@ -209,7 +219,7 @@ def _estimate_row(found: RecipeEvidence, contrast: Contrast) -> tuple[str, ...]:
     return (
         found.recipe,
         what,
-        estimate_text(estimate),
+        _measured(found, contrast),
         contrast.unit,
         estimate.method if estimate else "",
         f"{contrast.correlation:.2f}" if contrast.correlation == contrast.correlation else "",
