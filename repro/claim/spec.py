@@ -57,7 +57,7 @@ __all__ = [
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
 # Up to which float32 holds the products that an update is made of: beyond it nothing is learnt.
-_MOST = 1e6
+_MOST = 1e12
 Rate = Annotated[float, Field(gt=0, le=_MOST)]
 Decay = Annotated[float, Field(ge=0, le=_MOST)]
 SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evidence
