@@ -1,19 +1,62 @@
-"""Writing files so that a reader, at any moment and after any crash, sees the old or the new."""
+"""Files: written so that a reader sees the old or the new; read only where they can be read safely.
 
+A store or a folder of images may come from a stranger. A FIFO in place of a file would make a
+reader wait for ever, a link to a device or a file of a terabyte would fill its memory, and JSON
+that is nested without end would exhaust its stack.
+"""
+
+import json
 import os
+import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from repro.errors import WriteError
 
-__all__ = ["Place", "is_url", "write_atomic"]
+__all__ = ["Place", "is_url", "parse_json", "read_bytes", "read_text", "write_atomic"]
 
 Place = Path | str  # a folder, or a URL that fsspec knows
+
+_MOST_BYTES = 1 << 26  # 64 MiB: texts and tables that people write or that a trial leaves
 
 
 def is_url(text: str) -> bool:
     """Whether it is meant as one: `s3://bucket/data`, `memory://x`."""
     return "://" in text
+
+
+def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
+    """What a regular file of at most `most` bytes holds; symbolic links are followed.
+
+    Raises OSError, with a `strerror` for people, for anything else: a folder, a FIFO, a device, a
+    socket, a file that is larger. Never waits for somebody who writes.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(0, "not a regular file", str(path))
+        content = file.read(most + 1) if about.st_size <= most else b""
+    if max(about.st_size, len(content)) > most:
+        raise OSError(0, f"larger than {most} bytes, which no such file is", str(path))
+    return content
+
+
+def read_text(path: Path | str, *, most: int = _MOST_BYTES) -> str:
+    """The same as text in UTF-8, with or without a byte-order mark; else UnicodeDecodeError.
+
+    Line ends are as in the file.
+    """
+    return read_bytes(path, most=most).decode("utf-8-sig")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As `json.loads`; ValueError, too, for what is nested deeper than any of our files."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
