@@ -24,7 +24,7 @@ from pathlib import Path
 
 from repro.errors import SourcesMissingError
 
-__all__ = ["TABLE", "Known", "digests", "known", "numerics"]
+__all__ = ["TABLE", "Known", "definitions", "digests", "known", "numerics"]
 
 PACKAGE = Path(__file__).parent
 TABLE = PACKAGE / "numerics.txt"
@@ -60,30 +60,36 @@ class _Module:
 def numerics(model: str, package: Path = PACKAGE, table: Path = TABLE) -> int | str:
     """What a trial's identity holds of the code: 1, or what differs from generation 1.
 
-    `train.Run=2` is a later generation, `train.Run=0f3a5b7c9d1e` code that no generation has.
+    `Run=2` is a later generation, `Run=0f3a5b7c9d1e` code that no generation has.
     """
     generations = known(table)
     differs = [
         f"{name}={generation or digest}"
-        for name, digest in digests(model, package).items()
+        for name, digest in sorted(definitions(model, package))
         if (generation := generations.get((name, digest))) != 1
     ]
     return " ".join(differs) or 1
 
 
-Known = dict[tuple[str, str], int]
+Definition = tuple[str, str]  # its own name, and its hash
+Known = dict[Definition, int]
 
 
 @cache
 def known(table: Path = TABLE) -> Known:
-    """Generations by definition and hash, as the table has them."""
+    """Generations by definition, as the table has them."""
     lines = (line.split() for line in table.read_text(encoding="utf-8").splitlines())
     return {(name, digest): int(generation) for name, generation, digest in lines}
 
 
+def definitions(model: str, package: Path = PACKAGE) -> set[Definition]:
+    """Every definition that a trial of the model reaches, wherever it stands."""
+    return {(name.rpartition(".")[2], digest) for name, digest in digests(model, package).items()}
+
+
 @cache
 def digests(model: str, package: Path = PACKAGE) -> dict[str, str]:
-    """Twelve hex digits for every definition that a trial of the model reaches, by its name."""
+    """Twelve hex digits for every definition that a trial reaches, by module and name."""
     found: dict[Symbol, list[ast.stmt]] = {}
     waiting = [ROOT, *_builders(model, package)]
     while waiting:

@@ -568,7 +568,7 @@ def test_a_stale_trial_names_the_field_that_changed(store: Path, tmp_path: Path)
 def test_a_stale_trial_names_the_code_that_changed(store: Path) -> None:
     """Results of other code are told from those of this code by the function that differs."""
     old = a_trial(store)
-    edit(old / "trial.json", lambda values: values.update(numerics="train.Run=2"))
+    edit(old / "trial.json", lambda values: values.update(numerics="Run=2"))
     trial = Store(store)
     from repro.trial import Trial
 
@@ -578,7 +578,7 @@ def test_a_stale_trial_names_the_code_that_changed(store: Path) -> None:
     assert name in trial.ids()
     done = repro("why", name, "--store", store)
 
-    assert "numerics 1, stored is 'train.Run=2'" in done.stdout
+    assert "numerics 1, stored is 'Run=2'" in done.stdout
 
 
 def test_what_is_unknown_is_told(store: Path) -> None:

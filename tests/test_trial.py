@@ -39,7 +39,7 @@ OTHER = {
     "threshold": 0.3,
     "near": 0.02,
     "decided_by": "online",
-    "numerics": "train.Run=2",
+    "numerics": "Run=2",
 }
 
 RESULT = Result(

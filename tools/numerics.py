@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from repro.numerics import TABLE, digests, known  # noqa: E402 - after the path
+from repro.numerics import TABLE, definitions, known  # noqa: E402 - after the path
 from repro.registry import OWN_MODELS  # noqa: E402
 from repro.store import Store  # noqa: E402
 
@@ -48,7 +48,7 @@ def main() -> None:
 
 def reached(package: Path) -> set[tuple[str, str]]:
     """Every definition that a trial of any of our models reaches, with its hash."""
-    return {pair for model in OWN_MODELS for pair in digests(model, package).items()}
+    return set().union(*(definitions(model, package) for model in OWN_MODELS))
 
 
 def unknown(package: Path) -> list[tuple[str, str]]:
