@@ -10,7 +10,7 @@ where a claim is about times, else for the lowest test error. The effect is meas
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import median
 from typing import Literal
@@ -102,64 +102,85 @@ class RateSearch:
     wanted: tuple[Cell, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Arm:
-    """One arm of one recipe at one scale: enough to name its trials."""
+    """One arm of one recipe at one scale: what names its trials, each named once.
 
-    claim: TrainedClaim
-    scale: str
-    recipe: str
-    arm: str
-    fingerprint: str
-    named: dict[tuple[float, int], Trial] = field(default_factory=dict, compare=False, repr=False)
+    A search asks for the same cells on every rung and after every trial, and an identity is a hash
+    of much.
+    """
+
+    def __init__(
+        self, claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str
+    ) -> None:
+        self.claim = claim
+        self.recipe = recipe
+        self.arm = arm
+        self.at = claim.scales[scale]
+        self.decides = recipe == claim.verdict_recipe and arm in arms_of(claim)
+        self._first = _first_trial(claim, scale, recipe, arm, fingerprint)
+        self._trials: dict[tuple[float, int], Trial] = {}
+        self._cells: dict[tuple[str, float, float], tuple[Cell, ...]] = {}
 
     @property
     def search(self) -> Search:
-        return self.claim.scales[self.scale].search[self.recipe]
+        return self.at.search[self.recipe]
 
-    def cell(
-        self, rate: float, seed: int, until: float, purpose: Literal["tune", "confirm"]
-    ) -> Cell:
-        # A search asks for the same trial on every rung, and an identity is a hash of much.
-        if (rate, seed) not in self.named:
-            self.named[rate, seed] = self._trial(rate, seed)
-        trial = self.named[rate, seed]
-        return Cell(
-            recipe=self.recipe,
-            arm=self.arm,
-            purpose=purpose,
-            trial=trial,
-            until=until,
-            decides=self.recipe == self.claim.verdict_recipe and self.arm in arms_of(self.claim),
-        )
+    def tuning(self, rate: float, until: float = 0.0) -> tuple[Cell, ...]:
+        """A rate of the search, on all tuning seeds."""
+        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)
+        return self._known("tune", rate, until, seeds)
+
+    def confirming(self, rate: float) -> tuple[Cell, ...]:
+        """The seeds of all looks."""
+        return self._known("confirm", rate, self.at.epochs, range(self.at.seeds[-1]))
+
+    def _known(
+        self, purpose: Literal["tune", "confirm"], rate: float, until: float, seeds: range
+    ) -> tuple[Cell, ...]:
+        key = purpose, rate, until
+        if key not in self._cells:
+            self._cells[key] = tuple(
+                Cell(
+                    recipe=self.recipe,
+                    arm=self.arm,
+                    purpose=purpose,
+                    trial=self._trial(rate, seed),
+                    until=until,
+                    decides=self.decides,
+                )
+                for seed in seeds
+            )
+        return self._cells[key]
 
     def _trial(self, rate: float, seed: int) -> Trial:
-        scale = self.claim.scales[self.scale]
-        model = model_for(self.claim, self.scale, self.arm)
-        trial = Trial(
-            model=model.name,
-            arguments=model.arguments,
-            recipe=recipe_for(self.claim, self.scale, self.recipe, self.arm),
-            data=scale.data,
-            fingerprint=self.fingerprint,
-            images=scale.images,
-            rate=rate,
-            seed=seed,
-            numerics=code(model.name, scale.data),
-        )
-        claim = self.claim
-        if not isinstance(claim, TimeClaim):
-            return trial
-        return replace(
-            trial,
-            threshold=claim.threshold if scale.threshold is None else scale.threshold,
-            near=claim.near,
-            decided_by=claim.decided_by,
-        )
+        if (rate, seed) not in self._trials:
+            self._trials[rate, seed] = replace(self._first, rate=rate, seed=seed)
+        return self._trials[rate, seed]
 
-    def tuning(self, rate: float, until: float) -> list[Cell]:
-        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)
-        return [self.cell(rate, seed, until, "tune") for seed in seeds]
+
+def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str) -> Trial:
+    """An arm's trial, of which the others differ in rate and seed."""
+    at = claim.scales[scale]
+    model = model_for(claim, scale, arm)
+    trial = Trial(
+        model=model.name,
+        arguments=model.arguments,
+        recipe=recipe_for(claim, scale, recipe, arm),
+        data=at.data,
+        fingerprint=fingerprint,
+        images=at.images,
+        rate=math.nan,
+        seed=0,
+        numerics=code(model.name, at.data),
+    )
+    if not isinstance(claim, TimeClaim):
+        return trial
+    return replace(
+        trial,
+        threshold=claim.threshold if at.threshold is None else at.threshold,
+        near=claim.near,
+        decided_by=claim.decided_by,
+    )
 
 
 class _Itself:
@@ -178,7 +199,7 @@ class _Itself:
 # The plan is asked after every trial, and naming all of them takes longer than all the rest.
 @lru_cache(maxsize=1024)
 def _arm(claim: _Itself, scale: str, recipe: str, arm: str, fingerprint: str) -> _Arm:
-    return _Arm(claim=claim.claim, scale=scale, recipe=recipe, arm=arm, fingerprint=fingerprint)
+    return _Arm(claim.claim, scale, recipe, arm, fingerprint)
 
 
 def code(model: str, data: str) -> int | str:
@@ -238,7 +259,7 @@ def _halve(where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result]) 
         chosen=chosen if done else None,
         done=done,
         at_edge=done and chosen in (grid[0], grid[-1]),
-        trials=tuple(cell.trial.id for rate in grid for cell in where.tuning(rate, until=0.0)),
+        trials=tuple(cell.trial.id for rate in grid for cell in where.tuning(rate)),
         wanted=wanted,
     )
 
@@ -247,7 +268,7 @@ def _outcome(
     where: _Arm, rate: float, results: Mapping[str, Result], *, by: float = math.inf
 ) -> RateOutcome:
     """What the rate had shown `by` that epoch: a rung judges all rates at the same age."""
-    cells = where.tuning(rate, until=0.0)
+    cells = where.tuning(rate)
     found = [results[cell.trial.id] for cell in cells if cell.trial.id in results]
     if not found:
         return RateOutcome(
@@ -299,14 +320,12 @@ def _round(rate: float) -> float:
 
 def confirm_cells(
     claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
-) -> list[Cell]:
+) -> tuple[Cell, ...]:
     """The trials that measure the effect, at the chosen rate, on seeds that tuned nothing.
 
     Those of all looks, in the order of their seeds.
     """
-    where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
-    at = claim.scales[scale]
-    return [where.cell(rate, seed, at.epochs, "confirm") for seed in range(at.seeds[-1])]
+    return _arm(_Itself(claim), scale, recipe, arm, fingerprint).confirming(rate)
 
 
 def next_cells(

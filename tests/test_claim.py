@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from repro.claim import Claim, json_schema, load, load_all, model_for, recipe_for
 from repro.errors import ClaimError
 from repro.yaml_source import read
+from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "claims" / "relu_speedup.yaml"
@@ -131,6 +132,8 @@ RULES = [
     (("epochs: 60", "epochs: 1:30"), r"paper.epochs: input should be a valid number, not '1:30'"),
     (("epochs: 60", "epochs: 1.25"), r"paper.epochs: must be in tenths of an epoch, in which err"),
     ((LOOKS, "seeds: 1001"), r"scales.paper.seeds: must be .*, and none above 1000"),
+    ((LOOKS, f"seeds: {list(range(3, 24))}"), r"paper.seeds: must be .*; 20 at most"),
+    (("epochs: 60", "epochs: 100001"), r"paper.epochs: input should be less than or equal to 1000"),
     (("batch_size: 64}", "batch_size: 100}"), r"640 images in batches of 100 .* make 7 steps an"),
     (("batch_size: 64}", "crop: 40, batch_size: 64}"), r"crops of 40 pixels do not fit into digi"),
     (("batch_size: 64}", "batch_size: 60, shuffle: {}}"), r"period, as the relu arm has it: a bat"),
@@ -157,6 +160,24 @@ def test_a_part_of_a_recipe_is_held_to_the_recipe_that_it_is_part_of(tmp_path: P
 
     assert "lanes: 60" in path.read_text()
     load(path)
+
+
+def many_rates(claim: str, rates: int) -> str:
+    """The claim with so many rates of 1,000 tuning seeds each."""
+    grid = ", ".join(f"{0.0001 * (1 + i):.4f}" for i in range(rates))
+    return claim.replace("[0.003, 0.01, 0.03], rungs: [1]", f"[{grid}], rungs: [1], seeds: 1000")
+
+
+def test_a_plan_that_nobody_can_mean_is_refused_with_its_number(tmp_path: Path) -> None:
+    """2 arms, 50 rates of 1,000 tuning seeds, 2 evaluation seeds: counted, and never listed."""
+    path = claim_file(tmp_path)
+    text = path.read_text()
+    path.write_text(many_rates(text, 49))
+    load(path)
+    path.write_text(many_rates(text, 50))
+
+    with pytest.raises(ClaimError, match=r"tiny.yaml:20:3: scales.smoke: 100,004 trials, of up to"):
+        load(path)
 
 
 def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:

@@ -188,6 +188,13 @@ def test_a_finished_plan_is_empty(claim: Claim) -> None:
     assert following(claim, results) == []
 
 
+def test_a_plan_that_is_asked_again_names_no_trial_again(claim: Claim) -> None:
+    """A driver asks after each of thousands of trials, and an identity is a hash of much."""
+    first, again = following(claim, {}), following(claim, {})
+
+    assert all(one.trial is other.trial for one, other in zip(first, again, strict=True))
+
+
 def test_arms_share_seeds(claim: Claim) -> None:
     """Paired: the order of images is a function of the seed, and both arms have the same."""
     cells = following(claim, tune(claim, {0.01: 0.5}))

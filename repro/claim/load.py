@@ -8,7 +8,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from repro.claim.rules import meant, resolved_rules, rules, sameness_rule, sentence, shown
+from repro.claim.rules import (
+    amount_rule,
+    meant,
+    resolved_rules,
+    rules,
+    sameness_rule,
+    sentence,
+    shown,
+)
 from repro.claim.spec import (
     KINDS,
     Arm,
@@ -83,7 +91,8 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     findings = list(rules(kind, source.data, path))
     problems += [source.problem(where, what) for where, what in findings]
     if isinstance(claim, TrainedClaim) and not problems:
-        findings = list(resolved_rules(claim)) or list(sameness_rule(claim))
+        later = (amount_rule, resolved_rules, sameness_rule)
+        findings = next(filter(None, (list(rule(claim)) for rule in later)), [])
         problems = [source.problem(where, what) for where, what in findings]
     return claim, _unique(problems)
 

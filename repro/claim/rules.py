@@ -16,6 +16,7 @@ from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.claim.spec import (
     LEAST_SEEDS,
+    MOST_TRIALS,
     SCALES,
     TENTHS,
     Claim,
@@ -39,7 +40,7 @@ from repro.registry import (
 )
 from repro.yaml_source import KeyPath
 
-__all__ = ["meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
+__all__ = ["amount_rule", "meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
 
 FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
 SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
@@ -129,6 +130,21 @@ def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
                     yield at, f"the {arm} arm has random crops, but {recipe} has no `crop`, a size"
                 if way.drops and way.patience is not None:
                     yield at, f"{recipe} has both `drops` and `patience`: the rate follows one"
+
+
+def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
+    """Counted, since a plan that nobody can mean could not even be listed."""
+    for name, scale in claim.scales.items():
+        searches = [scale.search.get(recipe) for recipe in claim.recipes]
+        tuning = sum(len(found.rates) * found.seeds for found in searches if found is not None)
+        trials = len(claim.arms) * (tuning + len(searches) * scale.seeds[-1])
+        if trials > MOST_TRIALS:
+            yield (
+                ("scales", name),
+                f"{trials:,} trials, of up to {scale.epochs:g} epochs each; at most "
+                f"{MOST_TRIALS:,} are planned (for each arm and recipe: rates times tuning seeds, "
+                "and evaluation seeds)",
+            )
 
 
 def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[Finding]:

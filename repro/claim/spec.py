@@ -72,6 +72,9 @@ def _increasing(values: tuple[float, ...]) -> tuple[float, ...]:
 
 TENTHS = 10  # of an epoch, in which errors are measured
 MOST_SEEDS = 1000  # from here on they tune
+MOST_LOOKS = 20  # each costs power, and what all of them cost is integrated over as many dimensions
+MOST_EPOCHS = 100_000  # of a trial, whose curve has ten rows for each; the paper's has 90
+MOST_TRIALS = 100_000  # of a claim at a scale: of a minute each, they take 70 days
 
 
 def _tenths(epochs: float) -> float:
@@ -92,10 +95,11 @@ def _looks(value: object) -> object:
         or list(looks) != sorted(set(looks))
         or looks[0] < 1
         or looks[-1] > MOST_SEEDS
+        or len(looks) > MOST_LOOKS
     ):
         raise ValueError(
             "must be a number of seeds, or the numbers at which the run looks, each above the one "
-            f"before, such as 5 or [3, 5, 8, 12], and none above {MOST_SEEDS}"
+            f"before, such as 5 or [3, 5, 8, 12]; {MOST_LOOKS} at most, and none above {MOST_SEEDS}"
         )
     return looks
 
@@ -253,7 +257,7 @@ class Scale(Strict):
     data: str
     images: Annotated[int, Field(ge=1)] | None = None
     model: Model
-    epochs: Annotated[Positive, AfterValidator(_tenths)]
+    epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)]
     seeds: Annotated[
         tuple[int, ...],
         BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),
