@@ -22,7 +22,7 @@ from repro.errors import ClaimError, DataError, ReproError
 from repro.files import Place
 from repro.plan import most_epochs_left
 from repro.precision import instructions
-from repro.provenance import code_version, cpu_name
+from repro.provenance import code_commit, code_version, cores, cpu_name
 from repro.registry import DATASETS, LOGGERS, MODELS
 
 __all__ = ["Check", "Possible", "checks", "possible", "possible_lines"]
@@ -54,7 +54,7 @@ def checks(
     claims: Sequence[Path], store: Path, data_dirs: Sequence[Place], cache_dir: Path
 ) -> Iterator[Check]:
     """In the order in which they matter."""
-    yield Check(name="repro", state="ok", found=code_version())
+    yield _repro()
     yield Check(name="python", state="ok", found=_python())
     yield _torch()
     yield from _devices()
@@ -123,6 +123,12 @@ def _count(images: float) -> str:
     return f"{images / 1e6:6,.0f} M"
 
 
+def _repro() -> Check:
+    problem = code_commit().problem
+    why = f"; results do not say which commit they are of: {problem}" if problem else ""
+    return Check(name="repro", state="missing" if problem else "ok", found=code_version() + why)
+
+
 def _python() -> str:
     if sys.dont_write_bytecode:
         return (
@@ -165,14 +171,13 @@ def _devices() -> Iterator[Check]:
 
 def _machine() -> str:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{len(os.sched_getaffinity(0))} cores for this process, {memory:.0f} GiB memory"
+    return f"{cores()} cores for this process, {memory:.0f} GiB memory"
 
 
 def _folder(name: str, folder: Path) -> Check:
     """Written to, where it is or would be made."""
-    there = _nearest(folder)
     try:
-        with tempfile.TemporaryFile(dir=there):
+        with tempfile.TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
         found = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"

@@ -21,6 +21,8 @@ never run again with another seed. A docstring is the cause; `repro explain CODE
 where to look and what to do next.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -41,6 +43,7 @@ __all__ = [
     "WorkerKilledError",
     "WriteError",
     "known_errors",
+    "machine_fault",
 ]
 
 
@@ -202,6 +205,24 @@ def known_errors(base: type[ReproError] = ReproError) -> Iterator[type[ReproErro
     for each in sorted(base.__subclasses__(), key=lambda one: one.code):
         yield each
         yield from known_errors(each)
+
+
+_UNWRITABLE = {errno.EDQUOT, errno.EFBIG, errno.ENOSPC, errno.EROFS}
+
+
+def machine_fault(error: Exception, during: str = "") -> MachineError | None:
+    """What the system says by an error that nobody caught: of a file, a process, or memory.
+
+    None where it says nothing, as of most errors, or that a call makes no sense: a bug. `during`:
+    what was done, such as `"in trial X: "`.
+    """
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError(f"{during}out of memory")
+    if not isinstance(error, OSError) or error.errno in {None, errno.EBADF, errno.EINVAL}:
+        return None
+    path = isinstance(error.filename, str | bytes) and f"{os.fsdecode(error.filename)}: "
+    kind = WriteError if error.errno in _UNWRITABLE else MachineError
+    return kind(f"{during}{path or ''}{error.strerror}")
 
 
 def _rebuild(cls: type[ReproError], message: str, state: dict[str, object]) -> ReproError:

@@ -2,40 +2,81 @@
 
 import os
 import platform
+import signal
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import repro
 
-__all__ = ["code_version", "cpu_name", "provenance"]
+__all__ = ["Commit", "code_commit", "code_version", "cores", "cpu_name", "provenance"]
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 
+_GIT_SECONDS = 10.0
+_ELSEWHERE = {"GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"}  # set in hooks, of another repository
+
+
+class Commit(NamedTuple):
+    """What git says of the package's checkout, or why it says nothing; both empty without one."""
+
+    name: str
+    problem: str = ""
+
+
 @cache
-def code_version() -> str:
-    """Package version, with the git commit where the package lies in a checkout."""
+def code_commit() -> Commit:
+    """The git commit, where the package lies in a checkout."""
     folder = Path(repro.__file__).parent
     # A site-packages folder inside somebody else's checkout must not report their commit.
     if not (folder.parent / ".git").exists():
-        return repro.__version__
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--exclude=*"],  # noqa: S607
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    commit = described.stdout.strip()
+        return Commit("")
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        git = subprocess.Popen(  # noqa: S603 - a fixed command
+            words,
+            cwd=folder,
+            env={name: value for name, value in os.environ.items() if name not in _ELSEWHERE},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,  # with no terminal to ask at
+        )
+    except OSError as error:
+        return Commit("", f"git cannot be run: {error.strerror}")
+    with git:
+        try:
+            name, said = git.communicate(timeout=_GIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(git.pid, signal.SIGKILL)  # also what git has started, which holds its output
+            return Commit("", f"git does not answer within {_GIT_SECONDS:g} s")
+    if git.returncode != 0:
+        return Commit("", f"git refuses: {(said.strip() or 'no reason given').splitlines()[0]}")
+    return Commit(name.strip())
+
+
+def code_version() -> str:
+    """Package version, with the git commit where there is one."""
+    commit = code_commit().name
     return f"{repro.__version__}+{commit}" if commit else repro.__version__
+
+
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_name() -> str:
     """The processor as the kernel names it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

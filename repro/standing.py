@@ -156,7 +156,10 @@ class Pace(Observer):
 
 @dataclass(kw_only=True)
 class StandingFiles(Observer):
-    """Keeps a file for each trial that runs, or that a fault ended, for `repro status`."""
+    """Keeps a file for each trial that runs, or that a fault ended, for `repro status`.
+
+    They are only shown: a disk that is full or cannot be written is told when a trial is saved.
+    """
 
     store: Store
     pace: Pace
@@ -167,7 +170,8 @@ class StandingFiles(Observer):
     def start(self, cell: Cell) -> None:
         """Its first file; what was wrong before is forgotten."""
         self.cells[cell.trial.id] = cell
-        self.store.forget_fault(cell.trial.id)
+        with suppress(OSError):
+            self.store.forget_fault(cell.trial.id)
         self._write(cell, None)
 
     def event(self, event: Event) -> None:
@@ -181,15 +185,16 @@ class StandingFiles(Observer):
         """A trial in other hands keeps the file that those write."""
         self.cells.pop(cell.trial.id, None)
         if ended.outcome != "busy":
-            self.store.forget_progress(cell.trial.id)
-            self.store.forget_fault(cell.trial.id)  # another process's, which lost its lock to us
+            with suppress(OSError):
+                self.store.forget_progress(cell.trial.id)
+                self.store.forget_fault(cell.trial.id)  # another's, which lost its lock to us
 
     def fail(self, cell: Cell, error: ReproError) -> None:
         """The fault in place of its progress."""
         self.cells.pop(cell.trial.id, None)
         now = datetime.now(UTC)
         fault = Fault(**_named(cell, now), code=error.code, message=str(error), hint=error.hint)
-        with suppress(WriteError):  # on a full disk; it is told at the end of the run, too
+        with suppress(OSError, WriteError):  # it is told at the end of the run, too
             self.store.keep_fault(cell.trial.id, json.dumps(asdict(fault)))
             self.store.forget_progress(cell.trial.id)
 
@@ -197,7 +202,7 @@ class StandingFiles(Observer):
         self.written[cell.trial.id] = self.clock()
         standing = asdict(standing_of(cell, event, now=datetime.now(UTC)))
         standing["plan_seconds_left"] = self.pace.seconds_left()
-        with suppress(WriteError):  # it is only shown; what counts is told when it is written
+        with suppress(WriteError):
             self.store.keep_progress(cell.trial.id, json.dumps(standing))
 
 

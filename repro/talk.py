@@ -3,7 +3,6 @@
 import sys
 import tempfile
 import unicodedata
-from pathlib import Path
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
@@ -30,19 +29,23 @@ def say(text: str) -> None:
 
 
 def tell(error: ReproError) -> None:
-    """What went wrong and what to do next; for a bug, where its traceback lies."""
+    """What went wrong and what to do next; for a bug, its traceback or where that lies."""
     say(f"error[{error.code}]: {error}")
     if isinstance(error, BugError):
-        say(f"traceback: {_kept(error.traceback)}")
+        say(f"traceback: {_keep(error.traceback)}")
     say(f"next: {error.hint}")
 
 
-def _kept(traceback: str) -> Path:
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="repro-bug-", suffix=".txt", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(traceback)
-    return Path(file.name)
+def _keep(traceback: str) -> str:
+    """Where it lies now; the traceback itself where no file can be written."""
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="repro-bug-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(traceback)
+    except OSError:
+        return f"\n{traceback}"
+    return file.name
 
 
 def explained(code: str) -> str:

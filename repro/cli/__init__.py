@@ -28,6 +28,7 @@ Exit codes:
   5    invalid: a check of the measurement failed; or a fault of data, machine or
        store, or a bug (`repro explain CODE`)
   130  interrupted; the same command continues
+  141  the reader of standard output has gone, such as `| head`
 """
 
 

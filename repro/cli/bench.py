@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from repro.cli.command import command
-from repro.cli.options import FOLDER, echo, told
+from repro.cli.options import FOLDER, echo
 from repro.cli.settings import setting
 
 __all__ = ["bench"]
@@ -32,7 +32,6 @@ NAMES = ("steps", "populations", "lrn", "input")
     type=FOLDER,
     help="input: of the image files below this folder, in place of generated ones.",
 )
-@told
 def bench(names: tuple[str, ...], device: str, rounds: int, images: Path | None) -> None:
     """Measure this machine: training steps, populations, response normalisation, the input path.
 

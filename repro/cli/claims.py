@@ -21,7 +21,6 @@ from repro.cli.options import (
     option_store,
     options_data,
     print_json,
-    told,
 )
 from repro.files import Place
 from repro.talk import say
@@ -42,7 +41,6 @@ __all__ = ["list_", "new", "schema", "show", "validate"]
 )
 @option_claims
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@told
 def list_(claims: Path, as_json: bool) -> None:
     """The claims, what the paper says, and the scales that each has."""
     loaded = load_claims(claims_in(claims))
@@ -71,7 +69,6 @@ def list_(claims: Path, as_json: bool) -> None:
 @option_store
 @options_data
 @click.option("--json", "as_json", is_flag=True, help="The whole file, for machines.")
-@told
 def show(
     claim: Path,
     resolved: bool,
@@ -111,7 +108,6 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 )
 @click.option("--from", "source", type=CLAIM, help="A claim to copy, in place of a kind.")
 @option_claims
-@told
 def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
     """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.
 
@@ -138,7 +134,6 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
 )
 @click.argument("claims", nargs=-1, required=True, type=CLAIM)
 @option_claims_dir
-@told
 def validate(claims: tuple[Path, ...]) -> None:
     """Check claim files; every problem of every file is printed, with its line and column.
 
@@ -166,7 +161,6 @@ def validate(claims: tuple[Path, ...]) -> None:
     repro schema > claims/schema.json     # for an editor that checks YAML
     """
 )
-@told
 def schema() -> None:
     """The JSON Schema of claim files, for editors."""
     from repro.claim import json_schema

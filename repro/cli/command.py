@@ -4,16 +4,59 @@ Knows nothing of claims; `repro.cli.settings` says what may stand in the files.
 """
 
 import os
+import sys
+import threading
+import traceback
 from collections.abc import Callable
+from functools import wraps
 from inspect import cleandoc
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from repro.cli.settings import defaults
-from repro.talk import printable
+from repro.cli.streams import standard_streams
+from repro.errors import BugError, ReproError, machine_fault
+from repro.talk import printable, say, tell
 
 __all__ = ["Command", "Group", "command", "group"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _report_errors(act: F) -> F:
+    """Turn the errors that a user can act on into two lines and an exit code."""
+
+    @wraps(act)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return act(*args, **kwargs)
+        except ReproError as error:
+            fault = error
+        except KeyboardInterrupt:
+            say("interrupted: left at once; the same command continues")
+            _leave(130)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if os.environ.get("REPRO_DEBUG"):
+                raise
+            fault = machine_fault(error) or BugError(
+                f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
+            )
+        tell(fault)
+        sys.exit(fault.exit_code)
+
+    return run  # type: ignore[return-value]
+
+
+def _leave(exit_code: int) -> None:
+    """Exit, also where a thread still trains, for which the interpreter would wait."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+    if all(thread.daemon for thread in others):
+        sys.exit(exit_code)
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def _uncoloured(_ctx: click.Context, _param: click.Parameter, value: bool) -> None:
@@ -72,6 +115,15 @@ class Group(click.Group):
                     raise
         return super().resolve_command(ctx, args)
 
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Whatever goes wrong is told, also of what click prints by itself."""
+        with standard_streams():
+            try:
+                return _report_errors(super().main)(*args, **extra)
+            finally:
+                _report_errors(sys.stdout.flush)()
+
+    @_report_errors
     def invoke(self, ctx: click.Context) -> Any:
         """A usage error may repeat what a file says, which is nothing that a terminal obeys."""
         try:

@@ -11,7 +11,6 @@ from repro.cli.options import (
     data_dirs_for,
     echo,
     options_data,
-    told,
 )
 from repro.cli.settings import setting
 from repro.files import Place
@@ -31,7 +30,6 @@ def data() -> None:
     """
 )
 @options_data
-@told
 def status(data_dir: Place | None, cache_dir: Path | None) -> None:
     """What is where, and what is missing."""
     from repro.describe import describe_data
@@ -52,7 +50,6 @@ def status(data_dir: Place | None, cache_dir: Path | None) -> None:
     envvar="REPRO_DATA",
     help="Folder of data sets to download into.",
 )
-@told
 def fetch(name: str, data_dir: Place | None) -> None:
     """Download a data set and check it by its hash."""
     from repro.data import fetch as fetch_dataset
@@ -72,7 +69,6 @@ def fetch(name: str, data_dir: Place | None) -> None:
 )
 @click.argument("name")
 @options_data
-@told
 def prepare(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
     """Decode a data set into the cache, once; after a stop the same command continues.
 
@@ -104,7 +100,6 @@ def prepare(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
     help="In a file: as many as a block of the recipe's shuffle, or a part of it.",
 )
 @options_data
-@told
 def pack(
     name: str, place: Place, images: int, data_dir: Place | None, cache_dir: Path | None
 ) -> None:
@@ -133,7 +128,6 @@ def pack(
 )
 @click.argument("name")
 @options_data
-@told
 def verify(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
     """Check files and decoded images against their hashes."""
     from repro.describe import describe_verification

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from repro.cli.settings import Setting
+from repro.cli.settings import Setting, expanded
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -122,7 +122,7 @@ class LogTarget(click.ParamType[tuple[str, Path]]):
             close = difflib.get_close_matches(name, LOGGERS, n=1)
             meant = f"did you mean {close[0]!r}?" if close else f"known: {known}"
             raise click.BadParameter(f"no logger {value!r} ({meant})", ctx=ctx, param=param)
-        return name, Path(folder or f"logs/{name}").expanduser()
+        return name, expanded(folder or f"logs/{name}")
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -1,24 +1,18 @@
-"""What commands share: options, the words of durations, and how an error is told.
+"""What commands share: options, the words of durations, and how a result is printed.
 
 Imports nothing heavy before a command runs, so that `repro --help` answers at once.
 """
 
-import os
-import sys
-import threading
-import traceback
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
-from repro.cli.settings import setting
-from repro.errors import BugError, ReproError
+from repro.cli.settings import expanded, setting, user_folder
 from repro.files import Place, is_url
-from repro.talk import printable, say, tell
+from repro.talk import printable
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -30,6 +24,7 @@ __all__ = [
     "FOLDER",
     "SCALE",
     "Duration",
+    "Folder",
     "cache_dir_for",
     "claims_in",
     "data_dirs_for",
@@ -42,7 +37,6 @@ __all__ = [
     "options_data",
     "options_run",
     "print_json",
-    "told",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -50,13 +44,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 BUDGET_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
-class DataPlace(click.Path):
+class Folder(click.Path):
+    """A folder, also below `~`."""
+
+    def __init__(self, *, exists: bool = False) -> None:
+        super().__init__(path_type=Path, file_okay=False, exists=exists)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(expanded(value), param, ctx)
+
+
+class DataPlace(Folder):
     """A folder, or a URL behind which packs lie."""
 
     name = "folder or URL"
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path, file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if is_url(str(value)) else super().convert(value, param, ctx)
@@ -84,43 +85,9 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-def told(command: F) -> F:
-    """Turn the errors that a user can act on into two lines and an exit code."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except ReproError as error:
-            tell(error)
-            sys.exit(error.exit_code)
-        except KeyboardInterrupt:
-            say("interrupted: left at once; the same command continues")
-            _leave(130)
-        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
-            raise
-        except Exception as error:
-            if os.environ.get("REPRO_DEBUG"):
-                raise
-            bug = BugError(f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-            tell(bug)
-            sys.exit(bug.exit_code)
-
-    return run  # type: ignore[return-value]
-
-
-def _leave(exit_code: int) -> None:
-    """Exit, also where a thread still trains, for which the interpreter would wait."""
-    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
-    if all(thread.daemon for thread in others):
-        sys.exit(exit_code)
-    sys.stdout.flush()
-    os._exit(exit_code)
-
-
 CLAIM = ClaimPath()
 SCALE = ScaleName()
-FOLDER = click.Path(path_type=Path, file_okay=False)
+FOLDER = Folder()
 DATA = DataPlace()
 
 
@@ -250,21 +217,17 @@ def machine_from(
 
 
 def data_dirs_for(asked: Place | None) -> tuple[Place, ...]:
-    from platformdirs import user_data_path
-
-    default = user_data_path("repro")
+    default = user_folder("data")
     return (asked, default) if asked else (default,)
 
 
 def cache_dir_for(asked: Path | None) -> Path:
-    from platformdirs import user_cache_path
-
-    return asked or user_cache_path("repro")
+    return asked or user_folder("cache")
 
 
 def echo(text: object) -> None:
     """A result to stdout, in letters that no terminal obeys, whoever wrote them."""
-    click.echo(printable(str(text)))  # noqa: TID251 - this is the place
+    print(printable(str(text)), flush=True)  # noqa: T201 - this is the place
 
 
 def print_json(value: object) -> None:

@@ -13,7 +13,6 @@ from repro.cli.options import (
     load_claims,
     option_claims,
     option_store,
-    told,
 )
 from repro.cli.settings import setting
 
@@ -53,7 +52,6 @@ USUAL = FORMATS[:4]
     show_default=True,
     help="May be given several times.",
 )
-@told
 def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> None:
     """Write what the store says, also of a half-finished run.
 
@@ -86,7 +84,6 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
 @option_store
 @option_claims
 @click.argument("out", type=FOLDER)
-@told
 def publish(store: Path, claims: Path, out: Path) -> None:
     """Write a site into a folder, for any web server: the verdicts, a page a claim, the data.
 
@@ -118,7 +115,6 @@ def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:
 )
 @option_store
 @click.argument("out", type=FOLDER)
-@told
 def export(store: Path, out: Path) -> None:
     """Copy the evidence of a store, without checkpoints, small enough to keep with the code."""
     from repro.audit import export as copy_evidence

@@ -21,7 +21,6 @@ from repro.cli.options import (
     option_store,
     options_run,
     print_json,
-    told,
 )
 from repro.cli.settings import setting
 from repro.cli.store import opened
@@ -77,7 +76,6 @@ __all__ = ["plan", "run", "status"]
 )
 @setting("--keep-weights", is_flag=True, help="Keep every trained net, for `repro weights`.")
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
-@told
 def run(
     claims: tuple[Path, ...],
     scale: str | None,
@@ -150,7 +148,6 @@ def run(
 @click.option("--budget", type=Duration(), help="Say what so much time can decide, such as 45m.")
 @click.option("--json", "as_json", is_flag=True, help="With --budget: as JSON on stdout.")
 @click.option("--register", is_flag=True, help="Write the plan down as it stands, and run nothing.")
-@told
 def plan(
     claims: tuple[Path, ...],
     scale: str | None,
@@ -226,7 +223,6 @@ def _print_forecasts(
 @option_store
 @click.option("--watch", is_flag=True, help="Follow until nothing runs any more.")
 @click.option("--json", "as_json", is_flag=True, help="Once, for machines.")
-@told
 def status(store: Path, watch: bool, as_json: bool) -> None:
     """How far a run is that goes on elsewhere, by the files that it keeps in its store.
 

@@ -11,13 +11,23 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
-from repro.files import is_url
+from repro.files import is_url, read_bytes
 
-__all__ = ["Effective", "Setting", "config_files", "defaults", "effective", "setting"]
+__all__ = [
+    "Effective",
+    "Setting",
+    "config_files",
+    "defaults",
+    "effective",
+    "expanded",
+    "is_there",
+    "setting",
+    "user_folder",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,19 +62,44 @@ class Effective:
     source: str
 
 
+def expanded(path: str | Path) -> Path:
+    """With the home folder in place of `~`, which a shell leaves alone in a variable."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise click.UsageError(f"{path}: no such home folder is known; write it out") from error
+
+
+def user_folder(kind: Literal["cache", "config", "data"]) -> Path:
+    """The user's own; that of a user without a home, as in a container, is in the working folder.
+
+    Only absolute paths count: what cannot expand `~` leaves it.
+    """
+    import platformdirs
+
+    try:
+        path: Path = getattr(platformdirs, f"user_{kind}_path")("repro")
+    except RuntimeError:
+        path = Path("~")
+    return path if path.is_absolute() else Path(".repro") / kind
+
+
 def config_files() -> tuple[Path, ...]:
     """Where settings are looked for, the strongest first."""
-    from platformdirs import user_config_path
-
     project, shared = Path("repro.toml"), Path("pyproject.toml")
-    if not project.exists() and shared.exists() and b"[tool.repro" in _bytes(shared):
+    if not is_there(project) and is_there(shared) and b"[tool.repro" in _bytes(shared):
         project = shared
-    return project, user_config_path("repro") / "config.toml"
+    return project, user_folder("config") / "config.toml"
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file of settings can be seen."""
+    return os.path.exists(path)  # noqa: PTH110 - False, too, where nobody may look
 
 
 def defaults(root: click.Group) -> dict[str, Any]:
     """What the files say, as click's `default_map`; UsageError for what they cannot mean."""
-    layers = [_read(path, root) for path in config_files() if path.exists()]
+    layers = [_read(path, root) for path in config_files() if is_there(path)]
     found: dict[str, Any] = {}
     for names, param in _settings(root):
         given = _given(layers, names, param)
@@ -78,7 +113,7 @@ def defaults(root: click.Group) -> dict[str, Any]:
 
 def effective(root: click.Group) -> list[Effective]:
     """Every setting of every command, by key."""
-    layers = [_read(path, root) for path in config_files() if path.exists()]
+    layers = [_read(path, root) for path in config_files() if is_there(path)]
     found = []
     for names, param in _settings(root):
         envvar = str(param.envvar)
@@ -130,7 +165,7 @@ def _given(
 def _value(layer: _Layer, param: Setting, value: Any) -> Any:
     """Checked; a folder is meant from where the file lies."""
     if isinstance(param.type, click.Path) and isinstance(value, str) and not is_url(value):
-        value = str(layer.path.parent / Path(value).expanduser())
+        value = str(layer.path.parent / expanded(value))
     if param.multiple and isinstance(value, str):
         value = [value]
     try:
@@ -146,7 +181,7 @@ def _value(layer: _Layer, param: Setting, value: Any) -> Any:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise click.UsageError(f"{path}: cannot be read: {error}") from error
 
@@ -174,8 +209,8 @@ def _table(path: Path) -> Mapping[str, Any]:
     import tomllib
 
     try:
-        values: object = tomllib.loads(_bytes(path).decode())
-    except ValueError as error:
+        values: object = tomllib.loads(_bytes(path).decode("utf-8-sig"))
+    except (RecursionError, ValueError) as error:
         raise click.UsageError(f"{path}: cannot be read: {error}") from error
     for name in ("tool", "repro") if path.name == "pyproject.toml" else ():
         values = values.get(name, {}) if isinstance(values, Mapping) else values

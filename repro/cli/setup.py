@@ -14,9 +14,8 @@ from repro.cli.options import (
     option_store,
     options_data,
     print_json,
-    told,
 )
-from repro.cli.settings import config_files, effective
+from repro.cli.settings import config_files, effective, is_there
 from repro.files import Place
 
 __all__ = ["completion", "config", "doctor"]
@@ -36,7 +35,6 @@ EXIT_BROKEN = 5
 @option_claims
 @options_data
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@told
 def doctor(
     store: Path, claims: Path, data_dir: Place | None, cache_dir: Path | None, as_json: bool
 ) -> None:
@@ -79,7 +77,6 @@ def doctor(
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_context
-@told
 def config(ctx: click.Context, as_json: bool) -> None:
     """Every setting with its value, and where that comes from.
 
@@ -107,7 +104,7 @@ def config(ctx: click.Context, as_json: bool) -> None:
         )
         return
     for path in config_files():
-        echo(f"# {path}: {'read' if path.exists() else 'not there'}")
+        echo(f"# {path}: {'read' if is_there(path) else 'not there'}")
     for key in dict.fromkeys(one.key for one in found):
         mine = [one for one in found if one.key == key]
         if len({(str(one.value), one.source) for one in mine}) == 1:

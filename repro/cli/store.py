@@ -8,13 +8,14 @@ import click
 
 from repro.cli.command import command
 from repro.cli.options import (
+    FOLDER,
+    Folder,
     claims_in,
     echo,
     load_claims,
     option_claims,
     option_store,
     print_json,
-    told,
 )
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from repro.store import Store
 
 __all__ = ["diff", "explain", "merge", "verify", "why"]
-
-STORE = click.Path(path_type=Path, file_okay=False)
 
 
 def opened(path: Path) -> "Store":
@@ -44,15 +43,14 @@ def opened(path: Path) -> "Store":
     repro verify runs --json
     """,
 )
-@click.argument("store", type=STORE, default=Path("runs"), envvar="REPRO_STORE")
+@click.argument("store", type=FOLDER, default=Path("runs"), envvar="REPRO_STORE")
 @option_claims
 @click.option(
     "--report",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=Folder(exists=True),
     help="Folder of a report, whose tables have to say what the store does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@told
 def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> None:
     """Check a store against itself, and derive every verdict from its curves once more.
 
@@ -84,11 +82,10 @@ def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> Non
     repro diff reports/store runs --json
     """
 )
-@click.argument("one", type=STORE)
-@click.argument("two", type=STORE)
+@click.argument("one", type=FOLDER)
+@click.argument("two", type=FOLDER)
 @option_claims
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@told
 def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
     """Compare what two stores say of each claim. Exit code 3 when a verdict differs."""
     from repro.audit import compare, difference_fields, difference_text
@@ -107,9 +104,8 @@ def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
     repro merge runs /mnt/other-machine/runs
     """,
 )
-@click.argument("into", type=STORE)
-@click.argument("sources", nargs=-1, required=True, type=STORE, metavar="FROM...")
-@told
+@click.argument("into", type=FOLDER)
+@click.argument("sources", nargs=-1, required=True, type=FOLDER, metavar="FROM...")
 def merge(into: Path, sources: tuple[Path, ...]) -> None:
     """Join stores of several machines into INTO; FROM stay as they are.
 
@@ -145,7 +141,6 @@ def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
 @click.argument("target", metavar="TRIAL|CLAIM")
 @option_store
 @option_claims
-@told
 def why(target: str, store: Path, claims: Path) -> None:
     """Say why a stored trial is a hit or stale: which field, or which code, the plan wants else."""
     from repro.audit import why as reason
@@ -161,7 +156,6 @@ def why(target: str, store: Path, claims: Path) -> None:
     """,
 )
 @click.argument("code", required=False)
-@told
 def explain(code: str | None) -> None:
     """Explain an error code: its cause, where to look, what to do next. Without one: list all."""
     from repro.talk import error_list, explained

@@ -14,7 +14,6 @@ from repro.cli.options import (
     load_claims,
     option_claims_dir,
     option_store,
-    told,
 )
 
 __all__ = ["weights"]
@@ -48,7 +47,6 @@ class ClaimOrTrial(ClaimPath):
 @click.option("--recipe", help="Of a claim. Default: the one that decides.")
 @click.option("--arm", type=ArmName(), help="Of a claim; needed where it has several.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a claim.")
-@told
 def weights(
     claim: Path,
     out: Path,

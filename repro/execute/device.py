@@ -1,10 +1,10 @@
 """What `auto` means for the device, and for how many trials at once, where it is asked."""
 
 import ctypes
-import os
 from pathlib import Path
 
 from repro.errors import MachineError
+from repro.provenance import cores
 
 __all__ = ["resolve_device", "workers_for"]
 
@@ -45,4 +45,4 @@ def workers_for(device: str, asked: int | None) -> int:
     """One trial at a time on an accelerator; on a CPU one for each core."""
     if asked is not None:
         return asked
-    return 1 if device.startswith("cuda") else len(os.sched_getaffinity(0))
+    return 1 if device.startswith("cuda") else cores()

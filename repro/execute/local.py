@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
+from repro.errors import MachineError
 from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag, in_populations
 from repro.observer import Event
 from repro.plan import Cell
@@ -68,7 +69,7 @@ class Local:
     def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
         if self._broken:
             self._reopen()
-        with _signals_held():
+        with _starting():
             try:
                 future = self._pool.submit(_work, cells, self.machine)
             except BrokenExecutor:  # a worker was killed that had nothing to do
@@ -103,7 +104,14 @@ class Local:
         self._open()
 
     def _open(self) -> None:
-        self._pool, self._stop, self._events = _pool(self.machine.workers)
+        try:
+            with _starting():
+                self._pool, self._stop, self._events = _pool(self.machine.workers)
+        except OSError as error:
+            raise MachineError(
+                f"processes cannot be started side by side here: {error}",
+                hint="--workers 1 trains in this process",
+            ) from error
         self._broken = False
         if self._stopping:  # the signal came while a pool was replaced
             self._stop.set()
@@ -145,6 +153,8 @@ _stop: Flag
 _events: Any
 _training = threading.Lock()
 
+_SAFE_PATH = "PYTHONSAFEPATH"
+
 
 def _start(stop: Flag, events: Any) -> None:
     global _stop, _events
@@ -152,12 +162,20 @@ def _start(stop: Flag, events: Any) -> None:
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Also from a worker that is started here, until it ignores them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+def _starting() -> Iterator[None]:
+    """A process that is started here gets no signal until it ignores it.
+
+    Nor does it take modules of Python's from the working folder, where a `types.py` may lie.
+    Multiprocessing keeps one that counts semaphores, and lets it ignore all signals but SIGHUP.
+    """
+    before, safe = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS), os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
     try:
         yield
     finally:
+        del os.environ[_SAFE_PATH]
+        if safe is not None:
+            os.environ[_SAFE_PATH] = safe
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -25,6 +25,7 @@ from repro.errors import (
     OutOfMemoryError,
     ReproError,
     SourcesMissingError,
+    machine_fault,
 )
 from repro.execute.checkpoints import Checkpoints
 from repro.execute.machine import Ended, Flag, Machine
@@ -208,8 +209,9 @@ def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
         return OutOfMemoryError(f"out of memory on {machine.device} in trial {trial.id}: {error}")
     if isinstance(error, torch.AcceleratorError):  # of the driver's: a lost card, its memory
         return MachineError(f"{machine.device} failed in trial {trial.id}: {error}")
-    return BugError(
-        f"in trial {trial.id}: {type(error).__name__}: {error}", traceback=traceback.format_exc()
+    during = f"in trial {trial.id}: "
+    return machine_fault(error, during) or BugError(
+        f"{during}{type(error).__name__}: {error}", traceback=traceback.format_exc()
     )
 
 
