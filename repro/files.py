@@ -9,12 +9,21 @@ import json
 import os
 import stat
 import tempfile
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from repro.errors import WriteError
 
-__all__ = ["Place", "is_url", "parse_json", "read_bytes", "read_text", "write_atomic"]
+__all__ = [
+    "Place",
+    "is_url",
+    "open_regular",
+    "parse_json",
+    "read_bytes",
+    "read_text",
+    "write_atomic",
+]
 
 Place = Path | str  # a folder, or a URL that fsspec knows
 
@@ -26,20 +35,34 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
-    """What a regular file of at most `most` bytes holds; symbolic links are followed.
+def open_regular(path: Path | str, *, most: int | None = None) -> BufferedReader:
+    """A regular file of at most `most` bytes, open for reading; symbolic links are followed.
 
     Raises OSError, with a `strerror` for people, for anything else: a folder, a FIFO, a device, a
     socket, a file that is larger. Never waits for somebody who writes.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(0, "not a regular file", str(path))
-        content = file.read(most + 1) if about.st_size <= most else b""
-    if max(about.st_size, len(content)) > most:
-        raise OSError(0, f"larger than {most} bytes, which no such file is", str(path))
+    about = os.fstat(handle)
+    if not stat.S_ISREG(about.st_mode):
+        problem = "not a regular file"
+    elif most is not None and about.st_size > most:
+        problem = _too_large(most)
+    else:
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OSError(0, problem, str(path))
+
+
+def _too_large(most: int) -> str:
+    return f"larger than {most} bytes, which no such file is"
+
+
+def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
+    """What a regular file of at most `most` bytes holds; OSError as `open_regular` raises it."""
+    with open_regular(path, most=most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew, or is one that has no size, as below /proc
+        raise OSError(0, _too_large(most), str(path))
     return content
 
 

@@ -4,6 +4,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from repro.files import read_text
+
 __all__ = ["words"]
 
 
@@ -23,6 +25,6 @@ def _table() -> dict[str, str]:
     for folder in (timm.submodule_search_locations or ()) if timm else ():
         file = Path(folder, "data", "_info", "imagenet_synset_to_lemma.txt")
         if file.is_file():
-            rows = (line.split("\t", 1) for line in file.read_text("utf-8").splitlines())
-            return {number: lemmas.split(",")[0] for number, lemmas in rows}
+            rows = (line.partition("\t") for line in read_text(file).splitlines())
+            return {number: lemmas.split(",")[0] for number, _, lemmas in rows if lemmas}
     return {}

@@ -3,8 +3,9 @@
 import io
 import json
 import os
+import socket
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from repro.data.dataset import Images
 
 __all__ = [
     "CLASSES",
+    "NO_FILES",
     "encoded",
     "picture",
     "write_folders",
@@ -113,3 +115,29 @@ def write_tar(file: Path, members: Sequence[tuple[str, bytes]]) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        here = Path.cwd()
+        os.chdir(path.parent)  # the name of a socket has at most 108 bytes
+        server.bind(path.name)
+        os.chdir(here)
+
+
+# What may lie where a file should, and must be neither waited for nor read.
+NO_FILES: dict[str, Callable[[Path], object]] = {
+    "FIFO": os.mkfifo,
+    "endless device": lambda path: path.symlink_to("/dev/zero"),
+    "socket": _socket,
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "link loop": lambda path: path.symlink_to(path.name),
+    "link to a folder": lambda path: path.symlink_to("."),
+    "folder": Path.mkdir,
+    "terabyte of holes": _huge,
+}

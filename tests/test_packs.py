@@ -1,5 +1,7 @@
 """Packs: the same images and trials wherever they lie, read in a row, each shard once an epoch."""
 
+import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -18,16 +20,17 @@ from torch import distributed as dist
 
 from repro.claim import Recipe
 from repro.cli import main
-from repro.data import Dataset, content_fingerprint, fingerprint, open_dataset, status
+from repro.data import Dataset, content_fingerprint, fingerprint, open_dataset, status, synthetic
 from repro.data.device import DeviceData
 from repro.data.order import Bounds, bounded_order
 from repro.data.packing import write_pack
-from repro.data.packs import Pack, PackedImages, Shards, files_at, open_pack
+from repro.data.packs import Pack, PackedImages, Shards, open_pack
 from repro.errors import DataError, MachineError
 from repro.execute.ranks import join
 from repro.parallel import Ranks
 from repro.train import Population, Run, train_all
 from repro.trial import Trial
+from tests.pictures import NO_FILES
 from tests.test_ranks import BOUND, in_processes, meet
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
@@ -51,6 +54,12 @@ def digits(tmp_path: Path) -> Dataset:
     return replace(dataset, name=NAME, fingerprint=found)
 
 
+@pytest.fixture
+def small() -> Dataset:
+    """Images of 8 pixels: two shards of training, the last of 19, and one of test."""
+    return replace(synthetic(n_train=39, n_test=10, size=8), name=NAME)
+
+
 def in_rows(folder: Path) -> Dataset:
     return open_dataset(NAME, ("memory://packs",), folder / "cache", in_rows=True)
 
@@ -58,17 +67,15 @@ def in_rows(folder: Path) -> Dataset:
 class Reads(Counter[str]):
     """How often each file of the pack was read."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, place: str = PLACE) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
-        system, _ = files_at(place)
-        read = system.cat_file
+        read = Pack.read
 
-        def counted(path: str, **named: Any) -> bytes:
-            self[path.rpartition("/")[2]] += 1
-            found: bytes = read(path, **named)
-            return found
+        def counted(pack: Pack, file: str, *args: Any, **named: Any) -> bytes:
+            self[file] += 1
+            return read(pack, file, *args, **named)
 
-        monkeypatch.setattr(system, "cat_file", counted)
+        monkeypatch.setattr(Pack, "read", counted)
 
     def of_training(self) -> Counter[str]:
         return Counter({name: n for name, n in self.items() if name.startswith("train-")})
@@ -203,6 +210,7 @@ def test_a_trial_reads_each_shard_once_an_epoch_and_goes_on_in_the_middle(
     whole = run_on(digits, until=1.0)
     dataset = in_rows(tmp_path)
     assert trial_of(dataset).id == trial_of(digits).id
+    DeviceData(dataset, device=torch.device("cpu"), inputs="standardised", held=False)  # statistics
 
     reads = Reads(monkeypatch)
     half = run_on(dataset, until=0.5)
@@ -249,8 +257,8 @@ def test_shards_are_let_go_after_their_last_use(
 def test_a_damaged_shard_is_told(digits: Dataset, tmp_path: Path) -> None:
     """Before any of its images is used; and written again by the same command."""
     write_pack(digits, PLACE, each=EACH)
-    fsspec.filesystem("memory").pipe_file("/packs/digits/train-00003.npy", b"damaged")
     images = in_rows(tmp_path).train.images
+    fsspec.filesystem("memory").pipe_file("/packs/digits/train-00003.npy", b"damaged")
 
     with pytest.raises(DataError, match=r"memory://packs/digits/train-00003.npy has SHA-256"):
         np.asarray(images)
@@ -261,18 +269,135 @@ def test_a_damaged_shard_is_told(digits: Dataset, tmp_path: Path) -> None:
     assert np.asarray(images).shape == images.shape
 
 
-def test_what_is_no_pack_is_told() -> None:
-    """A file of that name with other contents, and a kind of store that nobody knows."""
-    fsspec.filesystem("memory").pipe_file("/packs/digits/pack.json", json.dumps({}).encode())
-    with pytest.raises(DataError, match=r"pack.json is no pack's: KeyError"):
-        open_pack(PLACE)
-    few = {"images": 30, "labels": "", "shards": [""]}
-    said = json.dumps({"each": 20, "train": few, "test": few})
-    fsspec.filesystem("memory").pipe_file("/packs/digits/pack.json", said.encode())
-    with pytest.raises(DataError, match=r"pack.json is no pack's: .* 1 shards for 30 images"):
-        open_pack(PLACE)
+MANIFESTS: dict[str, tuple[dict[str, Any] | str, str]] = {
+    "empty": ("{}", "KeyError: 'each'"),
+    "nested": ("[" * 100_000, "nested too deep"),
+    "no object": ("[1]", "TypeError"),
+    "shards": ({"each": 41}, "2 shards for 39 images"),
+    "pixels": ({"size": [31_623, 31_623]}, "31623x31623 pixels; at most 89,478,485 are read"),
+    "no size": ({"size": [32]}, "ValueError"),
+    "a size of text": ({"size": ["32", 32]}, "'32' is no whole number from 1 on"),
+    "infinite": ({"each": float("inf")}, "inf is no whole number"),
+    "none each": ({"each": 0}, "0 is no whole number"),
+    "a title of none": ({"title": None}, "None does not have the form"),
+    "no fingerprint": ({"fingerprint": "x"}, "'x' does not have the form"),
+    "a class of half a letter": ({"classes": ["\ud800"] * 10}, "does not have the form"),
+    "statistics": ({"statistics": "../../secret"}, "'../../secret' does not have the form"),
+}
+
+
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_what_is_no_pack_is_told(kind: str, small: Dataset, tmp_path: Path) -> None:
+    """Each value of the manifest is checked before anything is made of that size."""
+    write_pack(small, str(tmp_path / "digits"), each=EACH)
+    manifest = tmp_path / "digits" / "pack.json"
+    said, message = MANIFESTS[kind]
+    if not isinstance(said, str):
+        said = json.dumps(json.loads(manifest.read_bytes()) | said)
+    manifest.write_text(said)
+
+    with pytest.raises(DataError, match=r"pack.json is no pack's: ") as error:
+        open_pack(str(tmp_path / "digits"))
+    assert message in str(error.value)
+
+
+def test_a_store_that_nobody_knows_is_told() -> None:
+    """With the package that would know it."""
     with pytest.raises(DataError, match="nostore://x cannot be read"):
         open_pack("nostore://x")
+
+
+def forge(place: Path, **changes: Any) -> None:
+    """Write a file anew, with its hash in the manifest, or a line of the manifest."""
+    manifest = json.loads((place / "pack.json").read_bytes())
+    for name, value in changes.items():
+        if isinstance(value, bytes):
+            file = {"shard": "train-00000.npy", "labels": "train_labels.npy"}[name]
+            (place / file).write_bytes(value)
+            sha256 = hashlib.sha256(value).hexdigest()
+            train = manifest["train"]
+            train["shards"] = [sha256, *train["shards"][1:]] if name == "shard" else train["shards"]
+            train["labels"] = sha256 if name == "labels" else train["labels"]
+        else:
+            manifest[name] = value
+    (place / "pack.json").write_text(json.dumps(manifest))
+
+
+def npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def header(shape: tuple[int, ...]) -> bytes:
+    """Of an array of bytes that does not follow."""
+    buffer = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, about)
+    return buffer.getvalue()
+
+
+FORGED: dict[str, tuple[dict[str, Any], str]] = {
+    "fingerprint": ({"fingerprint": "0" * 16}, "its pack.json says 0000000000000000"),
+    "classes": ({"classes": [str(10 - i) for i in range(10)]}, "have fingerprint .*, but its pack"),
+    "pixels": ({"shard": npy(np.zeros((EACH, 8, 8, 3), np.uint8))}, "have fingerprint .*, but"),
+    "shape": (
+        {"shard": npy(np.zeros((EACH, 8, 8), np.uint8))},
+        "of uint8 .20, 8, 8., not",
+    ),
+    "type": ({"shard": npy(np.zeros((EACH, 8, 8, 3)))}, "larger than|bytes|float64"),
+    "columns": ({"shard": npy(np.zeros((3, 8, 8, EACH), np.uint8).T)}, "unlike pack.json says"),
+    "too short": ({"shard": header((EACH, 8, 8, 3))}, "0 bytes for an array of uint8"),
+    "too large to allocate": ({"shard": header((10**15,))}, "an array of uint8 .10+,., not of"),
+    "no array": ({"shard": b"-"}, "unlike pack.json says"),
+    "labels too high": ({"labels": npy(np.full(39, 10))}, "labels from 10 to 10, but pack.json"),
+    "labels below": ({"labels": npy(np.full(39, -1))}, "labels from -1 to -1, but pack.json"),
+    "labels of floats": (
+        {"labels": npy(np.zeros(39))},
+        "an array of float64 .39,., not of int64",
+    ),
+    "labels of objects": ({"labels": npy(np.array(["x"] * 39))}, "not of int64|larger than"),
+    "another size": ({"size": [4, 16]}, "not of uint8 .20, 4, 16, 3."),
+}
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_pack_that_lies_is_refused(
+    kind: str, in_place: bool, small: Dataset, tmp_path: Path
+) -> None:
+    """Manifest and hashes agree, and the images are not those: read in place or copied."""
+    write_pack(small, str(tmp_path / "digits"), each=EACH)
+    changes, message = FORGED[kind]
+    forge(tmp_path / "digits", **changes)
+
+    for _ in range(2):  # nothing is remembered as right
+        with pytest.raises(DataError, match=message):
+            open_dataset(NAME, (tmp_path,), tmp_path / "cache", in_rows=in_place)
+
+
+@pytest.mark.parametrize("file", ["pack.json", "train-00000.npy", "train_labels.npy"])
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_a_pack_of_what_is_no_file_is_refused_and_written_anew(
+    kind: str, file: str, small: Dataset, tmp_path: Path
+) -> None:
+    """Nobody waits for a FIFO, and nothing is read without end."""
+    place = tmp_path / "digits"
+    write_pack(small, str(place), each=EACH)
+    (place / file).unlink()
+    NO_FILES[kind](place / file)
+
+    with pytest.raises(DataError, match=file):
+        open_dataset(NAME, (tmp_path,), tmp_path / "cache", in_rows=True)
+    if kind != "folder" and file != "pack.json":
+        assert write_pack(small, str(place), each=EACH) == 1
+        assert in_place_fingerprint(tmp_path) == small.fingerprint
+
+
+def in_place_fingerprint(folder: Path) -> str:
+    """Of the images as they lie in the pack."""
+    dataset = open_dataset(NAME, (folder,), folder / "cache", in_rows=True)
+    return content_fingerprint(dataset.train, dataset.test, dataset.classes)
 
 
 def test_a_pack_takes_no_place_of_others(digits: Dataset, tmp_path: Path) -> None:
@@ -322,7 +447,7 @@ def _rank(rank: int, size: int, port: int, folder: str) -> None:
     data = DeviceData(dataset, device=torch.device("cpu"), inputs="standardised", held=False)
     run = Run(trial_of(dataset, alexnet=True), data, until=1.0)
     with pytest.MonkeyPatch.context() as patch:
-        reads = Reads(patch, str(Path(folder) / "packs" / "digits"))
+        reads = Reads(patch)
         population = Population([run], join().ranks)
         while not run.ended:
             population.train_window()

@@ -6,6 +6,7 @@ whenever the process was killed. Changed files have another key, and so another 
 """
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -18,18 +19,20 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import PIL
 
 from repro.data.contents import Contents, Listing, read_contents
 from repro.data.dataset import Images, Labels, Split, content_fingerprint, in_turns
 from repro.data.decode import Decoded, Shape, decode_listing, image_shape
 from repro.data.names import is_resized, size_of, title_of
+from repro.data.packs import MANIFEST
 from repro.data.sources import Source
 from repro.errors import DataError, MachineError
-from repro.files import write_atomic
+from repro.files import open_regular, parse_json, read_bytes, write_atomic
 from repro.registry import DATASETS
 
-__all__ = ["SPLITS", "Progress", "build", "digest", "labels_hash"]
+__all__ = ["SPLITS", "Progress", "build", "check_fingerprint", "digest", "labels_hash"]
 
 # Images decoded, images in all; called first with those that were decoded before.
 Progress = Callable[[int, int], None]
@@ -59,17 +62,20 @@ def build(name: str, source: Source, folder: Path, *, progress: Progress | None 
             hint=f"name them {name}@{side}: the short side is brought to so many pixels",
         )
     building = folder.with_name(f".{folder.name}.building")
+    reached = _load(building, contents, shape)
+    if not reached.done:
+        shutil.rmtree(building, ignore_errors=True)
     _check_space(contents, shape, building)
     building.mkdir(exist_ok=True)
     decode = partial(decode_listing, shape=shape, resize=is_resized(name))
-    reached = _write_images(contents, shape, decode, building, progress)
+    reached = _write_images(contents, shape, decode, building, reached, progress)
     if reached.faults:
         shutil.rmtree(building)  # with other images in their place it will be another data set
         raise _faults_error(name, reached)
     for split in SPLITS:
         labels = getattr(contents, split).labels
         np.save(building / f"{split}_labels.npy", labels[in_turns(labels)])
-    _write_meta(name, _title(name, source, reached.formats), contents, building)
+    _write_meta(name, source, reached.formats, contents, building)
     building.rename(folder)
     (folder / _PROGRESS).unlink()
 
@@ -136,10 +142,11 @@ def _write_images(
     shape: Shape,
     decode: Callable[[Listing, int], Iterator[Decoded]],
     building: Path,
+    reached: _Reached,
     progress: Progress | None,
 ) -> _Reached:
     """Both splits' images in turns, from where the last process came to."""
-    reached, end = _load(building), 0
+    end = 0
     total = len(contents.train.labels) + len(contents.test.labels)
     say = progress or (lambda _done, _all: None)
     say(reached.done, total)
@@ -171,19 +178,45 @@ def _save(building: Path, reached: _Reached) -> None:
     write_atomic(building / _PROGRESS, json.dumps({"decoder": _DECODER} | asdict(reached)))
 
 
-def _load(building: Path) -> _Reached:
+def _load(building: Path, contents: Contents, shape: Shape) -> _Reached:
     """Nothing reached where nothing was saved, or by a Pillow that may decode to other pixels."""
     try:
-        found = json.loads((building / _PROGRESS).read_bytes())
+        found = parse_json(read_bytes(building / _PROGRESS))
         reached = _Reached(
             done=found["done"],
             faults=found["faults"],
             named=tuple(found["named"]),
             formats=tuple(found["formats"]),
         )
-        return reached if found["decoder"] == _DECODER else _Reached()
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        whole = reached.faults > 0 or _holds(building, contents, shape, reached.done)
+        return reached if whole and found["decoder"] == _DECODER else _Reached()
+    except (OSError, ValueError, KeyError, TypeError):
         return _Reached()
+
+
+def _holds(building: Path, contents: Contents, shape: Shape, done: int) -> bool:
+    """Whether the files are as long as that many images make them; shorter ones were cut off."""
+    for split in SPLITS:
+        labels = getattr(contents, split).labels
+        count, done = min(done, len(labels)), max(0, done - len(labels))
+        if count:
+            needed = len(_header(labels, shape)) + prod(shape) * (1 + max(_places(labels)[:count]))
+            with open_regular(building / f"{split}_images.npy") as file:
+                if os.fstat(file.fileno()).st_size < needed:
+                    return False
+    return done == 0
+
+
+def _places(labels: Labels) -> npt.NDArray[np.int64]:
+    """Of the source's i-th image in the file, (N,)."""
+    return np.argsort(in_turns(labels))
+
+
+def _header(labels: Labels, shape: Shape) -> bytes:
+    buffer = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(labels), *shape)}
+    np.lib.format.write_array_header_1_0(buffer, about)
+    return buffer.getvalue()
 
 
 class _ImagesFile:
@@ -193,17 +226,14 @@ class _ImagesFile:
     """
 
     def __init__(self, path: Path, *, labels: Labels, shape: Shape, new: bool) -> None:
-        self._place = np.argsort(in_turns(labels))  # of the source's i-th image in the file
+        self._places = _places(labels)
         self._bytes_each = prod(shape)
         self._file = path.open("wb" if new else "r+b")
-        np.lib.format.write_array_header_1_0(
-            self._file, {"descr": "|u1", "fortran_order": False, "shape": (len(labels), *shape)}
-        )
-        self._begin = self._file.tell()
+        self._begin = self._file.write(_header(labels, shape))
 
     def write(self, start: int, images: list[Images]) -> None:
         """The source's images from `start` on."""
-        places = self._place[start : start + len(images)].tolist()
+        places = self._places[start : start + len(images)].tolist()
         for place, image in zip(places, images, strict=True):
             self._file.seek(self._begin + place * self._bytes_each)
             self._file.write(image.tobytes())
@@ -250,7 +280,19 @@ def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
     return f"{title} ({'/'.join(formats)} copy, {about})"
 
 
-def _write_meta(name: str, title: str, contents: Contents, building: Path) -> None:
+def check_fingerprint(source: Source, fingerprint: str) -> None:
+    """DataError where a pack holds other images than its manifest says."""
+    if source.pack is not None and fingerprint != source.pack.fingerprint:
+        raise DataError(
+            f"the images of {source.path} have fingerprint {fingerprint}, but its {MANIFEST} says "
+            f"{source.pack.fingerprint}",
+            hint="do not use it; `repro data pack` writes one from the original images",
+        )
+
+
+def _write_meta(
+    name: str, source: Source, formats: tuple[str, ...], contents: Contents, building: Path
+) -> None:
     splits = {
         split: Split(
             images=np.load(building / f"{split}_images.npy", mmap_mode="r"),
@@ -258,10 +300,12 @@ def _write_meta(name: str, title: str, contents: Contents, building: Path) -> No
         )
         for split in SPLITS
     }
+    fingerprint = content_fingerprint(**splits, classes=contents.classes)
+    check_fingerprint(source, fingerprint)
     meta = {
         "name": name,
-        "title": title,
-        "fingerprint": content_fingerprint(**splits, classes=contents.classes),
+        "title": _title(name, source, formats),
+        "fingerprint": fingerprint,
         "classes": contents.classes,
         "decoder": _DECODER,
     } | {

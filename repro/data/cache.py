@@ -12,7 +12,6 @@ any image is one read at a known place, and all trials share the kernel's copy i
 """
 
 import fcntl
-import json
 import os
 import shutil
 import warnings
@@ -24,12 +23,12 @@ from typing import Any
 
 import numpy as np
 
-from repro.data.build import SPLITS, Progress, build, digest, labels_hash
+from repro.data.build import SPLITS, Progress, build, check_fingerprint, digest, labels_hash
 from repro.data.dataset import Dataset, Split, content_fingerprint
 from repro.data.packs import Pack
 from repro.data.sources import Source, source_key
 from repro.errors import MachineError
-from repro.files import write_atomic
+from repro.files import open_regular, parse_json, read_bytes, write_atomic
 
 __all__ = ["cache_folder", "open_cached", "open_packed", "read_cached"]
 
@@ -74,14 +73,27 @@ def open_cached(
 
 
 def open_packed(name: str, pack: Pack, source: Source, cache_dir: Path) -> Dataset:
-    """The data set of a pack, whose images stay there; the cache has what is computed of them."""
+    """The data set of a pack, whose images stay there; the cache has what is computed of them.
+
+    Images that are few are held against the pack's fingerprint, once for each manifest, which has
+    every file's hash. Of many, the pack's statistics are taken, lest they are read for these alone.
+    """
     folder = cache_folder(name, source, cache_dir)
     beside = folder.with_name(f"{folder.name}-beside")
-    file = f"statistics-{pack.train.images}.npz"
-    if not (beside / file).is_file():
+    dataset = pack.dataset(name, beside)
+    few = pack.nbytes <= _ALL_LOOKED_AT
+    file = beside / ("fingerprint" if few else f"statistics-{pack.train.images}.npz")
+    if not file.is_file():
+        content = _checked(dataset, source) if few else pack.read(file.name, pack.statistics)
         with _writing(cache_dir):
-            write_atomic(beside / file, pack.read(file, pack.statistics))
-    return pack.dataset(name, beside)
+            write_atomic(file, content)
+    return dataset
+
+
+def _checked(dataset: Dataset, source: Source) -> str:
+    found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
+    check_fingerprint(source, found)
+    return found
 
 
 def read_cached(folder: Path) -> Dataset | None:
@@ -123,7 +135,7 @@ def _found(folder: Path, _written: tuple[tuple[int, int], ...]) -> str:
 
 def _read(folder: Path) -> Dataset:
     try:
-        meta = json.loads((folder / "meta.json").read_bytes())
+        meta = parse_json(read_bytes(folder / "meta.json"))
         if meta.pop("digest") != digest(meta):
             raise _CorruptError("meta.json was changed")
         splits = {split: _read_split(folder, split, meta[split]) for split in SPLITS}
@@ -135,13 +147,13 @@ def _read(folder: Path) -> Dataset:
             folder=folder,
             **splits,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise _CorruptError(f"{type(error).__name__}: {error}") from error
 
 
 def _read_split(folder: Path, split: str, about: dict[str, Any]) -> Split:
-    images = np.load(folder / f"{split}_images.npy", mmap_mode="r")
-    labels = np.load(folder / f"{split}_labels.npy", mmap_mode="r")
+    images = _mapped(folder / f"{split}_images.npy")
+    labels = _mapped(folder / f"{split}_labels.npy")
     if images.dtype != np.uint8 or list(images.shape) != about["shape"]:
         raise _CorruptError(f"{split}_images.npy is {images.dtype} {images.shape}")
     # Labels are few: all are looked at.
@@ -150,8 +162,17 @@ def _read_split(folder: Path, split: str, about: dict[str, Any]) -> Split:
     return Split(images=images, labels=labels)
 
 
+def _mapped(file: Path) -> "np.memmap[Any, Any]":
+    """The array; never one of which the file holds only a part, whose pages would kill us."""
+    open_regular(file).close()
+    array = np.lib.format.open_memmap(file, mode="r")
+    if not array.flags.c_contiguous:
+        raise _CorruptError(f"{file.name} is stored by columns")
+    return array
+
+
 def _set_aside_if_corrupt(folder: Path) -> None:
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         return
     try:
         _read_whole(folder)

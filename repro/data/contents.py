@@ -1,6 +1,6 @@
 """What a source holds: labels at once, images piece by piece, nothing decoded yet."""
 
-import json
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +15,16 @@ from repro.data import shards
 from repro.data.dataset import Images, Labels
 from repro.data.packs import shard_name
 from repro.data.sources import Source
+from repro.data.text import read_classes
 from repro.errors import DataError
+from repro.files import open_regular, parse_json
 
 __all__ = ["Content", "Contents", "Item", "Listing", "read_contents"]
+
+_UNLABELLED = (
+    "a label of -1, or images that lie in no class's folder, mean that a split is not labelled: "
+    "move its files elsewhere, and of test, valid, validation and val the next one is read"
+)
 
 _CHUNK = 64  # images handed on at once: 13 MB at 256x256, and some dozen wait in memory
 
@@ -63,26 +70,63 @@ def read_contents(source: Source) -> Contents:
         "packed": _packed,
     }
     contents = readers[source.kind](source)
+    _check_names(source, contents.classes)
+    _check_labels(source, contents)
+    return contents
+
+
+def _check_labels(source: Source, contents: Contents) -> None:
+    """Every image has a class, and every class that has images has some in both splits."""
     known = len(contents.classes)
+    found: list[set[int]] = []
     for split, listing in (("train", contents.train), ("test", contents.test)):
-        labels = listing.labels
+        labels = np.unique(listing.labels)
         if len(labels) == 0:
-            raise DataError(f"{source.path}: the split {split!r} holds no images")
-        if labels.min() < 0 or labels.max() >= known:
             raise DataError(
-                f"{source.path}: labels of the split {split!r} go from {labels.min()} to "
-                f"{labels.max()}, but there are {known} classes",
-                hint="a label of -1 means that the split is not labelled: use another one",
+                f"{source.path}: the split {split!r} holds no images (read: {source.taken})",
+                hint=_UNLABELLED,
             )
+        if labels[0] < 0 or labels[-1] >= known:
+            raise DataError(
+                f"{source.path}: labels of the split {split!r} go from {labels[0]} to "
+                f"{labels[-1]}, but there are {known} classes",
+                hint=_UNLABELLED,
+            )
+        found.append(set(labels.tolist()))
+    if odd := sorted(found[0] ^ found[1]):
+        names = ", ".join(contents.classes[label] for label in odd[:10])
+        raise DataError(
+            f"{source.path}: {len(odd)} classes have images in one split only: {names}",
+            hint=f"give both splits images of the same classes; {_UNLABELLED}",
+        )
     if known < 2:
         raise DataError(
             f"{source.path}: all images are of one class: there is nothing to tell apart",
             hint="each class has a folder of its own: train/CLASS/ and test/CLASS/",
         )
-    return contents
+
+
+def _check_names(source: Source, classes: tuple[str, ...]) -> None:
+    """Each names one class, also for a system that writes é as one letter or as two."""
+    numbers: dict[str, int] = {}
+    for number, name in enumerate(classes):
+        first = numbers.setdefault(unicodedata.normalize("NFC", name), number)
+        if first < number:
+            raise DataError(
+                f"{source.path}: classes {first} and {number} have the same name: "
+                f"{classes[first]!a} and {name!a}",
+                hint="give each class a name of its own",
+            )
+        if not name or any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(
+                f"{source.path}: class {number} has a name that is no text in UTF-8: {name!a}",
+                hint="give it another name",
+            )
 
 
 # CIFAR-10 as its authors published it
+
+_LARGEST_ORIGINAL = 2**26  # bytes; twice what a batch has
 
 
 def _original(source: Source) -> Contents:
@@ -90,8 +134,11 @@ def _original(source: Source) -> Contents:
     # hash before it opens any, so that only the authors' own pickles are read.
     from torchvision.datasets import CIFAR10
 
+    path = Path(source.path)
     try:
-        train, test = (CIFAR10(Path(source.path).parent, train=part) for part in (True, False))
+        for file in (*source.files, path / "batches.meta"):
+            open_regular(file, most=_LARGEST_ORIGINAL).close()
+        train, test = (CIFAR10(path.parent, train=part) for part in (True, False))
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"{source.path}: the files are not those of the original release ({error})",
@@ -139,15 +186,8 @@ def _packed(source: Source) -> Contents:
 
 
 def _folder(source: Source) -> Contents:
-    names = {split: _classes(files) for split, files in _splits(source)}
-    if names["train"] != names["test"]:
-        odd = sorted(set(names["train"]) ^ set(names["test"]))
-        raise DataError(
-            f"{source.path}: {len(odd)} classes have images in one split only: "
-            f"{', '.join(odd[:10])}",
-            hint="give both splits the same class folders, and images in each",
-        )
-    number = {name: i for i, name in enumerate(names["train"])}
+    classes = tuple(sorted({file.parent.name for file in source.files}))
+    number = {name: i for i, name in enumerate(classes)}
 
     def listing(files: tuple[Path, ...]) -> Listing:
         labels = np.array([number[file.parent.name] for file in files], dtype=np.int64)
@@ -158,11 +198,7 @@ def _folder(source: Source) -> Contents:
 
         return Listing(labels=labels, chunks=chunks)
 
-    return Contents(classes=names["train"], train=listing(source.train), test=listing(source.test))
-
-
-def _classes(files: tuple[Path, ...]) -> tuple[str, ...]:
-    return tuple(sorted({file.parent.name for file in files}))
+    return Contents(classes=classes, train=listing(source.train), test=listing(source.test))
 
 
 def _splits(source: Source) -> tuple[tuple[str, tuple[Path, ...]], ...]:
@@ -185,34 +221,42 @@ def _shards(source: Source) -> Contents:
         return Listing(labels=labels, chunks=chunks)
 
     train, test = listing(samples["train"]), listing(samples["test"])
-    if source.names:
-        classes = tuple(source.names.read_text("utf-8", errors="replace").splitlines())
-    else:
-        classes = _numbers(train.labels, test.labels)
+    classes = read_classes(source.names) if source.names else _numbers(source, train, test)
     return Contents(classes=classes, train=train, test=test)
 
 
-def _numbers(*labels: Labels) -> tuple[str, ...]:
-    """Names for classes that have none."""
-    return tuple(map(str, range(1 + max(int(part.max(initial=-1)) for part in labels))))
+def _numbers(source: Source, *splits: Listing) -> tuple[str, ...]:
+    """Names for classes that have none. A gap between them is rather a mistake than a class."""
+    labels = np.unique(np.concatenate([split.labels for split in splits]))
+    labels = labels[labels >= 0]  # those below are told with their split
+    if len(labels) and labels[-1] >= len(labels):
+        raise DataError(
+            f"{source.path}: labels go to {labels[-1]}, and images are of {len(labels)} classes",
+            hint="classes are counted from 0 without a gap, or named: in classes.txt beside tar "
+            "shards, in the schema's metadata of Parquet files",
+        )
+    return tuple(map(str, range(len(labels))))
 
 
 # Parquet in the Hugging Face image layout: struct{bytes, path} and a whole number
 
 _IMAGE_COLUMNS = ("image", "img")
 _LABEL_COLUMNS = ("label", "fine_label")
+_LAYOUT = (
+    "images are struct{bytes: binary, path: string}, labels whole numbers, as `datasets` has it"
+)
 
 
 def _parquet(source: Source) -> Contents:
-    labels = {split: _parquet_labels(files) for split, files in _splits(source)}
-    named = [_parquet_classes(file) for file in source.files]
-    if len(set(named)) > 1:
+    named = {file: _parquet_classes(file) for file in source.files}
+    if len(set(named.values())) > 1:
         raise DataError(f"{source.path}: its Parquet files disagree about the classes' names")
-    return Contents(
-        classes=named[0] or _numbers(*labels.values()),
-        train=Listing(labels=labels["train"], chunks=partial(_parquet_chunks, source.train)),
-        test=Listing(labels=labels["test"], chunks=partial(_parquet_chunks, source.test)),
+    train, test = (
+        Listing(labels=_parquet_labels(files), chunks=partial(_parquet_chunks, files))
+        for _, files in _splits(source)
     )
+    classes = named[source.train[0]] or _numbers(source, train, test)
+    return Contents(classes=classes, train=train, test=test)
 
 
 def _parquet_classes(file: Path) -> tuple[str, ...]:
@@ -221,7 +265,7 @@ def _parquet_classes(file: Path) -> tuple[str, ...]:
         metadata = table.schema_arrow.metadata or {}
         label = _column(file, table, _LABEL_COLUMNS)
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return tuple(map(str, features[label]["names"]))
     except (ValueError, KeyError, TypeError):
         return ()  # the metadata are optional, and others than Hugging Face write them too
@@ -249,13 +293,13 @@ def _parquet_chunks(files: tuple[Path, ...], first: int) -> Iterator[list[Item]]
     for file in files:
         with _opened(file) as table:
             begin, end = end, end + table.metadata.num_rows
-            if end > first:
+            if end > max(first, begin):
                 yield from _rows(file, table, max(0, first - begin))
 
 
 def _rows(file: Path, table: Any, first: int) -> Iterator[list[Item]]:
     """From row `first` on; row groups that end before it are not read."""
-    name = _column(file, table, _IMAGE_COLUMNS)
+    name = _image_column(file, table)
     ends = np.cumsum([table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)])
     groups = np.flatnonzero(ends > first).tolist()
     row = int(ends[groups[0] - 1]) if groups[0] else 0
@@ -267,18 +311,30 @@ def _rows(file: Path, table: Any, first: int) -> Iterator[list[Item]]:
 
 
 def _cell_item(file: Path, row: int, cell: Any) -> Item:
-    content = cell.get("bytes") if isinstance(cell, dict) else None
-    inner = cell.get("path") if isinstance(cell, dict) else None
-    return Item(f"{file} row {row}" + (f" ({inner})" if inner else ""), content or b"")
+    cell = cell or {}
+    inner = cell.get("path")
+    return Item(f"{file} row {row}" + (f" ({inner})" if inner else ""), cell.get("bytes") or b"")
+
+
+def _image_column(file: Path, table: Any) -> str:
+    import pyarrow as pa
+
+    name = _column(file, table, _IMAGE_COLUMNS)
+    kind = table.schema_arrow.field(name).type
+    inner = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
+    # Text in place of bytes would be taken for the name of a file.
+    if inner.get("bytes") not in (pa.binary(), pa.large_binary()):
+        raise DataError(f"{file}: column {name!r} is {kind}", hint=_LAYOUT)
+    return name
 
 
 def _column(file: Path, table: Any, allowed: tuple[str, ...]) -> str:
     names = table.schema_arrow.names
-    found = next((name for name in allowed if name in names), None)
+    found = next((name for name in allowed if names.count(name) == 1), None)
     if found is None:
         raise DataError(
             f"{file}: no column is called {' or '.join(allowed)} (it has {', '.join(names)})",
-            hint="images are struct{bytes, path}, as `datasets` writes them",
+            hint=_LAYOUT,
         )
     return found
 

@@ -22,10 +22,22 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from repro.data.packs import PackedImages
 
-__all__ = ["Dataset", "Images", "Labels", "Split", "content_fingerprint", "in_turns"]
+__all__ = [
+    "LARGEST_FILE",
+    "MOST_PIXELS",
+    "Dataset",
+    "Images",
+    "Labels",
+    "Split",
+    "content_fingerprint",
+    "in_turns",
+]
 
 Images = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+
+MOST_PIXELS = 89_478_485  # of an image; Pillow takes larger ones for an attack on the memory
+LARGEST_FILE = 2**28  # bytes, of one encoded image
 
 _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at once
 

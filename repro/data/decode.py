@@ -7,22 +7,30 @@ what takes time: there neither threads nor processes beat one thread beside a ru
 
 import io
 import os
+import re
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from repro.data.contents import Content, Item, Listing
-from repro.data.dataset import Images
+from repro.data.dataset import LARGEST_FILE, MOST_PIXELS, Images
 from repro.errors import DataError
+from repro.files import open_regular
 
 __all__ = ["Decoded", "decode_listing", "image_shape", "square", "to_rgb"]
 
 Shape = tuple[int, int, int]  # height, width, 3
+
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # as it is by itself
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)  # and never a remark
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +98,25 @@ def _pixels(content: Content, size: int | None = None) -> tuple[Images, str]:
         return content, ""
     if callable(content):
         content = content()
-    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+    with _open(content) as file, _image(file) as image:
         rgb = to_rgb(image)
         return np.asarray(rgb if size is None else square(rgb, size)), image.format or ""
+
+
+def _open(content: bytes | Path) -> BinaryIO:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    return open_regular(content, most=LARGEST_FILE)
+
+
+def _image(file: BinaryIO) -> Image.Image:
+    """Not decoded yet; ValueError for one that would take too much memory."""
+    try:
+        return Image.open(file)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        number = re.search(r"\d+", str(error))
+        pixels = f"{int(number[0]):,}" if number else "too many"
+        raise ValueError(f"{pixels} pixels, and at most {MOST_PIXELS:,} are read") from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """Downloads from a data set's authors, held against the published hash before they are opened."""
 
+import os
 import re
 import shutil
 import tarfile
@@ -53,7 +54,7 @@ def fetch(name: str, data_dir: Path) -> Path:
             hint=f"put its files into {data_dir / folder_of(name)}",
         )
     place = data_dir / release.place
-    if place.exists():
+    if os.path.lexists(place):
         raise DataError(
             f"{place} is there already",
             hint=f"check it by `repro data verify {name}`, or move it away and fetch again",

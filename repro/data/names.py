@@ -6,7 +6,7 @@ from pathlib import Path
 from repro.errors import DataError
 from repro.registry import DATASETS, folder_and_size
 
-__all__ = ["check_name", "folder_of", "is_resized", "size_of", "title_of"]
+__all__ = ["check_name", "folder_of", "is_hidden", "is_resized", "size_of", "title_of"]
 
 
 def check_name(name: str) -> None:
@@ -46,3 +46,8 @@ def is_resized(name: str) -> bool:
 def title_of(name: str) -> str:
     """The registered title, or the folder's name."""
     return DATASETS[name].title if name in DATASETS else folder_of(name)
+
+
+def is_hidden(file: str) -> bool:
+    """Whether a file of that name is no image: hidden, or what an editor left behind."""
+    return file.startswith(".") or file.endswith("~")

@@ -11,9 +11,9 @@ import numpy as np
 
 from repro.data.dataset import Dataset, Split
 from repro.data.device import statistics_file
-from repro.data.packs import MANIFEST, files_at, shard_name
-from repro.errors import MachineError
-from repro.files import is_url
+from repro.data.packs import MANIFEST, files_at, is_local, read_file, shard_name
+from repro.errors import DataError, MachineError
+from repro.files import is_url, parse_json, write_atomic
 
 __all__ = ["write_pack"]
 
@@ -74,16 +74,16 @@ class _Files:
 
     def put(self, name: str, content: bytes) -> str:
         """SHA-256 of the content, which is there afterwards."""
-        path, sha256 = f"{self._folder}/{name}", hashlib.sha256(content).hexdigest()
-        if self._sha256(path) != sha256:
-            self._try(lambda: self._system.pipe_file(path, content))
+        path = f"{self._folder}/{name}"
+        if self._content(path, most=len(content)) != content:
+            self._try(lambda: self._write(path, content))
             self.written += 1
-        return sha256
+        return hashlib.sha256(content).hexdigest()
 
     def check(self, fingerprint: str) -> None:
         """MachineError where the pack of other images lies there already."""
         try:
-            there = json.loads(self._system.cat_file(f"{self._folder}/{MANIFEST}"))
+            there = parse_json(read_file(self._system, f"{self._folder}/{MANIFEST}"))
         except (FileNotFoundError, ValueError):  # none, or one that was cut off
             return
         if isinstance(there, dict) and there.get("fingerprint") != fingerprint:
@@ -93,11 +93,18 @@ class _Files:
                 hint="give this one a folder of its own, or remove that one first",
             )
 
-    def _sha256(self, path: str) -> str | None:
+    def _content(self, path: str, *, most: int) -> bytes | None:
+        """Of a file that is there; None for one that is longer, or is no file."""
         try:
-            return hashlib.sha256(self._system.cat_file(path)).hexdigest()
-        except FileNotFoundError:
+            return read_file(self._system, path, most)
+        except (FileNotFoundError, DataError):
             return None
+
+    def _write(self, path: str, content: bytes) -> None:
+        if is_local(self._system):
+            write_atomic(Path(path), content)
+        else:
+            self._system.pipe_file(path, content)
 
     def _try(self, write: Callable[[], object]) -> None:
         try:

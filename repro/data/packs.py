@@ -10,10 +10,11 @@ A pack holds what the cache holds, cut into files that are read whole and compar
 Its fingerprint is the data set's, wherever it lies, and so trials on it are the same trials.
 """
 
+import errno
 import hashlib
 import io
 import itertools
-import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,10 +26,21 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.dataset import Dataset, Images, Labels, Split
+from repro.data.dataset import MOST_PIXELS, Dataset, Images, Labels, Split
 from repro.errors import DataError, MachineError
+from repro.files import parse_json, read_bytes
 
-__all__ = ["MANIFEST", "Pack", "PackedImages", "Shards", "files_at", "open_pack", "shard_name"]
+__all__ = [
+    "MANIFEST",
+    "Pack",
+    "PackedImages",
+    "Shards",
+    "files_at",
+    "is_local",
+    "open_pack",
+    "read_file",
+    "shard_name",
+]
 
 MANIFEST = "pack.json"
 SplitName = Literal["train", "test"]
@@ -37,6 +49,8 @@ Indices = npt.NDArray[np.int64]
 _TRIES = 3  # at reading a file; a store behind a network hiccups
 _READERS = 4  # files at once
 _AHEAD = 8  # shards that are read before they are needed
+_SMALL = 2**26  # bytes that a manifest or statistics have at most
+_HEADER = 4096  # bytes that numpy's header of an array has at most
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,31 +98,55 @@ class Pack:
         )
 
     def labels(self, split: SplitName) -> Labels:
-        """Of all images, (N,)."""
-        about = self.of(split)
-        return _array(self.read(f"{split}_labels.npy", about.labels))
+        """Of all images, (N,). DataError when one is no class's number."""
+        about, file = self.of(split), f"{split}_labels.npy"
+        labels = self._array(file, about.labels, shape=(about.images,), dtype="<i8")
+        if labels.min() < 0 or labels.max() >= len(self.classes):
+            raise DataError(
+                f"{self.place}/{file} has labels from {labels.min()} to {labels.max()}, but "
+                f"{MANIFEST} names {len(self.classes)} classes"
+            )
+        return labels
 
     def shard(self, split: SplitName, number: int) -> Images:
         """Its images, (n, H, W, 3)."""
         about = self.of(split)
-        return _array(self.read(shard_name(split, number), about.shards[number]))
+        images = min(self.each, about.images - number * self.each)
+        return self._array(
+            shard_name(split, number),
+            about.shards[number],
+            shape=(images, *self.size, 3),
+            dtype="|u1",
+        )
+
+    def _array(
+        self, file: str, sha256: str, *, shape: tuple[int, ...], dtype: str
+    ) -> npt.NDArray[Any]:
+        """DataError unless the file holds such an array: nothing is allocated by what it says."""
+        content = self.read(file, sha256, most=prod(shape) * np.dtype(dtype).itemsize + _HEADER)
+        try:
+            return _parse_npy(content, shape, dtype)
+        except ValueError as error:
+            raise DataError(f"{self.place}/{file}: {error}, unlike {MANIFEST} says") from error
 
     def of(self, split: SplitName) -> Shards:
         """What is said of the split."""
         return self.train if split == "train" else self.test
 
-    def read(self, file: str, sha256: str) -> bytes:
+    def read(self, file: str, sha256: str, *, most: int = _SMALL) -> bytes:
         """A file of the pack. DataError when it is not the one that was written."""
         system, folder = files_at(self.place)
         for again in range(_TRIES):
             try:
-                content: bytes = system.cat_file(f"{folder}/{file}")
+                content = read_file(system, f"{folder}/{file}", most)
                 break
             except FileNotFoundError as error:
                 raise DataError(
                     f"{self.place} has no {file}, which {MANIFEST} names",
                     hint="`repro data pack` from the original images writes again what is missing",
                 ) from error
+            except DataError:
+                raise
             # Each kind of store raises errors of its own.
             except Exception as error:
                 if again == _TRIES - 1:
@@ -128,31 +166,79 @@ def open_pack(place: str) -> Pack | None:
     """The pack at a folder or URL; None where there is none. DataError when it cannot be read."""
     system, folder = files_at(place)
     try:
-        text: bytes = system.cat_file(f"{folder}/{MANIFEST}")
+        text = read_file(system, f"{folder}/{MANIFEST}")
     except FileNotFoundError:
         return None
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(f"cannot look into {place}: {error}") from error
     try:
-        said = json.loads(text)
-        each = int(said["each"])
-        splits = {split: _shards(said[split], each) for split in ("train", "test")}
-        return Pack(
-            place=place,
-            key=hashlib.sha256(text).hexdigest()[:16],
-            title=said["title"],
-            fingerprint=said["fingerprint"],
-            classes=tuple(said["classes"]),
-            size=(said["size"][0], said["size"][1]),
-            each=each,
-            statistics=said["statistics"],
-            **splits,
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return _parse_manifest(place, text)
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise DataError(
             f"{place}/{MANIFEST} is no pack's: {type(error).__name__}: {error}",
             hint="`repro data pack` writes one",
         ) from error
+
+
+def _parse_manifest(place: str, text: bytes) -> Pack:
+    said = parse_json(text)
+    each = _whole(said["each"])
+    height, width = map(_whole, said["size"])
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"images of {width}x{height} pixels; at most {MOST_PIXELS:,} are read")
+    return Pack(
+        place=place,
+        key=hashlib.sha256(text).hexdigest()[:16],
+        title=_text(said["title"]),
+        fingerprint=_text(said["fingerprint"], "[0-9a-f]{16}"),
+        classes=tuple(map(_text, said["classes"])),
+        size=(height, width),
+        each=each,
+        statistics=_text(said["statistics"], _SHA256),
+        train=_shards(said["train"], each),
+        test=_shards(said["test"], each),
+    )
+
+
+_SHA256 = "[0-9a-f]{64}"
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r:.40} is no whole number from 1 on")
+    return value
+
+
+def _text(value: object, form: str = r"[^\ud800-\udfff]+") -> str:
+    if not isinstance(value, str) or not re.fullmatch(form, value, re.DOTALL):
+        raise ValueError(f"{value!r:.80} does not have the form {form}")
+    return value
+
+
+def is_local(system: Any) -> bool:
+    """Whether paths of the file system are those of this machine."""
+    return bool(getattr(system, "local_file", False))
+
+
+def read_file(system: Any, path: str, most: int = _SMALL) -> bytes:
+    """A regular file of at most `most` bytes; DataError for others.
+
+    Raises FileNotFoundError where there is none, and whatever else the store raises.
+    """
+    if is_local(system):
+        try:
+            return read_bytes(path, most=most)
+        except OSError as error:
+            if error.errno not in (0, errno.ELOOP, errno.ENXIO):  # a loop of links, a socket
+                raise
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
+    size = system.size(path) or 0
+    if size > most:
+        raise DataError(f"{path} has {size:,} bytes, and at most {most:,} are read")
+    content: bytes = system.cat_file(path)
+    return content
 
 
 @cache
@@ -174,8 +260,12 @@ def files_at(place: str) -> tuple[Any, str]:
 
 
 def _shards(said: dict[str, Any], each: int) -> Shards:
-    about = Shards(images=said["images"], labels=said["labels"], shards=tuple(said["shards"]))
-    if each < 1 or len(about.shards) != ceil(about.images / each):
+    about = Shards(
+        images=_whole(said["images"]),
+        labels=_text(said["labels"], _SHA256),
+        shards=tuple(_text(sha256, _SHA256) for sha256 in said["shards"]),
+    )
+    if len(about.shards) != ceil(about.images / each):
         raise ValueError(f"{len(about.shards)} shards for {about.images} images")
     return about
 
@@ -185,9 +275,19 @@ def shard_name(split: str, number: int) -> str:
     return f"{split}-{number:05}.npy"
 
 
-def _array(content: bytes) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
+def _parse_npy(content: bytes, shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    """The array, read-only; ValueError where the file holds another one."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of numpy's format")
+    found, by_columns, kind = np.lib.format.read_array_header_1_0(file)
+    size = len(content) - file.tell()
+    if (found, by_columns, kind) != (shape, False, np.dtype(dtype)):
+        raise ValueError(f"an array of {kind} {found}, not of {np.dtype(dtype)} {shape}")
+    if size != prod(shape) * kind.itemsize:
+        raise ValueError(f"{size:,} bytes for an array of {kind} {shape}")
+    return np.frombuffer(content, kind, offset=file.tell()).reshape(shape)
 
 
 class PackedImages:

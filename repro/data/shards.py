@@ -12,7 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from repro.data.dataset import LARGEST_FILE
+from repro.data.names import is_hidden
 from repro.errors import DataError
+from repro.files import open_regular
 
 __all__ = ["Sample", "index"]
 
@@ -31,7 +34,7 @@ class Sample(NamedTuple):
 
     def read(self) -> bytes:
         """The encoded image."""
-        with self.shard.open("rb") as file:
+        with open_regular(self.shard) as file:
             file.seek(self.offset)
             return file.read(self.size)
 
@@ -43,13 +46,14 @@ def index(shards: tuple[Path, ...]) -> list[Sample]:
 
 def _samples(shard: Path) -> Iterator[Sample]:
     try:
-        with shard.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_regular(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for key, members in groupby(_files(shard, tar), key=_key):
                 yield from _sample(shard, file, key, list(members))
             _check_end(shard, file, tar.offset)
-    except (tarfile.TarError, OSError) as error:
+    # Headers that follow one another without end, or that claim more bytes than there is memory.
+    except (tarfile.TarError, OSError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(
-            f"{shard} cannot be read as tar: {error}",
+            f"{shard} cannot be read as tar: {str(error) or type(error).__name__}",
             hint="copy the file again; shards are not compressed, since their images are",
         ) from error
 
@@ -58,7 +62,13 @@ def _files(shard: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         if not (member.isdir() or (member.isreg() and not member.issparse())):
             raise DataError(f"{shard}: {member.name} is no plain file", hint="leave it out")
-        if not member.isdir() and _key(member)[-1:] not in ("", "/"):  # hidden files
+        if not 0 <= member.size <= LARGEST_FILE:
+            raise DataError(
+                f"{shard}: {member.name} has {member.size:,} bytes, and at most {LARGEST_FILE:,} "
+                "are read",
+                hint="leave it out",
+            )
+        if not (member.isdir() or is_hidden(member.name.rpartition("/")[2])):
             yield member
 
 

@@ -6,21 +6,23 @@ packs, which alone may lie behind a URL.
 """
 
 import hashlib
+import os
 import re
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from repro.data.embedded import EMBEDDED
-from repro.data.names import check_name, folder_of, title_of
+from repro.data.names import check_name, folder_of, is_hidden, title_of
 from repro.data.packs import MANIFEST, Pack, open_pack
 from repro.errors import DataError
-from repro.files import Place, is_url
+from repro.files import Place, is_url, open_regular
 from repro.registry import DATASETS
 
-__all__ = ["ORIGINAL", "Source", "find", "missing", "source_key"]
+__all__ = ["ORIGINAL", "Source", "find", "looking", "missing", "source_key"]
 
 ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
 _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -53,6 +55,24 @@ class Source:
     def files(self) -> tuple[Path, ...]:
         return self.train + self.test + ((self.names,) if self.names else ())
 
+    @property
+    def taken(self) -> str:
+        """Which files are read for each split: their names or pattern, and how many."""
+        if self.pack is not None:
+            shards = len(self.pack.train.shards), len(self.pack.test.shards)
+            return f"a pack of {shards[0]:,} shards to train on, {shards[1]:,} to test on"
+        return f"{self._taken(self.train)} to train on, {self._taken(self.test)} to test on"
+
+    def _taken(self, files: tuple[Path, ...]) -> str:
+        if not files:
+            return "no files"
+        if self.kind == "folder":
+            plural = "s" if len(files) > 1 else ""
+            return f"{files[0].parent.parent.name}/*/* ({len(files):,} file{plural})"
+        if len(files) == 1:
+            return files[0].name
+        return f"{files[0].name} ... {files[-1].name} ({len(files):,} files)"
+
 
 def find(name: str, search_dirs: Sequence[Place]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
@@ -69,8 +89,8 @@ def find(name: str, search_dirs: Sequence[Place]) -> Source | None:
             if (source := _pack(folder)) is not None:
                 return source
             continue
-        with _looking(folder):
-            if named and (folder / MANIFEST).is_file():
+        with looking(folder):
+            if named and os.path.lexists(folder / MANIFEST):
                 return _pack(str(folder))
             source = _original(name, folder) or _parquet(name, folder, named)
             if source is None and named:
@@ -123,22 +143,31 @@ def source_key(source: Source) -> str:
     assert isinstance(source.path, Path)
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
     prefix = len(f"{source.path}/")
-    with _looking(source.path):
-        about = [file.stat() for file in source.files]
+    with looking(source.path):
+        about = [_regular(file) for file in source.files]
         by_date = source.kind == "folder" or sum(a.st_size for a in about) > _HASHED_BYTES
         for file, a in zip(source.files, about, strict=True):
-            # Path.relative_to would double the time that a million files take.
-            sha.update(f"\0{str(file)[prefix:]}\0".encode())
+            # Path.relative_to would double the time that a million files take. A name need not be
+            # UTF-8.
+            sha.update(os.fsencode(f"\0{str(file)[prefix:]}\0"))
             if by_date:
                 sha.update(f"{a.st_size} {a.st_mtime_ns}".encode())
             else:
-                with file.open("rb") as content:
+                with open_regular(file) as content:
                     sha.update(hashlib.file_digest(content, "sha256").digest())
     return sha.hexdigest()[:16]
 
 
+def _regular(file: Path) -> os.stat_result:
+    about = file.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(0, "not a regular file", str(file))
+    return about
+
+
 @contextmanager
-def _looking(folder: Path) -> Iterator[None]:
+def looking(folder: Path) -> Iterator[None]:
+    """Turn what the file system says against reading into DataError."""
     try:
         yield
     except OSError as error:
@@ -187,40 +216,16 @@ def _test_names(name: str) -> tuple[str, ...]:
 def _parquet(name: str, folder: Path, named: bool) -> Source | None:
     for below in _PARQUET_FOLDERS if named else (".",):
         path = folder / below
-        train = _shards(path, "train")
-        test = next(filter(None, (_shards(path, split) for split in _test_names(name))), ())
+        train = _shards(path, ("train",), ".parquet", checked=named)
+        test = _shards(path, _test_names(name), ".parquet", checked=named)
         if train and test:
-            if named:
-                _check_whole(train)
-                _check_whole(test)
             return Source(kind="parquet", path=path, train=train, test=test)
     return None
 
 
-def _shards(folder: Path, split: str) -> tuple[Path, ...]:
-    """`train.parquet` or all of `train-00000-of-00002.parquet` and its like, in order."""
-    return tuple(
-        sorted(
-            file
-            for file in folder.glob(f"{split}*.parquet")
-            if re.fullmatch(rf"{split}(-.*)?\.parquet", file.name)
-        )
-    )
-
-
-def _check_whole(files: tuple[Path, ...]) -> None:
-    announced = re.search(r"-of-(\d+)(-\w+)?\.parquet$", files[0].name)
-    if announced and len(files) != int(announced[1]):
-        raise DataError(
-            f"{files[0].parent} holds {len(files)} of {int(announced[1])} Parquet files: "
-            f"{', '.join(file.name for file in files)}",
-            hint="copy the missing files beside them, and leave those of one version only",
-        )
-
-
 def _tar_shards(name: str, folder: Path) -> Source | None:
-    train = _tars(folder, "train")
-    test = next(filter(None, (_tars(folder, split) for split in _test_names(name))), ())
+    train = _shards(folder, ("train",), ".tar")
+    test = _shards(folder, _test_names(name), ".tar")
     if not train or not test:
         return None
     names = folder / "classes.txt"
@@ -229,44 +234,79 @@ def _tar_shards(name: str, folder: Path) -> Source | None:
         path=folder,
         train=train,
         test=test,
-        names=names if names.is_file() else None,
+        names=names if os.path.lexists(names) else None,
     )
 
 
-def _tars(folder: Path, split: str) -> tuple[Path, ...]:
-    """`train.tar`, or all of `train-000000.tar` or `imagenet1k-train-0000.tar`, by number."""
-    numbered = {
-        file: int(found[1] or 0)
-        for file in folder.glob("*.tar")
-        if (found := re.fullmatch(rf"(?:.+-)?{split}(?:-(\d+))?\.tar", file.name))
-    }
-    files = tuple(sorted(numbered, key=lambda file: (numbered[file], file.name)))
-    numbers = [numbered[file] for file in files]
-    if numbers and numbers != list(range(min(numbers[0], 1), len(numbers) + min(numbers[0], 1))):
+def _shards(
+    folder: Path, splits: tuple[str, ...], ending: str, *, checked: bool = True
+) -> tuple[Path, ...]:
+    """Files of the first split that has any, in the order of their numbers."""
+    return next(filter(None, (_shards_of(folder, split, ending, checked) for split in splits)), ())
+
+
+def _shards_of(folder: Path, split: str, ending: str, checked: bool) -> tuple[Path, ...]:
+    """`train.tar`, or all of `train-00000.tar` or `train-00000-of-00002.tar`.
+
+    Tar shards may have the data set's name before, as `imagenet1k-train-0000.tar`. `checked`:
+    DataError for files that look like one of them and are not, such as a browser's second copy.
+    """
+    begin = (r"(?:.+-)?" if ending == ".tar" else "") + split
+    shard = re.compile(rf"{begin}(?:-(\d+)(?:-of-(\d+)(?:-[0-9a-f]{{16}})?)?)?\{ending}")
+    names = [file for file in folder.glob(f"*{ending}") if not is_hidden(file.name)]
+    matches = {file: match for file in names if (match := shard.fullmatch(file.name))}
+    files = sorted(matches, key=lambda file: (int(matches[file][1] or 0), file.name))
+    if checked:
+        doubtful = {file for file in names if re.match(rf"{begin}[-. (]", file.name)} - {*files}
+        if doubtful:
+            raise DataError(
+                f"{folder}: {_few(doubtful)} {'is' if len(doubtful) == 1 else 'are'} named like a "
+                f"shard of the split {split!r}, and no shard's name: a second copy?",
+                hint=f"remove or rename it; shards are called {split}{ending}, "
+                f"{split}-00000{ending} or {split}-00000-of-00002{ending}",
+            )
+        _check_numbers(folder, split, {file: matches[file] for file in files})
+    return tuple(files)
+
+
+def _check_numbers(folder: Path, split: str, files: dict[Path, "re.Match[str]"]) -> None:
+    """They count from 0 or 1 without a gap, to the last that their names announce."""
+    numbers = [int(match[1] or 0) for match in files.values()]
+    first = 1 if numbers and numbers[0] else 0
+    counts = {int(match[2]) for match in files.values() if match[2]} or {len(files)}
+    if numbers != list(range(first, first + len(files))) or counts != {len(files)}:
+        total = max(*counts, numbers[-1] + 1 - first)
+        held = f"{len(files)} of {total}" if len({*numbers}) == len(files) else "twice the same"
         raise DataError(
-            f"{folder} holds {len(files)} shards of the split {split!r}, which do not count from "
-            f"0 or 1 to {numbers[-1]}: {', '.join(file.name for file in files[:10])}",
+            f"{folder} holds {held} shards of the split {split!r}: {_few(files)}",
             hint="copy the missing files beside them, and leave those of one version only",
         )
-    return files
+
+
+def _few(files: Iterable[Path]) -> str:
+    names = sorted(file.name for file in files)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _image_folder(name: str, folder: Path) -> Source | None:
+    """The first test folder that holds class folders: unlabelled images lie in none."""
     train = folder / "train"
-    test = next((folder / t for t in _test_names(name) if (folder / t).is_dir()), None)
-    if not train.is_dir() or test is None:
+    tests = [folder / test for test in _test_names(name) if (folder / test).is_dir()]
+    if not train.is_dir() or not tests:
         return None
-    return Source(kind="folder", path=folder, train=_images(train), test=_images(test))
+    test = next(filter(None, map(_images, tests)), ())
+    return Source(kind="folder", path=folder, train=_images(train), test=test)
 
 
 def _images(split: Path) -> tuple[Path, ...]:
-    """All files one folder down, by class and by name; hidden files are no images."""
+    """All files one folder down, by class and by name."""
     return tuple(
         file
         for folder in sorted(split.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
+        # A link to nowhere raises: it may stand for a class.
+        if not is_hidden(folder.name) and stat.S_ISDIR(folder.stat().st_mode)
         for file in sorted(folder.iterdir())
-        if not file.name.startswith(".")
+        if not is_hidden(file.name)
     )
 
 
@@ -278,7 +318,7 @@ def _has_right_rows(name: str, source: Source) -> bool:
     from pyarrow import parquet
 
     def rows(files: tuple[Path, ...]) -> int:
-        return sum(parquet.read_metadata(file).num_rows for file in files)
+        return sum(parquet.read_metadata(file).num_rows for file in files if _regular(file))
 
     try:
         return (rows(source.train), rows(source.test)) == DATASETS[name].images

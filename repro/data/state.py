@@ -1,6 +1,7 @@
 """What data there is, and whether it is still what it was."""
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from repro.data.cache import cache_folder, open_cached, read_cached
 from repro.data.catalogue import open_dataset
 from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.embedded import EMBEDDED
-from repro.data.sources import Source, find, missing
+from repro.data.sources import Source, find, looking, missing
+from repro.data.text import read_sums
 from repro.errors import DataError
-from repro.files import Place
+from repro.files import Place, open_regular
 from repro.registry import DATASETS
 
 __all__ = ["Prepared", "Status", "Verification", "prepare", "status", "verify"]
@@ -42,6 +44,7 @@ class Status:
         parts = [about]
         if self.source:
             parts.append(f"found in {self.source.path} ({_megabytes(self.source_bytes)})")
+            parts.append(f"read: {self.source.taken}")
             parts.append(
                 f"decoded in {self.decoded} ({_megabytes(self.decoded_bytes)})"
                 if self.decoded
@@ -58,19 +61,24 @@ def status(data_dirs: Sequence[Place], cache_dir: Path) -> list[Status]:
 
 
 def _status(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
+    try:
+        return _looked_for(name, data_dirs, cache_dir)
+    except DataError as error:
+        facts = DATASETS[name]
+        return Status(name=name, title=facts.title, images=facts.images, problem=str(error))
+
+
+def _looked_for(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
     facts = DATASETS[name]
     if name in EMBEDDED:
         dataset = EMBEDDED[name]()
         return Status(
             name=name, title=facts.title, images=facts.images, fingerprint=dataset.fingerprint
         )
-    try:
-        source = find(name, data_dirs)
-        if source is None:
-            return Status(name=name, title=facts.title, images=facts.images, problem="not found")
-        folder = cache_folder(name, source, cache_dir)
-    except DataError as error:
-        return Status(name=name, title=facts.title, images=facts.images, problem=str(error))
+    source = find(name, data_dirs)
+    if source is None:
+        return Status(name=name, title=facts.title, images=facts.images, problem="not found")
+    folder = cache_folder(name, source, cache_dir)
     cached = read_cached(folder)
     return Status(
         name=name,
@@ -89,6 +97,7 @@ class Prepared:
     """A data set that is decoded, and what it took to decode what was missing."""
 
     dataset: Dataset
+    source: Source
     folder: Path
     folder_bytes: int
     decoded: int  # images, now; others were decoded before
@@ -100,8 +109,9 @@ class Prepared:
         if self.decoded:
             now = f"{self.decoded:,} decoded now, {self.decoded / self.seconds:,.0f} images/s"
         return (
-            f"{self.dataset.title}: {images:,} images, {now}; in {self.folder} "
-            f"({_megabytes(self.folder_bytes)}); fingerprint {self.dataset.fingerprint}"
+            f"{self.dataset.title}: {images:,} images, {now}; read: {self.source.taken}; "
+            f"in {self.folder} ({_megabytes(self.folder_bytes)}); "
+            f"fingerprint {self.dataset.fingerprint}"
         )
 
 
@@ -133,6 +143,7 @@ def prepare(
     folder = cache_folder(name, source, cache_dir)
     return Prepared(
         dataset=dataset,
+        source=source,
         folder=folder,
         folder_bytes=_bytes_in(folder),
         decoded=steps[-1] - steps[0] if steps else 0,
@@ -147,6 +158,7 @@ class Verification:
     dataset: Dataset
     sums: Path | None  # the list of hashes, where one lies beside the files
     files: int  # how many of the source's files it lists
+    of: int  # how many files the source has
 
     def __str__(self) -> str:
         images = f"{self.dataset.title}: images as their fingerprint {self.dataset.fingerprint}"
@@ -154,7 +166,8 @@ class Verification:
             return images
         if self.sums is None:
             return f"{images}; no SHA256SUMS beside the files to compare them with"
-        return f"{images}; {self.files} files as in {self.sums}"
+        among = f" of {self.of:,}" if self.files < self.of else ""
+        return f"{images}; {self.files:,}{among} files as in {self.sums}"
 
 
 def verify(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Verification:
@@ -181,29 +194,39 @@ def verify(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Verificati
             f"{dataset.fingerprint} when they were decoded",
             hint=f"delete {folder}; the next command decodes them again",
         )
-    return Verification(dataset=dataset, sums=sums, files=len(listed))
+    of = len(source.files) if source else 0
+    return Verification(dataset=dataset, sums=sums, files=len(listed), of=of)
 
 
 def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
-    """The nearest SHA256SUMS, and what it says of the source's files."""
+    """The nearest SHA256SUMS that lists any of the source's files, and what it says of them.
+
+    DataError where there are some and none lists any: nothing would be compared.
+    """
     if isinstance(source.path, str) or source.pack is not None:
         return None, {}  # a pack's files are compared with its manifest whenever they are read
-    for folder in (source.path, *source.path.parents[:2]):
-        sums = folder / "SHA256SUMS"
-        if sums.is_file():
-            lines = (line.split(maxsplit=1) for line in sums.read_text().splitlines() if line)
-            known = {folder / path.lstrip("*"): expected for expected, path in lines}
-            return sums, {file: known[file] for file in source.files if file in known}
+    folders = (source.path, *source.path.parents[:2])
+    there = [sums for folder in folders if os.path.lexists(sums := folder / "SHA256SUMS")]
+    for sums in there:
+        known = read_sums(sums)
+        if listed := {file: known[file] for file in source.files if file in known}:
+            return sums, listed
+    if there:
+        raise DataError(
+            f"{' and '.join(map(str, there))} lists none of the {len(source.files):,} files that "
+            f"are read from {source.path}",
+            hint="list them by `sha256sum FILE ... > SHA256SUMS` in their folder",
+        )
     return None, {}
 
 
 def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
+    with looking(file), open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    return sum(file.lstat().st_size for file in folder.iterdir())
 
 
 def _megabytes(size: int) -> str:

@@ -1,0 +1,709 @@
+"""Images of strangers: what is no file, no number, no name or no whole data set is refused by name.
+
+Every container is held to the same rules, and nothing is waited for, allocated, or left out in
+silence.
+"""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from pyarrow import parquet
+
+from repro.cli import main
+from repro.data import Dataset, find, open_dataset, prepare, status, verify
+from repro.errors import DataError
+from tests.pictures import (
+    CLASSES,
+    NO_FILES,
+    encoded,
+    picture,
+    write_folders,
+    write_parquet,
+    write_shards,
+    write_tar,
+)
+from tests.worlds import claim_file
+
+ROWS = [(encoded(picture(i)), i % 2) for i in range(4)]
+Write = Callable[..., None]
+CONTAINERS: dict[str, Write] = {
+    "parquet": write_parquet,
+    "shards": write_shards,
+    "folder": write_folders,
+}
+FILES = {  # one of the training images' files
+    "parquet": "tiny/train-00000-of-00001.parquet",
+    "shards": "tiny/train-000000.tar",
+    "folder": "tiny/train/ant/000.png",
+}
+
+
+def opened(folder: Path, name: str = "folder:tiny") -> Dataset:
+    return open_dataset(name, (folder,), folder / "cache")
+
+
+def told(folder: Path, *words: str) -> tuple[int, str]:
+    """Exit code and output of a command on the data in that folder."""
+    where = ["--data-dir", str(folder), "--cache-dir", str(folder / "cache")]
+    done = CliRunner().invoke(main, [*words, *where])
+    return done.exit_code, done.output
+
+
+# Only regular files are opened
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_what_is_no_file_among_the_images_is_told(
+    kind: str, container: str, tmp_path: Path
+) -> None:
+    """By its name, by every command that would read it; nobody waits for it."""
+    CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS)
+    file = tmp_path / FILES[container]
+    file.unlink()
+    NO_FILES[kind](file)
+
+    for words in (("prepare", "folder:tiny"), ("verify", "folder:tiny")):
+        code, output = told(tmp_path, "data", *words)
+        assert (code, "error[E200]" in output, file.name in output) == (5, True, True), output
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+def test_a_broken_set_keeps_its_line_and_no_other(kind: str, tmp_path: Path) -> None:
+    """`data status` and `doctor` say what is wrong with it, and where the others are."""
+    write_parquet(tmp_path / "cifar10", train=ROWS, test=ROWS)
+    write_folders(tmp_path / "tiny-imagenet", train=ROWS, test=ROWS, test_name="val")
+    file = tmp_path / "cifar10/train-00000-of-00001.parquet"
+    file.unlink()
+    NO_FILES[kind](file)
+
+    for words in (("data", "status"), ("doctor", "--store", str(tmp_path / "runs"))):
+        _, output = told(tmp_path, *words)
+        broken = next(line for line in output.splitlines() if "cifar10" in line.split(" CIFAR")[0])
+        assert file.name in broken
+        assert "train/*/* (4 files) to train on, val/*/* (4 files) to test on" in output
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_what_is_no_file_is_told_before_anything_is_planned(
+    container: str, command: str, tmp_path: Path
+) -> None:
+    """A FIFO among the images of a claim, whose commands would wait for ever."""
+    CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / FILES[container]).unlink()
+    os.mkfifo(tmp_path / FILES[container])
+    claim = claim_file(tmp_path)
+    text = claim.read_text().replace("data: digits", "data: folder:tiny")
+    claim.write_text(text.replace("smoke:", "proxy:"))
+    words = (command, str(claim), "--scale", "proxy", "--store", str(tmp_path / "runs"))
+
+    code, output = told(tmp_path, *words)
+    assert code == 5
+    assert f"{Path(FILES[container]).name}: not a regular file" in output
+
+
+@pytest.mark.parametrize("kind", NO_FILES)
+@pytest.mark.parametrize("name", ["classes.txt", "SHA256SUMS"])
+def test_what_is_no_text_beside_the_images_is_told(name: str, kind: str, tmp_path: Path) -> None:
+    """It is never taken for missing: classes would be numbers, and files compared with nothing."""
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS, names=None)
+    NO_FILES[kind](tmp_path / "tiny" / name)
+
+    with pytest.raises(DataError, match=name):
+        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
+
+
+def test_a_class_that_is_a_dangling_link_is_told(tmp_path: Path) -> None:
+    """Left out, it would be another data set. Plain files beside the classes are no images."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / "tiny/train/labels.csv").write_text("-")
+    assert opened(tmp_path).classes == CLASSES
+    for split in ("train", "test"):
+        (tmp_path / "tiny" / split / "cat").symlink_to("nowhere")
+
+    with pytest.raises(DataError, match=r"cannot look into .*/cat: No such file"):
+        opened(tmp_path)
+
+
+# Tar shards whose headers lie
+
+
+def member(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    """A header that claims so many bytes."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type = abs(size), kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:
+        block[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big")
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+END = bytes(1024)
+HEADERS = {
+    "a negative size": member("a.png", -1024) + END,
+    "beyond the file": member("a.png", 10**9) + END,
+    "beyond any file": member("a.png", 10**15) + END,
+    "an attribute beyond memory": member("a.png", 10**13, tarfile.XHDTYPE) + END,
+    "a name beyond memory": member("a.png", 10**13, tarfile.GNUTYPE_LONGNAME) + END,
+    "names without end": (member("a", 1, tarfile.GNUTYPE_LONGNAME) + b"a".ljust(512)) * 3000 + END,
+    "a link": member("a.png", 0, tarfile.SYMTYPE) + END,
+    "a sparse file": member("a.png", 0, tarfile.GNUTYPE_SPARSE) + END,
+    "a device": member("a.png", 0, tarfile.CHRTYPE) + END,
+}
+
+
+@pytest.mark.parametrize("kind", HEADERS)
+def test_headers_that_lie_are_told_with_their_shard(kind: str, tmp_path: Path) -> None:
+    """Nothing is allocated of the size that they claim, nor looped for ever."""
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / "tiny/train-000000.tar").write_bytes(HEADERS[kind])
+
+    with pytest.raises(DataError, match=r"train-000000.tar"):
+        opened(tmp_path)
+
+
+# Labels
+
+
+LABELS = {
+    "beyond memory": pa.array([2**40, 1, 0, 1]),
+    "beyond signed numbers": pa.array([2**63, 1, 0, 1], pa.uint64()),
+    "below": pa.array([-1, 1, 0, 1]),
+    "of many classes": pa.array([999_999_999, 1, 0, 1]),
+    "of no class": pa.array([7, 1, 0, 1]),
+    "null": pa.array([None, 1, 0, 1]),
+    "fractions": pa.array([0.5, 1, 0, 1]),
+    "text": pa.array(["0", "1", "0", "1"]),
+    "truth": pa.array([False, True, False, True]),
+    "lists": pa.array([[0], [1], [0], [1]]),
+    "a dictionary": pa.array(["0", "1", "0", "1"]).dictionary_encode(),
+}
+
+
+@pytest.mark.parametrize("names", [CLASSES, None])
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_that_number_no_class_are_told(
+    kind: str, names: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    """Neither are so many classes made up for one stray label, nor is a number rounded."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
+    file = tmp_path / FILES["parquet"]
+    parquet.write_table(parquet.read_table(file).set_column(1, "label", LABELS[kind]), file)
+
+    with pytest.raises(DataError, match=r"labels (go|of)|column 'label' is"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("names", [CLASSES, None])
+@pytest.mark.parametrize("label", [b"999999999", b"1099511627776", b"-1", b"7", b"0.5", b"\xff"])
+def test_labels_of_a_shard_that_number_no_class_are_told(
+    label: bytes, names: tuple[str, ...] | None, tmp_path: Path
+) -> None:
+    """As in Parquet."""
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
+    files = [("a.png", ROWS[0][0]), ("a.cls", b"0"), ("b.png", ROWS[1][0]), ("b.cls", label)]
+    write_tar(tmp_path / "tiny/train-000000.tar", files)
+
+    with pytest.raises(DataError, match=r"labels|number of a class"):
+        opened(tmp_path)
+
+
+# Parquet
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_shard_without_rows_adds_nothing(rows: int, tmp_path: Path) -> None:
+    """Wherever it stands among the others; all of them empty are no images."""
+    write_parquet(tmp_path / "tiny", train=ROWS[:rows], test=ROWS)
+    file = tmp_path / "tiny/train-00000-of-00001.parquet"
+    empty = parquet.read_table(file).slice(0, 0)
+    parquet.write_table(empty, file.with_name("train-00000-of-00003.parquet"))
+    parquet.write_table(empty, file.with_name("train-00002-of-00003.parquet"))
+    file.rename(file.with_name("train-00001-of-00003.parquet"))
+    if rows:
+        assert len(opened(tmp_path).train.labels) == rows
+        return
+
+    with pytest.raises(DataError, match="the split 'train' holds no images"):
+        opened(tmp_path)
+
+
+def test_text_in_the_place_of_images_is_no_path(tmp_path: Path) -> None:
+    """A column of names would let a stranger's table open any file of the user's."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(ROWS[0][0])
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    file = tmp_path / "tiny/train-00000-of-00001.parquet"
+    images = [{"bytes": str(secret), "path": None}] * len(ROWS)
+    parquet.write_table(pa.table({"image": images, "label": [label for _, label in ROWS]}), file)
+
+    with pytest.raises(DataError, match=r"disagree|column 'image' is struct<bytes: string"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "images", [[b"-"] * 4, ["a.png"] * 4, [1.5] * 4, [{"path": "a.png"}] * 4, [[b"-"]] * 4]
+)
+def test_a_column_that_holds_no_images_is_told(images: list[Any], tmp_path: Path) -> None:
+    """With its type, once, and not as so many broken images."""
+    for split in ("train", "test"):
+        (tmp_path / "tiny").mkdir(exist_ok=True)
+        table = pa.table({"image": images, "label": [0, 1, 0, 1]})
+        parquet.write_table(table, tmp_path / "tiny" / f"{split}.parquet")
+
+    with pytest.raises(DataError, match=r"train.parquet: column 'image' is ") as error:
+        opened(tmp_path)
+    assert "struct{bytes: binary, path: string}" in error.value.hint
+
+
+def test_metadata_nested_without_end_name_no_classes(tmp_path: Path) -> None:
+    """They are optional; classes are numbers then."""
+    for split in ("train", "test"):
+        write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+        file = tmp_path / f"tiny/{split}-00000-of-00001.parquet"
+    for file in (tmp_path / "tiny").iterdir():
+        table = parquet.read_table(file).replace_schema_metadata({"huggingface": "[" * 100_000})
+        parquet.write_table(table, file)
+
+    assert opened(tmp_path).classes == ("0", "1")
+
+
+# Images
+
+
+@pytest.mark.parametrize("side", [10_000, 13_000, 20_000])
+def test_an_image_of_too_many_pixels_is_told(side: int, tmp_path: Path) -> None:
+    """In our words, with name, size and limit, whichever of Pillow's own limits it passes."""
+    buffer = io.BytesIO()
+    Image.new("1", (side, side)).save(buffer, "PNG")
+    train = [*ROWS, (buffer.getvalue(), 0)]
+    write_folders(tmp_path / "tiny", train=train, test=ROWS)
+
+    with pytest.raises(DataError) as error:
+        opened(tmp_path, "folder:tiny@16")
+    assert f"004.png: {side**2:,} pixels, and at most 89,478,485 are read" in str(error.value)
+
+
+def test_pillow_itself_says_nothing_on_the_terminal(tmp_path: Path) -> None:
+    """Its warning is no line of ours; also where no test makes an error of it."""
+    buffer = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(buffer, "PNG")
+    write_folders(tmp_path / "tiny", train=[*ROWS, (buffer.getvalue(), 0)], test=ROWS)
+    done = subprocess.run(
+        [sys.executable, "-m", "repro", "data", "prepare", "folder:tiny@16", "--data-dir", "."],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 5
+    assert "004.png: 100,000,000 pixels, and at most 89,478,485 are read" in done.stderr
+    assert "Warning" not in done.stderr
+
+
+# Small text files
+
+SUMS: dict[str, Callable[[str, str], str]] = {
+    "sha256sum": lambda sha256, name: f"{sha256}  {name}\n",
+    "binary": lambda sha256, name: f"{sha256} *{name}\n",
+    "capitals": lambda sha256, name: f"{sha256.upper()}  {name}\n",
+    "byte-order mark": lambda sha256, name: f"\ufeff{sha256}  {name}\n",
+    "blank lines": lambda sha256, name: f"\n{sha256}  {name}\n\n  \n",
+    "line ends of Windows": lambda sha256, name: f"{sha256}  {name}\r\n\r\n",
+    "no line end": lambda sha256, name: f"{sha256}  {name}",
+    "BSD": lambda sha256, name: f"SHA256 ({name}) = {sha256}\n",
+    "below": lambda sha256, name: f"{sha256}  ./{name}\n",
+    "other files": lambda sha256, name: f"{'0' * 64}  other.zip\n{sha256}  {name}\n",
+}
+
+
+def sha256_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("form", SUMS)
+def test_sums_are_read_in_whatever_form(form: str, tmp_path: Path) -> None:
+    """As GNU and BSD tools, and editors of any system, write them: equal passes, other not."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    file = tmp_path / FILES["parquet"]
+    sums = tmp_path / "tiny/SHA256SUMS"
+    sums.write_text(SUMS[form](sha256_of(file), file.name), newline="")
+    report = verify("folder:tiny", (tmp_path,), tmp_path / "cache")
+    assert str(report).endswith(f"1 of 2 files as in {sums}")
+    sums.write_text(SUMS[form]("1" * 64, file.name), newline="")
+
+    with pytest.raises(DataError, match=f"1 of 1 files differ from .*{file.name}"):
+        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
+
+
+def test_names_that_sha256sum_escapes_are_meant_as_they_are(tmp_path: Path) -> None:
+    """A backslash and a line end in a name, with a backslash before the line."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
+    file = tmp_path / "tiny/train/ant/a\\b\nc.png"
+    (tmp_path / FILES["folder"]).rename(file)
+    escaped = "train/ant/a\\\\b\\nc.png"
+    (tmp_path / "tiny/SHA256SUMS").write_text(f"\\{sha256_of(file)}  {escaped}\n")
+
+    assert verify("folder:tiny", (tmp_path,), tmp_path / "cache").files == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "lists none of the 2 files"),
+        (b"0" * 64 + b"  other.zip\n", "lists none of the 2 files"),
+        (b"\n" + b"0" * 32 + b"  train-00000-of-00001.parquet\n", ":2: '0+  train.* is no hash"),
+        (b"train-00000-of-00001.parquet\n", ":1: 'train-00000.* is no hash"),
+        (b"\xff\xfe0\x00", ":1: not UTF-8 .byte 0xff"),
+        (b"\n\n" + b"0" * 64 + b"  caf\xe9\n", ":3: not UTF-8 .byte 0xe9"),
+        (b"0" * 64 + b"  a\n" + b"1" * 64 + b"  a\n", ":2: a has another hash on an earlier line"),
+    ],
+)
+def test_sums_of_nothing_are_no_success(content: bytes, message: str, tmp_path: Path) -> None:
+    """Nothing was compared: file and line, or that none of ours is listed."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / "tiny/SHA256SUMS").write_bytes(content)
+
+    with pytest.raises(DataError, match=rf"tiny/SHA256SUMS ?{message}"):
+        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "content", [b"ant\nbee\n", b"\xef\xbb\xbfant\r\nbee", b"ant\nbee\n\n\n", b" ant\t\nbee \n"]
+)
+def test_classes_are_read_whatever_the_editor(content: bytes, tmp_path: Path) -> None:
+    """Byte-order mark, line ends, blank lines at the end: the same names, and the same data."""
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / "tiny/classes.txt").write_bytes(content)
+
+    assert opened(tmp_path).classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"ant\n\nbee\n", ":2: the line is empty"),
+        (b"ant\nbee\nant\n", ":3: class 'ant' is on line 1 already"),
+        (b"ant\nb\xe9e\n", ":2: not UTF-8 .byte 0xe9"),
+        ("ant\nbee\n".encode("utf-16"), ":1: not UTF-8 .byte 0xff"),
+        (b"", "labels of the split 'train' go from 0 to 1, but there are 0 classes"),
+    ],
+)
+def test_classes_that_cannot_be_meant_are_told(
+    content: bytes, message: str, tmp_path: Path
+) -> None:
+    """With file and line: a number would have another name, or two one."""
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (tmp_path / "tiny/classes.txt").write_bytes(content)
+
+    with pytest.raises(DataError, match=message):
+        opened(tmp_path)
+
+
+# Names
+
+NFC, NFD = (unicodedata.normalize(form, "caf\xe9") for form in ("NFC", "NFD"))
+
+
+def test_images_may_have_names_that_are_no_text(tmp_path: Path) -> None:
+    """They go nowhere but into an error, where they can be printed."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
+    image = tmp_path / FILES["folder"]
+    image.rename(os.fsdecode(os.fsencode(image.parent) + b"/caf\xe9.png"))
+    assert told(tmp_path, "data", "prepare", "folder:tiny")[0] == 0
+    (image.parent / os.fsdecode(b"caf\xe9.png")).write_bytes(b"-")
+
+    code, output = told(tmp_path, "data", "prepare", "folder:tiny")
+    assert code == 5
+    assert r"ant/caf\udce9.png: cannot identify image file" in output
+
+
+def test_a_class_whose_name_is_no_text_is_told(tmp_path: Path) -> None:
+    """It would stand in results and reports; `data status` has a line for it, and the others."""
+    write_folders(tmp_path / "ilsvrc2010", train=ROWS, test=ROWS)
+    for split in ("train", "test"):
+        folder = tmp_path / "ilsvrc2010" / split
+        (folder / "ant").rename(os.fsdecode(os.fsencode(folder) + b"/caf\xe9"))
+
+    code, output = told(tmp_path, "data", "prepare", "ilsvrc2010")
+    assert (code, "error[E200]" in output) == (5, True)
+    assert r"class 1 has a name that is no text in UTF-8: 'caf\udce9'" in output
+    code, output = told(tmp_path, "data", "status")
+    assert code == 0
+    assert "cifar10: " in output
+
+
+def rename_class(folder: Path, split: str, name: str) -> None:
+    (folder / split / "ant").rename(folder / split / name)
+
+
+def test_a_name_that_two_systems_write_in_two_ways_is_told(tmp_path: Path) -> None:
+    """Copied from macOS, é is two letters: one class, which looks like two."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
+    rename_class(tmp_path / "tiny", "train", NFC)
+    rename_class(tmp_path / "tiny", "test", NFD)
+
+    with pytest.raises(DataError, match=r"same name: 'cafe\\u0301' and 'caf\\xe9'"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("container", ["parquet", "shards"])
+@pytest.mark.parametrize("names", [(NFC, NFD), ("ant", "ant"), ("ant", "")])
+def test_lists_of_classes_name_each_once(
+    names: tuple[str, str], container: str, tmp_path: Path
+) -> None:
+    """As folders do by themselves."""
+    CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
+
+    with pytest.raises(DataError, match=r"same name|no text|already|there are 1 classes"):
+        opened(tmp_path)
+
+
+# Doubtful data
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".tar"])
+@pytest.mark.parametrize(
+    "copy", ["{} (1){}", "{}(1){}", "{} copy{}", "{} - Copy{}", "{}.1{}", "{}-copy{}"]
+)
+def test_a_second_copy_of_a_shard_is_told(copy: str, ending: str, tmp_path: Path) -> None:
+    """As browsers and file managers name them: never read twice, and never passed over."""
+    (write_parquet if ending == ".parquet" else write_shards)(
+        tmp_path / "tiny", train=ROWS, test=ROWS
+    )
+    (file,) = (tmp_path / "tiny").glob(f"test*{ending}")
+    twin = file.with_name(copy.format(file.stem, ending))
+    twin.write_bytes(file.read_bytes())
+
+    with pytest.raises(DataError) as error:
+        opened(tmp_path)
+    assert f"{twin.name} is named like a shard of the split 'test'" in str(error.value)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".tar"])
+@pytest.mark.parametrize(
+    ("names", "held"),
+    [
+        (["train-00000-of-00003", "train-00002-of-00003"], "2 of 3"),
+        (["train-00001-of-00003", "train-00002-of-00003"], "2 of 3"),
+        (["train-00000-of-00002", "train-00001-of-00003"], "2 of 3"),
+        (["train-00000", "train-00002"], "2 of 3"),
+        (["train-2", "train-3"], "2 of 3"),
+        (["train", "train-00000"], "twice the same"),
+        (["train-00000", "train-00000-of-00001"], "twice the same"),
+    ],
+)
+def test_shards_that_are_missing_by_their_own_count_are_told(
+    names: list[str], held: str, ending: str, tmp_path: Path
+) -> None:
+    """Whether their names say of how many, or only count."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (file,) = (tmp_path / "tiny").glob(f"train*{ending}")
+    for name in names:
+        (tmp_path / "tiny" / f"{name}{ending}").write_bytes(file.read_bytes())
+    if f"{file.stem}" not in names:
+        file.unlink()
+    if ending == ".tar":
+        for other in (tmp_path / "tiny").glob("*.parquet"):
+            other.unlink()
+
+    with pytest.raises(DataError, match=f"holds {held} shards of the split 'train'"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".tar"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train"],
+        [f"train-{number}" for number in range(1, 12)],
+        ["train-00001-of-00002", "train-00002-of-00002"],
+        ["train-00000-of-00001-0123456789abcdef"],
+    ],
+)
+def test_shards_by_names_that_are_in_use(names: list[str], ending: str, tmp_path: Path) -> None:
+    """Counted from 0 or 1, with or without their number, with a hash as older copies have it."""
+    (write_parquet if ending == ".parquet" else write_shards)(
+        tmp_path / "tiny", train=ROWS, test=ROWS
+    )
+    (file,) = (tmp_path / "tiny").glob(f"train*{ending}")
+    content = file.read_bytes()
+    file.unlink()
+    for name in names:
+        (tmp_path / "tiny" / f"{name}{ending}").write_bytes(content)
+
+    assert len(opened(tmp_path).train.labels) == len(names) * len(ROWS)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_class_in_one_split_only_is_told(split: str, container: str, tmp_path: Path) -> None:
+    """In every container: its errors would be none, or all."""
+    rows = {"train": ROWS, "test": ROWS} | {split: [ROWS[0], ROWS[2]]}
+    CONTAINERS[container](tmp_path / "tiny", **rows)
+
+    with pytest.raises(DataError, match="1 classes have images in one split only: bee"):
+        opened(tmp_path)
+
+
+TAKEN = {
+    "parquet": ("train-00000-of-00001.parquet", "val-00000-of-00001.parquet"),
+    "shards": ("train-000000.tar ... train-000001.tar (2 files)", "val-000000.tar ... "),
+    "folder": ("train/*/* (4 files)", "val/*/* (4 files)"),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_which_files_were_taken_is_always_said(container: str, tmp_path: Path) -> None:
+    """By `data prepare` and `data status`, by name or pattern and number."""
+    more = {"each": 2} if container == "shards" else {}
+    write = CONTAINERS[container]
+    write(tmp_path / "tiny-imagenet", train=ROWS, test=ROWS, test_name="val", **more)
+    write(tmp_path / "tiny", train=ROWS, test=ROWS, test_name="val", **more)
+    train, test = TAKEN[container]
+    lines = {one.name: str(one) for one in status((tmp_path,), tmp_path / "cache")}
+    done = prepare(
+        "folder:tiny", (tmp_path,), tmp_path / "cache", progress=lambda _done, _all: None
+    )
+
+    for said in (lines["tiny-imagenet"], str(done)):
+        assert f"; read: {train} to train on, {test}" in said
+
+
+def test_test_images_without_labels_are_left_for_those_with(tmp_path: Path) -> None:
+    """`test/` without class folders beside `val/CLASS/`: the latter, which is said."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS, test_name="val")
+    (tmp_path / "tiny/test").mkdir()
+    (tmp_path / "tiny/test/000.png").write_bytes(ROWS[0][0])
+    source = find("folder:tiny", (tmp_path,))
+
+    assert source is not None
+    assert source.taken == "train/*/* (4 files) to train on, val/*/* (4 files) to test on"
+
+
+@pytest.mark.parametrize("container", ["parquet", "folder"])
+def test_test_images_whose_labels_are_none_are_told(container: str, tmp_path: Path) -> None:
+    """Labels of -1, or one folder for all: the hint names what is read in their place."""
+    CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS, test_name="val")
+    if container == "parquet":
+        write_parquet(tmp_path / "tiny", train=ROWS, test=[(image, -1) for image, _ in ROWS])
+    else:
+        (tmp_path / "tiny/test/images").mkdir(parents=True)
+        (tmp_path / "tiny/test/images/000.png").write_bytes(ROWS[0][0])
+
+    with pytest.raises(DataError, match=r"split 'test' go from -1|one split only") as error:
+        opened(tmp_path)
+    assert "of test, valid, validation and val the next one is read" in error.value.hint
+
+
+def test_what_an_editor_left_behind_is_no_image(tmp_path: Path) -> None:
+    """Hidden files and `name~`, in each container."""
+    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
+    for name in (".000.png.swp", "000.png~", "._000.png"):
+        (tmp_path / "tiny/train/ant" / name).write_bytes(ROWS[1][0])
+    (tmp_path / "tiny/train/ant~").mkdir()
+    write_parquet(tmp_path / "other", train=ROWS, test=ROWS)
+    write_shards(tmp_path / "third", train=ROWS, test=ROWS)
+    for hidden in ("other/.train-00001.parquet", "third/._train-000001.tar"):
+        (tmp_path / hidden).write_bytes(b"-")
+
+    assert len(opened(tmp_path).train.labels) == len(ROWS)
+    assert len(opened(tmp_path, "folder:other").train.labels) == len(ROWS)
+    assert len(opened(tmp_path, "folder:third").train.labels) == len(ROWS)
+
+
+# The cache
+
+
+def write_header(file: Path, shape: tuple[int, ...], descr: str = "|u1") -> None:
+    with file.open("wb") as stream:
+        about = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, about)
+
+
+def save_by_columns(file: Path) -> None:
+    np.save(file, np.asfortranarray(np.load(file)))
+
+
+def save_archive(file: Path) -> None:
+    with file.open("wb") as stream:
+        np.savez(stream, images=np.zeros(3))
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut off": lambda file: os.truncate(file, file.stat().st_size - 1),
+    "empty": lambda file: file.write_bytes(b""),
+    "a header alone": lambda file: write_header(file, (4, 8, 8, 3)),
+    "a header beyond memory": lambda file: write_header(file, (10**15,)),
+    "a header beyond numbers": lambda file: write_header(file, (10**30,)),
+    "objects": lambda file: write_header(file, (4,), "|O"),
+    "another type": lambda file: np.save(file, np.load(file).astype(np.int16)),
+    "another shape": lambda file: np.save(file, np.load(file)[:2]),
+    "by columns": save_by_columns,
+    "an archive": save_archive,
+    "half an archive": lambda file: file.write_bytes(b"PK\x03\x04"),
+    **{kind: lambda file, make=make: make(file) for kind, make in NO_FILES.items()},
+}
+
+
+FEW = ["cut off", "another shape", "by columns", "FIFO"]  # for images of which all are looked at
+CASES = [
+    *(("large", "train_images.npy", kind) for kind in DAMAGE),
+    *(("small", "train_images.npy", kind) for kind in FEW),
+    *(("small", "test_labels.npy", kind) for kind in DAMAGE if kind != "by columns"),
+    *(("small", "meta.json", kind) for kind in ("empty", "cut off", "half an archive", *NO_FILES)),
+]
+
+
+@pytest.mark.parametrize(("size", "name", "kind"), CASES)
+def test_a_cache_that_is_not_as_it_was_built_is_built_anew(
+    size: str, name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever lies there, also of images so many that not every pixel is looked at."""
+    if size == "large":
+        monkeypatch.setattr("repro.data.cache._ALL_LOOKED_AT", 0)
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    good = opened(tmp_path).fingerprint
+    (file,) = (tmp_path / "cache").glob(f"*/{name}")
+    if kind in NO_FILES:
+        file.unlink()
+    DAMAGE[kind](file)
+
+    with pytest.warns(UserWarning, match="are corrupt .*; they were moved to"):
+        again = opened(tmp_path)
+    assert again.fingerprint == good
+    assert np.array_equal(again.train.images, [picture(i) for i in range(4)])
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "dangling link", "link loop", "file"])
+def test_what_lies_in_the_place_of_the_cache_is_set_aside(kind: str, tmp_path: Path) -> None:
+    """As any cache that is no cache."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    good = opened(tmp_path).fingerprint
+    (folder,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    folder.rename(tmp_path / "moved")
+    if kind == "file":
+        folder.write_text("-")
+    else:
+        NO_FILES[kind](folder)
+
+    with pytest.warns(UserWarning, match="they were moved to"):
+        assert opened(tmp_path).fingerprint == good
