@@ -106,7 +106,7 @@ def test_what_is_no_file_is_told_before_anything_is_planned(
     CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS)
     (tmp_path / FILES[container]).unlink()
     os.mkfifo(tmp_path / FILES[container])
-    claim = claim_file(tmp_path)
+    claim = claim_file(tmp_path, seeds=3)
     text = claim.read_text().replace("data: digits", "data: folder:tiny")
     claim.write_text(text.replace("smoke:", "proxy:"))
     words = (command, str(claim), "--scale", "proxy", "--store", str(tmp_path / "runs"))
