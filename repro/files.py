@@ -5,10 +5,11 @@ reader wait for ever, a link to a device or a file of a terabyte would fill its 
 that is nested without end would exhaust its stack.
 """
 
+import hashlib
 import json
 import os
+import secrets
 import stat
-import tempfile
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from repro.errors import WriteError
 __all__ = [
     "Place",
     "is_url",
+    "open_handle",
     "open_regular",
     "parse_json",
     "read_bytes",
     "read_text",
+    "sha256_of",
     "write_atomic",
 ]
 
@@ -35,35 +38,50 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
-def open_regular(path: Path | str, *, most: int | None = None) -> BufferedReader:
-    """A regular file of at most `most` bytes, open for reading; symbolic links are followed.
+def open_handle(path: Path | str, flags: int) -> int:
+    """A regular file as `os.open` opens it; a new one follows the umask.
 
     Raises OSError, with a `strerror` for people, for anything else: a folder, a FIFO, a device, a
-    socket, a file that is larger. Never waits for somebody who writes.
+    socket. Never waits for somebody who writes.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    about = os.fstat(handle)
-    if not stat.S_ISREG(about.st_mode):
-        problem = "not a regular file"
-    elif most is not None and about.st_size > most:
-        problem = _too_large(most)
-    else:
-        return os.fdopen(handle, "rb")
-    os.close(handle)
-    raise OSError(0, problem, str(path))
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(0, "not a regular file", str(path))
+    return handle
 
 
-def _too_large(most: int) -> str:
-    return f"larger than {most} bytes, which no such file is"
+def open_regular(path: Path | str, *, most: int | None = None) -> BufferedReader:
+    """The same for reading, of at most `most` bytes; symbolic links are followed."""
+    file = os.fdopen(open_handle(path, os.O_RDONLY), "rb")
+    if most is not None and _size(file) > most:
+        file.close()
+        raise _too_large(path, most)
+    return file
+
+
+def _size(file: BufferedReader) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _too_large(path: Path | str, most: int) -> OSError:
+    return OSError(0, f"larger than {most} bytes, which no such file is", str(path))
 
 
 def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
     """What a regular file of at most `most` bytes holds; OSError as `open_regular` raises it."""
     with open_regular(path, most=most) as file:
-        content = file.read(most + 1)
-    if len(content) > most:  # it grew, or is one that has no size, as below /proc
-        raise OSError(0, _too_large(most), str(path))
+        # What is asked for is allocated at once; files below /proc have no size.
+        content = file.read(min(most, max(_size(file), _MOST_BYTES)) + 1)
+    if len(content) > most:  # it grew, or has no size
+        raise _too_large(path, most)
     return content
+
+
+def sha256_of(path: Path | str, *, most: int = _MOST_BYTES) -> str:
+    """The SHA-256 of what `read_bytes` would give, in little memory."""
+    with open_regular(path, most=most) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_text(path: Path | str, *, most: int = _MOST_BYTES) -> str:
@@ -82,24 +100,24 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content` in one step; its folder is made when missing.
+def write_atomic(path: Path, *content: bytes | str) -> None:
+    """Replace `path` by `content`, its parts in a row, in one step.
 
+    Its folder is made when missing; who may read it follows the umask, as for any new file.
     Raises WriteError when the disk is full or the folder cannot be written.
     """
-    data = content.encode() if isinstance(content, str) else content
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+            with new.open("xb") as file:
+                for part in content:
+                    file.write(part.encode() if isinstance(part, str) else part)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).chmod(0o644)  # mkstemp gives 0600, too strict for a shared store
-            Path(name).replace(path)
+            new.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror}") from error

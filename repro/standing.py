@@ -6,39 +6,52 @@ Where a fault keeps a trial from its end, a `fault.json` says so until the trial
 """
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from repro.errors import IntegrityError, ReproError, WriteError
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
+from repro.records import STRICT, Amount, Moment, Number, read_record
 from repro.store import Store
 
-__all__ = ["Fault", "Overview", "Pace", "Standing", "StandingFiles", "overview", "standing_of"]
+__all__ = [
+    "Fault",
+    "Overview",
+    "Pace",
+    "Standing",
+    "StandingFiles",
+    "overview",
+    "report_in",
+    "standing_of",
+]
 
 WRITE_EVERY_SECONDS = 1.0
 
-T = TypeVar("T")
+T = TypeVar("T", bound="_OfTrial")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _OfTrial:
     """What is said of a trial. `told`: when, UTC, ISO 8601."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     trial_id: str
     recipe: str
     arm: str
     purpose: str
-    rate: float
+    rate: Amount
     seed: int
-    told: str
+    told: Moment
 
     @property
     def name(self) -> str:
@@ -53,12 +66,12 @@ class Standing(_OfTrial):
     `error`: of the last tenth of an epoch's batches, a fraction.
     """
 
-    epoch: float
-    until: float
-    error: float | None = None
-    images_per_second: float | None = None
-    seconds_left: float | None = None
-    plan_seconds_left: float | None = None
+    epoch: Amount
+    until: Amount
+    error: Number | None = None
+    images_per_second: Amount | None = None
+    seconds_left: Amount | None = None
+    plan_seconds_left: Amount | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,15 +236,15 @@ def overview(store: Store) -> Overview:
     """From names of files and the small files of running trials; no result is read."""
     ids, finished = set(store.ids()), store.finished()
     running = [
-        _read(Standing, values, store.folder(trial_id) / "progress.json")
-        for trial_id, values in store.progress().items()
-        if store.held(trial_id)
+        one
+        for path in store.reports("progress.json")
+        if store.held(path.parent.name) and (one := report_in(path, Standing))
     ]
     names = {one.trial_id for one in running}
     faults = [
-        _read(Fault, values, store.folder(trial_id) / "fault.json")
-        for trial_id, values in store.faults().items()
-        if trial_id not in names
+        fault
+        for path in store.reports("fault.json")
+        if path.parent.name not in names and (fault := report_in(path, Fault))
     ]
     return Overview(
         running=tuple(sorted(running, key=_order)),
@@ -241,15 +254,18 @@ def overview(store: Store) -> Overview:
     )
 
 
-def _read(cls: type[T], values: dict[str, Any], path: Path) -> T:
+def report_in(path: Path, kind: type[T]) -> T | None:
+    """What a run says of a trial in that file; None when the file is gone since it was listed."""
+    hint = f"remove {path}: no number depends on it"
     try:
-        return TypeAdapter(cls).validate_python(values)
-    except ValidationError as error:
-        wrong = ", ".join(str(each["loc"][0]) for each in error.errors())
-        raise IntegrityError(
-            f"{path}: not what a run writes there: {wrong}",
-            hint=f"remove {path}: no number depends on it",
-        ) from error
+        report = read_record(kind, path, "what a run writes there", hint=hint)
+    except IntegrityError:
+        if os.path.lexists(path):
+            raise
+        return None
+    if report.trial_id != path.parent.name:
+        raise IntegrityError(f"{path}: is about trial {report.trial_id!r}", hint=hint)
+    return report
 
 
 def _order(one: _OfTrial) -> tuple[str, str, int, float]:

@@ -14,7 +14,9 @@
                                      and weights.json
       trials/ID/progress.json        how far it is, while a process trains it
       trials/ID/fault.json           what kept it from its end, until it is begun again
-      trials/ID/result.json          what came out, written last
+      trials/ID/result.json          what came out, written last but for the checksums
+      trials/ID/SHA256SUMS           of a finished trial's files
+      SHA256SUMS                     in place of those, of all files of a store that was exported
       apart/                         what another store had otherwise (`repro merge`)
 
 A trial without `result.json` is unfinished. NaN stays NaN.
@@ -22,27 +24,31 @@ A trial without `result.json` is unfinished. NaN stays NaN.
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
+from pydantic import ConfigDict, Field
 
+from repro import checksums
+from repro.arrays import Array, pack, unpack
+from repro.claim import Scalar
 from repro.errors import IntegrityError, LockLostError, OtherFormatError, WriteError
-from repro.files import write_atomic
+from repro.files import open_handle, parse_json, read_bytes, write_atomic
+from repro.records import STRICT, Amount, Moment, read_file, read_record
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["WEIGHTS", "Array", "PlanRecord", "Store", "facts_in", "packed"]
+__all__ = ["MOST_BYTES", "WEIGHTS", "NetRecord", "PlanRecord", "Store", "facts_in"]
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
@@ -53,12 +59,14 @@ READABLE = (1,)
 WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
 
 # What only the process writes that holds the trial.
-_OF_TRAINING = ("checkpoint.pt", "curve.csv", "arrays.npz", "result.json", *WEIGHTS)
+_OF_TRAINING = (
+    "checkpoint.pt", "curve.csv", "arrays.npz", "result.json", checksums.SUMS, *WEIGHTS
+)  # fmt: skip
 
 # What the registry has that a clock or a meter decides.
 CLOCK_METRICS = {"days_for_90_epochs", "energy"}
 
-Array = npt.NDArray[np.generic]
+MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +77,40 @@ class PlanRecord:
     claim or under an earlier plan; None in records of older versions.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     claim_id: str
     scale: str
     digest: str
     fingerprint: str
     data_title: str
-    registered: str
-    finished_before: int | None = None
+    registered: Moment
+    finished_before: Annotated[int, Field(ge=0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """The square of `size` pixels that a net sees of an image."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    top: int
+    left: int
+    size: int
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetRecord:
+    """What builds a kept net, and which pixels it sees; nets of early versions have no `epochs`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    architecture: str
+    arguments: Mapping[str, Scalar]
+    crop: Crop | None
+    image_side: int
+    epochs: Amount | None = None
 
 
 class Store:
@@ -89,17 +124,37 @@ class Store:
 
     def _check_format(self) -> None:
         path = self.root / "store.json"
-        if path.exists():
-            found = _read_json(path).get("format")
-            if found not in READABLE:
+        if os.path.lexists(path):
+            content = _read_mapping(path)
+            version = content.get("format")
+            if type(version) is not int or version not in READABLE:
                 read = ", ".join(map(str, READABLE))
-                raise OtherFormatError(f"{path}: store format {found!r}, this version reads {read}")
+                raise OtherFormatError(
+                    f"{path}: store format {version!r}, this version reads {read}"
+                )
+            if unknown := content.keys() - {"format"}:
+                raise IntegrityError(f"{path}: not a store's format: {', '.join(unknown)}: unknown")
 
     def prepare(self) -> None:
         """Write down the format, before anything else is written."""
         path = self.root / "store.json"
         if not path.exists():
             write_atomic(path, json.dumps({"format": FORMAT}))
+
+    def unseal(self) -> None:
+        """Call it before a file changes: from here on the checksums are each trial's own."""
+        checksums.unseal(self.root)
+
+    def check(self) -> None:
+        """IntegrityError when a file is not as its checksum says."""
+        wrong = list(checksums.damage(self.root).values())
+        if wrong:
+            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise IntegrityError(
+                f"{wrong[0]}{more}",
+                hint=f"`repro verify {self.root}` lists all; copy the store anew, or remove the "
+                "trials that are damaged and run their claims again",
+            )
 
     def folder(self, trial_id: str) -> Path:
         """Where the facts of one trial lie."""
@@ -112,16 +167,14 @@ class Store:
         self.prepare()
         path = self.plan_path(record)
         if not path.exists():
+            self.unseal()
             write_atomic(path, json.dumps(asdict(record), indent=1))
         return self.plan(path)
 
     def plan(self, path: Path) -> PlanRecord:
         """One plan's file; IntegrityError when its name is not that of what it holds."""
-        try:
-            record = PlanRecord(**_read_json(path))
-            named = path == self.plan_path(record)
-        except TypeError as error:
-            raise IntegrityError(f"{path}: not a plan: {error}") from error
+        record = read_record(PlanRecord, path, "a plan", hint=f"remove {path}")
+        named = path == self.plan_path(record)
         if not named:
             raise IntegrityError(
                 f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
@@ -150,13 +203,20 @@ class Store:
     def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
         """Write what was computed for a claim that needs no training."""
         self.prepare()
+        path = self._facts_path(claim_id, digest)
         text = json.dumps([asdict(fact) for fact in facts], indent=1)
-        write_atomic(self._facts_path(claim_id, digest), text)
+        if not path.exists() or read_file(path) != text:
+            self.unseal()
+            write_atomic(path, text)
 
     def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
         """What was computed for the claim as it stands; empty when nothing was."""
         path = self._facts_path(claim_id, digest)
         return facts_in(path) if path.exists() else []
+
+    def fact_files(self) -> list[Path]:
+        """Where facts lie, sorted."""
+        return sorted(self.root.glob("facts/*.json"))
 
     def _facts_path(self, claim_id: str, digest: str) -> Path:
         return self.root / "facts" / f"{claim_id}-{digest[:12]}.json"
@@ -170,7 +230,7 @@ class Store:
     def trial(self, trial_id: str) -> Trial:
         """What was to be trained; IntegrityError when the folder holds another trial's."""
         path = self.folder(trial_id) / "trial.json"
-        trial = _parsed(path, Trial.from_json)
+        trial = read_record(Trial, path, "a trial's description")
         if trial.id != trial_id:
             raise IntegrityError(
                 f"{path}: describes trial {trial.id}, not {trial_id}",
@@ -205,7 +265,7 @@ class Store:
         known = self._known.get(trial_id)
         if known is not None and known[0] == state:
             return known[1]
-        result = _parsed(Path(path), Result.from_json)
+        result = read_record(Result, Path(path), "a trial's result")
         if result.trial_id != trial_id:
             raise IntegrityError(f"{path}: holds the result of trial {result.trial_id!r}")
         self._known[trial_id] = state, result
@@ -219,14 +279,12 @@ class Store:
         if not path.exists():
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
         try:
-            curve = pd.read_csv(io.StringIO(_read(path)))
-        except (ValueError, pd.errors.ParserError) as error:
-            raise IntegrityError(f"{path}: not a curve: {error}") from error
-        if tuple(curve.columns) != CURVE_COLUMNS:
-            raise IntegrityError(f"{path}: not a curve: its columns are {list(curve.columns)}")
-        numbers = curve.drop(columns="source")
-        if not numbers.map(lambda value: isinstance(value, int | float)).all(axis=None):
-            raise IntegrityError(f"{path}: not a curve: it has text in place of a number")
+            curve = pd.read_csv(io.StringIO(read_file(path)), dtype={"source": "str"})
+            wrong = next(_wrong_in(curve), None)
+        except (ValueError, OverflowError) as error:
+            wrong = str(error)
+        if wrong is not None:
+            raise IntegrityError(f"{path}: not a curve: {wrong}")
         return curve
 
     def numbers(self, trial_id: str) -> str:
@@ -256,17 +314,22 @@ class Store:
         path = self.folder(trial_id) / "arrays.npz"
         if not path.exists():
             return {}
+        result = self.result(trial_id)
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
-        except Exception as error:  # whatever damaged bytes make zipfile, zlib and NumPy raise
+            # A net that diverged has weights that are not finite.
+            return unpack(read_bytes(path), finite=result is None or result.status != "diverged")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise IntegrityError(
-                f"cannot read {path}: {error}", hint=f"remove {path}: pictures need it, numbers not"
+                f"cannot read {path}: {reason}",
+                hint=f"remove {path}: pictures need it, numbers not",
             ) from error
 
     def begin(self, trial: Trial) -> None:
-        """Write what is to be trained, before it is."""
+        """Write what is to be trained, before it is; its files are about to change."""
         self.prepare()
+        self.unseal()
+        checksums.drop(self.folder(trial.id))
         path = self.folder(trial.id) / "trial.json"
         if not path.exists():
             write_atomic(path, trial.to_json())
@@ -274,7 +337,8 @@ class Store:
     def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
         """Write how far training has come. The checkpoint alone decides where it goes on."""
         self._check_lock(trial_id)
-        write_atomic(self.folder(trial_id) / "checkpoint.pt", checkpoint)
+        path = self.folder(trial_id) / "checkpoint.pt"
+        write_atomic(path, _checkpoint_head(checkpoint), checkpoint)
         known = self.result(trial_id)
         # Begun anew, for want of a checkpoint, a trial leaves the curve of its result alone until
         # it has come as far.
@@ -286,8 +350,9 @@ class Store:
         self._check_lock(result.trial_id)
         folder = self.folder(result.trial_id)
         if arrays:
-            write_atomic(folder / "arrays.npz", packed(arrays))
+            write_atomic(folder / "arrays.npz", pack(arrays))
         write_atomic(folder / "result.json", result.to_json())
+        checksums.write(folder)
         if result.ended:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
 
@@ -319,8 +384,7 @@ class Store:
         folder, result = self.folder(trial_id), self.result(trial_id)
         if not self.has_weights(trial_id):
             return {}
-        about = _read_json(folder / WEIGHTS[-1])
-        epochs = about.get("epochs")  # nets of earlier versions do not say
+        epochs = self.net(trial_id).epochs
         if result is not None and epochs not in (None, result.epochs):
             raise IntegrityError(
                 f"{folder}: the net was kept after {epochs} epochs, the result is of "
@@ -328,15 +392,21 @@ class Store:
                 hint="run its claim again with --keep-weights",
             )
         try:
+            files = {name: read_bytes(folder / name, most=MOST_BYTES) for name in WEIGHTS}
             for name in WEIGHTS[:-1]:
                 with safe_open(folder / name, framework="np"):
                     pass  # its header and its length agree
-            return {name: (folder / name).read_bytes() for name in WEIGHTS}
         except (OSError, SafetensorError) as error:
             raise IntegrityError(
                 f"cannot read the net of {folder}: {error}",
                 hint="run its claim with --keep-weights into another --store",
             ) from error
+        return files
+
+    def net(self, trial_id: str) -> NetRecord:
+        """What builds the trained net that was kept."""
+        path = self.folder(trial_id) / WEIGHTS[-1]
+        return read_record(NetRecord, path, "the description of a net")
 
     # Trials that run now
 
@@ -348,17 +418,6 @@ class Store:
         """The trial does not run any more."""
         (self.folder(trial_id) / "progress.json").unlink(missing_ok=True)
 
-    def progress(self) -> dict[str, dict[str, Any]]:
-        """What was last said of trials that run, or ran in a process that was killed."""
-        return self._said("progress.json")
-
-    def _said(self, name: str) -> dict[str, dict[str, Any]]:
-        found = {}
-        for path in sorted(self.root.glob(f"trials/*/{name}")):
-            with suppress(IntegrityError):  # it is gone since it was listed
-                found[path.parent.name] = _read_json(path)
-        return found
-
     # Trials that a fault kept from their ends
 
     def keep_fault(self, trial_id: str, text: str) -> None:
@@ -369,9 +428,9 @@ class Store:
         """The trial is begun again, or has come to its end."""
         (self.folder(trial_id) / "fault.json").unlink(missing_ok=True)
 
-    def faults(self) -> dict[str, dict[str, Any]]:
-        """What was last said of trials that did not come to their ends."""
-        return self._said("fault.json")
+    def reports(self, name: str) -> list[Path]:
+        """Every `progress.json` or `fault.json`, also of processes that were killed since."""
+        return sorted(self.root.glob(f"trials/*/{name}"))
 
     def finished(self) -> set[str]:
         """Identities of the trials that have a result; none of them is read."""
@@ -380,9 +439,13 @@ class Store:
     def held(self, trial_id: str) -> bool:
         """Whether a process trains the trial now."""
         path = self.folder(trial_id) / "lock"
-        if not os.access(path, os.R_OK):
+        try:
+            handle = open_handle(path, os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
             return False
-        with path.open("rb") as handle:
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+        with os.fdopen(handle):
             try:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -390,9 +453,21 @@ class Store:
         return False
 
     def checkpoint(self, trial_id: str) -> bytes | None:
-        """Where training stands, as `save` got it; None when there is none."""
+        """Where training stands, as `save` got it; None when there is none.
+
+        IntegrityError when it is not the bytes of which it has the checksum.
+        """
         path = self.folder(trial_id) / "checkpoint.pt"
-        return path.read_bytes() if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            content = read_bytes(path, most=MOST_BYTES)
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+        head, state = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
+        if head != _checkpoint_head(state):
+            raise IntegrityError("its bytes are not those of its checksum")
+        return state
 
     def set_aside(self, trial_id: str) -> Path:
         """Move a checkpoint that cannot be read out of the way; returns where it lies now."""
@@ -414,7 +489,7 @@ class Store:
         with ExitStack() as held:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+                handle = open_handle(folder / "lock", os.O_RDWR | os.O_CREAT)
                 held.callback(os.close, handle)
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.pwrite(handle, token, 0)
@@ -423,7 +498,7 @@ class Store:
                 return
             except OSError as error:
                 raise WriteError(
-                    f"cannot lock {folder}: {error.strerror}",
+                    f"cannot lock {folder / 'lock'}: {error.strerror}",
                     hint="choose a folder that can be written with --store",
                 ) from error
             self._tokens[trial_id] = token
@@ -437,7 +512,7 @@ class Store:
         """LockLostError when another process has locked the trial since this one did."""
         token = self._tokens.get(trial_id)  # None where the lock is held for us by another process
         path = self.folder(trial_id) / "lock"
-        if token is not None and not (path.exists() and path.read_bytes() == token):
+        if token is not None and not (path.exists() and read_bytes(path) == token):
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )
@@ -445,12 +520,36 @@ class Store:
 
 def facts_in(path: Path) -> list[FactOutcome]:
     """What one file of facts holds; IntegrityError when it holds none."""
-    try:
-        return [FactOutcome(**fields) for fields in json.loads(_read(path))]
-    except (TypeError, ValueError) as error:
-        raise IntegrityError(
-            f"{path}: not a list of facts: {error}", hint=f"remove {path} and run again"
-        ) from error
+    return read_record(list[FactOutcome], path, "a list of facts", hint=f"remove {path}, run again")
+
+
+_HEAD_BYTES = len("sha256 \n") + 64
+
+
+def _checkpoint_head(state: bytes) -> bytes:
+    """The line before the bytes of a checkpoint."""
+    return f"sha256 {hashlib.sha256(state).hexdigest()}\n".encode()
+
+
+def _wrong_in(curve: "pd.DataFrame") -> Iterator[str]:
+    """What no curve has: other columns, sources or times, or time that goes back."""
+    if tuple(curve.columns) != CURVE_COLUMNS:
+        yield f"its columns are {list(curve.columns)}"
+        return
+    kinds = curve.drop(columns="source").dtypes.map(lambda dtype: dtype.kind)
+    if len(curve) and (not kinds.isin(["i", "f"]).all() or kinds["images"] != "i"):
+        yield "it has text in place of a number, or no number of images"
+        return
+    if curve.index.tolist() != list(range(len(curve))):
+        yield "a row has more cells than there are columns"
+    if not curve["source"].isin(["online", "train", "test"]).all():
+        yield "its sources are not all known"
+    for name in ("epoch", "train_seconds"):
+        times = curve[name].to_numpy()
+        if not ((times >= 0) & (times < float("inf"))).all() or (times[1:] < times[:-1]).any():
+            yield f"{name} is negative, not finite, or goes back"
+    if (curve["images"] < 0).any():
+        yield "it has a negative number of images"
 
 
 def _curve_csv(curve: Sequence[Row]) -> str:
@@ -462,35 +561,9 @@ def _curve_csv(curve: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def packed(arrays: Mapping[str, Array]) -> bytes:
-    """Arrays by name as `arrays.npz` has them."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-T = TypeVar("T")
-
-
-def _parsed(path: Path, parse: Callable[[str], T]) -> T:
+def _read_mapping(path: Path) -> dict[str, Any]:
     try:
-        return parse(_read(path))
-    except IntegrityError as error:
-        raise IntegrityError(f"{path}: {error}") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise IntegrityError(
-            f"cannot read {path}: {error}", hint="is the store folder complete?"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_read(path))
+        value = parse_json(read_file(path))
     except ValueError as error:
         raise IntegrityError(
             f"{path}: not JSON: {error}", hint=f"remove {path} and run the claim again"

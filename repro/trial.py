@@ -12,13 +12,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cache, cached_property
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar
-from repro.errors import IntegrityError
+from repro.records import STRICT, Amount, Finite, Number, parse
 
 __all__ = [
     "CURVE_COLUMNS",
@@ -71,17 +71,19 @@ class Trial:
     each epoch. `numerics` says which code its numbers come from, see `repro.numerics`.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     model: str
     arguments: Mapping[str, Scalar]
     recipe: Recipe
     data: str
     fingerprint: str
-    rate: float
-    seed: int
+    rate: Amount
+    seed: Annotated[int, Field(ge=0)]
     numerics: int | str
-    images: int | None = None  # first n training images; None: all
-    threshold: float | None = None
-    near: float = 0.0
+    images: Annotated[int, Field(gt=0)] | None = None  # first n training images; None: all
+    threshold: Amount | None = None
+    near: Amount = 0.0
     decided_by: Literal["full", "online"] = "full"
 
     @cached_property
@@ -119,13 +121,7 @@ class Trial:
     @classmethod
     def from_json(cls, text: str) -> "Trial":
         """Inverse of `to_json`; IntegrityError when the text is not a trial's."""
-        try:
-            values = json.loads(text)
-            return cls(
-                **{**values, "recipe": Recipe.model_validate_json(json.dumps(values["recipe"]))}
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"not a trial's description: {error}") from error
+        return parse(cls, text, "a trial's description")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,11 +131,13 @@ class Clocks:
     `waiting`: of training, until the next images had come; `saving`: of the rest, on checkpoints.
     """
 
-    train: float = 0.0
-    evaluate: float = 0.0
-    other: float = 0.0
-    waiting: float = 0.0
-    saving: float = 0.0
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    train: Amount = 0.0
+    evaluate: Amount = 0.0
+    other: Amount = 0.0
+    waiting: Amount = 0.0
+    saving: Amount = 0.0
 
     @property
     def wall(self) -> float:
@@ -171,17 +169,19 @@ class Result:
     epoch, `test_errors` the test error after each; `metrics` are by the names of the registry.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     trial_id: str
     status: Status
-    epochs: float
-    crossing_full: tuple[float, float] | None
-    crossing_online: tuple[float, float] | None
-    train_error: float
-    epoch_errors: tuple[float, ...]
-    loss: float
+    epochs: Amount
+    crossing_full: tuple[Amount, Amount] | None
+    crossing_online: tuple[Amount, Amount] | None
+    train_error: Number
+    epoch_errors: tuple[Number, ...]
+    loss: Number
     seconds: Clocks
-    test_errors: tuple[float, ...] = ()
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    test_errors: tuple[Number, ...] = ()
+    metrics: Mapping[str, Number] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -204,13 +204,7 @@ class Result:
     @classmethod
     def from_json(cls, text: str) -> "Result":
         """Inverse of `to_json`; IntegrityError when the text is not a result's."""
-        try:
-            return _results().validate_python(json.loads(text))
-        except ValidationError as error:
-            wrong = ", ".join(".".join(map(str, each["loc"])) for each in error.errors())
-            raise IntegrityError(f"not a trial's result: {wrong or 'no object'}") from error
-        except ValueError as error:
-            raise IntegrityError(f"not a trial's result: {error}") from error
+        return parse(cls, text, "a trial's result")
 
 
 def _finite(value: Any) -> Any:
@@ -222,19 +216,16 @@ def _finite(value: Any) -> Any:
     return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN") if odd else value
 
 
-@cache
-def _results() -> TypeAdapter[Result]:
-    return TypeAdapter(Result)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FactOutcome:
     """What came out where no training is needed: our number beside the printed one, if any."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     name: str
     states: str
-    printed: float | None
-    ours: float
+    printed: int | Finite | None
+    ours: int | Finite
     holds: bool
     decides: bool
 

@@ -4,11 +4,9 @@
 goes once training can go no further, and holds what only the next step needs.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -18,7 +16,7 @@ from repro.files import write_atomic
 from repro.plan import confirm_cells, rate_search
 from repro.registry import METRICS, MODELS
 from repro.session import default_scale, planned
-from repro.store import Store
+from repro.store import NetRecord, Store
 from repro.trial import Result, Trial
 
 __all__ = ["Wanted", "trial_of", "write_weights"]
@@ -95,17 +93,15 @@ def write_weights(store: Store, trial_id: str, out: Path) -> Path:
         for name, found in store.results().items()
         if replace(other := store.trial(name), seed=trial.seed) == trial
     }
-    about = json.loads(kept["weights.json"])
+    net = store.net(trial_id)
     write_atomic(out / "model.safetensors", kept["weights.safetensors"])
     write_atomic(out / "inputs.safetensors", kept["inputs.safetensors"])
     write_atomic(out / "config.json", kept["weights.json"])
-    write_atomic(out / "README.md", _card(trial, result, siblings, about))
+    write_atomic(out / "README.md", _card(trial, result, siblings, net))
     return out / "README.md"
 
 
-def _card(
-    trial: Trial, result: Result, siblings: Mapping[int, Result], about: Mapping[str, Any]
-) -> str:
+def _card(trial: Trial, result: Result, siblings: Mapping[int, Result], net: NetRecord) -> str:
     head = {
         "library_name": "timm",
         "tags": ["image-classification", "repro"],
@@ -118,7 +114,7 @@ def _card(
         yaml.safe_dump(head, sort_keys=False).strip(),
         "---",
         "",
-        f"# {about['architecture']}, trained on {result.provenance.get('data', trial.data)}",
+        f"# {net.architecture}, trained on {result.provenance.get('data', trial.data)}",
         "",
         f"Trial {trial.id} of `repro`: seed {trial.seed}, learning rate {trial.rate:g}, "
         f"{result.epochs:g} epochs, {result.status}.",
@@ -139,7 +135,7 @@ def _card(
         "",
         "## Use",
         "",
-        *_use(trial, about),
+        *_use(trial, net),
         "",
         "## Licence",
         "",
@@ -171,11 +167,11 @@ def _metrics(seed: int, siblings: Mapping[int, Result]) -> Sequence[str]:
     ]
 
 
-def _use(trial: Trial, about: Mapping[str, Any]) -> Sequence[str]:
-    side, crop = about["image_side"], about["crop"]
+def _use(trial: Trial, net: NetRecord) -> Sequence[str]:
+    crop = net.crop
     cut = (
-        f"images = images[:, {crop['top']}:{crop['top'] + crop['size']}, "
-        f"{crop['left']}:{crop['left'] + crop['size']}]  # the central crop"
+        f"images = images[:, {crop.top}:{crop.top + crop.size}, "
+        f"{crop.left}:{crop.left + crop.size}]  # the central crop"
         if crop
         else "# the whole image is seen"
     )
@@ -197,7 +193,7 @@ def _use(trial: Trial, about: Mapping[str, Any]) -> Sequence[str]:
         ").eval()",
         'inputs = load_file("inputs.safetensors")',
         "",
-        f"# images: (N, {side}, {side}, 3) uint8, RGB",
+        f"# images: (N, {net.image_side}, {net.image_side}, 3) uint8, RGB",
         cut,
         'pixels = (images.float() - inputs["mean"]) * inputs["scale"]',
         "logits = model(pixels.permute(0, 3, 1, 2))  # (N, classes)",

@@ -128,7 +128,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda t: edit(t / "result.json", lambda values: values.update(trial_id="x")),
     ),
     "a result of another type": (
-        "not a trial's result: epochs, metrics",
+        "not a trial's result: epochs: Input should be a valid number; metrics: ",
         lambda t: edit(t / "result.json", lambda values: values.update(epochs=None, metrics=3)),
     ),
     "half a crossing": (
@@ -396,28 +396,42 @@ def test_a_finished_trial_wins_over_an_unfinished_one(store: Path, tmp_path: Pat
     kept = repro("merge", store, tmp_path / "cut")
     taken = repro("merge", tmp_path / "cut", store)
 
-    assert ", 10 known already" in kept.stdout
+    assert ", 9 known already" in kept.stdout
+    assert "note: " in kept.stdout
+    assert "1 unfinished trials were left there" in kept.stdout
     assert "1 trained further than here" in taken.stdout
     assert Store(tmp_path / "cut").numbers(trial.name) != before
     assert same(store, tmp_path / "cut")
     assert not (trial / "checkpoint.pt").exists()
 
 
-def test_a_trial_that_was_only_begun_goes_on_from_the_others_checkpoint(
-    store: Path, tmp_path: Path
-) -> None:
-    """Of a merge that was cut off, say: the next one brings the rest."""
+def test_an_unfinished_trial_of_another_store_is_left_there(store: Path, tmp_path: Path) -> None:
+    """What its checkpoint holds nobody can check: it is counted, and never continued here."""
     trial = a_trial(store)
     (trial / "result.json").unlink()
     (trial / "checkpoint.pt").write_bytes(b"weights")
-    begun = tmp_path / "begun" / "trials" / trial.name
-    begun.mkdir(parents=True)
-    shutil.copy(trial / "trial.json", begun)
-    done = repro("merge", tmp_path / "begun", store)
+    done = repro("merge", tmp_path / "into", store)
 
     assert done.exit_code == 0, done.output
-    for name in ("curve.csv", "checkpoint.pt"):
-        assert (begun / name).read_bytes() == (trial / name).read_bytes()
+    assert "9 trials added" in done.stdout
+    assert f"note: {store}: 1 unfinished trials were left there" in done.stdout
+    assert not (tmp_path / "into" / "trials" / trial.name).exists()
+    assert not list((tmp_path / "into").rglob("checkpoint.pt"))
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:00", "2999-01-01T00:00:00+00:00"])
+def test_a_merge_changes_no_date_of_registration(moment: str, store: Path, tmp_path: Path) -> None:
+    """When a plan was registered here is not for another store to say; that it differs is told."""
+    shutil.copytree(store, tmp_path / "other")
+    plan = next((store / "plans").glob("*.json"))
+    before = plan.read_bytes()
+    edit(tmp_path / "other" / "plans" / plan.name, lambda record: record.update(registered=moment))
+    done = repro("merge", store, tmp_path / "other")
+
+    assert done.exit_code == 0, done.output
+    assert f"note: {plan}: registered " in done.stdout
+    assert f"{moment} in the source: ours stands" in done.stdout
+    assert plan.read_bytes() == before
 
 
 def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_what_a_run_says_of_itself_steers_no_terminal(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     standing = {
         "trial_id": "x", "recipe": "[red]\x1b[2J", "arm": "a\x07", "purpose": "tune", "rate": 0.1,
-        "seed": 0, "epoch": 0.0, "until": 1.0, "told": "now",
+        "seed": 0, "epoch": 0.0, "until": 1.0, "told": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     with store.lock("x"):
         store.keep_progress("x", json.dumps(standing))
@@ -126,7 +126,8 @@ def test_what_a_run_says_of_a_fault_steers_no_terminal(tmp_path: Path) -> None:
     """Nor what an error said, which may repeat what a file holds."""
     fault = {
         "trial_id": "x", "recipe": "[red]\x1b[2J", "arm": "a\x07", "purpose": "tune", "rate": 0.1,
-        "seed": 0, "told": "now", "code": "E900", "message": "[red]\x1b[2J", "hint": "\x07",
+        "seed": 0, "told": "2026-01-01T00:00:00+00:00", "code": "E900",
+        "message": "[red]\x1b[2J", "hint": "\x07",
     }  # fmt: skip
     Store(tmp_path).keep_fault("x", json.dumps(fault))
     done = CliRunner().invoke(main, ["status", "--store", str(tmp_path)], color=True)

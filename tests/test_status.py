@@ -125,7 +125,7 @@ def test_a_fault_is_listed_until_its_trial_is_begun_again(tmp_path: Path) -> Non
     )
     assert seen.stdout == (
         f"fault {first.trial.id} period/fast confirm rate 0.01 seed 0, {fault['told']}: "
-        f"error[E301]: cannot lock {lock.parent}: Is a directory\n"
+        f"error[E301]: cannot lock {lock}: Is a directory\n"
         "      next: choose a folder that can be written with --store\n"
         "0 trials running, 1 finished, 0 begun and waiting to go on; "
         "1 with a fault, which the same `repro run` tries again\n"

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.audit.merge import disagreement
+from repro import checksums
+from repro.arrays import Array, pack
+from repro.audit.merge import copy_file, disagreement
 from repro.errors import ContradictionError, NothingMeasuredError
 from repro.files import write_atomic
 from repro.registry import DATASETS
-from repro.store import Array, Store, packed
+from repro.store import Store, facts_in
 
 __all__ = ["export"]
 
@@ -17,16 +19,20 @@ __all__ = ["export"]
 def export(store: Store, out: Path) -> tuple[int, int]:
     """Copy what is evidence: plans, facts, and finished trials without checkpoints and nets.
 
+    `out` is sealed: one file has the checksums of all others.
+
     Returns how many trials were copied, and how many were left, since `out` has them trained
     further. Images in pictures stay behind, unless they are of a data set that anyone may pass
     on. Raises NothingMeasuredError for a store with no results and no facts, and
     ContradictionError, before anything is written, where `out` has other numbers of a trial.
     """
     results = store.results()
-    facts = sorted(store.root.glob("facts/*.json"))
+    facts = store.fact_files()
     if not results and not facts:
         raise NothingMeasuredError(f"{store.root} holds no finished trial and no facts")
     target = Store(out)
+    for each in (store, target):
+        each.check()
     for trial_id in results:
         why = disagreement(target, store, trial_id)
         if why is not None:
@@ -36,16 +42,19 @@ def export(store: Store, out: Path) -> tuple[int, int]:
                 hint="`repro merge` keeps both; an export into another folder has this one alone",
             )
     target.prepare()
+    target.unseal()
     for path in store.plan_files():
         target.register(store.plan(path))
     for path in facts:
-        write_atomic(out / "facts" / path.name, path.read_bytes())
+        facts_in(path)
+        copy_file(path, out / "facts" / path.name)
     copied = 0
     for trial_id, result in results.items():
         there = target.result(trial_id)
         if there is None or there.epochs <= result.epochs:
             _copy(store, target, trial_id)
             copied += 1
+    checksums.seal(out)
     return copied, len(results) - copied
 
 
@@ -56,11 +65,11 @@ def _copy(store: Store, target: Store, trial_id: str) -> None:
     known = DATASETS.get(trial.data)
     shared = known is not None and known.shared
     for name in ("curve.csv", "arrays.npz", "result.json"):
-        path = store.folder(trial_id) / name
-        if path.exists():
-            whole = shared or name != "arrays.npz"
-            content = path.read_bytes() if whole else packed(_imageless(store.arrays(trial_id)))
-            write_atomic(target.folder(trial_id) / name, content)
+        path, copy = (each.folder(trial_id) / name for each in (store, target))
+        if shared or name != "arrays.npz":
+            copy_file(path, copy)
+        elif path.exists():
+            write_atomic(copy, pack(_imageless(store.arrays(trial_id))))
 
 
 def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:

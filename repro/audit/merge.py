@@ -2,34 +2,41 @@
 
 A trial in both with equal numbers becomes one; the one that was trained further is kept. Numbers
 that disagree are never chosen between: the other store's trial lies below `apart/` and is told.
+Unfinished trials and checkpoints stay where they are: what nobody can check is not continued.
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from repro import checksums
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
-from repro.files import write_atomic
-from repro.store import WEIGHTS, PlanRecord, Store, facts_in
+from repro.files import read_bytes, write_atomic
+from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, facts_in
 
-__all__ = ["APART", "Merged", "disagreement", "merge"]
+__all__ = ["APART", "Merged", "copy_file", "disagreement", "merge"]
 
 APART = "apart"  # what contradicts the store, kept beside it
 
-_FILES = ("trial.json", "arrays.npz", "curve.csv", "checkpoint.pt", "result.json")
+_FILES = ("trial.json", "arrays.npz", "curve.csv", "result.json")
 
 
 @dataclass(kw_only=True, slots=True)
 class Merged:
-    """How many trials came in, were the same, or went further; and what could not be joined."""
+    """How many trials came in, were the same, or went further; and what could not be joined.
+
+    `unfinished`: trials of a source that were left there. `notes`: what is worth knowing.
+    """
 
     added: int = 0
     same: int = 0
     further: int = 0
+    unfinished: int = 0
     plans: int = 0
+    notes: list[str] = field(default_factory=list)
     apart: list[str] = field(default_factory=list)
 
 
@@ -37,22 +44,36 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
     """Join `sources` into `into`; each file in one step, so that a cut leaves a store that works.
 
     Raises NothingMeasuredError when a source is empty, MachineError when a trial is being trained
-    in one of them: both before anything is written.
+    in one of them, IntegrityError when `into` is damaged: all before anything is written. What is
+    damaged in a source is told and left.
     """
+    into.check()
     for source in sources:
         _check(source)
     merged = Merged()
     for source in sources:
+        damage = checksums.damage(source.root)
+        merged.apart += [f"{sentence}: left where it is" for sentence in damage.values()]
+        damaged = {*damage, *(path.parent for path in damage)}
+        before = merged.unfinished
         into.prepare()
         for path in source.plan_files():
             with _leaving(merged):
-                merged.plans += _plan(into, source.plan(path))
-        for path in _fact_files(source):
+                if path not in damaged:
+                    _plan(into, source.plan(path), merged)
+        for path in source.fact_files():
             with _leaving(merged):
-                _facts(into, path, merged)
+                if path not in damaged:
+                    _facts(into, path, merged)
         for name in _names(source):
             with _leaving(merged):
-                _trial(into, source, name, merged)
+                if source.folder(name) not in damaged:
+                    _trial(into, source, name, merged)
+        if unfinished := merged.unfinished - before:
+            merged.notes.append(
+                f"{source.root}: {unfinished} unfinished trials were left there, since only "
+                "finished ones are joined"
+            )
         merged.apart += [
             f"{path}: kept apart in the source: left where it is"
             for path in sorted(source.root.glob(f"{APART}/*"))
@@ -69,12 +90,8 @@ def _names(store: Store) -> list[str]:
         raise IntegrityError(f"cannot read {store.root / 'trials'}: {error.strerror}") from error
 
 
-def _fact_files(store: Store) -> list[Path]:
-    return sorted(store.root.glob("facts/*.json"))
-
-
 def _check(source: Store) -> None:
-    if not _names(source) and not _fact_files(source):
+    if not _names(source) and not source.fact_files():
         raise NothingMeasuredError(f"{source.root} holds no trial and no facts")
     for name in _names(source):
         if source.held(name):  # what is copied would be of several moments
@@ -90,23 +107,26 @@ def _leaving(merged: Merged) -> Iterator[None]:
         merged.apart.append(f"{error}: left where it is")
 
 
-def _plan(into: Store, record: PlanRecord) -> bool:
-    """The earlier of two equal plans stands; whether it is the source's."""
-    new = not into.plan_path(record).exists()
+def _plan(into: Store, record: PlanRecord, merged: Merged) -> None:
+    """When something was registered here is not for another store to say."""
+    merged.plans += not into.plan_path(record).exists()
     standing = into.register(record)
-    if record.registered < standing.registered:
-        write_atomic(into.plan_path(record), json.dumps(asdict(record), indent=1))
-        return True
-    return new
+    if record != standing:
+        merged.notes.append(
+            f"{into.plan_path(record)}: registered {standing.registered} here, and "
+            f"{record.registered} in the source: ours stands"
+        )
 
 
 def _facts(into: Store, path: Path, merged: Merged) -> None:
     facts_in(path)  # readable, before anything is written
-    place, content = into.root / "facts" / path.name, path.read_bytes()
+    place, content = into.root / "facts" / path.name, _content(path)
     if not place.exists():
+        into.unseal()
         write_atomic(place, content)
-    elif place.read_bytes() != content:
+    elif _content(place) != content:
         apart = into.root / APART / f"{path.stem}-{_short(content)}.json"
+        into.unseal()
         write_atomic(apart, content)
         merged.apart.append(f"{path} differs from {place}: kept apart in {apart}")
 
@@ -117,12 +137,15 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
     if source.held(name):
         raise MachineError(f"trial {name} is being trained in {source.root} since a moment ago")
     source.trial(name)  # the folder's name is the trial's identity, or nothing is read of it
+    if source.result(name) is None:
+        merged.unfinished += 1
+        return
     with into.lock(name) as mine:
         if not mine:
             raise MachineError(f"trial {name} is being trained in {into.root} just now")
         if not (into.folder(name) / "trial.json").exists():
             source.numbers(name)  # readable, before anything is written
-            _copy(source.folder(name), into.folder(name), (*_FILES, *WEIGHTS))
+            _take(into, source, name, (*_FILES, *WEIGHTS))
             merged.added += 1
             return
         into.trial(name)
@@ -133,6 +156,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             merged.same += not further
             return
         apart = into.root / APART / f"{name}-{_short(source.numbers(name).encode())}"
+        into.unseal()
         _copy(source.folder(name), apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"
@@ -160,40 +184,50 @@ def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:
 
 
 def _take_over(into: Store, source: Store, name: str) -> bool:
-    """Whatever the source has of more training; whether it had any.
+    """The source's result where it is of more training; whether it is.
 
     A curve goes with its result: another one, of more training, has not the test at that epoch.
     """
     mine, theirs = into.result(name), source.result(name)
-    here, there = into.folder(name), source.folder(name)
-    wins = theirs is not None and (mine is None or theirs.epochs > mine.epochs)
-    ahead = (there / "checkpoint.pt").is_file() and _reach(source, name) > _reach(into, name)
-    if ahead:
-        _copy(there, here, ("checkpoint.pt",))
-    if wins or (ahead and mine is None):
-        _copy(there, here, ("curve.csv",))
-    if wins:
+    assert theirs is not None
+    further = mine is None or theirs.epochs > mine.epochs
+    if further:
         into.drop_weights(name)
-        _copy(there, here, ("arrays.npz", "result.json"))
-    ended = into.result(name)
-    if ended and theirs and ended.epochs == theirs.epochs and not into.has_weights(name):
-        _copy(there, here, WEIGHTS)  # a net that only the source kept
-    if ended is not None and ended.ended:
-        (here / "checkpoint.pt").unlink(missing_ok=True)
-    return wins or ahead
+        _take(into, source, name, ("curve.csv", "arrays.npz", "result.json", *WEIGHTS))
+        if theirs.ended:
+            (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
+    same = mine is not None and theirs.epochs == mine.epochs
+    if same and source.has_weights(name) and not into.has_weights(name):
+        _take(into, source, name, WEIGHTS)
+    return further
 
 
-def _reach(store: Store, name: str) -> float:
-    """The last epoch of the curve; the tests of pauses make no longer training."""
-    return max(store.curve(name)["epoch"], default=0.0)
+def _take(into: Store, source: Store, name: str, files: Sequence[str]) -> None:
+    """Into the trial, whose checksums are gone until all of it is there."""
+    into.unseal()
+    checksums.drop(into.folder(name))
+    _copy(source.folder(name), into.folder(name), files)
+    checksums.write(into.folder(name))
 
 
 def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
-    """In the order of the names: the result, which says that all is there, comes last."""
+    """In the order of the names; a link may lead out of the store, and is none of its files."""
     for name in names:
-        path = source / name
-        if path.is_file() and not path.is_symlink():
-            write_atomic(target / name, path.read_bytes())
+        if not (source / name).is_symlink():
+            copy_file(source / name, target / name)
+
+
+def copy_file(path: Path, target: Path) -> None:
+    """Of a store; nothing where there is none. IntegrityError when it cannot be read."""
+    if path.exists():
+        write_atomic(target, _content(path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path, most=MOST_BYTES)
+    except OSError as error:
+        raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _short(content: bytes) -> str:

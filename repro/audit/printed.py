@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 
+from repro.files import read_bytes
+
 __all__ = ["contradictions"]
 
 _FREE = {"command"}  # has the path by which the claim file was named
@@ -23,7 +25,11 @@ def contradictions(folder: Path, tables: Mapping[str, str]) -> Iterator[str]:
     for name, text in tables.items():
         path = folder / name
         if path.exists():
-            printed = path.read_text(encoding="utf-8", errors="replace")
+            try:
+                printed = read_bytes(path).decode("utf-8", errors="replace")
+            except OSError as error:
+                yield f"cannot read {path}: {error.strerror}"
+                continue
             yield from (f"{path}: {each}" for each in _differences(_rows(printed), _rows(text)))
 
 

@@ -89,6 +89,7 @@ def merge_text(merged: Merged) -> str:
         [
             f"{merged.added} trials added, {merged.further} trained further than here, "
             f"{merged.same} known already; {merged.plans} plans",
+            *(f"note: {each}" for each in merged.notes),
             *(f"contradiction: {each}" for each in merged.apart),
         ]
     )

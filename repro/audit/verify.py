@@ -1,22 +1,25 @@
 """Does a store agree with itself, and its verdicts with its curves? Reads everything, once."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from repro import checksums
 from repro.audit import printed
 from repro.audit.curves import FROM_CURVE, FromCurves, contradictions, rederived
 from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
 from repro.data import fingerprint
-from repro.errors import NothingMeasuredError, ReproError
+from repro.errors import IntegrityError, NothingMeasuredError, ReproError
 from repro.pages import pages
 from repro.registry import DATASETS
 from repro.report import csv_files
 from repro.session import judge_at
-from repro.store import Store
+from repro.standing import Fault, Standing, report_in
+from repro.store import Store, facts_in
 from repro.trial import Result
 from repro.verdict import Verdict
 
@@ -42,6 +45,7 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
     if not _files(store):
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
     found = Verification()
+    _check_sums(store, found)
     if not (store.root / "store.json").exists():
         found.contradictions.append(
             f"{store.root / 'store.json'}: missing, so the format is a guess"
@@ -68,46 +72,40 @@ def _files(store: Store) -> list[Path]:
     return [path for room in ("plans", "facts", "trials") for path in store.root.glob(f"{room}/*")]
 
 
+def _check_sums(store: Store, found: Verification) -> None:
+    found.contradictions += checksums.damage(store.root).values()
+    finished = store.finished()
+    without = [name for name in finished if not checksums.covers(store.root, name)]
+    found.checked.append(
+        "checksums of the whole store"
+        if checksums.is_sealed(store.root)
+        else f"checksums of {len(finished) - len(without)} finished trials"
+    )
+    if without:
+        found.notes.append(
+            f"{len(without)} finished trials have no checksums, as those of earlier versions: a "
+            "change that contradicts nothing cannot be seen in them"
+        )
+
+
 def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
     """The results of finished trials, as they follow from the curves."""
     derived: dict[str, Result] = {}
-    finished = 0
-    unfinished: list[str] = []
     litter: list[Path] = []
     folders = sorted(path for path in store.root.glob("trials/*") if path.is_dir())
     for folder in folders:
         litter += folder.glob(".*")
-        if not (folder / "trial.json").exists():
-            # What the driver says of a trial before a worker has begun it.
-            told = {"progress.json", "fault.json"}
-            if any(path.name not in told for path in folder.glob("[!.]*.*")):
-                found.contradictions.append(f"{folder / 'trial.json'}: missing beside other files")
-            continue
-        name = folder.name
+        _check_reports(folder, found)
         with _noting(found, folder):
-            trial, curve, result = store.trial(name), store.curve(name), store.result(name)
-            arrays = store.arrays(name)
-            if result is None:
-                unfinished.append(name)
-                continue
-            finished += 1
-            try:
-                derived[name] = rederived(trial, curve, result)
-            except ValueError as error:
-                found.contradictions.append(f"{folder / 'result.json'}: {error}")
-                continue
-            if curve["epoch"].max() > result.epochs:
-                arrays = {}  # trained further since: they may be of a later moment already
-            else:
-                store.weights(name)
-            found.contradictions += [
-                f"{folder / 'result.json'}: {sentence}"
-                for sentence in contradictions(result, derived[name], arrays)
-            ]
-            if _embedded(trial.data) not in (None, trial.fingerprint):
-                found.notes.append(f"{name}: {trial.data} has other images on this machine")
+            if (folder / "trial.json").exists():
+                derived |= _check_trial(store, folder.name, found)
+            # What the driver says of a trial before a worker has begun it.
+            elif {path.name for path in folder.glob("[!.]*.*")} - _REPORTS.keys():
+                found.contradictions.append(f"{folder / 'trial.json'}: missing beside other files")
+    finished = store.finished()
+    unfinished = [name for name in store.ids() if name not in finished]
     found.checked.append(
-        f"{len(folders)} trials ({finished} finished): identities, files, and results against "
+        f"{len(folders)} trials ({len(finished)} finished): identities, files, and results against "
         "their curves and arrays"
     )
     if unfinished:
@@ -121,6 +119,41 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
             "nothing reads them"
         )
     return derived
+
+
+_REPORTS: dict[str, type[Standing | Fault]] = {"progress.json": Standing, "fault.json": Fault}
+
+
+def _check_reports(folder: Path, found: Verification) -> None:
+    """What other commands read of a trial that runs, or that a fault has stopped."""
+    for name, kind in _REPORTS.items():
+        with _noting(found, folder):
+            if os.path.lexists(folder / name):
+                report_in(folder / name, kind)
+
+
+def _check_trial(store: Store, name: str, found: Verification) -> dict[str, Result]:
+    """A finished trial's result as it follows from its curve, by identity; nothing of another."""
+    store.held(name)  # its lock can be read
+    trial, curve, result = store.trial(name), store.curve(name), store.result(name)
+    if result is None:
+        return {}
+    path = store.folder(name) / "result.json"
+    try:
+        derived = rederived(trial, curve, result)
+    except ValueError as error:
+        raise IntegrityError(f"{path}: {error}") from error
+    # Of one that was trained further since, they may be of a later moment already.
+    later = curve["epoch"].max() > result.epochs
+    arrays = {} if later else store.arrays(name)
+    if not later:
+        store.weights(name)
+    found.contradictions += [
+        f"{path}: {sentence}" for sentence in contradictions(result, derived, arrays)
+    ]
+    if _embedded(trial.data) not in (None, trial.fingerprint):
+        found.notes.append(f"{name}: {trial.data} has other images on this machine")
+    return {name: derived}
 
 
 @cache
@@ -164,6 +197,9 @@ def _check_facts(store: Store, claims: Sequence[Claim], found: Verification) -> 
     from repro.facts import compute  # torch is imported for this alone
 
     count = 0
+    for path in store.fact_files():
+        with _noting(found, path):
+            facts_in(path)
     for claim in claims:
         if not isinstance(claim, ExactClaim):
             continue

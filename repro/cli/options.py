@@ -17,6 +17,7 @@ from repro.talk import printable
 if TYPE_CHECKING:
     from repro.claim import Claim
     from repro.execute import Machine
+    from repro.store import Store
 
 __all__ = [
     "CLAIM",
@@ -37,6 +38,7 @@ __all__ = [
     "options_data",
     "options_run",
     "print_json",
+    "sound_store",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -175,6 +177,15 @@ def load_claims(paths: "tuple[Path, ...] | list[Path]") -> "list[Claim]":
     from repro.claim import load_all
 
     return load_all(paths)
+
+
+def sound_store(path: Path) -> "Store":
+    """The store in the folder; IntegrityError where a file is not as its checksum says."""
+    from repro.store import Store
+
+    store = Store(path)
+    store.check()
+    return store
 
 
 def claims_in(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from repro.cli.options import (
     load_claims,
     option_claims,
     option_store,
+    sound_store,
 )
 from repro.cli.settings import setting
 
@@ -68,9 +69,8 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     """  # noqa: D301 - click wants the character itself
     from repro.pages import pages
     from repro.report import write_report
-    from repro.store import Store
 
-    found = pages(load_claims(claims_in(claims)), Store(store))
+    found = pages(load_claims(claims_in(claims)), sound_store(store))
     echo(write_report(found, out, formats))
     _check_measured(found, store)
 
@@ -91,9 +91,8 @@ def publish(store: Path, claims: Path, out: Path) -> None:
     """
     from repro.pages import pages
     from repro.report import write_site
-    from repro.store import Store
 
-    found = pages(load_claims(claims_in(claims)), Store(store))
+    found = pages(load_claims(claims_in(claims)), sound_store(store))
     echo(write_site(found, out))
     _check_measured(found, store)
 
@@ -116,7 +115,10 @@ def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:
 @option_store
 @click.argument("out", type=FOLDER)
 def export(store: Path, out: Path) -> None:
-    """Copy the evidence of a store, without checkpoints, small enough to keep with the code."""
+    """Copy the evidence of a store, without checkpoints, small enough to keep with the code.
+
+    OUT is sealed: `sha256sum -c SHA256SUMS` in it, or `repro verify OUT`, checks every file.
+    """
     from repro.audit import export as copy_evidence
     from repro.store import Store
 

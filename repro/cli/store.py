@@ -16,6 +16,7 @@ from repro.cli.options import (
     option_claims,
     option_store,
     print_json,
+    sound_store,
 )
 
 if TYPE_CHECKING:
@@ -30,9 +31,13 @@ def opened(path: Path) -> "Store":
     """The store of a folder that is there; a usage error otherwise."""
     from repro.store import Store
 
+    _check_folder(path)
+    return Store(path)
+
+
+def _check_folder(path: Path) -> None:
     if not path.is_dir():
         raise click.UsageError(f"{path} is not a folder")
-    return Store(path)
 
 
 @command(
@@ -58,6 +63,7 @@ def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> Non
 
     \b
     format   store.json says which
+    sums     each file is as its SHA-256 says, none is missing, none was added
     files    each can be read, and is of the trial that its folder is named after
     results  follow from their curves
     plans    have the digests that their names say
@@ -90,7 +96,9 @@ def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
     """Compare what two stores say of each claim. Exit code 3 when a verdict differs."""
     from repro.audit import compare, difference_fields, difference_text
 
-    found = compare(opened(one), opened(two), load_claims(claims_in(claims)))
+    for path in (one, two):
+        _check_folder(path)
+    found = compare(sound_store(one), sound_store(two), load_claims(claims_in(claims)))
     if as_json:
         print_json([difference_fields(each) for each in found])
     else:
@@ -109,7 +117,8 @@ def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
 def merge(into: Path, sources: tuple[Path, ...]) -> None:
     """Join stores of several machines into INTO; FROM stay as they are.
 
-    A trial in both becomes one. Numbers that contradict are kept apart, and the exit code is 5.
+    A trial in both becomes one. Numbers that contradict are kept apart, and what is damaged in FROM
+    is left there; the exit code is then 5. Unfinished trials stay in FROM.
     """
     from repro.audit import merge as join
     from repro.audit import merge_text

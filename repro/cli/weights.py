@@ -14,6 +14,7 @@ from repro.cli.options import (
     load_claims,
     option_claims_dir,
     option_store,
+    sound_store,
 )
 
 __all__ = ["weights"]
@@ -61,10 +62,9 @@ def weights(
     The run must have been told to keep it: `repro run CLAIM --keep-weights`. The net is loaded by
     timm.create_model(..., checkpoint_path=...), as the card says, with what its inputs were.
     """
-    from repro.store import Store
     from repro.weights import Wanted, trial_of, write_weights
 
-    facts = Store(store)
+    facts = sound_store(store)
     name = str(claim)
     if not re.fullmatch(r"[0-9a-f]{16}", name):
         (loaded,) = load_claims((claim,))

@@ -23,6 +23,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Self
 
+from repro.arrays import Array
 from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
 from repro.execute.machine import Ended, Machine, in_populations
@@ -31,7 +32,7 @@ from repro.execute.work import fault_of, population_bytes, train_held
 from repro.observer import Event, TrainedCell
 from repro.plan import Cell
 from repro.provenance import code_version
-from repro.store import Array, Store
+from repro.store import Store
 from repro.trial import Result, Row, Trial
 
 try:

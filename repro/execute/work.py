@@ -21,6 +21,7 @@ from repro.errors import (
     BugError,
     ClaimError,
     DataError,
+    IntegrityError,
     MachineError,
     OutOfMemoryError,
     ReproError,
@@ -342,7 +343,7 @@ def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) ->
     name = cell.trial.id
     try:
         return run(store.checkpoint(name))
-    except CheckpointError as error:
+    except (CheckpointError, IntegrityError) as error:
         aside = store.set_aside(name)
         warnings.warn(
             f"the checkpoint of trial {name} cannot be continued ({error}); it was moved to "

@@ -1,6 +1,6 @@
 """The report as a folder that any web server can show: verdicts first, then a page a claim.
 
-    index.html  report.html  claims/CLAIM.html  assets/  data/  figures/
+    index.html  report.html  claims/CLAIM.html  assets/  data/  figures/  SHA256SUMS
 
 All links are relative, so the folder may lie anywhere.
 """
@@ -8,6 +8,7 @@ All links are relative, so the folder may lie anywhere.
 from collections.abc import Sequence
 from pathlib import Path
 
+from repro.checksums import SUMS, as_text, sha256
 from repro.files import write_atomic
 from repro.report.document import document
 from repro.report.frames import csv_files, parquet_files
@@ -31,6 +32,7 @@ def write_site(pages: Sequence[Page | FactPage], out: Path) -> Path:
         files[f"claims/{claim.anchor}.html"] = render_claim(claim)
         files |= {f"figures/{drawing.name}.svg": drawing.svg for drawing in claim.drawings}
     files["index.html"] = render_index(whole, tuple(data))
+    files[SUMS] = as_text({name: sha256(content) for name, content in files.items()})
     for name, content in files.items():
         write_atomic(out / name, content)
     return out / "index.html"

@@ -74,12 +74,13 @@ ERROR = {
 FILES = (
     "store.json", "times-smoke", "fact-", "trial.json", "checkpoint.pt", "curve.csv",
     "weights.safetensors", "inputs.safetensors", "weights.json", "arrays.npz", "progress.json",
-    "result.json",
+    "result.json", "SHA256SUMS",
 )  # fmt: skip
 POINTS = [
     *((name, moment) for name in FILES for moment in ("begun", "whole", "placed")),
     ("checkpoint.pt", "removed"),
     ("progress.json", "removed"),
+    ("SHA256SUMS", "removed"),
 ]
 # Functions that are at work at the n-th of their calls, here and in what the run stands on.
 MOMENTS = {

@@ -1,0 +1,83 @@
+"""Records of a store: small JSON files with typed fields, read as if a stranger had written them.
+
+A record is a data class with `__pydantic_config__ = STRICT`: no field is missing, unknown, or of
+another type; "5" is not taken for 5.
+"""
+
+import math
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+
+from repro.errors import IntegrityError
+from repro.files import read_text
+
+__all__ = ["STRICT", "Amount", "Finite", "Moment", "Number", "parse", "read_file", "read_record"]
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+
+T = TypeVar("T")
+
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def _number(value: object) -> object:
+    return _NOT_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).utcoffset() != timedelta(0):
+        raise ValueError("not a time in UTC")
+    return text
+
+
+Number = Annotated[float, BeforeValidator(_number)]  # JSON has no NaN: it is written as text
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # seconds, epochs
+Moment = Annotated[str, AfterValidator(_moment)]  # ISO 8601, UTC
+
+
+def parse(kind: type[T], text: str, what: str) -> T:
+    """A record from JSON; IntegrityError, "not WHAT", names every field that is wrong."""
+    try:
+        record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type] # it is hashable
+    except ValidationError as error:
+        wrong = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False)}
+        fields = "; ".join(f"{field}: {why}" if field else why for field, why in wrong.items())
+        raise IntegrityError(f"not {what}: {fields}") from error
+    return record
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def read_file(path: Path) -> str:
+    """Text of a store's file; IntegrityError where it cannot be read safely."""
+    try:
+        return read_text(path)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise IntegrityError(
+            f"cannot read {path}: {reason}", hint="is the store folder complete?"
+        ) from error
+
+
+def read_record(kind: type[T], path: Path, what: str, *, hint: str = "") -> T:
+    """A record from its file; IntegrityError names the file and every field that is wrong."""
+    text = read_file(path)
+    try:
+        return parse(kind, text, what)
+    except IntegrityError as error:
+        raise IntegrityError(f"{path}: {error}", hint=hint) from error

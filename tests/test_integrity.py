@@ -1,0 +1,554 @@
+"""Stores whose bytes cannot be trusted: told by the file's name, and never by a hang or a crash."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repro import checksums
+from repro.arrays import ARRAYS, pack, unpack
+from repro.claim import load
+from repro.cli import main
+from repro.data import open_dataset
+from repro.errors import IntegrityError
+from repro.execute import Machine
+from repro.execute.machine import PlainFlag
+from repro.execute.work import train_cells
+from repro.plan import next_cells
+from repro.store import Store
+from tests.worlds import quick_claim_file
+
+GOLDEN = Path(__file__).parent / "golden"
+CLAIMS = GOLDEN / "claims"
+FINISHED = "25f0ebab72d07362"  # a trial of the golden store, which ran without a threshold
+
+ABOUT = {"trial_id": FINISHED, "recipe": "r", "arm": "a", "purpose": "tune", "rate": 0.1, "seed": 0}
+TOLD = ABOUT | {"told": "2026-01-01T00:00:00+00:00"}
+NET = {"architecture": "x", "arguments": {}, "crop": None, "image_side": 32}
+FACT = {"name": "n", "states": "s", "printed": None, "ours": 1, "holds": True, "decides": True}
+TABLE = {"confusion": np.eye(2, dtype=np.int32), "classes": np.array(["a", "b"])}
+
+
+def small(root: Path) -> Path:
+    """A store of one finished trial that has every file that a store can have."""
+    from safetensors.numpy import save
+
+    trial = root / "trials" / FINISHED
+    shutil.copytree(GOLDEN / "store-1" / "trials" / FINISHED, trial)
+    shutil.copy(GOLDEN / "store-1" / "store.json", root)
+    shutil.copytree(GOLDEN / "store-1" / "plans", root / "plans")
+    (root / "facts").mkdir()
+    (root / "facts" / "f.json").write_text(json.dumps([FACT]))
+    (trial / "arrays.npz").write_bytes(pack(TABLE))
+    for name in ("weights.safetensors", "inputs.safetensors"):
+        (trial / name).write_bytes(save({"x": np.zeros(3, np.float32)}))
+    (trial / "weights.json").write_text(json.dumps(NET))
+    (trial / "progress.json").write_text(json.dumps(TOLD | {"epoch": 0.5, "until": 1.0}))
+    (trial / "fault.json").write_text(json.dumps(TOLD | {"code": "E", "message": "", "hint": ""}))
+    (trial / "lock").write_bytes(b"0123456789abcdef")
+    checksums.write(trial)
+    return root
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """That store."""
+    return small(tmp_path / "store")
+
+
+def repro(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [*map(str, arguments)])
+
+
+def verified(store: Path) -> Result:
+    return repro("verify", store, "--claims", CLAIMS)
+
+
+def test_the_store_of_these_tests_is_sound(store: Path) -> None:
+    """Else what follows would show nothing."""
+    assert verified(store).exit_code == 0
+
+
+# Files that are not what they say
+
+PLAN = "plans/levels-smoke-05b14f515086-46be159dc5a2b2ef.json"
+JSON = (
+    "store.json", PLAN, "facts/f.json", "trial.json", "result.json", "weights.json",
+    "progress.json", "fault.json",
+)  # fmt: skip
+FILES = (
+    *JSON, "curve.csv", "arrays.npz", "weights.safetensors", "inputs.safetensors", "lock",
+    "SHA256SUMS",
+)  # fmt: skip
+
+
+def placed(store: Path, name: str) -> Path:
+    return store / ("" if "/" in name or name == "store.json" else f"trials/{FINISHED}") / name
+
+
+def spoil(path: Path, how: str) -> None:
+    path.unlink()
+    match how:
+        case "FIFO":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+        case "huge":
+            with path.open("wb") as file:
+                file.truncate(1 << 40)
+        case "nested":
+            path.write_text("[" * 100_000)
+
+
+@pytest.mark.parametrize("how", ["FIFO", "device", "folder", "huge", "nested"])
+@pytest.mark.parametrize("name", FILES)
+def test_verify_names_what_is_no_file_of_a_store(name: str, how: str, store: Path) -> None:
+    """Nothing is waited for, filled memory with, or taken for a bug."""
+    path = placed(store, name)
+    if how == "nested" and name not in JSON:
+        pytest.skip("no JSON")
+    if how == "huge" and name == "lock":
+        pytest.skip("only its lock is taken")
+    spoil(path, how)
+    done = verified(store)
+
+    assert done.exit_code == 5, done.output
+    assert str(path) in done.output
+    assert "E900" not in done.output
+
+
+COMMANDS: dict[str, Callable[[Path, Path], Result]] = {
+    "merge": lambda store, out: repro("merge", out, store),
+    "merge into": lambda store, out: repro("merge", store, small(out)),
+    "report": lambda store, out: repro(
+        "report", "--store", store, "--claims", CLAIMS, "--out", out, "--format", "csv"
+    ),
+    "publish": lambda store, out: repro("publish", "--store", store, "--claims", CLAIMS, out),
+    "export": lambda store, out: repro("export", "--store", store, out),
+    "diff": lambda store, out: repro("diff", store, small(out), "--claims", CLAIMS),
+    "why": lambda store, _: repro("why", FINISHED, "--store", store, "--claims", CLAIMS),
+    "weights": lambda store, out: repro("weights", FINISHED, out, "--store", store),
+    "status": lambda store, _: repro("status", "--store", store),
+}
+READ_BY = {
+    "status": {"store.json", "fault.json"},
+    "why": {"store.json", "trial.json", "result.json", PLAN},
+}
+SUMMED = set(FILES) - {"store.json", PLAN, "facts/f.json", "progress.json", "fault.json", "lock"}
+
+
+@pytest.mark.parametrize("name", ["store.json", PLAN, "result.json", "arrays.npz", "fault.json"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_waits_for_a_fifo(command: str, name: str, store: Path, tmp_path: Path) -> None:
+    """It names the file that it needs and cannot read."""
+    path = placed(store, name)
+    spoil(path, "FIFO")
+    done = COMMANDS[command](store, tmp_path / "out")
+    reads = READ_BY.get(command, SUMMED | {"store.json"})
+
+    assert "E900" not in done.output
+    if name in reads:
+        assert done.exit_code == 5, done.output
+        assert str(path) in done.output
+
+
+# Fields
+
+FIELDS: list[tuple[str, str, object]] = [
+    (PLAN, "registered", 5),
+    (PLAN, "registered", None),
+    (PLAN, "registered", "yesterday"),
+    (PLAN, "registered", "2026-01-01T00:00:00"),
+    (PLAN, "data_title", 5),
+    (PLAN, "data_title", None),
+    (PLAN, "finished_before", -1),
+    (PLAN, "more", 1),
+    ("result.json", "epochs", "5"),
+    ("result.json", "epochs", -1.0),
+    ("result.json", "epochs", float("inf")),
+    ("result.json", "loss", "5"),
+    ("result.json", "status", "fine"),
+    ("result.json", "seconds", {"train": float("inf")}),
+    ("result.json", "seconds", {"train": float("nan")}),
+    ("result.json", "metrics", {"test_error": None}),
+    ("result.json", "provenance", {"device": 5}),
+    ("result.json", "more", 1),
+    ("trial.json", "rate", "0.1"),
+    ("trial.json", "seed", 0.5),
+    ("trial.json", "arguments", {"x": [1]}),
+    ("trial.json", "recipe", {"inputs": "raw"}),
+    ("trial.json", "more", 1),
+    ("progress.json", "epoch", "5"),
+    ("progress.json", "seconds_left", float("inf")),
+    ("progress.json", "trial_id", "0" * 16),
+    ("fault.json", "message", 5),
+    ("fault.json", "told", "now"),
+    ("weights.json", "image_side", "32"),
+    ("weights.json", "crop", {"top": 0}),
+    ("store.json", "format", True),
+    ("store.json", "more", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "field", "value"), FIELDS)
+def test_a_field_of_another_type_is_named(
+    name: str, field: str, value: object, store: Path
+) -> None:
+    """And its file: nothing is taken for what it is not."""
+    path = placed(store, name)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    (path.parent / "SHA256SUMS").unlink(missing_ok=True)
+    done = verified(store)
+
+    assert done.exit_code == 5, done.output
+    assert str(path) in done.output
+    assert field.removesuffix("_id") in done.output
+
+
+@pytest.mark.parametrize(("field", "value"), [("ours", "1"), ("holds", 1), ("more", 0)])
+def test_a_fact_of_another_type_is_named(field: str, value: object, store: Path) -> None:
+    """Each of a list."""
+    path = store / "facts" / "f.json"
+    path.write_text(json.dumps([FACT, FACT | {field: value}]))
+    done = verified(store)
+
+    assert f"{path}: not a list of facts: 1.{field}" in done.output
+
+
+# Curves and arrays
+
+ROWS = {
+    "text for a number": "0.1,online,x,1,10,1",
+    "another source": "0.1,guess,0.5,1,10,1",
+    "no source": "0.1,,0.5,1,10,1",
+    "half an image": "0.1,online,0.5,1,10.5,1",
+    "no images": "0.1,online,0.5,1,,1",
+    "fewer than no images": "0.1,online,0.5,1,-1,1",
+    "no epoch": ",online,0.5,1,10,1",
+    "infinite epoch": "inf,online,0.5,1,10,1",
+    "an epoch that goes back": "0.2,online,0.5,1,10,1\n0.1,online,0.5,1,10,1",
+    "infinite time": "0.1,online,0.5,1,10,inf",
+    "a cell too many": "0.1,online,0.5,1,10,1,7",
+    "a cell too few": "0.1,online",
+    "a truth value": "True,online,0.5,1,10,1",
+    "endless digits": f"{'9' * 500},online,0.5,1,{'9' * 500},1",
+}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_that_no_curve_has_is_told(row: str, store: Path) -> None:
+    """Before any number is taken from it."""
+    path = placed(store, "curve.csv")
+    head = path.read_text().splitlines()[0]
+    path.write_text(f"{head}\n{ROWS[row]}\n")
+
+    with pytest.raises(IntegrityError, match=f"{path}: not a curve: "):
+        Store(store).curve(FINISHED)
+
+
+def claimed(name: str, shape: tuple[int, ...], descr: str) -> bytes:
+    """An archive whose only array has a header that claims a shape, and few bytes."""
+    import zipfile
+
+    member, archive = io.BytesIO(), io.BytesIO()
+    header = {"descr": descr, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(member, header)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr(f"{name}.npy", member.getvalue() + bytes(8))
+    return archive.getvalue()
+
+
+KERNELS = np.zeros((4, 3, 5, 5), np.float32)
+CROOKED: dict[str, tuple[str, bytes]] = {
+    "10^15 elements": ("conv1", claimed("conv1", (10**15, 3, 1, 1), "<f4")),
+    "objects": ("classes", pack({"classes": np.array([{}, []], dtype=object)})),
+    "strings for numbers": ("conv1", pack({"conv1": np.full((2, 3, 1, 1), "x")})),
+    "one dimension": ("conv1", pack({"conv1": KERNELS.ravel()})),
+    "no elements": ("conv1", pack({"conv1": KERNELS[:0]})),
+    "NaN": ("conv1", pack({"conv1": KERNELS * np.float32("nan")})),
+    "infinite": ("conv1", pack({"conv1": KERNELS + np.float32("inf")})),
+    "counts that are no integers": ("confusion", pack({"confusion": np.eye(2)})),
+    "negative counts": ("confusion", pack({"confusion": -np.eye(2, dtype=np.int32)})),
+    "classes of another number": ("classes", pack(TABLE | {"classes": np.array(["a"])})),
+    "kernels without halves": ("conv1", pack({"conv1": KERNELS[:3]})),
+    "bits of other images": (
+        "right_centre",
+        pack({"right_centre": np.zeros(3, np.uint8), "test_images": np.array(99)}),
+    ),
+    "an unknown array": ("other", pack({"other": KERNELS})),
+    "letters that no text has": (
+        "classes",
+        pack({"classes": np.array([0x110000], np.uint32).view("U1")}),
+    ),
+    "half a letter": ("classes", pack({"classes": np.array(["\ud800"])})),
+}
+
+
+@pytest.mark.parametrize("how", CROOKED)
+def test_an_array_that_is_not_as_the_table_says_is_named(how: str, store: Path) -> None:
+    """From its header, before it is made; `repro verify` names the file, too."""
+    name, content = CROOKED[how]
+    placed(store, "arrays.npz").write_bytes(content)
+
+    with pytest.raises(ValueError, match=f"array '{name}'"):
+        unpack(content)
+    with pytest.raises(IntegrityError, match=f"arrays.npz: array '{name}'"):
+        Store(store).arrays(FINISHED)
+
+
+def test_arrays_survive_the_round_trip() -> None:
+    """Every kind of the table."""
+    lengths = {"maps": 4, "bytes": 2, "guesses": 3}
+    arrays = {
+        name: np.full([lengths.get(str(n), n if isinstance(n, int) else 5) for n in kind.shape],
+                      "a" if kind.dtype == "U" else 9, dtype=kind.dtype)
+        for name, kind in ARRAYS.items()
+    }  # fmt: skip
+    back = unpack(pack(arrays))
+
+    assert back.keys() == arrays.keys() == ARRAYS.keys()
+    assert all((back[name] == arrays[name]).all() for name in arrays)
+
+
+# Checksums
+
+
+def sealed(folder: Path) -> Path:
+    assert repro("export", "--store", small(folder / "store"), folder / "out").exit_code == 0
+    return folder / "out"
+
+
+def files_of(store: Path) -> list[Path]:
+    return sorted(path for path in store.rglob("*") if path.is_file())
+
+
+def test_an_export_is_sealed_as_sha256sum_would_do_it(tmp_path: Path) -> None:
+    """Every file but the list itself, by its path from the root; no trial has a list of its own."""
+    store = sealed(tmp_path)
+    lines = (store / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+    assert sums == {
+        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files_of(store)
+        if path.name != "SHA256SUMS"
+    }
+    assert "checked: checksums of the whole store" in verified(store).stdout
+
+
+@pytest.fixture(scope="module")
+def seal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export that no test leaves changed."""
+    return sealed(tmp_path_factory.mktemp("seal"))
+
+
+@given(data=st.data())
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), deadline=None)
+def test_any_byte_that_was_changed_is_told_by_name(seal: Path, data: st.DataObject) -> None:
+    """By `repro verify`, of every file of a sealed store, the list of checksums included."""
+    path = data.draw(st.sampled_from(files_of(seal)))
+    content = path.read_bytes()
+    place = data.draw(st.integers(0, len(content) - 1))
+    other = data.draw(st.integers(0, 255).filter(lambda value: value != content[place]))
+    path.write_bytes(content[:place] + bytes([other]) + content[place + 1 :])
+    try:
+        done = verified(seal)
+    finally:
+        path.write_bytes(content)
+
+    assert done.exit_code == 5, (path, place, other)
+    assert str(path) in done.output
+
+
+@pytest.mark.parametrize("change", ["missing", "added"])
+@pytest.mark.parametrize("name", [PLAN, "facts/f.json", f"trials/{FINISHED}/curve.csv"])
+def test_a_file_that_is_missing_or_was_added_is_told(
+    name: str, change: str, tmp_path: Path
+) -> None:
+    """By its name, and by every command that would take numbers from the store."""
+    store = sealed(tmp_path)
+    path = store / name
+    if change == "added":
+        path = path.with_name(f"{path.stem}-2{path.suffix}")
+        shutil.copy(store / name, path)
+    else:
+        path.unlink()
+    commands = ("report", "export", "merge", "diff")
+    told = [COMMANDS[command](store, tmp_path / command) for command in commands]
+
+    for done in [verified(store), *told]:
+        assert done.exit_code == 5, done.output
+        assert f"{path}: {change}" in done.output
+
+
+def test_a_merge_leaves_what_is_damaged_and_takes_the_rest(store: Path, tmp_path: Path) -> None:
+    """Each by name, and the exit code says that something is missing."""
+    for other in sorted((GOLDEN / "store-1" / "trials").iterdir())[:3]:
+        if other.name != FINISHED:
+            shutil.copytree(other, store / "trials" / other.name)
+    path = placed(store, "result.json")
+    path.write_text(path.read_text().replace('"cpu"', '"gpu"') + " ")
+    done = repro("merge", tmp_path / "into", store)
+
+    assert done.exit_code == 5
+    assert f"contradiction: {path}: changed since" in done.stdout
+    assert "left where it is" in done.stdout
+    assert Store(tmp_path / "into").ids() == sorted(set(Store(store).ids()) - {FINISHED})
+    assert verified(tmp_path / "into").exit_code == 0
+
+
+def test_training_breaks_a_seal_in_the_open(tmp_path: Path) -> None:
+    """Each other trial's checksums take over, so that nothing is uncovered that was covered."""
+    root = sealed(tmp_path)
+    store = Store(root)
+    before = dict(line.split("  ")[::-1] for line in (root / "SHA256SUMS").read_text().splitlines())
+    other = min((GOLDEN / "store-1" / "trials").iterdir())
+    store.begin(Store(GOLDEN / "store-1").trial(other.name))
+    lines = placed(root, "SHA256SUMS").read_text().splitlines()
+
+    assert not (root / "SHA256SUMS").exists()
+    assert {f"trials/{FINISHED}/{name}": digest for digest, name in map(str.split, lines)} == {
+        name: digest for name, digest in before.items() if name.startswith("trials/")
+    }
+    assert not (root / "trials" / other.name / "SHA256SUMS").exists()
+    assert verified(root).exit_code == 0
+    path = placed(root, "curve.csv")
+    path.write_bytes(path.read_bytes() + b" ")
+    assert f"{path}: changed since" in verified(root).stdout
+
+
+def test_a_seal_that_was_half_broken_raises_no_alarm(tmp_path: Path) -> None:
+    """Killed before the list at the root went, and before all trials had theirs."""
+    root = sealed(tmp_path)
+    whole = (root / "SHA256SUMS").read_bytes()
+    checksums.unseal(root)
+    (root / "SHA256SUMS").write_bytes(whole)
+
+    assert verified(root).exit_code == 0
+    Store(root).unseal()
+    assert not (root / "SHA256SUMS").exists()
+
+
+def test_nothing_that_only_reads_breaks_a_seal(tmp_path: Path) -> None:
+    """A plan that is registered already, facts that were computed before, a second merge."""
+    root = sealed(tmp_path)
+    store = Store(root)
+    before = (root / "SHA256SUMS").read_bytes()
+    for path in store.plan_files():
+        store.register(store.plan(path))
+    assert repro("merge", root, shutil.copytree(root, tmp_path / "again")).exit_code == 0
+    store.keep_progress(FINISHED, "{}")
+    with store.lock(FINISHED):
+        pass
+
+    assert (root / "SHA256SUMS").read_bytes() == before
+    assert checksums.damage(root) == {}
+
+
+def test_a_store_without_checksums_says_so(tmp_path: Path) -> None:
+    """As earlier versions wrote them: it is read, with a note."""
+    shutil.copytree(GOLDEN / "store-1", tmp_path / "old")
+    done = verified(tmp_path / "old")
+
+    assert done.exit_code == 0
+    assert "note: 10 finished trials have no checksums" in done.stdout
+
+
+def test_a_site_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:
+    """Its list covers every file of it."""
+    COMMANDS["publish"](store, tmp_path / "site")
+    lines = (tmp_path / "site" / "SHA256SUMS").read_text().splitlines()
+    sums = {tmp_path / "site" / name: digest for digest, name in map(str.split, lines)}
+
+    assert {*sums, tmp_path / "site" / "SHA256SUMS"} == set(files_of(tmp_path / "site"))
+    for path, digest in sums.items():
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+# Checkpoints
+
+
+def trained(folder: Path, name: str, *, pause: bool = False) -> Store:
+    """A trial of the claim in the folder, to its end or to its first pause."""
+    claim = load(folder / "tiny.yaml")
+    data = open_dataset("digits", (), folder)
+    (cell, *_) = next_cells(claim, "smoke", data.fingerprint, {})  # type: ignore[arg-type]
+    machine = Machine(
+        device="cpu", workers=1, store=folder / name, data_dirs=(), cache_dir=folder / "cache"
+    )
+    stop = PlainFlag()
+    train_cells([cell], machine, stop=stop, on_event=lambda _: stop.set() if pause else None)
+    return Store(folder / name)
+
+
+@pytest.mark.parametrize("damage", ["one bit", "cut", "without its checksum", "FIFO"])
+def test_a_checkpoint_that_was_changed_is_not_continued(damage: str, tmp_path: Path) -> None:
+    """It is set aside with a warning; the trial starts again and ends with the same numbers."""
+    quick_claim_file(tmp_path)
+    whole = trained(tmp_path, "whole")
+    store = trained(tmp_path, "damaged", pause=True)
+    (name,) = store.ids()
+    path = store.folder(name) / "checkpoint.pt"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    match damage:
+        case "one bit":
+            path.write_bytes(content)
+        case "cut":
+            path.write_bytes(path.read_bytes()[:-1])
+        case "without its checksum":
+            path.write_bytes(store.checkpoint(name) or b"")
+        case _:
+            spoil(path, "FIFO")
+    with pytest.warns(UserWarning, match=f"checkpoint of trial {name} cannot be continued"):
+        again = trained(tmp_path, "damaged")
+
+    assert again.numbers(name) == whole.numbers(name)
+    assert os.path.lexists(store.folder(name) / "checkpoint.corrupt")
+
+
+def test_a_checkpoint_that_is_sound_is_continued(tmp_path: Path) -> None:
+    """Without a word."""
+    quick_claim_file(tmp_path)
+    (name,) = trained(tmp_path, "runs", pause=True).ids()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        store = trained(tmp_path, "runs")
+
+    assert store.result(name) is not None
+    assert checksums.damage(store.root) == {}
+    assert checksums.covers(store.root, name)
+
+
+# Groups
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o002, 0o664), (0o022, 0o644), (0o077, 0o600)])
+def test_files_follow_the_umask(umask: int, mode: int, tmp_path: Path) -> None:
+    """So a store in a folder of a group can be gone on with by the others of it, or by nobody."""
+    before = os.umask(umask)
+    try:
+        store = sealed(tmp_path)
+        Store(store).begin(Store(store).trial(FINISHED))
+        with Store(store).lock(FINISHED):
+            Store(store).save(FINISHED, checkpoint=b"", curve=[(9.9, "test", 0.5, 0.5, 1, 9.9)])
+    finally:
+        os.umask(before)
+
+    names = {path.name for path in files_of(store)}
+    assert {"lock", "checkpoint.pt", "curve.csv", "store.json"} <= names
+    assert {
+        path.name: oct(path.stat().st_mode & 0o777) for path in files_of(store)
+    } == dict.fromkeys(names, oct(mode))
