@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from repro import checksums
 from tests.commands import repro
 from tests.worlds import FACT, claim_file
 
@@ -58,6 +59,14 @@ def changed(path: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+def another_time(store: Path) -> None:
+    """Which no curve contradicts."""
+    path = first(store, "trials/*/result.json")
+    checksums.write(path.parent)
+    values = json.loads(path.read_text())
+    changed(path, seconds=values["seconds"] | {"evaluate": 1.0})
+
+
 def another_fact(store: Path) -> None:
     path = first(store, "facts/*.json")
     (fact,) = json.loads(path.read_text())
@@ -76,6 +85,7 @@ def another_table(store: Path) -> None:
 # verify: what is done to a store that agrees with itself, and the contradiction that is found.
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "format": (lambda store: (store / "store.json").unlink(), "the format is a guess"),
+    "sums": (another_time, "changed since"),
     "files": (lambda store: first(store, "trials/*/result.json").write_text("{"), "not a trial's"),
     "results": (
         lambda store: changed(first(store, "trials/*/result.json"), train_error=0.123),
