@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import matplotlib as mpl
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from repro.doctor import checks
 from repro.errors import BugError, MachineError, OutOfMemoryError, WriteError, machine_fault
 from repro.execute import workers_for
 from repro.provenance import code_commit, code_version, cores
+from repro.report.svg import svg
 from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
@@ -237,6 +239,20 @@ def test_settings_that_may_not_be_seen_are_not_there(
     assert "config.toml: not there" in repro("config").stdout
 
 
+def test_a_working_folder_that_is_gone_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a library that wants it ends the process."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = repro("doctor")
+
+    assert done.exit_code == 5
+    assert "error[E300]: the working folder is gone or cannot be read: " in done.stderr
+    assert "next: cd into a folder that is there" in done.stderr
+
+
 # Git
 
 
@@ -311,6 +327,33 @@ def test_memory_is_counted_where_the_system_does_not_say_what_is_free(
     data = tiny(tmp_path)
 
     assert device_data(trial_on(data), data, torch.device("cpu")).train.labels.shape == (640,)
+
+
+# Figures
+
+
+def test_settings_of_the_users_change_no_figure() -> None:
+    """Equal bytes, whatever a matplotlibrc or a notebook has set."""
+    panels = [("a", lambda ax: ax.plot([0, 1], [1, 2])[0].axes)]
+    usual = svg("figure", panels, inches=(3, 2))
+    theirs = {"font.size": 30, "lines.linewidth": 7, "svg.fonttype": "path", "figure.dpi": 30}
+    with mpl.rc_context(theirs):  # type: ignore[arg-type] # the stubs want literal keys
+        assert svg("figure", panels, inches=(3, 2)) == usual
+
+
+@pytest.mark.process
+def test_a_report_needs_nothing_of_the_users_matplotlib(tmp_path: Path) -> None:
+    """A back-end that is not installed, a file that is damaged, a folder that is none."""
+    (tmp_path / "matplotlib").mkdir()
+    (tmp_path / "matplotlib" / "matplotlibrc").write_bytes(b"axes.grid: \xff")
+    golden = ROOT / "tests" / "golden"
+    done = child(
+        "report", "--store", golden / "store-1", "--claims", golden / "claims",
+        "--out", tmp_path / "report", "--format", "summary",
+        MPLBACKEND="module://not_here.backend", MPLCONFIGDIR=str(tmp_path / "matplotlib"),
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 # Workers

@@ -16,7 +16,7 @@ import click
 
 from repro.cli.settings import defaults
 from repro.cli.streams import standard_streams
-from repro.errors import BugError, ReproError, machine_fault
+from repro.errors import BugError, MachineError, ReproError, machine_fault
 from repro.talk import printable, say, tell
 
 __all__ = ["Command", "Group", "command", "group"]
@@ -48,6 +48,17 @@ def _report_errors(act: F) -> F:
         sys.exit(fault.exit_code)
 
     return run  # type: ignore[return-value]
+
+
+def _check_working_folder() -> None:
+    """Libraries ask for it when they are loaded, and one ends the process where it is gone."""
+    try:
+        os.getcwd()  # noqa: PTH109 - the question itself
+    except OSError as error:
+        raise MachineError(
+            f"the working folder is gone or cannot be read: {error.strerror}",
+            hint="cd into a folder that is there, and run the same command again",
+        ) from error
 
 
 def _leave(exit_code: int) -> None:
@@ -126,6 +137,7 @@ class Group(click.Group):
     @_report_errors
     def invoke(self, ctx: click.Context) -> Any:
         """A usage error may repeat what a file says, which is nothing that a terminal obeys."""
+        _check_working_folder()
         try:
             return super().invoke(ctx)
         except click.ClickException as error:

@@ -1,5 +1,7 @@
 """What was found: the report, and the evidence to keep."""
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +69,7 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     junit    junit.xml: a test case for each claim and scale
     """  # noqa: D301 - click wants the character itself
+    _load_matplotlib()
     from repro.pages import pages
     from repro.report import write_report
 
@@ -89,12 +92,29 @@ def publish(store: Path, claims: Path, out: Path) -> None:
 
     Where nothing is measured yet it is written all the same, and the exit code is 4.
     """
+    _load_matplotlib()
     from repro.pages import pages
     from repro.report import write_site
 
     found = pages(load_claims(claims_in(claims)), sound_store(store))
     echo(write_site(found, out))
     _check_measured(found, store)
+
+
+def _load_matplotlib() -> None:
+    """Without the user's settings, which may name what is not installed here."""
+    from repro.errors import MachineError
+
+    if "matplotlib" not in sys.modules:
+        os.environ |= {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
+    try:
+        import matplotlib as mpl  # noqa: F401 - what goes wrong does so now
+    except (OSError, ValueError) as error:
+        raise MachineError(
+            f"matplotlib, which draws the figures, cannot be loaded: {error}",
+            hint="MPLCONFIGDIR names a folder that it may write; a `matplotlibrc` in the working "
+            "folder has to be UTF-8",
+        ) from error
 
 
 def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:

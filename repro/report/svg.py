@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from math import ceil
+from typing import Any
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
@@ -35,6 +36,11 @@ _ARM = re.compile(r"(?:arm|band|paper)-\d+")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
+# A user's files and variables change no figure. The backend draws nothing here.
+_DEFAULTS: dict[Any, Any] = {
+    key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"
+}
+
 
 def svg(
     name: str,
@@ -49,7 +55,8 @@ def svg(
     The same data give the same bytes: no date, and ids salted by `name`, so that several figures
     may stand in one page.
     """
-    with mpl.rc_context({**STYLE, "svg.fonttype": "none", "svg.hashsalt": name}):  # type: ignore[dict-item] # the stubs list each key's own type
+    settings = _DEFAULTS | STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}
+    with mpl.rc_context(settings):
         columns = min(len(panels), 2)
         rows = ceil(len(panels) / columns)
         size = (columns * inches[0], rows * inches[1])
