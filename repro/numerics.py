@@ -78,8 +78,11 @@ Known = dict[Definition, int]
 @cache
 def known(table: Path = TABLE) -> Known:
     """Generations by definition, as the table has them."""
-    lines = (line.split() for line in table.read_text(encoding="utf-8").splitlines())
-    return {(name, digest): int(generation) for name, generation, digest in lines}
+    try:
+        lines = (line.split() for line in table.read_text(encoding="utf-8").splitlines())
+        return {(name, digest): int(generation) for name, generation, digest in lines}
+    except (OSError, ValueError) as error:
+        raise _damaged(table, error) from error
 
 
 def definitions(model: str, package: Path = PACKAGE) -> set[Definition]:
@@ -137,7 +140,7 @@ _TOP = "<module>"  # statements that define nothing and run when the module is i
 @cache
 def _parsed(module: str, package: Path) -> _Module:
     parsed = _Module()
-    tree = ast.parse(_source(module, package))
+    tree = _tree(module, package)
     for node in ast.walk(tree):
         parsed.imported.update(_imports(node))
     for statement in tree.body:
@@ -159,14 +162,21 @@ def _parsed(module: str, package: Path) -> _Module:
     return parsed
 
 
-def _source(module: str, package: Path) -> str:
+def _tree(module: str, package: Path) -> ast.Module:
     base = package.joinpath(*module.split(".")[1:])
     for path in (base.with_suffix(".py"), base / "__init__.py"):
         if path.is_file():
-            return path.read_text(encoding="utf-8")
+            try:
+                return ast.parse(path.read_bytes())
+            except (OSError, SyntaxError, ValueError) as error:  # as in the middle of an update
+                raise _damaged(path, error) from error
     raise SourcesMissingError(
         f"no source of {module} below {package}: results are known by the code that made them"
     )
+
+
+def _damaged(path: Path, error: Exception) -> SourcesMissingError:
+    return SourcesMissingError(f"{path} cannot be read: {error}")
 
 
 def _imports(node: ast.AST) -> Iterator[tuple[str, Symbol]]:

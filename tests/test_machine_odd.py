@@ -15,19 +15,24 @@ import pytest
 import torch
 
 import repro as package
+from repro.claim import TrainedClaim
 from repro.cli import main
 from repro.cli.options import Folder
 from repro.cli.settings import Setting
 from repro.doctor import checks
 from repro.errors import BugError, MachineError, OutOfMemoryError, WriteError, machine_fault
 from repro.execute import workers_for
+from repro.observer import TrainedCell
+from repro.plan import next_cells
 from repro.provenance import code_commit, code_version, cores
 from repro.report.svg import svg
+from repro.standing import Pace, StandingFiles
+from repro.store import Store
 from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
 from tests.shell import ROOT
-from tests.worlds import FACT, claim_file, quick_claim_file, tiny, trial_on
+from tests.worlds import FACT, claim_file, quick_claim_file, tiny, tiny_claim, trial_on
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
@@ -162,6 +167,21 @@ def test_a_traceback_that_no_file_can_hold_is_printed(
     tell(BugError("x", traceback="Traceback: line 1\n"))
 
     assert "traceback: \nTraceback: line 1\n" in capsys.readouterr().err
+
+
+def test_what_is_only_shown_ends_no_run(tmp_path: Path) -> None:
+    """A store that cannot be written any more does not hide the fault that it is to tell of."""
+    claim = tiny_claim(tmp_path)
+    assert isinstance(claim, TrainedClaim)
+    (cell, *_) = next_cells(claim, "smoke", "0" * 16, {})
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "trials").touch()  # a file in place of the folder
+    store = Store(tmp_path / "runs")
+    files = StandingFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
+    files.start(cell)
+    files.fail(cell, WriteError("no room"))
+    files.start(cell)
+    files.finish(cell, TrainedCell(outcome="paused"))
 
 
 # Homes and folders

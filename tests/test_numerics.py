@@ -7,7 +7,7 @@ import pytest
 
 import repro
 from repro.errors import SourcesMissingError
-from repro.numerics import TABLE, definitions, digests, numerics
+from repro.numerics import TABLE, definitions, digests, known, numerics
 
 PACKAGE = Path(repro.__file__).parent
 
@@ -100,3 +100,20 @@ def test_without_sources_it_says_what_to_install(copy: Path) -> None:
     with pytest.raises(SourcesMissingError, match=r"no source of repro\.train") as caught:
         digests("cifar_80sec", copy)
     assert "install the wheel" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"def rate_at(", b"x = '\xff'", b"x = 1\0"])
+def test_a_source_that_is_damaged_is_named(content: bytes, copy: Path) -> None:
+    """As an update leaves it that is under way, or a full disk."""
+    (copy / "optim.py").write_bytes(content)
+
+    with pytest.raises(SourcesMissingError, match=r"optim\.py cannot be read: "):
+        digests("cifar_80sec", copy)
+
+
+def test_a_table_that_is_damaged_is_named(tmp_path: Path) -> None:
+    """No code is known by half a line."""
+    (tmp_path / "numerics.txt").write_text("train.Run 1")
+
+    with pytest.raises(SourcesMissingError, match=r"numerics\.txt cannot be read: "):
+        known(tmp_path / "numerics.txt")
