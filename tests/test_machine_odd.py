@@ -6,6 +6,7 @@ import pwd
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +14,17 @@ import click
 import matplotlib as mpl
 import pytest
 import torch
+from click.testing import CliRunner
 
 import repro as package
 from repro.claim import TrainedClaim
 from repro.cli import main
+from repro.cli.command import group
 from repro.cli.options import Folder
 from repro.cli.settings import Setting
 from repro.doctor import checks
 from repro.errors import BugError, MachineError, OutOfMemoryError, WriteError, machine_fault
-from repro.execute import workers_for
+from repro.execute import local, workers_for
 from repro.observer import TrainedCell
 from repro.plan import next_cells
 from repro.provenance import code_commit, code_version, cores
@@ -157,6 +160,28 @@ def test_what_the_system_says_is_a_fault_of_the_machine(
 def test_what_no_system_says_is_a_bug(error: Exception) -> None:
     """Its traceback is wanted."""
     assert machine_fault(error) is None
+
+
+def test_a_thread_that_a_full_disk_ends_is_told_in_a_line() -> None:
+    """As that of a logger, which has no other who could tell."""
+
+    def write() -> None:
+        raise OSError(28, "No space left on device", "logs/x")
+
+    @group()
+    def tool() -> None:
+        pass
+
+    @tool.command()
+    def log() -> None:
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+
+    done = CliRunner().invoke(tool, ["log"])
+
+    assert done.exit_code == 0
+    assert done.stderr == "a thread has ended early: logs/x: No space left on device\n"
 
 
 def test_a_traceback_that_no_file_can_hold_is_printed(
@@ -377,6 +402,23 @@ def test_a_report_needs_nothing_of_the_users_matplotlib(tmp_path: Path) -> None:
 
 
 # Workers
+
+
+def test_processes_that_cannot_be_started_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container without /dev/shm, where one trial at a time still can be trained."""
+
+    def refused(_workers: int) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(local, "_pool", refused)
+    claim = quick_claim_file(tmp_path)
+    done = repro("run", claim, "--store", tmp_path / "runs", "--workers", "2")
+
+    assert done.exit_code == 5
+    assert "error[E300]: processes cannot be started side by side here: " in done.stderr
+    assert "next: --workers 1 trains in this process" in done.stderr
 
 
 @pytest.mark.process

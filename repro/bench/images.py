@@ -220,6 +220,8 @@ def can_be_dropped(file: Path) -> bool:
 
     File systems in memory keep it, and so do some containers.
     """
+    if not hasattr(os, "RWF_NOWAIT"):  # Linux alone
+        return False
     _drop([file])
     try:
         with file.open("rb") as handle:
@@ -232,7 +234,7 @@ def can_be_dropped(file: Path) -> bool:
 
 
 def _drop(files: Sequence[Path]) -> None:
-    for file in files:
+    for file in files if hasattr(os, "posix_fadvise") else ():
         with file.open("rb") as handle:
             os.fsync(handle)  # what is not yet on the disk cannot be forgotten
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

@@ -7,7 +7,8 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from inspect import cleandoc
 from typing import Any, TypeVar
@@ -59,6 +60,25 @@ def _check_working_folder() -> None:
             f"the working folder is gone or cannot be read: {error.strerror}",
             hint="cd into a folder that is there, and run the same command again",
         ) from error
+
+
+@contextmanager
+def _threads_watched() -> Iterator[None]:
+    """One line, where a full disk or the like ends a thread of another package, as a logger's."""
+    before = threading.excepthook
+
+    def say_end(ended: threading.ExceptHookArgs) -> None:
+        fault = isinstance(ended.exc_value, Exception) and machine_fault(ended.exc_value)
+        if fault and not os.environ.get("REPRO_DEBUG"):
+            say(f"a thread has ended early: {fault}")
+        else:
+            before(ended)
+
+    threading.excepthook = say_end
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _leave(exit_code: int) -> None:
@@ -128,7 +148,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Whatever goes wrong is told, also of what click prints by itself."""
-        with standard_streams():
+        with standard_streams(), _threads_watched():
             try:
                 return _report_errors(super().main)(*args, **extra)
             finally:
