@@ -4,15 +4,13 @@ The authors trained many nets that differ in details: learning rates, places of 
 without those of layer 2. Two runs of one net may differ by as much as those scatter, or by less.
 """
 
-import csv
 import math
 from dataclasses import dataclass
 from statistics import stdev
 
 import scipy
 
-from repro.claim import Claim
-from repro.errors import ClaimError
+from repro.claim import Claim, read_siblings
 
 __all__ = ["Prior", "prior"]
 
@@ -54,19 +52,6 @@ def prior(claim: Claim) -> Prior | None:
     """What the claim's own siblings say; None where its number is no difference of two runs."""
     if claim.paper.siblings is None or claim.paper.value is None:
         return None
-    path = claim.path.parent / claim.paper.siblings
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            errors = [100 * float(row["top1_error"]) for row in csv.DictReader(file)]
-        scatter = math.sqrt(2) * stdev(errors)
-    except (KeyError, TypeError, ValueError) as error:  # stdev's own is a ValueError
-        raise ClaimError(
-            f"{path}: not a list of two nets or more with their top1_error, a fraction: {error}",
-            hint=f"see paper.siblings of {claim.path}",
-        ) from error
-    if not scatter > 0:
-        raise ClaimError(
-            f"{path}: all nets have the same top1_error, which is no scatter",
-            hint=f"see paper.siblings of {claim.path}",
-        )
+    errors = read_siblings(claim.path.parent / claim.paper.siblings)
+    scatter = 100 * math.sqrt(2) * stdev(errors)
     return Prior(value=claim.paper.value, scatter=scatter, siblings=len(errors))

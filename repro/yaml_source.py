@@ -10,7 +10,9 @@ from typing import Any
 
 import yaml
 
-__all__ = ["KeyPath", "Problem", "Source", "read"]
+from repro.files import read_bytes
+
+__all__ = ["KeyPath", "Problem", "Source", "is_text", "read"]
 
 MOST_BYTES = 1_000_000
 
@@ -89,16 +91,16 @@ _SCALARS = {
 }
 
 
+def is_text(word: str) -> bool:
+    """Whether a plain word is read as a text: `2012`, `1e5`, `null` and `true` are not."""
+    tag: str = _Loader("").resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]
+    return tag == "tag:yaml.org,2002:str"
+
+
 def read(path: Path) -> Source:
     """The file's values and all that is wrong with its YAML. OSError when it cannot be read."""
-    with path.open("rb") as file:
-        raw = file.read(MOST_BYTES + 1)
+    raw = read_bytes(path, most=MOST_BYTES)
     source = Source()
-    if len(raw) > MOST_BYTES:
-        source.problems.append(
-            source.problem((), f"the file is too large: at most {MOST_BYTES} bytes are read")
-        )
-        return source
     try:
         node = yaml.compose(raw.decode(), Loader=_Loader)
         source.data = None if node is None else _value(node, (), source)

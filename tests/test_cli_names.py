@@ -1,5 +1,6 @@
 """Claims by name, and what a shell is offered."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.shell_completion import ShellComplete
 from repro.claim import SCALES
 from repro.cli import main
 from tests.commands import repro
+from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,9 +37,15 @@ def test_a_claim_has_a_name() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("relu_sped", "no claim 'relu_sped' in claims (did you mean 'relu_speedup'?)"),
+        (
+            "relu_sped",
+            "in claims, and none that comes with repro (did you mean 'relu_speedup'?)",
+        ),
         ("claims/lrm.yaml", "(did you mean 'claims/lrn.yaml'?)"),
-        ("xyzzy", "no claim 'xyzzy' in claims: there are architecture, bias_init"),
+        (
+            "xyzzy",
+            "'xyzzy' in claims, and none that comes with repro: there are architecture, bias_init",
+        ),
     ],
 )
 def test_a_claim_that_is_misspelled_is_guessed(given: str, message: str) -> None:
@@ -46,6 +54,74 @@ def test_a_claim_that_is_misspelled_is_guessed(given: str, message: str) -> None
 
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder outside of any checkout, with a claim of one's own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "claims").mkdir()
+    claim_file(tmp_path / "claims", epochs=1)
+    return tmp_path
+
+
+def test_the_claims_that_come_with_repro_are_found_from_any_folder(elsewhere: Path) -> None:
+    """After one's own, which come before them under the same name."""
+    (elsewhere / "claims" / "lrn.yaml").write_text(
+        (elsewhere / "claims" / "tiny.yaml").read_text().replace("id: tiny", "id: lrn")
+    )
+    names = [one["id"] for one in json.loads(repro("list", "--json").stdout)]
+
+    assert names[:3] == ["lrn", "tiny", "architecture"]
+    assert len(names) == len(set(names)) > 20
+    assert json.loads(repro("show", "lrn", "--json").stdout)["title"] == "One arm is faster"
+    assert repro("validate", "depth").output == "depth: valid\n"
+    assert repro("validate").output == "".join(f"{name}: valid\n" for name in names)
+    assert [one["id"] for one in json.loads(repro("list", "--claims", "claims", "--json").stdout)] \
+        == ["lrn", "tiny"]  # fmt: skip
+
+
+def test_a_report_shows_one_s_own_claims_and_what_was_run(elsewhere: Path) -> None:
+    """Not all that could be run; a command names what comes with repro by its name."""
+    repro("report", "--store", "runs", "--format", "md")
+    before = (elsewhere / "report" / "report.md").read_text()
+    assert repro("run", "architecture", "--store", "runs").exit_code == 0
+    done = repro("report", "--store", "runs", "--format", "md")
+    text = (elsewhere / "report" / "report.md").read_text()
+
+    assert done.exit_code == 0, done.output
+    assert "    repro run architecture\n" in text
+    assert "headline" not in before + text
+
+
+def test_a_claim_that_is_not_valid_leaves_the_others_in_the_report(elsewhere: Path) -> None:
+    """It is named in its place, and by the exit code."""
+    (elsewhere / "claims" / "bad.yaml").write_text("id: [")
+    assert repro("run", "architecture", "--store", "runs").exit_code == 0
+    done = repro("report", "--store", "runs", "--format", "md", "--format", "html")
+    site = repro("publish", "site", "--store", "runs")
+
+    assert (done.exit_code, site.exit_code) == (2, 2)
+    assert "error[E100]: claims/bad.yaml:" in done.stderr
+    for page in ("report/report.md", "report/report.html", "site/index.html"):
+        text = (elsewhere / page).read_text()
+        assert "Claim files that are not valid" in text
+        assert "bad.yaml:1:6: YAML: " in text
+        assert "Eight learned layers" in text
+
+
+def test_yml_is_yaml(elsewhere: Path) -> None:
+    """For every command; both of one name are refused."""
+    own = elsewhere / "claims"
+    (own / "tiny.yaml").rename(own / "tiny.yml")
+
+    assert repro("list").stdout.startswith("tiny ")
+    assert repro("validate", "tiny").output == "tiny: valid\n"
+    assert "tiny.yml is there already" in repro("new", "tiny").stderr
+    claim_file(own)
+    done = repro("report", "--store", "runs")
+    assert done.exit_code == 2
+    assert "claims/tiny.yaml and claims/tiny.yml are of one name" in " ".join(done.stderr.split())
 
 
 def test_a_folder_without_claims_says_so(tmp_path: Path) -> None:

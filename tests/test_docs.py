@@ -206,8 +206,8 @@ def test_tables_of_the_reference_have_equal_rows(page: str) -> None:
         assert len(widths) == 1
 
 
-CLAIMS = load_all(sorted((ROOT / "claims").glob("*.yaml")))
 WORDS = yaml.safe_load(findings.WORDS.read_text(encoding="utf-8"))
+CLAIMS = load_all(ROOT / "claims" / f"{name}.yaml" for name in findings.claims())
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -238,8 +238,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def workspace(tmp_path: Path, results: Path) -> Path:
     """What a reader has: the repository's claims and evidence, and `repro` on the path."""
     folder = tmp_path / "reader"
-    for name in ("claims", "reports"):
-        shutil.copytree(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "reports", folder / "reports")
+    shutil.copytree(ROOT / "claims" / "paper_data", folder / "claims" / "paper_data")
+    for claim in CLAIMS:  # and none that a developer may have begun beside them
+        shutil.copy(claim.path, folder / "claims")
     (folder / "runs").symlink_to(results)
     shim = folder / "bin" / "repro"
     shim.parent.mkdir()

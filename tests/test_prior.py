@@ -47,5 +47,5 @@ def test_a_list_that_cannot_be_read_is_named(text: str, tmp_path: Path) -> None:
     path = tmp_path / "claims" / "paper_data" / "siblings.csv"
     path.write_text(text)
 
-    with pytest.raises(ClaimError, match=r"siblings\.csv: "):
+    with pytest.raises(ClaimError, match=r"paper\.siblings: .*siblings\.csv:\d: "):
         prior(load(tmp_path / "claims" / "lrn.yaml"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,8 +62,9 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
     [
         (("tiny",), "tiny.yaml is there already"),
         (("a name",), "'a name' is no name for a claim: letters, digits and '_' alone"),
-        # The figure's points lie beside the claim that is copied, and not here.
-        (("x", "--from", str(ROOT / "claims" / "relu_speedup.yaml")), "paper.figure: there is no"),
+        (("2012",), "'2012' is no name for a claim: letters, digits and '_' alone, and no number"),
+        (("1e5",), "'1e5' is no name"),
+        (("null",), "'null' is no name"),
         (
             ("x", "--from", str(ROOT / "claims" / "dropout.yaml"), "--kind", "level"),
             "--from copies the kind, too",
@@ -79,6 +81,28 @@ def test_what_cannot_be_begun_is_told(words: tuple[str, ...], message: str, tmp_
     assert message in done.stderr
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["tiny.yaml"]
     assert path.read_text() == before
+
+
+def test_a_copy_brings_the_tables_beside_the_claim(tmp_path: Path) -> None:
+    """Found by name in the folder of --claims; a table that is there and differs is kept."""
+    shutil.copytree(ROOT / "claims" / "paper_data", tmp_path / "old" / "paper_data")
+    shutil.copy(ROOT / "claims" / "lrn.yaml", tmp_path / "old" / "mine.yaml")
+    path = tmp_path / "old" / "mine.yaml"
+    path.write_text(path.read_text().replace("id: lrn", "id: mine"))
+    repro("new", "other", "--from", "mine", "--claims", tmp_path / "old")
+    done = repro("new", "yours", "--from", path, "--claims", tmp_path / "new")
+    table = tmp_path / "new" / "paper_data" / "siblings.csv"
+
+    assert load(tmp_path / "old" / "other.yaml").id == "other"
+    assert done.exit_code == 0, done.output
+    assert load(tmp_path / "new" / "yours.yaml").paper.siblings == "paper_data/siblings.csv"
+    table.write_text("top1_error\n0.4\n0.5\n")
+    done = repro("new", "third", "--from", path, "--claims", tmp_path / "new")
+    assert done.exit_code == 2
+    assert f"{table} is another file than that beside" in done.stderr
+    assert sorted(each.name for each in table.parent.parent.iterdir()) == [
+        "paper_data", "yours.yaml",
+    ]  # fmt: skip
 
 
 def test_a_resolved_claim_names_every_trial_and_the_source_of_each_value(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ PICTURE = (
 
 
 def evidence() -> list[Page | FactPage]:
-    """What the kept store says of every claim; run in the root of the repository."""
-    return pages(load_all(sorted(CLAIMS.glob("*.yaml"))), Store(STORE))
+    """What the kept store says of every claim of the paper; run in the root of the repository."""
+    return pages(load_all(CLAIMS / f"{name}.yaml" for name in findings.claims()), Store(STORE))
 
 
 def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:

@@ -23,7 +23,7 @@ from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT
 
-__all__ = ["WORDS", "filled", "render", "summary"]
+__all__ = ["WORDS", "claims", "filled", "render", "summary"]
 
 WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
 
@@ -46,6 +46,11 @@ stands with each of them: [what a proxy can say](explanation/scales.md). *Reprod
 interval lies in the claim file's region, not that it holds the paper's number. For most claims some
 trials were there when the plan that now stands was registered:
 [which, and why](../reports/README.md)."""
+
+
+def claims(words: Path = WORDS) -> list[str]:
+    """Names of the paper's claims, beside which a person's own may lie."""
+    return sorted(yaml.safe_load(words.read_text(encoding="utf-8"))["readings"])
 
 
 def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:

@@ -45,7 +45,7 @@ def why(target: str, store: Store, claims: Sequence[Claim]) -> str:
         places = [place for claim in claims for place in _places(claim, store, results)]
         return "\n".join(_trial(store.trial(target), store, results, places))
     known = {claim.id: claim for claim in claims}
-    name = target.removesuffix(".yaml").rpartition("/")[2]
+    name = target.removesuffix(".yaml").removesuffix(".yml").rpartition("/")[2]
     if name not in known:
         close = get_close_matches(name, known, n=1)
         raise ClaimError(

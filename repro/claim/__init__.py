@@ -4,7 +4,7 @@ A claim is one statement of the paper with its number and how it is decided. Eve
 science stands in the file; the command line describes the machine.
 """
 
-from repro.claim.load import json_schema, load, load_all
+from repro.claim.load import json_schema, load, load_all, load_valid
 from repro.claim.spec import (
     KINDS,
     LEAST_SEEDS,
@@ -33,6 +33,7 @@ from repro.claim.spec import (
     model_for,
     recipe_for,
 )
+from repro.claim.tables import FigurePoint, read_figure, read_siblings
 
 __all__ = [
     "KINDS",
@@ -46,6 +47,7 @@ __all__ = [
     "DifferenceClaim",
     "ExactClaim",
     "Fact",
+    "FigurePoint",
     "LevelClaim",
     "Model",
     "Paper",
@@ -61,7 +63,10 @@ __all__ = [
     "json_schema",
     "load",
     "load_all",
+    "load_valid",
     "metric_of",
     "model_for",
+    "read_figure",
+    "read_siblings",
     "recipe_for",
 ]

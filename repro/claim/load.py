@@ -33,7 +33,7 @@ from repro.claim.spec import (
 from repro.errors import ClaimError
 from repro.yaml_source import KeyPath, Problem, Source, read
 
-__all__ = ["json_schema", "load", "load_all"]
+__all__ = ["json_schema", "load", "load_all", "load_valid"]
 
 HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
 
@@ -45,16 +45,24 @@ def load(path: Path) -> Claim:
 
 def load_all(paths: Iterable[Path]) -> list[Claim]:
     """The claims of several files; one ClaimError for the problems of all of them."""
+    claims, faults = load_valid(paths)
+    if faults:
+        raise ClaimError("\n".join(map(str, faults)), hint=HINT)
+    return claims
+
+
+def load_valid(paths: Iterable[Path]) -> tuple[list[Claim], list[ClaimError]]:
+    """The claims of those files that are valid, and an error for each of the others."""
     claims: list[Claim] = []
-    lines: list[str] = []
+    faults: list[ClaimError] = []
     for path in paths:
         claim, problems = _check(Path(path))
-        lines += [f"{path}:{problem}" for problem in sorted(problems)]
-        if claim is not None and not problems:
+        if problems or claim is None:
+            lines = (f"{path}:{problem}" for problem in sorted(problems))
+            faults.append(ClaimError("\n".join(lines), hint=HINT))
+        else:
             claims.append(claim)
-    if lines:
-        raise ClaimError("\n".join(lines), hint=HINT)
-    return claims
+    return claims, faults
 
 
 def json_schema() -> dict[str, Any]:

@@ -30,6 +30,8 @@ from repro.claim.spec import (
     model_for,
     recipe_for,
 )
+from repro.claim.tables import TABLES
+from repro.errors import ClaimError
 from repro.registry import (
     ACTIVATIONS,
     DATASETS,
@@ -62,7 +64,7 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
     given = details["input"]
     match details["type"]:
         case "extra_forbidden":
-            return f"unknown key{meant(str(details['loc'][-1]), names)}"
+            return f"unknown key{choices(str(details['loc'][-1]), names)}"
         case "missing":
             return "missing key"
         case "literal_error":
@@ -83,6 +85,14 @@ def meant(given: str, known: Iterable[str]) -> str:
     """` (did you mean 'relu'?)`, or nothing when no name is close."""
     close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def choices(given: str, known: Iterable[str]) -> str:
+    """The same, and all the names that there are: ` (did you mean 'relu'? known: elu, relu)`."""
+    names = list(known)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    guess = f"did you mean {close[0]!r}? " if close else ""
+    return f" ({guess}known: {', '.join(names) or 'none'})"
 
 
 def shown(value: object) -> str:
@@ -112,24 +122,62 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
 
 
 def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
-    """Of what comes out when scale and arm have changed the recipe."""
+    """Of what comes out when scale and arm have changed the recipe; one cause is told once."""
+    found: dict[str, list[_Case]] = {}
     for scale in claim.scales:
         for recipe in claim.recipes:
             for arm in claim.arms:
-                at: KeyPath = ("scales", scale)
-                try:
-                    way = recipe_for(claim, scale, recipe, arm)
-                except ValidationError as error:
-                    for details in error.errors():
-                        yield at, f"{recipe}, as the {arm} arm has it: {sentence(details)}"
-                    continue
-                yield from _fit_rules(claim, scale, way)
-                if way.crop is None and any("ten_crop" in name for name in _read(claim, arm)):
-                    yield at, f"{recipe} has no `crop`, a size, of which the {arm} arm reads ten"
-                if "crop" in way.augment and way.crop is None:
-                    yield at, f"the {arm} arm has random crops, but {recipe} has no `crop`, a size"
-                if way.drops and way.patience is not None:
-                    yield at, f"{recipe} has both `drops` and `patience`: the rate follows one"
+                for cause in _case_rules(claim, scale, recipe, arm):
+                    found.setdefault(cause, []).append((recipe, scale, arm))
+    for cause, cases in found.items():
+        yield _place(claim, cases), cause + _company(claim, cases)
+
+
+_Case = tuple[str, str, str]  # recipe, scale and arm
+
+
+def _place(claim: TrainedClaim, cases: Iterable[_Case]) -> KeyPath:
+    """The arm or the scale that does it, where others do not; else the recipe."""
+    recipes, scales, arms = (list(dict.fromkeys(each)) for each in zip(*cases, strict=True))
+    if len(arms) < len(claim.arms):
+        return "arms", arms[0]
+    if len(scales) < len(claim.scales) or len(recipes) > 1:
+        return "scales", scales[0]
+    return "recipes", recipes[0]
+
+
+def _company(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
+    """In which recipes, scales and arms, where it is not in all."""
+    named = zip(("recipe", "scale", "arm"), zip(*cases, strict=True), strict=True)
+    counts = {"recipe": len(claim.recipes), "scale": len(claim.scales), "arm": len(claim.arms)}
+    parts = []
+    for word, each in named:
+        names = list(dict.fromkeys(each))
+        if len(names) < counts[word]:
+            parts.append(f"{word}{'s' * (len(names) > 1)} {', '.join(names)}")
+    return f" ({'; '.join(parts)})" if parts else ""
+
+
+def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
+    try:
+        way = recipe_for(claim, scale, recipe, arm)
+    except ValidationError as error:
+        yield from (sentence(details) for details in error.errors())
+        return
+    yield from _fit_rules(claim, scale, way)
+    crops = [name for name in _read(claim, arm) if "ten_crop" in name]
+    if way.crop is None and crops:
+        yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
+    if "crop" in way.augment and way.crop is None:
+        yield "the recipe has no `crop`, the size of the random crops of `augment`"
+    if way.drops and way.patience is not None:
+        yield "the recipe has both `drops` and `patience`: the rate follows one"
+    model = claim.scales[scale].model.name
+    if model.startswith("timm:") and way.initialisation != "framework":
+        yield (
+            f"{model} draws its own initial weights, so that `initialisation: "
+            f"{way.initialisation}` has no effect: write `framework`"
+        )
 
 
 def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
@@ -147,24 +195,20 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
             )
 
 
-def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[Finding]:
+def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[str]:
     """Whether the images of a registered data set are large enough, and enough of them."""
     at = claim.scales[scale]
     facts = DATASETS.get(at.data)
     if facts is None:
         return
     if way.crop is not None and way.crop > facts.size:
-        yield (
-            ("scales", scale),
-            f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}",
-        )
+        yield f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}"
     images = at.images or (facts.images and facts.images[0])
     steps = math.ceil(images / way.batch_size) if images else TENTHS
     if steps < TENTHS:
         yield (
-            ("scales", scale),
             f"{images} images in batches of {way.batch_size} (recipe.batch_size) make {steps} "
-            f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it",
+            f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it"
         )
 
 
@@ -177,10 +221,17 @@ def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
 
 
 def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    for key in ("figure", "siblings"):
+    for key, read in TABLES.items():
         name = _mapping(data, "paper").get(key)
-        if isinstance(name, str):
-            yield from _file_rules(("paper", key), name, path.parent.resolve())
+        if not isinstance(name, str):
+            continue
+        misplaced = list(_file_rules(("paper", key), name, path.parent.resolve()))
+        yield from misplaced
+        if not misplaced:
+            try:
+                read(path.parent / name)
+            except ClaimError as error:
+                yield ("paper", key), str(error)
 
 
 def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
@@ -188,7 +239,7 @@ def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
         target = (folder / name).resolve()
         if not target.is_relative_to(folder):
             yield at, f"{name!r} leaves the folder of the claim file"
-        elif not target.is_file():
+        elif not target.exists():
             yield at, f"there is no file {name!r} beside the claim file"
     except (OSError, ValueError):  # too long, or with a NUL
         yield at, f"{shown(name)} cannot be the name of a file"
@@ -197,7 +248,7 @@ def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
 def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
     quantity, low, high = (_plain(fact, key) for key in ("quantity", "low", "high"))
     if isinstance(quantity, str) and quantity not in QUANTITIES:
-        yield (*at, "quantity"), f"{quantity!r} is unknown{meant(quantity, QUANTITIES)}"
+        yield (*at, "quantity"), f"{quantity!r} is unknown{choices(quantity, QUANTITIES)}"
     if _number(low) and _number(high) and high < low:
         yield (*at, "high"), f"{high} must not be below low, {low}"
     yield from _model_rules((*at, "model"), _mapping(fact, "model"), {})
@@ -218,7 +269,7 @@ def _region_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator
 
 def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:
     if isinstance(name, str) and name not in METRICS:
-        yield at, f"metric {name!r} is unknown{meant(name, METRICS)}"
+        yield at, f"metric {name!r} is unknown{choices(name, METRICS)}"
 
 
 def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -226,6 +277,7 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
     for name, arm in arms.items():
         yield from _name_rule(("arms", name), name)
         yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
+        yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
         yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
         yield from _metric_rule(("arms", name, "metric"), _plain(arm, "metric"))
     if not isinstance(data.get("arms"), Mapping):
@@ -260,7 +312,7 @@ def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterat
         named = [_plain(contrast, side) for side in sides]
         for side, arm in zip(sides, named, strict=True):
             if isinstance(arm, str) and arms and arm not in arms:
-                yield (*at, side), f"{arm!r} is not an arm{meant(arm, arms)}"
+                yield (*at, side), f"{arm!r} is not an arm{choices(arm, arms)}"
         if named[0] is not None and named[0] == named[1]:
             yield at, f"{sides[0]} and {sides[1]} are the same arm"
     chosen = [_plain(data.get("contrast"), side) for side in sides]
@@ -305,7 +357,7 @@ def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _name_rule(("recipes", name), name)
     chosen = data.get("verdict_recipe")
     if isinstance(chosen, str) and recipes and chosen not in recipes:
-        yield ("verdict_recipe",), f"{chosen!r} is not a recipe{meant(chosen, recipes)}"
+        yield ("verdict_recipe",), f"{chosen!r} is not a recipe{choices(chosen, recipes)}"
 
 
 def _scale_rules(
@@ -313,7 +365,7 @@ def _scale_rules(
 ) -> Iterator[Finding]:
     at: KeyPath = ("scales", name)
     if name not in SCALES:
-        yield at, f"unknown scale; known are {', '.join(SCALES)}{meant(name, SCALES)}"
+        yield at, f"unknown scale{choices(name, SCALES)}"
     yield from _data_rules((*at, "data"), name, scale.get("data"))
     yield from _model_rules((*at, "model"), _mapping(scale, "model"), _mapping(data, "arms"))
     yield from _override_rules((*at, "recipe"), _mapping(scale, "recipe"))
@@ -348,7 +400,7 @@ def _rate_rules(
     for key, given in (("search", searches), ("rate", rates)):
         for recipe in given:
             if recipe not in recipes:
-                yield (*at, key, recipe), f"{recipe!r} is not a recipe{meant(recipe, recipes)}"
+                yield (*at, key, recipe), f"{recipe!r} is not a recipe{choices(recipe, recipes)}"
     for recipe in recipes:
         if recipe in searches and recipe in rates:
             yield (*at, "rate", recipe), "this recipe has a search for its rate already"
@@ -370,7 +422,7 @@ def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
     if name.startswith("folder:"):
         yield from _folder_rules(at, name)
     elif name not in DATASETS:
-        yield at, f"data set {name!r} is unknown{meant(name, DATASETS)}"
+        yield at, f"data set {name!r} is unknown{choices(name, DATASETS)}"
     elif DATASETS[name].evidence == (scale == "smoke"):
         kind = "real" if scale == "smoke" else "embedded"
         wants = "embedded data" if scale == "smoke" else "real images"
@@ -405,14 +457,14 @@ def _model_rules(
     if name not in MODELS:
         yield (
             (*at, "name"),
-            f"model {name!r} is unknown{meant(name, MODELS)}; timm's are timm:NAME",
+            f"model {name!r} is unknown{choices(name, MODELS)}; timm's are timm:NAME",
         )
         return
     known = [key for key in MODELS[name].arguments if key not in Recipe.model_fields]
     for where, given in places:
         for key in given:
             if key not in known and key not in _DECIDED:
-                yield (*where, key), f"{name} takes no {key!r}{meant(key, known)}"
+                yield (*where, key), f"{name} takes no {key!r}{choices(key, known)}"
 
 
 # What a net is built with and a claim does not set there. The builder would overwrite the first
@@ -438,12 +490,21 @@ def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
 
     if not timm.is_model(name):
         yield at, f"timm has no model {name!r}{meant(name, timm.list_models())}"
+        return
+    try:
+        timm.get_pretrained_cfg(name)
+    except RuntimeError:  # of the weights that a trial does not start from
+        net = name.partition(".")[0]
+        yield at, f"timm has no {name!r}: name the net alone, timm:{net}"
 
 
 def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Finding]:
     name = arguments.get("activation")
     if isinstance(name, Scalar) and name not in ACTIVATIONS:
-        yield (*at, "activation"), f"activation {name!r} is unknown{meant(str(name), ACTIVATIONS)}"
+        yield (
+            (*at, "activation"),
+            f"activation {name!r} is unknown{choices(str(name), ACTIVATIONS)}",
+        )
 
 
 def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from repro.cli.options import (
     print_json,
 )
 from repro.files import Place
+from repro.shipped import OWN
 from repro.talk import say
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ __all__ = ["list_", "new", "schema", "show", "validate"]
 )
 @option_claims
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def list_(claims: Path, as_json: bool) -> None:
+def list_(claims: Path | None, as_json: bool) -> None:
     """The claims, what the paper says, and the scales that each has."""
     loaded = load_claims(claims_in(claims))
     if as_json:
@@ -108,7 +109,7 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 )
 @click.option("--from", "source", type=CLAIM, help="A claim to copy, in place of a kind.")
 @option_claims
-def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
+def new(name: str, kind: str, source: Path | None, claims: Path | None) -> None:
     """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.
 
     A file that is there already is left alone.
@@ -118,8 +119,8 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
     given = click.get_current_context().get_parameter_source("kind")
     if source is not None and given is ParameterSource.COMMANDLINE:
         raise click.UsageError("--from copies the kind, too: give it or --kind")
-    begun = scaffold(name, claims, kind=kind, source=source)
-    where = "" if claims == Path("claims") else f" --claims {shlex.quote(str(claims))}"
+    begun = scaffold(name, claims or OWN, kind=kind, source=source)
+    where = f" --claims {shlex.quote(str(claims))}" if claims else ""
     scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
     echo(begun.path)
     say(f"next: repro run {name}{where}{scale}")
@@ -128,21 +129,24 @@ def new(name: str, kind: str, source: Path | None, claims: Path) -> None:
 @command(
     short_help="Check claim files, all problems at once.",
     examples="""
+    repro validate                  # every claim that `repro list` shows
     repro validate relu_speedup
     repro validate claims/relu_speedup.yaml claims/lrn.yaml
     """,
 )
-@click.argument("claims", nargs=-1, required=True, type=CLAIM)
-@option_claims_dir
-def validate(claims: tuple[Path, ...]) -> None:
+@click.argument("names", metavar="[CLAIMS]...", nargs=-1, type=CLAIM)
+@option_claims
+def validate(names: tuple[Path, ...], claims: Path | None) -> None:
     """Check claim files; every problem of every file is printed, with its line and column.
+
+    Without names: all that `repro list` shows.
 
     \b
     text      YAML of plain values: no tags, no aliases, no key twice
     keys      none that is unknown, none missing
     values    of their type, in their range, lists in their order
     names     of models, data sets, metrics, activations, arms and recipes: known
-    files     figures lie beside the claim file, and no path leaves its folder
+    files     tables lie beside the claim file and can be read; no path leaves its folder
     arms      differ in the one factor under test, and are compared
     region    lies on the side of no effect that is claimed
     rates     each recipe has some, whose search ends within the budget
@@ -151,7 +155,7 @@ def validate(claims: tuple[Path, ...]) -> None:
 
     Whether each arm's net can be built of its arguments, `repro plan` tells.
     """  # noqa: D301 - click wants the character itself
-    for claim in load_claims(claims):
+    for claim in load_claims(names or claims_in(claims)):
         echo(f"{claim.id}: valid")
 
 

@@ -9,25 +9,32 @@ import click
 from click.shell_completion import CompletionItem
 
 from repro.cli.settings import Setting, expanded
+from repro.shipped import OWN, claim_files
 
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = ["ArmName", "ClaimPath", "ClaimsFolder", "LogTarget", "ScaleName"]
+__all__ = [
+    "ArmName",
+    "ClaimPath",
+    "ClaimsFolder",
+    "LogTarget",
+    "ScaleName",
+]
 
 
 class ClaimsFolder(Setting):
     """The folder in which the other arguments of a command look claims up."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
-        super().__init__(*args, **attributes, is_eager=True, expose_value=False)
+        super().__init__(*args, **attributes, is_eager=True)
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
         """Kept with the context, also while a shell completes a line."""
         value, rest = super().handle_parse_result(ctx, opts, args)
-        ctx.meta["repro.claims_dir"] = value
+        ctx.meta["repro.claims_dir"] = value if isinstance(value, Path) else None  # not given
         return value, rest
 
 
@@ -45,28 +52,29 @@ class ClaimPath(click.ParamType[Path]):
             raise click.BadParameter(f"{value!r} is a folder, no claim file", ctx=ctx, param=param)
         named = path.suffix == "" and len(path.parts) == 1
         folder = _claims_dir(ctx) if named else path.parent
-        found = folder / f"{path.stem}.yaml"
-        if named and found.is_file():
-            return found
-        known = _claims_in(folder)
+        known = {file.stem: file for file in reversed(claim_files(folder))}
+        if named and path.stem in known:
+            return known[path.stem]
         close = difflib.get_close_matches(path.stem, known, n=1)
         if close:
-            meant = close[0] if named else str(folder / f"{close[0]}.yaml")
+            meant = close[0] if named else str(known[close[0]])
             why = f" (did you mean {meant!r}?)"
         elif known:
-            why = f": there are {', '.join(known)}"
+            why = f": there are {', '.join(sorted(known))}"
         else:
             why = ": there is no claim file (*.yaml); --claims names another folder"
-        raise click.BadParameter(f"no claim {value!r} in {folder}{why}", ctx=ctx, param=param)
+        where = f"{OWN}, and none that comes with repro" if folder is None else folder
+        raise click.BadParameter(f"no claim {value!r} in {where}{why}", ctx=ctx, param=param)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> "list[CompletionItem[str]]":
         """Names of claims; files where a path was begun."""
         del param
-        names = [name for name in _claims_in(_claims_dir(ctx)) if name.startswith(incomplete)]
-        if names:
-            return [CompletionItem(name) for name in names]
+        names = sorted({path.stem for path in claim_files(_claims_dir(ctx))})
+        begun = [name for name in names if name.startswith(incomplete)]
+        if begun:
+            return [CompletionItem(name) for name in begun]
         return [CompletionItem(incomplete, type="file")]
 
 
@@ -134,12 +142,8 @@ class LogTarget(click.ParamType[tuple[str, Path]]):
         return [CompletionItem(name) for name in LOGGERS if name.startswith(incomplete)]
 
 
-def _claims_dir(ctx: click.Context | None) -> Path:
-    return (ctx and ctx.meta.get("repro.claims_dir")) or Path("claims")
-
-
-def _claims_in(folder: Path) -> list[str]:
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+def _claims_dir(ctx: click.Context | None) -> Path | None:
+    return ctx.meta.get("repro.claims_dir") if ctx else None
 
 
 def _claims_of(ctx: click.Context) -> "list[Claim]":

@@ -4,6 +4,7 @@ Imports nothing heavy before a command runs, so that `repro --help` answers at o
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +13,7 @@ import click
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
 from repro.files import Place, is_url
+from repro.shipped import claim_files
 from repro.talk import printable
 
 if TYPE_CHECKING:
@@ -105,26 +107,25 @@ def option_store(command: F) -> F:
 
 def option_claims(command: F) -> F:
     """For a command that reads the whole folder."""
-    return setting(
-        "--claims",
-        type=FOLDER,
-        default=Path("claims"),
-        show_default=True,
-        help="Folder of claim files.",
-    )(command)
+    return _option_claims("claims", "Folder of claim files.")(command)
 
 
 def option_claims_dir(command: F) -> F:
     """For a command whose claims are named one by one."""
+    text = "Folder in which claims are looked up by name."
+    return _option_claims("claims_dir", text, expose_value=False)(command)
+
+
+def _option_claims(name: str, text: str, **attributes: Any) -> Callable[[F], F]:
     return setting(
         "--claims",
-        "claims_dir",
+        name,
         cls=ClaimsFolder,
         type=FOLDER,
-        default=Path("claims"),
-        show_default=True,
-        help="Folder in which claims are looked up by name.",
-    )(command)
+        show_default="claims, then those that come with repro",
+        help=text,
+        **attributes,
+    )
 
 
 def options_data(command: F) -> F:
@@ -188,12 +189,16 @@ def sound_store(path: Path) -> "Store":
     return store
 
 
-def claims_in(folder: Path) -> list[Path]:
-    paths = sorted(folder.glob("*.yaml"))
+def claims_in(folder: Path | None) -> list[Path]:
+    """The claim files of the folder that was given, or of all; a usage error without any."""
+    paths = claim_files(folder)
     if not paths:
         raise click.UsageError(
             f"no claim files (*.yaml) in {folder}; give --claims, or begin one by `repro new NAME`"
         )
+    for one, other in pairwise(paths):
+        if one.with_suffix("") == other.with_suffix(""):
+            raise click.UsageError(f"{one} and {other} are of one name: move one of them away")
     return paths
 
 

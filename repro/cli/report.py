@@ -12,16 +12,18 @@ from repro.cli.options import (
     FOLDER,
     claims_in,
     echo,
-    load_claims,
     option_claims,
     option_store,
     sound_store,
 )
 from repro.cli.settings import setting
+from repro.shipped import is_shipped
+from repro.talk import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from repro.errors import ClaimError
     from repro.report import FactPage, Page
 
 __all__ = ["export", "publish", "report"]
@@ -55,10 +57,11 @@ USUAL = FORMATS[:4]
     show_default=True,
     help="May be given several times.",
 )
-def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> None:
+def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]) -> None:
     """Write what the store says, also of a half-finished run.
 
-    Where nothing is measured yet it is written all the same, and the exit code is 4.
+    Where nothing is measured yet it is written all the same, and the exit code is 4. A claim file
+    that is not valid is named in it and leaves out no other; the exit code is 2.
 
     \b
     html     report.html: one page that needs nothing besides itself
@@ -70,12 +73,11 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
     junit    junit.xml: a test case for each claim and scale
     """  # noqa: D301 - click wants the character itself
     _load_matplotlib()
-    from repro.pages import pages
     from repro.report import write_report
 
-    found = pages(load_claims(claims_in(claims)), sound_store(store))
-    echo(write_report(found, out, formats))
-    _check_measured(found, store)
+    found, faults = _pages(claims, store)
+    echo(write_report(found, out, formats, _lines(faults)))
+    _check(found, faults, store)
 
 
 @command(
@@ -87,18 +89,18 @@ def report(store: Path, claims: Path, out: Path, formats: tuple[str, ...]) -> No
 @option_store
 @option_claims
 @click.argument("out", type=FOLDER)
-def publish(store: Path, claims: Path, out: Path) -> None:
+def publish(store: Path, claims: Path | None, out: Path) -> None:
     """Write a site into a folder, for any web server: the verdicts, a page a claim, the data.
 
-    Where nothing is measured yet it is written all the same, and the exit code is 4.
+    Where nothing is measured yet it is written all the same, and the exit code is 4. A claim file
+    that is not valid is named in it and leaves out no other; the exit code is 2.
     """
     _load_matplotlib()
-    from repro.pages import pages
     from repro.report import write_site
 
-    found = pages(load_claims(claims_in(claims)), sound_store(store))
-    echo(write_site(found, out))
-    _check_measured(found, store)
+    found, faults = _pages(claims, store)
+    echo(write_site(found, out, _lines(faults)))
+    _check(found, faults, store)
 
 
 def _load_matplotlib() -> None:
@@ -117,10 +119,33 @@ def _load_matplotlib() -> None:
         ) from error
 
 
-def _check_measured(found: "Sequence[Page | FactPage]", store: Path) -> None:
-    """A page that says `not run` everywhere is written, and is no success."""
+def _pages(claims: Path | None, store: Path) -> "tuple[list[Page | FactPage], list[ClaimError]]":
+    """What the store says of each claim file, and those that are not valid.
+
+    Of the claims that come with repro none that the store knows nothing of, unless it knows none.
+    """
+    from repro.claim import load_valid
+    from repro.pages import pages
+
+    valid, faults = load_valid(claims_in(claims))
+    found = pages(valid, sound_store(store))
+    measured = {page.claim.id for page in found if page.measured}
+    shown = measured | {claim.id for claim in valid if not is_shipped(claim.path)}
+    return [page for page in found if page.claim.id in shown] or found, faults
+
+
+def _lines(faults: "list[ClaimError]") -> list[str]:
+    return [line for fault in faults for line in str(fault).splitlines()]
+
+
+def _check(found: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", store: Path) -> None:
+    """A page that says `not run` everywhere, or leaves a claim out, is written, and no success."""
     from repro.errors import NothingMeasuredError
 
+    for fault in faults:
+        tell(fault)
+    if faults:
+        sys.exit(faults[0].exit_code)
     if not any(page.measured for page in found):
         raise NothingMeasuredError(f"{store} has no finished trial of these claims, and no facts")
 

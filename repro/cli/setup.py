@@ -17,6 +17,7 @@ from repro.cli.options import (
 )
 from repro.cli.settings import config_files, effective, is_there
 from repro.files import Place
+from repro.shipped import claim_files
 
 __all__ = ["completion", "config", "doctor"]
 
@@ -36,7 +37,11 @@ EXIT_BROKEN = 5
 @options_data
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 def doctor(
-    store: Path, claims: Path, data_dir: Place | None, cache_dir: Path | None, as_json: bool
+    store: Path,
+    claims: Path | None,
+    data_dir: Place | None,
+    cache_dir: Path | None,
+    as_json: bool,
 ) -> None:
     """Check device, versions, data, disk and plug-ins, and say what can run here.
 
@@ -50,7 +55,7 @@ def doctor(
     from repro.errors import ClaimError
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
-    paths = sorted(claims.glob("*.yaml"))
+    paths = claim_files(claims)
     found = list(checks(paths, store, dirs, cache))
     valid = []
     for path in paths:

@@ -56,7 +56,7 @@ def _check_folder(path: Path) -> None:
     help="Folder of a report, whose tables have to say what the store does.",
 )
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> None:
+def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool) -> None:
     """Check a store against itself, and derive every verdict from its curves once more.
 
     Exit code 5 when anything contradicts anything.
@@ -92,7 +92,7 @@ def verify(store: Path, claims: Path, report: Path | None, as_json: bool) -> Non
 @click.argument("two", type=FOLDER)
 @option_claims
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def diff(one: Path, two: Path, claims: Path, as_json: bool) -> None:
+def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
     """Compare what two stores say of each claim. Exit code 3 when a verdict differs."""
     from repro.audit import compare, difference_fields, difference_text
 
@@ -150,7 +150,7 @@ def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
 @click.argument("target", metavar="TRIAL|CLAIM")
 @option_store
 @option_claims
-def why(target: str, store: Path, claims: Path) -> None:
+def why(target: str, store: Path, claims: Path | None) -> None:
     """Say why a stored trial is a hit or stale: which field, or which code, the plan wants else."""
     from repro.audit import why as reason
 

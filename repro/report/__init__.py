@@ -20,10 +20,18 @@ __all__ = ["FactPage", "Page", "csv_files", "write_report", "write_site"]
 Files = Mapping[str, str | bytes]
 
 
-def write_report(pages: Sequence[Page | FactPage], out: Path, formats: Iterable[str]) -> Path:
-    """Write the formats asked for into `out`; returns the file to open first, or the folder."""
+def write_report(
+    pages: Sequence[Page | FactPage],
+    out: Path,
+    formats: Iterable[str],
+    refused: Sequence[str] = (),
+) -> Path:
+    """Write the formats asked for into `out`; returns the file to open first, or the folder.
+
+    `refused`: the problems of claim files of which there is no page.
+    """
     asked = frozenset(formats)
-    whole = document(pages)
+    whole = document(pages, refused)
     # In the order in which a reader would open them.
     makers: dict[str, Callable[[], Files]] = {
         "html": lambda: {"report.html": render_html(whole)},

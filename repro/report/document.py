@@ -58,11 +58,15 @@ class ClaimSection:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """Evidence first; then, apart, what ran at smoke scale, and what was not run."""
+    """Evidence first; then, apart, what ran at smoke scale, and what was not run.
+
+    `refused`: the problems of claim files that are not valid, a line each.
+    """
 
     claims: tuple[ClaimSection, ...]
     family: Table
     smoke: Table
+    refused: tuple[str, ...] = ()
 
     @property
     def measured(self) -> tuple[Row, ...]:
@@ -88,12 +92,15 @@ class Document:
         return f"Of {counts.total() + unrun} claims and scales: {words}; {unrun} not run."
 
 
-def document(pages: Sequence[Page | FactPage]) -> Document:
+def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> Document:
     """All pages, those of a claim beside each other, as one document; what was measured first."""
     claims = [_claim(list(scales)) for _, scales in groupby(pages, key=lambda page: page.claim.id)]
     claims.sort(key=lambda claim: not claim.measured)
     return Document(
-        claims=tuple(claims), family=family_table(pages), smoke=smoke_table(_smoke_pages(pages))
+        claims=tuple(claims),
+        family=family_table(pages),
+        smoke=smoke_table(_smoke_pages(pages)),
+        refused=tuple(refused),
     )
 
 

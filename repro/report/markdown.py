@@ -24,6 +24,8 @@ def render_summary(document: Document) -> str:
     if document.smoke.rows:
         ran = sum(claim.smoke is not None for claim in document.claims)
         lines += ["", f"Smoke runs, which are not evidence: {ran} claims."]
+    if document.refused:
+        lines += ["", *_refused(document)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -52,6 +54,7 @@ def _lines(document: Document, *, figures: bool) -> Iterator[str]:
             yield from _claim(claim, figures=figures)
     yield from _smoke(document, figures=figures)
     yield from _unrun(document, figures=figures)
+    yield from _refused(document)
 
 
 def _smoke(document: Document, *, figures: bool) -> Iterator[str]:
@@ -70,6 +73,12 @@ def _unrun(document: Document, *, figures: bool) -> Iterator[str]:
     for claim in document.claims:
         if claim.scales and not claim.measured:
             yield from _claim(claim, figures=figures)
+
+
+def _refused(document: Document) -> Iterator[str]:
+    if document.refused:
+        yield from ("## Claim files that are not valid", "")
+        yield from (f"- {_escape(problem)}" for problem in document.refused)
 
 
 def _claim(claim: ClaimSection, *, figures: bool) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
+from repro.shipped import is_shipped
 from repro.text import NOT_RUN, duration, estimate_text, interval_text, region_text, value_text
 from repro.verdict import Verdict
 
@@ -63,7 +64,9 @@ def rows(page: Page | FactPage) -> Iterator[Row]:
 def command(page: Page | FactPage) -> str:
     """What measures it again, or goes on with it."""
     scale = f" --scale {page.evidence.scale}" if isinstance(page, Page) else ""
-    return f"repro run {shlex.quote(page.claim.path.as_posix())}{scale}"
+    path = page.claim.path
+    name = path.stem if is_shipped(path) else shlex.quote(path.as_posix())
+    return f"repro run {name}{scale}"
 
 
 def _fact_row(page: FactPage) -> Row:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import pandas as pd
 
-from repro.claim import metric_of
+from repro.claim import metric_of, read_figure
 from repro.effects import Outcome, values_of
 from repro.figures import (
     ArmCurves,
@@ -160,15 +159,16 @@ def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
     """
     if page.claim.paper.figure is None or page.smoke or page.scale.images is not None:
         return ()
-    points = pd.read_csv(Path(page.claim.path).parent / page.claim.paper.figure)
+    points = read_figure(page.claim.path.parent / page.claim.paper.figure)
+    curves = {arm: [point for point in points if point.arm == arm] for arm in page.claim.arms}
     return tuple(
         PaperCurve(
             arm=arm,
-            epochs=rows["epoch"].to_numpy(dtype=float),
-            errors=rows["train_error"].to_numpy(dtype=float),
+            epochs=np.array([point.epoch for point in curve]),
+            errors=np.array([point.train_error for point in curve]),
         )
-        for arm in page.claim.arms
-        if len(rows := points[points["arm"] == arm])
+        for arm, curve in curves.items()
+        if curve
     )
 
 

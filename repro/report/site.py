@@ -18,9 +18,9 @@ from repro.report.page import FactPage, Page
 __all__ = ["write_site"]
 
 
-def write_site(pages: Sequence[Page | FactPage], out: Path) -> Path:
-    """Write the site into `out`; returns its first page."""
-    whole = document(pages)
+def write_site(pages: Sequence[Page | FactPage], out: Path, refused: Sequence[str] = ()) -> Path:
+    """Write the site into `out`; returns its first page. `refused`: as `write_report` takes it."""
+    whole = document(pages, refused)
     data = csv_files(pages) | parquet_files(pages)
     files: dict[str, str | bytes] = {
         "report.html": render_html(whole),
