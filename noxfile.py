@@ -33,6 +33,27 @@ def demo(session: nox.Session) -> None:
         session.log(f"open {page.resolve()}")
 
 
+INSTALLED = "import repro, sys; assert repro.__file__.startswith(sys.prefix), repro.__file__"
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """Build the wheel, and do with it alone, in a folder of its own, what a user does first."""
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("uv", "build", "--quiet", "--wheel", "--out-dir", folder)
+        (built,) = Path(folder).glob("*.whl")
+        session.install("-c", "constraints.txt", "--reinstall-package", "repro", str(built))
+        session.cd(folder)
+        for command in (
+            ("python", "-c", INSTALLED),
+            ("repro", "list"),
+            ("repro", "validate"),
+            ("repro", "run", "relu_speedup", "--scale", "smoke"),
+            ("repro", "report"),
+        ):
+            session.run(*command, env={"PYTHONPATH": None})
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests that need no accelerator, no data set and no patience; or those asked for."""

@@ -9,7 +9,8 @@ from repro.budget import Forecast, forecast
 from repro.claim import Claim, TrainedClaim
 from repro.data import Dataset
 from repro.execute import Machine
-from repro.execute.work import building, check_size
+from repro.execute.probe import check_nets
+from repro.execute.work import fitting
 from repro.plan import most_epochs_left
 from repro.prepare import having, open_images
 from repro.session import default_scale, next_trials
@@ -35,6 +36,7 @@ def describe_plan(
     cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     if not cells:
         return f"{claim.id} at {at} scale: nothing left to run"
+    check_nets(claim, at, cells, dataset, machine)
     epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
     lines = [f"{claim.id} at {at} scale on {dataset.title}: {len(cells)} trials can run now"]
     total = 0.0
@@ -80,10 +82,7 @@ def forecasts(
 
 
 def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
-    """Time of one epoch of training, by shape, from one short window of a trial of each.
-
-    So each arm's net is built before a run begins. ClaimError where one cannot be.
-    """
+    """Time of one epoch of training, by shape, from one short window of a trial of each."""
     firsts: dict[str, Trial] = {}
     for trial in trials:
         firsts.setdefault(trial.shape, trial)
@@ -96,9 +95,8 @@ def _timed(trial: Trial, dataset: Dataset, device: torch.device) -> float:
     short = replace(
         trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, _images(trial, dataset))
     )
-    with building(trial):
+    with fitting(trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
         run = Run(short, device_data(short, dataset, device), until=1.0)
-    check_size(trial, run.model, run.data.size)
     population = Population([run])
     population.train_window()  # the first window pays for start-up
     before = run.progress.seconds.train

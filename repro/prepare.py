@@ -22,7 +22,12 @@ class Work:
 
     claim: TrainedClaim
     scale: str
-    fingerprint: str
+    dataset: Dataset
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its images."""
+        return self.dataset.fingerprint
 
 
 def having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
@@ -61,7 +66,7 @@ def prepare(
             faults.append(error)
             continue
         register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-        work.append(Work(claim=claim, scale=at, fingerprint=dataset.fingerprint))
+        work.append(Work(claim=claim, scale=at, dataset=dataset))
         evidence = judge(claim, at, store).evidence
         found = len(evidence.trials) if evidence else 0
         say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")

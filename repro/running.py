@@ -14,6 +14,7 @@ from repro.execute import Backend, Machine, Outcome, run_cells
 from repro.observer import Observer, Observers
 from repro.plan import Cell, merged, most_epochs_left
 from repro.prepare import Work, having, prepare
+from repro.registry import OWN_MODELS
 from repro.session import Judged, default_scale, judge, judge_exact, next_trials
 from repro.standing import Pace, StandingFiles
 from repro.store import Store
@@ -78,8 +79,9 @@ def run_claims(
             store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
     work, faults = prepare(trained, scale, store, machine.data_dirs, machine.cache_dir)
+    work, refused = _checked(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
-    told: list[ReproError] = [*faults, *outcome.failures.values()]
+    told: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
     for error in told:
         tell(error)
     if outcome.interrupted or outcome.out_of_time:
@@ -103,6 +105,31 @@ def run_claims(
     if unmeasured and found.exit_code == StatisticsError.exit_code:
         tell(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
     return found
+
+
+def _checked(
+    work: Sequence[Work], machine: Machine, store: Store, max_seeds: int | None
+) -> tuple[list[Work], list[ReproError]]:
+    """The work whose nets can be trained, and what is wrong with the others.
+
+    Our own nets take what the claim file was checked for; others want torch to be asked.
+    """
+    fit: list[Work] = []
+    faults: list[ReproError] = []
+    for one in work:
+        cells = next_trials(
+            one.claim, one.scale, one.fingerprint, store.results(), max_seeds=max_seeds
+        )
+        foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
+        try:
+            if foreign:
+                from repro.execute.probe import check_nets
+
+                check_nets(one.claim, one.scale, foreign, one.dataset, machine)
+            fit.append(one)
+        except ReproError as error:
+            faults.append(error)
+    return fit, faults
 
 
 def _tell_of_lost_nets(found: RunOutcome, store: Store) -> None:

@@ -136,7 +136,7 @@ RULES = [
     (("activation: tanh}", "activation: tanh, initialisation: he}"), r"is a field of the recipe$"),
     (("activation: tanh}", "num_classes: 3}"), r"model.num_classes: the number of classes is the"),
     (("activation: tanh}", "pretrained: true}"), r"model.pretrained: a trial starts from weights"),
-    (("activation: tanh}", "width: 3}"), r"arms.tanh.model.width: takes no 'width' \(known: activation\)$"),
+    (("activation: tanh}", "width: 3}"), r"cifar_80sec takes no 'width' \(known: activation\)$"),
     (("epochs: 60", "epochs: 060"), r"paper.epochs: input should be a valid number, not '060'"),
     (("epochs: 60", "epochs: 1:30"), r"paper.epochs: input should be a valid number, not '1:30'"),
     (("epochs: 60", "epochs: 1.25"), r"paper.epochs: must be in tenths of an epoch, in which err"),
@@ -146,6 +146,10 @@ RULES = [
     (("batch_size: 64}", "batch_size: 100}"), r"640 images in batches of 100 .* make 7 steps an"),
     (("batch_size: 64}", "crop: 40, batch_size: 64}"), r"crops of 40 pixels do not fit into digi"),
     (("batch_size: 64}", "batch_size: 60, shuffle: {}}"), r"a batch of 60 .* \(scale smoke\)$"),
+    (
+        ("{model: {activation: tanh}}", "{metric: colour_split, model: {activation: relu}}"),
+        r"colour_split is measured of alexnet_2012 alone, not of cifar_80sec \(arm tanh\)$",
+    ),
     (("tanh: {model: {activation: tanh}}", ""), r"a comparison has at least two arms, not 1"),
 ]  # fmt: skip
 

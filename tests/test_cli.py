@@ -73,7 +73,7 @@ def test_validate_prints_every_problem_and_exits_2(tmp_path: Path) -> None:
     done = repro("validate", path)
 
     assert done.exit_code == 2
-    assert "nera: unknown key (did you mean 'near'?)" in done.stderr
+    assert "nera: unknown key (did you mean 'near'? known: version, " in done.stderr
     assert "activation 'tahn' is unknown (did you mean 'tanh'?)" in done.stderr
     assert "next: `repro schema`" in done.stderr
     assert done.stdout == ""
@@ -208,6 +208,39 @@ def test_a_net_that_takes_no_such_images_is_told(command: str, tmp_path: Path) -
     assert done.exit_code == 2
     assert "error[E100]" in done.stderr
     assert "cannot be built: cifar_80sec takes no images of 24x24 pixels" in done.stderr
+
+
+TIMM = {
+    "another input size": (
+        "timm:vit_tiny_patch16_224", "", "takes no images of 32x32 pixels: Input height (32) doesn't match"
+    ),
+    "one image, normalised": (
+        "timm:test_resnet", "images: 161", "cannot be trained on a batch of one image, the last of"
+    ),
+    "an odd argument": (
+        "timm:test_resnet, arguments: {wide: 3}", "", "unexpected keyword argument 'wide'"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+@pytest.mark.parametrize("case", TIMM)
+def test_a_net_of_timm_that_cannot_be_trained_is_told_before_the_first_trial(
+    command: str, case: str, tmp_path: Path
+) -> None:
+    """With the file and the arm, and as what it is; what can be trained is trained all the same."""
+    net, images, sentence = TIMM[case]
+    path = claim_file(tmp_path)
+    text = path.read_text().replace("name: cifar_80sec", f"name: {net}")
+    text = text.replace("{model: {activation: relu}}", "{}").replace("initialisation: he", "initial"
+        "isation: framework").replace("images: 160", images or "images: 160")  # fmt: skip
+    path.write_text(text.replace("{model: {activation: tanh}}", "{recipe: {momentum: 0.5}}"))
+    done = repro(command, path, "--store", tmp_path / "runs", "--workers", "1")
+
+    assert done.exit_code == 2, done.output
+    assert f"error[E100]: {path}: the fast arm at smoke scale: " in done.stderr
+    assert sentence in done.stderr
+    assert not list((tmp_path / "runs").glob("trials/*"))
 
 
 def test_a_plan_builds_the_nets_of_all_arms(tmp_path: Path) -> None:

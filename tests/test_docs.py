@@ -225,6 +225,18 @@ def test_what_the_old_cards_would_have_taken_follows_from_the_paper() -> None:
     assert multiply_adds("cifar_80sec", (), 10, 32) == 12_354_176
 
 
+def test_the_import_that_the_page_shows_registers_the_nets_with_timm() -> None:
+    """In a fresh interpreter, in which nothing else has."""
+    (block,) = (block for block in BLOCKS if "timm.create_model" in block.body)
+    code = f"{block.body}\nassert net.num_classes == 10"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert block.page == "docs/how-to/extend.md"
+    assert done.returncode == 0, done.stderr
+
+
 # Run by `nox -s docs`
 
 

@@ -37,6 +37,7 @@ from repro.registry import (
     DATASETS,
     METRICS,
     MODELS,
+    OWN_MODELS,
     QUANTITIES,
     folder_and_size,
 )
@@ -158,6 +159,10 @@ def _company(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
+# What repro.measure reads of the net's own layers.
+_OF_ALEXNET = {"colour_split", "neighbours_features", "neighbours_pixels"}
+
+
 def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
     try:
         way = recipe_for(claim, scale, recipe, arm)
@@ -173,6 +178,9 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
     if way.drops and way.patience is not None:
         yield "the recipe has both `drops` and `patience`: the rate follows one"
     model = claim.scales[scale].model.name
+    for name in _OF_ALEXNET.intersection(_read(claim, arm)):
+        if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):
+            yield f"{name} is measured of alexnet_2012 alone, not of {model}"
     if model.startswith("timm:") and way.initialisation != "framework":
         yield (
             f"{model} draws its own initial weights, so that `initialisation: "

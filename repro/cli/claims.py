@@ -153,7 +153,7 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
     seeds     enough for a verdict at the first look
     evidence  embedded images at smoke scale alone, real ones elsewhere
 
-    Whether each arm's net can be built of its arguments, `repro plan` tells.
+    Nets are not built here: `repro plan` builds each and trains it a step.
     """  # noqa: D301 - click wants the character itself
     for claim in load_claims(names or claims_in(claims)):
         echo(f"{claim.id}: valid")

@@ -56,10 +56,10 @@ from repro.trial import Result, Row, Trial
 __all__ = [
     "Trainer",
     "TrialStore",
-    "building",
     "check_size",
     "data_for",
     "fault_of",
+    "fitting",
     "most_abreast",
     "population_bytes",
     "train_cells",
@@ -90,7 +90,7 @@ def _member_bytes(trial: Trial, machine: Machine) -> int:
     if trial.shape not in _bytes_of:
         data = _dataset_of(trial, machine)
         size = trial.recipe.crop or min(data.train.images.shape[1:3])
-        with building(trial):
+        with fitting(trial):
             net = untrained(trial, classes=len(data.classes), size=size)
         _bytes_of[trial.shape] = member_bytes(net, batch=trial.recipe.batch_size, size=size)
     return _bytes_of[trial.shape]
@@ -224,13 +224,27 @@ def _check_code(trial: Trial) -> None:
         )
 
 
+# What a net that does not fit raises, when it is built or sees its images; anything else is a bug.
+UNFIT = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+
 @contextmanager
-def building(trial: Trial) -> Iterator[None]:
-    """ClaimError where what the claim file asks for does not go together."""
+def fitting(
+    trial: Trial, why: str = "", *, errors: tuple[type[Exception], ...] = UNFIT
+) -> Iterator[None]:
+    """ClaimError where what the claim file asks for does not go together. `why`: before the cause.
+
+    Memory that runs out and a device that fails are no fault of the file's.
+    """
     try:
         yield
-    except (TypeError, ValueError) as error:
-        raise _cannot_be_built(trial, error) from error
+    except errors as error:
+        if short_of_memory(error) or isinstance(error, torch.AcceleratorError):
+            raise
+        raise ClaimError(
+            f"what the claim file asks of trial {trial.id} cannot be built: {why}{error}",
+            hint="`repro show CLAIM --resolved` prints its net, recipe and images",
+        ) from error
 
 
 def check_size(trial: Trial, net: nn.Module, side: int) -> None:
@@ -240,21 +254,9 @@ def check_size(trial: Trial, net: nn.Module, side: int) -> None:
     """
     tensors = chain(net.named_parameters(), net.named_buffers())
     there = {name: tensor.cpu() for name, tensor in tensors}
-    try:
-        with torch.inference_mode():
-            functional_call(net.eval(), there, torch.zeros(1, 3, side, side))
-    except RuntimeError as error:
-        if short_of_memory(error):
-            raise
-        why = f"{trial.model} takes no images of {side}x{side} pixels: {error}"
-        raise _cannot_be_built(trial, why) from error
-
-
-def _cannot_be_built(trial: Trial, why: object) -> ClaimError:
-    return ClaimError(
-        f"what the claim file asks of trial {trial.id} cannot be built: {why}",
-        hint="`repro show CLAIM --resolved` prints its net, recipe and images",
-    )
+    why = f"{trial.model} takes no images of {side}x{side} pixels: "
+    with fitting(trial, why), torch.inference_mode():
+        functional_call(net.eval(), there, torch.zeros(1, 3, side, side))
 
 
 def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
@@ -284,8 +286,9 @@ def _train(
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
     clock = Stopwatch(torch.device(machine.device))
-    with building(cells[0].trial):
+    with fitting(cells[0].trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
         dataset, data = data_for(cells[0].trial, machine)
+    with fitting(cells[0].trial):
         runs = [_begin(cell, data, clock, store) for cell in cells]
         if machine.processes > 1:
             check_splits(runs[0].model)
