@@ -196,6 +196,7 @@ def test_a_data_set_of_a_package_is_one_like_the_others(install: Install, tmp_pa
         path.read_text()
         .replace("data: digits", "data: stripes")
         .replace("cifar_80sec", "timm:test_vit")
+        .replace("initialisation: he", "initialisation: framework")
     )
     claim = load(path)
     assert isinstance(claim, TrainedClaim)
