@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from pyarrow import parquet
 
 from repro.cli import main
 from repro.data import Dataset, find, open_dataset, prepare, status, verify
+from repro.data.device import DeviceData
 from repro.errors import DataError
 from tests.pictures import (
     CLASSES,
@@ -707,3 +709,37 @@ def test_what_lies_in_the_place_of_the_cache_is_set_aside(kind: str, tmp_path: P
 
     with pytest.warns(UserWarning, match="they were moved to"):
         assert opened(tmp_path).fingerprint == good
+
+
+def save_statistics(file: Path, side: int) -> None:
+    mean, std, covariance = np.zeros((side, side, 3)), np.zeros(3), np.zeros((3, 3))
+    with file.open("wb") as stream:
+        np.savez(stream, mean=mean, std=std, covariance=covariance)
+
+
+STATISTICS: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "half an archive": lambda file: os.truncate(file, 200),
+    "of other images": lambda file: save_statistics(file, 4),
+    "too large": lambda file: os.truncate(file, 1 << 40),
+    "an array": lambda file: file.write_bytes(b"\x93NUMPY"),
+    "other names": save_archive,
+}
+
+
+@pytest.mark.parametrize("kind", STATISTICS)
+def test_statistics_that_are_not_of_the_images_are_computed_again(
+    kind: str, tmp_path: Path
+) -> None:
+    """They are what is taken from each pixel: of other images, nets would see other inputs."""
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+
+    def mean() -> torch.Tensor:
+        data = opened(tmp_path)
+        return DeviceData(data, device=torch.device("cpu"), inputs="centred").train.mean
+
+    good = mean()
+    (file,) = (tmp_path / "cache").glob("*/statistics-4.npz")
+    STATISTICS[kind](file)
+
+    assert torch.equal(mean(), good)

@@ -14,13 +14,14 @@ B images, S pixels a side of the crop.
 import io
 import math
 import os
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from repro.data.dataset import Dataset, Images, Split
 from repro.data.packs import PackedImages
-from repro.files import write_atomic
+from repro.files import read_bytes, write_atomic
 
 __all__ = [
     "Augment",
@@ -363,16 +364,26 @@ def _statistics(dataset: Dataset, images: int | None) -> _Statistics:
     used = dataset.train.images[:images]
     path = dataset.folder and dataset.folder / f"statistics-{len(used)}.npz"
     if path is not None and path.is_file():
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as known:
-                return _Statistics(**{name: known[name] for name in known.files})
-        except (OSError, ValueError, TypeError, zipfile.BadZipFile):
-            path.unlink()  # damaged; it is computed again
+        if (known := _read_statistics(path, used.shape[1:])) is not None:
+            return known
+        path.unlink()  # damaged; it is computed again
     mean, std = pixel_statistics(used)
     found = _Statistics(mean=mean, std=std, covariance=colour_covariance(used))
     if path is not None:
         write_atomic(path, _as_file(found))
     return found
+
+
+def _read_statistics(path: Path, shape: tuple[int, ...]) -> _Statistics | None:
+    """Of images of that shape (H, W, 3); None where the file holds none of these."""
+    try:
+        content = read_bytes(path, most=8 * math.prod(shape) + 2**16)
+        with np.load(io.BytesIO(content), allow_pickle=False) as known:
+            found = _Statistics(**{name: known[name] for name in known.files})
+    except (OSError, ValueError, TypeError, EOFError, MemoryError, RuntimeError, BadZipFile):
+        return None
+    shapes = found.mean.shape, found.std.shape, found.covariance.shape
+    return found if shapes == (shape, (3,), (3, 3)) else None
 
 
 def pixel_statistics(
