@@ -536,19 +536,20 @@ def _wrong_in(curve: "pd.DataFrame") -> Iterator[str]:
     if tuple(curve.columns) != CURVE_COLUMNS:
         yield f"its columns are {list(curve.columns)}"
         return
-    kinds = curve.drop(columns="source").dtypes.map(lambda dtype: dtype.kind)
-    if len(curve) and (not kinds.isin(["i", "f"]).all() or kinds["images"] != "i"):
+    numbers = {name: curve[name].to_numpy() for name in CURVE_COLUMNS if name != "source"}
+    integral = numbers["images"].dtype.kind == "i"
+    if len(curve) and not (integral and all(n.dtype.kind in "if" for n in numbers.values())):
         yield "it has text in place of a number, or no number of images"
         return
-    if curve.index.tolist() != list(range(len(curve))):
+    if not hasattr(curve.index, "step"):  # pandas took the first cells for names of rows
         yield "a row has more cells than there are columns"
-    if not curve["source"].isin(["online", "train", "test"]).all():
+    if not set(curve["source"]) <= {"online", "train", "test"}:
         yield "its sources are not all known"
     for name in ("epoch", "train_seconds"):
-        times = curve[name].to_numpy()
+        times = numbers[name]
         if not ((times >= 0) & (times < float("inf"))).all() or (times[1:] < times[:-1]).any():
             yield f"{name} is negative, not finite, or goes back"
-    if (curve["images"] < 0).any():
+    if (numbers["images"] < 0).any():
         yield "it has a negative number of images"
 
 
