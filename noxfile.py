@@ -4,6 +4,7 @@ Each session has an environment of its own, filled from `constraints.txt`; uv li
 cache, so that a second environment costs seconds.
 """
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -12,8 +13,17 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
+# Images of containers set it; then each of hundreds of processes compiles all of PyTorch's modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
+
+# A worker a core, none of which waits while another has tests left.
+ABREAST = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
+PLAIN = (
+    "not slow and not gpu and not data and not cluster and not docs and not browser and not faults"
+)
+CLUSTER = ("tests/test_packs.py", "tests/test_ranks.py", "tests/test_ray.py")
 
 
 def install(session: nox.Session, *groups: str, package: bool = True, extras: str = "") -> None:
@@ -58,11 +68,15 @@ def wheel(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests that need no accelerator, no data set and no patience; or those asked for."""
     install(session, "test")
-    selection = session.posargs or [
-        "-m",
-        "not slow and not gpu and not data and not cluster and not docs and not browser "
-        "and not faults",
-    ]
+    selection = session.posargs or [*ABREAST, "-m", f"not process and {PLAIN}"]
+    session.run("python", "-m", "pytest", "--durations=12", *selection)
+
+
+@nox.session
+def processes(session: nox.Session) -> None:
+    """Run the tests that start, signal, kill or watch processes of the tool."""
+    install(session, "test")
+    selection = session.posargs or [*ABREAST, "-m", f"process and {PLAIN}"]
     session.run("python", "-m", "pytest", "--durations=12", *selection)
 
 
@@ -78,7 +92,7 @@ def loggers(session: nox.Session) -> None:
 def cluster(session: nox.Session) -> None:
     """Run the tests that start a Ray cluster here, and print their table."""
     install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks and not slurm"]
+    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks", *CLUSTER]
     session.run("python", "-m", "pytest", *selection)
 
 
@@ -86,14 +100,15 @@ def cluster(session: nox.Session) -> None:
 def slurm(session: nox.Session) -> None:
     """Run the tests that start jobs by submitit's local executor, and print their table."""
     install(session, "test")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_slurm.py"]))
+    selection = session.posargs or ["-m", "cluster", "tests/test_slurm.py"]
+    session.run("python", "-m", "pytest", *selection)
 
 
 @nox.session
 def ranks(session: nox.Session) -> None:
     """Run the tests in which several processes train a trial, under torchrun and on Ray."""
     install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow", "-k", "ranks"]
+    selection = session.posargs or ["-m", "cluster and not slow", "-k", "ranks", *CLUSTER]
     session.run("python", "-m", "pytest", *selection)
 
 

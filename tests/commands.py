@@ -11,4 +11,5 @@ __all__ = ["repro"]
 
 def repro(*arguments: str | Path) -> Result:
     """What a command of `repro` has printed, and its exit code."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(main, words, prog_name="repro")

@@ -1,8 +1,12 @@
-"""What every test stands on: one thread, and none of the user's folders."""
+"""What every test stands on: one thread, none of the user's folders, and nothing of the shell."""
 
+import atexit
 import hashlib
 import os
 import pickle
+import signal
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +16,28 @@ from hypothesis import settings
 from tests.provoked import table
 
 # Before torch and numpy are imported, and for the processes that tests start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+# Without files of compiled code each of some hundred processes compiles all of PyTorch.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# What would change what is printed or drawn: a terminal, a language, a user's settings.
+for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLUMNS", "LINES", "MPLBACKEND"):
+    os.environ.pop(name, None)
+os.environ["LC_ALL"] = "C.UTF-8"
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a list of fonts, made once and for all workers
+    fonts = tempfile.TemporaryDirectory(prefix="repro-tests-matplotlib-")
+    atexit.register(fonts.cleanup)
+    os.environ["MPLCONFIGDIR"] = fonts.name
+
+
+def heed(_number: int, _frame: object) -> None:
+    """Nothing: the tests outlive a terminal; a handler, unlike this wish, is left to no child."""
+
+
+# As `nohup` and a shell's `&` leave them: processes that tests start are to begin as usual ones.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, heed)
 
 settings.register_profile("long", max_examples=20_000)
 
@@ -33,6 +58,7 @@ def own_folders(
     kept = {"REPRO_DATA", "REPRO_CACHE"} if data else set()
     for name in {name for name in os.environ if name.startswith("REPRO_")} - kept:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("NO_COLOR", raising=False)  # which `--no-color` sets
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     if not data:
         monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg-data"))

@@ -4,22 +4,26 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["ROOT", "codes", "installed", "paths", "repro", "started"]
+__all__ = ["ROOT", "codes", "installed", "paths", "repro", "started", "wait_for"]
 
 ROOT = Path(__file__).parents[1]
 
 
 def started(
-    *arguments: str | Path, path: str = str(ROOT), **environment: str
+    *arguments: str | Path, path: str = str(ROOT), group: bool = False, **environment: str
 ) -> subprocess.Popen[str]:
-    """`repro`, begun in a process of its own that nobody answers; `path`: PYTHONPATH."""
+    """`repro`, begun in a process of its own that nobody answers.
+
+    `path`: PYTHONPATH. `group`: in a group of its own, to which a test sends a signal.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "repro", *map(str, arguments)],
         cwd=Path(path.partition(os.pathsep)[0]), text=True, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=group,
         env={**os.environ, "PYTHONPATH": path, **environment},
     )  # fmt: skip
 
@@ -31,6 +35,14 @@ def repro(
     process = started(*arguments, path=path, **environment)
     out, talk = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, talk)
+
+
+def wait_for(event: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Until it has come; an error where the process has ended without it."""
+    while not event():
+        if process.poll() is not None and not event():
+            raise AssertionError(process.communicate())
+        time.sleep(0.02)
 
 
 def codes(talk: str) -> set[str]:

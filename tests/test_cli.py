@@ -3,8 +3,6 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,8 +15,8 @@ from repro.store import Store
 from repro.train import Population
 from tests.commands import repro
 from tests.pictures import encoded, picture, write_folders
-from tests.shell import installed, paths, started
-from tests.worlds import claim_file
+from tests.shell import installed, paths, started, wait_for
+from tests.worlds import claim_file, lasting_claim_file
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
@@ -377,23 +375,18 @@ def test_what_cannot_be_prepared_is_told(name: str, message: str, tmp_path: Path
     assert f"error[E200]: {message}" in done.stderr
 
 
+@pytest.mark.process
 def test_ctrl_c_saves_exits_130_and_the_same_command_goes_on(tmp_path: Path) -> None:
     """From a real shell's point of view."""
-    path = claim_file(tmp_path, epochs=30, seeds=2, rates=(0.0001, 0.0002, 0.0003))
-    command = [sys.executable, "-m", "repro", "run", str(path), "--store", str(tmp_path / "runs"),
-               "--workers", "1"]  # fmt: skip
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not list((tmp_path / "runs").glob("trials/*/trial.json")):
-        time.sleep(0.05)
-    time.sleep(0.5)
+    path, store = lasting_claim_file(tmp_path), tmp_path / "runs"
+    process = started("run", path, "--store", store, "--workers", "1")
+    wait_for(lambda: list(store.glob("trials/*/trial.json")), process)
     process.send_signal(signal.SIGINT)
-    _, talk = process.communicate(timeout=120)
+    _, talk = process.communicate()
 
     assert process.returncode == 130, talk
     assert f"to go on:\n  repro run {path} --store" in talk
-    assert list((tmp_path / "runs").glob("trials/*/checkpoint.pt"))
+    assert list(store.glob("trials/*/checkpoint.pt"))
 
 
 ENDLESS = """\
@@ -412,6 +405,7 @@ def endless(*, num_classes=10, initialisation="he", activation="relu"):
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
     """In the middle of a step that takes an hour, trained by a thread or by other processes."""
@@ -423,16 +417,14 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
     process = started(
         "run", path, "--store", store, "--workers", workers, path=paths(ROOT, tmp_path / "packages")
     )
-    while process.poll() is None and not list(store.glob("trials/*/trial.json")):
-        time.sleep(0.05)
+    assert process.stderr is not None
+    wait_for(lambda: list(store.glob("trials/*/trial.json")), process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1.2)  # sooner it would be an echo of the first
-    assert process.poll() is None
+    while "Ctrl-C again leaves at once" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(1.0)  # what follows sooner is an echo of the first
     process.send_signal(signal.SIGINT)
-    try:
-        _, talk = process.communicate(timeout=120)
-    finally:
-        process.kill()
+    _, talk = process.communicate()
 
     assert process.returncode == 130, talk
     assert talk.splitlines()[-1] == "interrupted: left at once; the same command continues"

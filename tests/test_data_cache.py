@@ -77,28 +77,36 @@ def test_images_are_decoded_once_and_mapped_read_only(home: Path) -> None:
     assert not data.train.labels.flags.writeable
 
 
+@pytest.mark.process
 def test_another_process_shares_the_cache_without_torch(home: Path) -> None:
     """It would fail if it had to decode one image, and it never imports torch."""
     mine, _ = decoded(home)
     process = elsewhere(home, "sys.exit('decoded again')")
 
-    assert process.communicate(timeout=60)[0].split() == [mine, "False"]
+    assert process.communicate()[0].split() == [mine, "False"]
 
 
+@pytest.mark.process
 def test_two_processes_decode_once_between_them(home: Path) -> None:
-    """The second waits while the first, slowed down, builds; both end with the same data."""
-    said = f"open({str(home / 'said')!r}, 'a').write(f'{{os.getpid()}} '); time.sleep(0.2)"
-    both = [elsewhere(home, said) for _ in range(2)]
-    prints = {process.communicate(timeout=60)[0] for process in both}
+    """The first is held in mid-build until the second begins, which waits; both have the same."""
+    gate = home / "gate"
+    wait = f"while not Path({str(gate)!r}).exists(): time.sleep(0.01)"
+    process = elsewhere(home, f"print(done, flush=True)\n    {wait}")
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    gate.touch()
+    ours, images = decoded(home)
+    *_, theirs, _ = process.communicate()[0].split()
 
-    assert len(prints) == 1
-    assert len(set((home / "said").read_text().split())) == 1
+    assert images == 0
+    assert ours == theirs
 
 
+@pytest.mark.process
 def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> None:
     """Kill -9 after the first images; the next process finishes and leaves nothing beside."""
     process = elsewhere(home, "done and os.kill(os.getpid(), signal.SIGKILL)")
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not folder_of(home).exists()
     assert fingerprint("folder:tiny", (home,), home / "cache") is None
@@ -132,13 +140,14 @@ def content(cache: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("write", CONTAINERS)
 def test_killed_build_continues_where_it_was_saved(write: Write, tmp_path: Path) -> None:
     """Kill -9 near the end: the same bytes as in one go, and most images are decoded once."""
     write(tmp_path / "tiny", train=MANY, test=TEST)
     assert steps(tmp_path, "other")[0] == 0
     process = elsewhere(tmp_path, "done >= 4300 and os.kill(os.getpid(), signal.SIGKILL)")
-    process.communicate(timeout=60)
+    process.communicate()
     assert process.returncode == -signal.SIGKILL
     again = steps(tmp_path, "cache")
 
@@ -161,6 +170,7 @@ def test_interrupted_build_continues_in_the_test_split(tmp_path: Path) -> None:
     assert content(tmp_path / "cache") == content(tmp_path / "other")
 
 
+@pytest.mark.process
 def test_faults_found_before_a_kill_are_not_forgotten(tmp_path: Path) -> None:
     """A broken image at the beginning, a kill at the end: the next process names it and counts."""
     seen: list[int] = []

@@ -16,7 +16,8 @@ from repro.cli import main, options
 from repro.errors import BugError, ReproError, known_errors
 from repro.store import Store
 from repro.talk import printable
-from tests.shell import ROOT, codes, installed, paths, repro
+from tests import commands, shell
+from tests.shell import ROOT, codes, installed, paths
 from tests.worlds import FACT, claim_file
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -83,13 +84,16 @@ def test_errors_come_home_from_workers_whole(error: type[ReproError]) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """A command, and what a shell sees of it. `says`: what went wrong, where; `next`: to do."""
+    """A command, and what is seen of it. `says`: what went wrong, where; `next`: to do.
+
+    `path`: PYTHONPATH, from a shell.
+    """
 
     command: Sequence[str | Path]
     exit_code: int
     says: Sequence[str] = ()
     next: str = ""
-    path: str = str(ROOT)
+    path: str = ""
 
 
 CLAIMS = ("--claims", GOLDEN / "claims")
@@ -177,10 +181,10 @@ def a_package_without_its_sources(folder: Path) -> Seen:
 
 def a_budget_that_ends_before_there_is_a_number(folder: Path) -> Seen:
     return Seen(
-        command=["run", TIMES, "--budget", "0.1s", "--store", folder / "runs", "--workers", "1"],
+        command=["run", TIMES, "--budget", "0.001s", "--store", folder / "runs", "--workers", "1"],
         exit_code=4,
         says=["no number yet", "times at smoke scale: 0 of 2 confirming trials are finished"],
-        next=f"repro run {TIMES} --budget 0.1s",
+        next=f"repro run {TIMES} --budget 0.001s",
     )  # fmt: skip
 
 
@@ -255,7 +259,7 @@ def a_net_that_cannot_be_built(folder: Path) -> Seen:
         command=["run", claim, "--scale", "smoke", "--store", folder / "runs", "--workers", "1"],
         exit_code=2,
         says=["what the claim file asks of trial ", "cannot be built: preset 'no' is unknown"],
-        next="--resolved", path=paths(ROOT),
+        next="--resolved",
     )  # fmt: skip
 
 
@@ -285,7 +289,6 @@ SEEN: list[tuple[str, Case]] = [
     ("E200", images_that_are_missing),
     ("E300", a_device_that_is_not_here),
     ("E301", a_folder_that_cannot_be_made),
-    ("E304", a_package_without_its_sources),
     ("E400", a_budget_that_ends_before_there_is_a_number),
     ("E500", a_result_that_was_cut_off),
     ("E501", a_store_of_a_later_version),
@@ -294,25 +297,54 @@ SEEN: list[tuple[str, Case]] = [
     ("E600", a_store_with_nothing_in_it),
     ("E600", a_report_of_nothing),
     ("E100", a_net_that_cannot_be_built),
+]
+# Of a package that is not the one that the tests import, or beside one.
+FROM_A_SHELL: list[tuple[str, Case]] = [
+    ("E304", a_package_without_its_sources),
     ("E900", a_net_of_a_package_with_a_bug),
 ]
 
 
-@pytest.mark.parametrize(("code", "case"), SEEN, ids=lambda value: getattr(value, "__name__", None))
-def test_a_shell_sees_what_where_and_what_next(code: str, case: Case, tmp_path: Path) -> None:
-    """Each provoked for real: the exit code, and on stderr the error's code and its sentences."""
-    seen = case(tmp_path)
-    done = repro(*seen.command, path=seen.path, TMPDIR=str(tmp_path))
-
-    assert done.returncode == seen.exit_code, done.stderr
-    assert codes(done.stderr) == {code} - {""}, done.stderr
+def assert_seen(seen: Seen, code: str, exit_code: int, talk: str) -> None:
+    assert exit_code == seen.exit_code, talk
+    assert codes(talk) == {code} - {""}, talk
     for part in seen.says:
-        assert part in done.stderr
+        assert part in talk
     if code:
-        last = done.stderr.splitlines()[-1]
+        last = talk.splitlines()[-1]
         assert last.startswith("next: ")
         assert seen.next in last
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in talk
+
+
+@pytest.mark.parametrize(("code", "case"), SEEN, ids=lambda value: getattr(value, "__name__", None))
+def test_an_error_says_what_where_and_what_next(code: str, case: Case, tmp_path: Path) -> None:
+    """Each provoked for real: the exit code, and on stderr the error's code and its sentences."""
+    seen = case(tmp_path)
+    done = commands.repro(*seen.command)
+
+    assert_seen(seen, code, done.exit_code, done.stderr)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("code", "case"), FROM_A_SHELL, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_a_shell_sees_what_where_and_what_next(code: str, case: Case, tmp_path: Path) -> None:
+    """The same of packages that only a process of its own can have."""
+    seen = case(tmp_path)
+    done = shell.repro(*seen.command, path=seen.path, TMPDIR=str(tmp_path))
+
+    assert_seen(seen, code, done.returncode, done.stderr)
+
+
+@pytest.mark.process
+def test_a_process_ends_as_its_command_does(tmp_path: Path) -> None:
+    """The exit code and stderr of `python -m repro` are those of the command in this process."""
+    done, answer = (run("verify", tmp_path) for run in (shell.repro, commands.repro))
+
+    assert answer.exit_code == 4
+    assert (done.returncode, done.stderr) == (answer.exit_code, answer.stderr)
 
 
 def test_every_code_is_provoked_from_a_shell() -> None:
@@ -320,7 +352,9 @@ def test_every_code_is_provoked_from_a_shell() -> None:
     faults = (ROOT / "tests" / "faults" / "test_shell.py").read_text()
     elsewhere = set(re.findall(r'codes\(.*\) == \{"(E\d+)"\}', faults))
 
-    assert {code for code, _ in SEEN if code} | elsewhere == {error.code for error in ERRORS}
+    assert {code for code, _ in SEEN + FROM_A_SHELL if code} | elsewhere == {
+        error.code for error in ERRORS
+    }
 
 
 def test_what_nobody_foresaw_is_a_bug_with_a_traceback_in_a_file(

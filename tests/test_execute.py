@@ -5,8 +5,6 @@ import math
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -39,7 +37,7 @@ from repro.execute import (
     in_populations,
     run_cells,
 )
-from repro.execute.work import data_for, fault_of, population_bytes, train_held
+from repro.execute.work import data_for, fault_of, population_bytes, train_cells, train_held
 from repro.observer import Event, Observer, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.session import judge
@@ -47,7 +45,8 @@ from repro.store import Store
 from repro.train import Run, train_all
 from repro.trial import Row
 from tests.provoked import provoked
-from tests.worlds import RECIPE, claim_file, trial_on
+from tests.shell import started, wait_for
+from tests.worlds import RECIPE, claim_file, lasting_claim_file, trial_on
 
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
 
@@ -118,6 +117,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[
     return folder, finish(folder)
 
 
+@pytest.mark.process
 def test_two_processes_give_the_bits_of_one(
     uninterrupted: tuple[Path, dict[str, pd.DataFrame]],
 ) -> None:
@@ -211,7 +211,7 @@ def test_a_net_is_trained_on_while_its_checkpoint_is_written(tmp_path: Path) -> 
 
     class HeldBack(Store):
         def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
-            assert further.wait(60), "training waited for the disk"
+            assert further.wait(600), "training waited for the disk"
             super().save(trial_id, checkpoint=checkpoint, curve=curve)
 
     def on_event(event: Event) -> None:
@@ -238,59 +238,31 @@ def test_a_checkpoint_that_cannot_be_written_is_a_fault_and_no_result(tmp_path: 
     assert store.results() == {}
 
 
-COMMAND = """
-import sys
-from pathlib import Path
-sys.path.insert(0, {root!r})
-from tests.test_execute import finish
-if __name__ == "__main__":
-    finish(Path({folder!r}), {store!r}, workers={workers})
-"""
-
-
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_kill_9_loses_no_finished_trial_and_changes_no_bit(
     uninterrupted: tuple[Path, dict[str, pd.DataFrame]], workers: int
 ) -> None:
-    """Killed a few times at moments that the clock picks, then continued."""
+    """Killed a few times at moments that the clock picks, then continued; no worker stays."""
     folder, whole = uninterrupted
-    name = f"killed {workers}"
-    script = folder / f"run{workers}.py"
-    script.write_text(
-        COMMAND.format(
-            root=str(Path(__file__).parents[1]), folder=str(folder), store=name, workers=workers
-        )
-    )
+    store = folder / f"killed {workers}"
+    options = ["--workers", str(workers), "--checkpoint-every", "0.001s"]
     done: set[str] = set()
-    groups: list[int] = []
-    for more in (0, 1, 2):
-        process = subprocess.Popen(
-            [sys.executable, str(script)], stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        while process.poll() is None and len(_begun(folder / name)) <= len(done) + more:
+    left_behind = []
+    for more in (0, 2):
+        process = started("run", folder / "tiny.yaml", "--store", store, *options)
+        while process.poll() is None and len(_begun(store)) <= len(done) + more:
             time.sleep(0.02)
-        os.kill(process.pid, signal.SIGKILL)  # the parent alone; its workers are left behind
+        process.kill()  # the parent alone; its workers are left behind
         process.wait()
-        groups.append(process.pid)
-        finished = set(Store(folder / name).results())
+        left_behind.append(process)
+        finished = set(Store(store).results())
         assert done <= finished
         done = finished
 
-    assert_same(finish(folder, name), whole)
-    for _ in range(600):
-        if not _alive(groups):
-            break
-        time.sleep(0.1)
-    assert _alive(groups) == []
-
-
-def _alive(groups: list[int]) -> list[str]:
-    """Processes of these groups that still run: workers must not outlive their parent."""
-    listed = subprocess.run(
-        ["ps", "-eo", "pgid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    lines = [line.split(maxsplit=2) for line in listed.stdout.splitlines()]
-    return [args for pgid, stat, args in lines if int(pgid) in groups and stat[0] != "Z"]
+    assert_same(finish(folder, store.name), whole)
+    for process in left_behind:
+        process.communicate()  # until the last worker, which has these pipes too, has ended
 
 
 def _begun(store: Path) -> list[Path]:
@@ -319,26 +291,21 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     assert_same(finish(folder, "interrupted"), whole)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_all_processes_loses_nothing(number: signal.Signals, tmp_path: Path) -> None:
     """As `timeout`, batch systems and a lost connection send it: the parent saves for all."""
-    path = claim_file(tmp_path, epochs=500, seeds=1)
-    path.write_text(path.read_text().replace("rungs: [1]", "rungs: [400]"))
-    store = tmp_path / "runs"
-    words = ["run", path, "--store", store, "--workers", "2", "--checkpoint-every", "1h"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "repro", *map(str, words)],
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as run:
-        trained: list[bool] = []
-        while sum(trained) < 2 and run.poll() is None:
-            time.sleep(0.05)
-            told = [path.read_text() for path in store.glob("trials/*/progress.json")]
-            trained = [json.loads(text)["epoch"] > 0 for text in told]
-        os.killpg(run.pid, number)
-        _, said = run.communicate()
+    path, store = lasting_claim_file(tmp_path), tmp_path / "runs"
+    options = ["--workers", "2", "--checkpoint-every", "1h"]
+    run = started("run", path, "--store", store, *options, group=True)
+
+    def both_are_trained() -> bool:
+        told = [path.read_text() for path in store.glob("trials/*/progress.json")]
+        return sum(json.loads(text)["epoch"] > 0 for text in told) == 2
+
+    wait_for(both_are_trained, run)
+    os.killpg(run.pid, number)
+    _, said = run.communicate()
     begun = [file.parent for file in store.glob("trials/*/trial.json")]
 
     assert run.returncode == 130
@@ -398,8 +365,9 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(
     """A warning, not a crash; the numbers are those of an undamaged run."""
     folder, whole = uninterrupted
     where = machine(folder, "damaged")
-    run_cells(plan_of(folder, where.store), Local(where), seconds=0.0)
-    begun = Store(where.store)
+    begun, stop = Store(where.store), threading.Event()
+    cell, *_ = plan_cells(folder)
+    train_cells([cell], where, stop=stop, on_event=lambda _: stop.set())
     (path,) = where.store.glob("trials/*/checkpoint.pt")
     path.write_bytes(path.read_bytes()[:100])
     # What a thread warns of is lost to catch_warnings while another one is in its own.
@@ -549,6 +517,7 @@ def test_a_trial_in_other_hands_is_said_once(
     assert heard[-1] == "finished"
 
 
+@pytest.mark.process
 def test_workers_leave_signals_to_their_parent_and_are_replaced(tmp_path: Path) -> None:
     """While they import as later; an idle one that is killed by another, which is to stop, too."""
     claim_file(tmp_path, epochs=1, seeds=1)

@@ -74,7 +74,7 @@ def run(folder: Path, *more: str) -> Result:
 def test_prepare_train_pause_resume_and_judge_the_level(folder: Path) -> None:
     """Images of any size, drops at plateaus, ten crops, a verdict against the printed number."""
     prepared = repro(folder, "data", "prepare", "folder:made_up@256")
-    paused = run(folder, "--budget", "2s")
+    paused = run(folder, "--budget", "0.001s")
     done = run(folder, "--json")
     (verdict,) = json.loads(done.stdout)
     results = Store(folder / "runs").results().values()

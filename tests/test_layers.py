@@ -199,12 +199,14 @@ def imported_by(code: str, *packages: str) -> set[str]:
     return set(done.stdout.rpartition("loaded")[2].split())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("room", ["claim", "plan", "store", "analysis", "verdict", "report"])
 def test_the_report_path_leaves_torch_unimported(room: str) -> None:
     """From a claim file to a page, nothing waits for torch."""
     assert imported_by(f"import repro.{room}", "torch") == set()
 
 
+@pytest.mark.process
 def test_help_answers_before_anything_heavy_is_imported() -> None:
     """`repro --help` is for a person who waits."""
     code = "from repro.cli import main; main(['--help'], standalone_mode=False)"
@@ -213,6 +215,7 @@ def test_help_answers_before_anything_heavy_is_imported() -> None:
     assert imported_by(code, *heavy) == set()
 
 
+@pytest.mark.process
 def test_claims_are_read_and_listed_in_milliseconds() -> None:
     """Without torch, and without what only a report needs."""
     read = f"from pathlib import Path; import repro.claim as c; c.load(Path({str(CLAIM)!r}))"
@@ -226,6 +229,7 @@ def test_claims_are_read_and_listed_in_milliseconds() -> None:
     assert imported_by(listed, *heavy) == set()
 
 
+@pytest.mark.process
 def test_the_process_that_starts_workers_leaves_torch_to_them() -> None:
     """Each of them imports it by itself, and would only wait for the parent to have done so."""
     code = "import repro.running; from repro.execute import resolve_device; resolve_device('cpu')"
@@ -233,6 +237,7 @@ def test_the_process_that_starts_workers_leaves_torch_to_them() -> None:
     assert imported_by(code, "torch") == set()
 
 
+@pytest.mark.process
 def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> None:
     """Each of these takes a good part of the time of torch itself, and the compiler more."""
     code = (
@@ -248,6 +253,7 @@ def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> Non
     assert imported_by(code, *slow, *later) == set()
 
 
+@pytest.mark.process
 def test_how_a_run_stands_is_told_without_computing(tmp_path: Path) -> None:
     """`repro status` reads names and small files: no curve, no statistics."""
     code = (
@@ -258,6 +264,7 @@ def test_how_a_run_stands_is_told_without_computing(tmp_path: Path) -> None:
     assert imported_by(code, "torch", "pandas", "scipy.stats", "matplotlib") == set()
 
 
+@pytest.mark.process
 def test_commands_that_only_read_leave_torch_unimported(tmp_path: Path) -> None:
     """Nor does writing a plan down need it."""
     store = str(tmp_path / "runs")

@@ -32,7 +32,7 @@ def online(curve: pd.DataFrame) -> dict[int, float]:
     return dict(zip((rows["epoch"] * 10).round().astype(int), rows["error"], strict=True))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.process)])
 def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path, workers: int) -> None:
     """Online error by tenths of epochs to the last, final metrics, and the settings as text."""
     pytest.importorskip("tensorboard", reason="the extra repro[tensorboard] is not installed")

@@ -150,6 +150,7 @@ def test_text_of_a_store_steers_no_terminal(tmp_path: Path) -> None:
     assert "\x1b" not in done.output
 
 
+@pytest.mark.process
 def test_a_run_listens_nowhere_and_calls_nobody(tmp_path: Path) -> None:
     """The interpreter tells of every socket that is bound or connected: there is none."""
     code = (

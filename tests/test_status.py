@@ -20,7 +20,7 @@ from repro.plan import Cell, most_epochs_left, next_cells
 from repro.standing import Pace, StandingFiles, overview, standing_of
 from repro.store import Store
 from tests.commands import repro
-from tests.worlds import claim_file, planted, quick_claim_file, tiny_claim
+from tests.worlds import lasting_claim_file, planted, quick_claim_file, tiny_claim
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,10 +31,10 @@ def cells_of(folder: Path) -> tuple[TrainedClaim, list[Cell]]:
     return claim, next_cells(claim, "smoke", "0" * 16, {})
 
 
+@pytest.mark.process
 def test_a_terminal_sees_each_trial_and_a_second_one_follows(tmp_path: Path) -> None:
     """Progress, error, images a second and time left; Ctrl-C saves, and says how to go on."""
-    path = claim_file(tmp_path, epochs=40, seeds=2, rates=(0.00001, 0.00002, 0.00003))
-    path.write_text(path.read_text().replace("rungs: [1]", "rungs: [30]"))
+    path = lasting_claim_file(tmp_path)
     store = tmp_path / "my runs"
     ours, theirs = os.openpty()
     process = subprocess.Popen(
@@ -60,12 +60,12 @@ def test_a_terminal_sees_each_trial_and_a_second_one_follows(tmp_path: Path) -> 
     text = screen.decode()
 
     assert process.wait() == 130, text
-    assert re.search(r"period/fast tune rate 1e-05 seed 1000 .* \d+\.\d/30 .* %", text)
+    assert re.search(r"period/fast confirm rate 0.01 seed 0 .* \d+\.\d/100000 .* %", text)
     assert re.search(r"0 trials done, 1 running, at most .* left; Ctrl-C saves and stops", text)
     assert f"to go on:\r\n  repro run {path} --store '{store}' --workers 1" in text
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", text)  # NO_COLOR
     (running,) = seen["running"]
-    assert 0 < running["epoch"] < 30 == running["until"]
+    assert 0 < running["epoch"] < 100_000 == running["until"]
     assert running["plan_seconds_left"] > running["seconds_left"] > 0
     assert repro("status", "--store", store).stdout == (
         "0 trials running, 0 finished, 1 begun and waiting to go on\n"
@@ -172,8 +172,9 @@ def test_a_folder_that_is_not_there_is_no_quiet_store(tmp_path: Path) -> None:
     assert "nowhere is not a folder" in done.stderr
 
 
-def test_watching_ends_when_nothing_runs(tmp_path: Path) -> None:
+def test_watching_ends_when_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a script can wait for a run."""
+    monkeypatch.setattr("repro.console.LOOK_EVERY_SECONDS", 0.0)
     done = repro("status", "--store", tmp_path, "--watch")
 
     assert done.exit_code == 0
@@ -207,6 +208,7 @@ def test_epochs_left_are_none_when_all_is_done(tmp_path: Path) -> None:
     assert left[-1] == 0
 
 
+@pytest.mark.process
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path) -> None:
     """TERM=dumb: no control sequences at all."""
     ours, theirs = os.openpty()

@@ -220,20 +220,21 @@ def test_an_export_replaces_no_other_numbers(tmp_path: Path) -> None:
     assert Store(tmp_path / "out").numbers(TRIAL.id) == before
 
 
-def _hold(root: Path, ready: "multiprocessing.synchronize.Event", go: object) -> None:
+def _hold(root: Path, ready: "multiprocessing.connection.Connection") -> None:
     with Store(root).lock(TRIAL.id) as mine:
-        assert mine
-        ready.set()
-        go.wait()  # type: ignore[attr-defined]
+        ready.send(mine)
+        ready.poll(None)  # until the test ends
 
 
+@pytest.mark.process
 def test_a_trial_is_held_by_one_process_and_freed_by_its_death(tmp_path: Path) -> None:
     """Kill -9 leaves no lock behind."""
     context = multiprocessing.get_context("spawn")
-    ready, go = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, ready, go))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_hold, args=(tmp_path, theirs))
     process.start()
-    ready.wait(60)
+    theirs.close()
+    assert ours.recv()
     with Store(tmp_path).lock(TRIAL.id) as mine:
         assert not mine
     process.kill()

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -31,6 +32,14 @@ NUMBERS = ["epoch", "source", "error", "loss", "images"]
 @pytest.fixture
 def dataset(tmp_path: Path) -> Dataset:
     return tiny(tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """As many as before, whatever a test has set."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def run(trial: Trial, dataset: Dataset, *, until: float = 1.0) -> Run:

@@ -1,5 +1,6 @@
 """Small worlds for tests: data sets, recipes and trials that train in a second."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,17 @@ from repro.plan import Cell
 from repro.train import Run
 from repro.trial import CURVE_COLUMNS, Clocks, Result, Trial
 
-__all__ = ["RECIPE", "claim_file", "curve_of", "planted", "quick_claim_file", "tiny", "trial_on"]
+__all__ = [
+    "RECIPE",
+    "claim_file",
+    "curve_of",
+    "lasting_claim_file",
+    "planted",
+    "quick_claim_file",
+    "tiny",
+    "tiny_claim",
+    "trial_on",
+]
 
 RECIPE = Recipe(
     inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
@@ -111,12 +122,27 @@ def claim_file(
     return path
 
 
-def quick_claim_file(folder: Path) -> Path:
+def quick_claim_file(folder: Path, *, name: str = "tiny") -> Path:
     """The same at a given rate and with one seed an arm: two trials."""
-    path = claim_file(folder, epochs=1, seeds=1)
+    path = claim_file(folder, epochs=1, seeds=1, name=name)
     text = path.read_text()
     search = text[text.index("    search:") : text.index("deviations")]
     path.write_text(text.replace(search, "    rate: {period: 0.01}\n"))
+    return path
+
+
+def lasting_claim_file(folder: Path, *, epochs: int = 100_000, name: str = "lasting") -> Path:
+    """Two trials that end by their epochs alone: hours, in which a test waits for what it is about.
+
+    Epochs are no part of a trial: a claim of fewer goes on with what one of more began.
+    """
+    path = quick_claim_file(folder, name=name)
+    text = (
+        path.read_text().replace("epochs: 1", f"epochs: {epochs}").replace("    images: 160\n", "")
+    )
+    text = text.replace("time_to_threshold", "difference").replace("{slow:", "{higher:")
+    text = text.replace(", fast: fast}", ", lower: fast}")
+    path.write_text(re.sub(r"(?m)^(threshold|decided_by|near): .*\n", "", text))
     return path
 
 
