@@ -66,7 +66,7 @@ def open_page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
     """A page that complains of nothing and asks for nothing but files, to the end of the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(10_000)  # milliseconds
+    page.set_default_timeout(120_000)  # milliseconds
     complaints: list[str] = []
     requests: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))

@@ -12,10 +12,11 @@ import pytest
 from repro.execute import Outcome, run_cells
 from repro.observer import Event, Observer
 from repro.store import Store
+from tests.gated import FREE_STEPS, gate, gated_claim_file
 from tests.provoked import provoked
 from tests.test_execute import assert_as_local, assert_same, curves, finish, machine, plan_of
 from tests.test_ranks import torchrun
-from tests.worlds import claim_file, quick_claim_file
+from tests.worlds import claim_file
 
 pytestmark = [
     pytest.mark.cluster,
@@ -28,8 +29,16 @@ ray = pytest.importorskip("ray", reason="needs repro[ray]")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The gate, also of the cluster's processes."""
+    with gate(tmp_path_factory.mktemp("gated")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def cluster(held: Path) -> Iterator[Any]:
     """A head with one slot; each of its nodes is a raylet with processes of its own."""
+    assert held
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so Ray calls it
@@ -43,22 +52,24 @@ def cluster() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny claim by the local executor."""
+def alone(held: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two trials by the local executor."""
+    assert held.exists()
     folder = tmp_path_factory.mktemp("alone")
-    claim_file(folder, epochs=1, seeds=1, rates=(0.01,))
+    gated_claim_file(folder)
     finish(folder)
     return folder
 
 
 @dataclass(kw_only=True)
 class Run(Observer):
-    """The claim on Ray; at its `at`-th event a fault is provoked, on whoever trains that trial."""
+    """The claim on Ray, held until a fault was provoked at its `at`-th event."""
 
     folder: Path
     name: str
+    held: Path
     fault: Callable[[], object]
-    at: int = 3
+    at: int = FREE_STEPS
     stream_home: bool = False
     ranks: int = 1
     population: int | None = None
@@ -68,6 +79,7 @@ class Run(Observer):
         from repro.execute.ray import OnRay
 
         where = replace(machine(self.folder, self.name), population=self.population)
+        self.held.unlink(missing_ok=True)
         backend = OnRay(where, stream_home=self.stream_home, ranks=self.ranks)
         return run_cells(plan_of(self.folder, where.store), backend, observer=self)
 
@@ -75,6 +87,7 @@ class Run(Observer):
         self.events.append(event)
         if len(self.events) == self.at:
             self.fault()
+            self.held.touch()
 
 
 def children(parent: int) -> list[int]:
@@ -91,14 +104,15 @@ def children(parent: int) -> list[int]:
     return found
 
 
-def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path) -> None:
+def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path, held: Path) -> None:
     """Workers see no store of the driver's; their trials go on on the other node."""
     node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     run = Run(
         folder=alone,
+        held=held,
         name="a node killed, no shared disk",
         fault=lambda: cluster.remove_node(node, allow_graceful=False),
-        at=15,
+        at=FREE_STEPS + 1,  # the other one has begun, too
         stream_home=True,
     )
     outcome = run()
@@ -108,11 +122,12 @@ def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path) ->
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path) -> None:
+def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path, held: Path) -> None:
     """By kill -9, in the middle of a trial, where the store is shared."""
     raylet = cluster.head_node.all_processes["raylet"][0].process.pid
     run = Run(
         folder=alone,
+        held=held,
         name="a worker killed, shared disk",
         fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
     )
@@ -122,11 +137,14 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path) -> N
     assert_as_local(run.folder, run.name, outcome)
 
 
-def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, alone: Path) -> None:
+def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(
+    cluster: Any, alone: Path, held: Path
+) -> None:
     """Saved at the next tenth of an epoch on Ray, ended by the local executor."""
     assert cluster
     run = Run(
         folder=alone,
+        held=held,
         name="Ctrl-C at the driver, then local",
         fault=lambda: os.kill(os.getpid(), signal.SIGINT),
     )
@@ -138,14 +156,17 @@ def test_ctrl_c_at_the_driver_leaves_what_any_executor_continues(cluster: Any, a
     assert_as_local(run.folder, run.name, outcome)
 
 
-def test_populations_on_ray_are_those_of_one_process(cluster: Any, tmp_path: Path) -> None:
+def test_populations_on_ray_are_those_of_one_process(
+    cluster: Any, held: Path, tmp_path: Path
+) -> None:
     """Two trials as one program, placed as one, with the bits of two as one program here."""
     assert cluster
     claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01, 0.03))
     whole = finish(tmp_path, population=2)
     run = Run(
-        folder=tmp_path, name="populations", fault=lambda: None, stream_home=True, population=2
-    )
+        folder=tmp_path, name="populations", held=held, fault=lambda: None, stream_home=True,
+        population=2,
+    )  # fmt: skip
     outcome = run()
 
     assert outcome.failures == {}
@@ -155,14 +176,15 @@ def test_populations_on_ray_are_those_of_one_process(cluster: Any, tmp_path: Pat
 
 
 def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
-    cluster: Any, tmp_path: Path
+    cluster: Any, held: Path, tmp_path: Path
 ) -> None:
     """One trial over workers of two nodes; one is killed, and both go on from the checkpoint."""
-    quick_claim_file(tmp_path)
+    gated_claim_file(tmp_path)
     node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     raylet = cluster.head_node.all_processes["raylet"][0].process.pid
     run = Run(
         folder=tmp_path,
+        held=held,
         name="one of two ranks killed",
         fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
         ranks=2,
@@ -173,7 +195,7 @@ def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
     assert outcome.failures == {}
     assert outcome.lost >= 1
     process = torchrun(tmp_path, 2)
-    _, said = process.communicate(timeout=600)
+    _, said = process.communicate()
     assert process.returncode == 0, said
     ours, theirs = curves(tmp_path / run.name), curves(tmp_path / "ranks")
     assert_same(ours, theirs)

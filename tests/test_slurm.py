@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from repro.execute import Outcome, run_cells, slurm
 from repro.execute.slurm import OnSlurm
 from repro.observer import Event, Observer
 from repro.store import Store
+from tests.gated import FREE_STEPS, gate, gated_claim_file
 from tests.test_execute import (
     assert_as_local,
     finish,
@@ -35,41 +37,46 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trials by the local executor."""
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two trials by the local executor; the gate at which others are held."""
     folder = tmp_path_factory.mktemp("alone")
-    quick_claim_file(folder)
-    finish(folder)
-    return folder
+    gated_claim_file(folder)
+    with gate(folder):
+        finish(folder)
+        yield folder
 
 
 @dataclass(kw_only=True)
 class Run(Observer):
-    """The claim in jobs of this machine; at the third event a fault is provoked, on its job."""
+    """The claim in jobs of this machine, held until a fault was provoked on the first's job."""
 
     folder: Path
     name: str
-    fault: Callable[[int], object] = lambda _: None
+    fault: Callable[[int, Path], object]
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
+        self.gate = self.folder / "gate"
+        self.gate.unlink(missing_ok=True)
         where = machine(self.folder, self.name)
         self.backend = OnSlurm(where, options=NO_OPTIONS, workers=2, here=True)
         return run_cells(plan_of(self.folder, where.store), self.backend, observer=self)
 
     def event(self, event: Event) -> None:
         self.events.append(event)
-        if len(self.events) == 3:
-            self.fault(self._process(event.trial_id))
+        if len(self.events) == FREE_STEPS:
+            self.fault(*self._process_and_log(event.trial_id))
+            self.gate.touch()
 
-    def _process(self, trial_id: str) -> int:
+    def _process_and_log(self, trial_id: str) -> tuple[int, Path]:
         """Of the job that trains the trial, below the one that stands for Slurm."""
         (job,) = (
             given.job
             for given in self.backend._given.values()
             if trial_id in {cell.trial.id for cell in given.work.cells}
         )
-        return int(Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text())
+        children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text()
+        return int(children), job.paths.stdout
 
 
 def has_gone_on(events: list[Event]) -> bool:
@@ -81,11 +88,13 @@ def has_gone_on(events: list[Event]) -> bool:
 @pytest.mark.cluster
 def test_a_job_that_is_taken_back_goes_on_when_it_is_queued_again(alone: Path) -> None:
     """Slurm's signal, to one of two jobs: its trial is saved, and nothing is trained twice."""
-    run = Run(
-        folder=alone,
-        name="a Slurm job taken back (SIGUSR2)",
-        fault=lambda process: os.kill(process, signal.SIGUSR2),
-    )
+
+    def take_back(process: int, log: Path) -> None:
+        os.kill(process, signal.SIGUSR2)
+        while "SIGUSR2" not in log.read_text():  # it has heard
+            time.sleep(0.02)
+
+    run = Run(folder=alone, name="a Slurm job taken back (SIGUSR2)", fault=take_back)
     outcome = run()
 
     assert outcome.lost == 0
@@ -99,7 +108,7 @@ def test_a_job_that_is_lost_is_noticed_and_its_trials_go_on_in_another(alone: Pa
     run = Run(
         folder=alone,
         name="a Slurm job lost (`kill -9`)",
-        fault=lambda process: os.kill(process, signal.SIGKILL),
+        fault=lambda process, _: os.kill(process, signal.SIGKILL),
     )
     outcome = run()
 
@@ -113,7 +122,7 @@ def test_ctrl_c_leaves_no_job_and_what_any_executor_continues(alone: Path) -> No
     run = Run(
         folder=alone,
         name="Ctrl-C at the driver of Slurm jobs, then local",
-        fault=lambda _: os.kill(os.getpid(), signal.SIGINT),
+        fault=lambda *_: os.kill(os.getpid(), signal.SIGINT),
     )
     outcome = run()
 

@@ -131,17 +131,18 @@ def quick_claim_file(folder: Path, *, name: str = "tiny") -> Path:
     return path
 
 
-def lasting_claim_file(folder: Path, *, epochs: int = 100_000, name: str = "lasting") -> Path:
+def lasting_claim_file(
+    folder: Path, *, epochs: int = 100_000, rate: float = 0.01, name: str = "lasting"
+) -> Path:
     """Two trials that end by their epochs alone: hours, in which a test waits for what it is about.
 
     Epochs are no part of a trial: a claim of fewer goes on with what one of more began.
     """
     path = quick_claim_file(folder, name=name)
-    text = (
-        path.read_text().replace("epochs: 1", f"epochs: {epochs}").replace("    images: 160\n", "")
-    )
-    text = text.replace("time_to_threshold", "difference").replace("{slow:", "{higher:")
-    text = text.replace(", fast: fast}", ", lower: fast}")
+    text = path.read_text().replace("epochs: 1", f"epochs: {epochs}")
+    text = text.replace("    images: 160\n", "").replace("period: 0.01", f"period: {rate:g}")
+    text = text.replace("time_to_threshold", "difference")
+    text = text.replace("{slow: slow, fast: fast}", "{higher: slow, lower: fast}")
     path.write_text(re.sub(r"(?m)^(threshold|decided_by|near): .*\n", "", text))
     return path
 
