@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.provoked import table
 
@@ -30,16 +30,20 @@ if "PYTEST_XDIST_WORKER" not in os.environ:  # a list of fonts, made once and fo
     os.environ["MPLCONFIGDIR"] = fonts.name
 
 
-def heed(_number: int, _frame: object) -> None:
-    """Nothing: the tests outlive a terminal; a handler, unlike this wish, is left to no child."""
+def ignore(_number: int, _frame: object) -> None:
+    """As SIG_IGN does, but no process that a test starts inherits it."""
 
 
-# As `nohup` and a shell's `&` leave them: processes that tests start are to begin as usual ones.
-for number in (signal.SIGHUP, signal.SIGINT):
+# What `nohup` and a shell's `&` ignore: a run of the tool that inherits it ignores it, too.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
     if signal.getsignal(number) == signal.SIG_IGN:
-        signal.signal(number, heed)
+        signal.signal(number, ignore)
 
-settings.register_profile("long", max_examples=20_000)
+# However slow or busy the machine is, and whether or not it calls itself CI.
+UNTIMED = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("usual", deadline=None, suppress_health_check=UNTIMED)
+settings.register_profile("long", settings.get_profile("usual"), max_examples=20_000)
+settings.load_profile("usual")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from repro.claim import (
     Claim,
@@ -446,9 +446,7 @@ def test_prose_may_change_and_the_rule_may_not(tmp_path: Path) -> None:
 LINES = [i for i, line in enumerate(TEXT.splitlines()) if re.match(r"\s*[a-z_]+:", line)]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60)
 @given(at=st.sampled_from(LINES), letter=st.sampled_from("xqz"))
 def test_a_misspelled_key_is_always_named(tmp_path: Path, at: int, letter: str) -> None:
     """Whatever key is misspelled, the file is refused and the key named (peers accept it)."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from repro.claim import load
 from repro.cli import main
@@ -19,8 +19,6 @@ from repro.store import Store
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CLAIM = (GOLDEN / "claims" / "times.yaml").read_text(encoding="utf-8")
-# As many examples as the profile says: 100, or those of `nox -s fuzz` (tests/conftest.py).
-OFTEN = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 EVIL = {
     "code": ("title: ReLU", "title: !!python/object/apply:os.system ['touch ran'] #"),
@@ -178,7 +176,6 @@ lines = st.lists(st.sampled_from(CLAIM.splitlines()), max_size=40).map("\n".join
 junk = st.text(max_size=60)
 
 
-@OFTEN
 @given(drawn=st.data())
 def test_any_text_is_a_claim_or_a_list_of_problems(drawn: st.DataObject, tmp_path: Path) -> None:
     """Cut, spliced and overwritten at any place; nothing else is ever raised."""
@@ -196,7 +193,6 @@ def test_any_text_is_a_claim_or_a_list_of_problems(drawn: st.DataObject, tmp_pat
 FILES = sorted(path.relative_to(GOLDEN) for path in (GOLDEN / "store-1").rglob("*.*"))
 
 
-@OFTEN
 @given(drawn=st.data())
 def test_any_bytes_are_a_store_or_an_error_of_the_store(
     drawn: st.DataObject, tmp_path: Path

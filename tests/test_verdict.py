@@ -9,7 +9,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import scipy
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 from repro.analysis import Evidence, Look, RecipeEvidence
 from repro.claim import Claim, Region
@@ -237,7 +237,6 @@ def test_exit_codes_are_those_documented(claim: Claim, found: Estimate, code: in
     assert judged(claim, found).exit_code == code
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     low=st.floats(0.1, 20),
     width=st.floats(1.01, 5),
