@@ -26,7 +26,7 @@ SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """The tiny claim, run through the command line once."""
     folder = tmp_path_factory.mktemp("an own folder")
-    path = claim_file(folder, epochs=2, seeds=2)
+    path = claim_file(folder, epochs=2, seeds=2, rates=(0.01,))
     done = repro("run", path, "--scale", "smoke", "--store", folder / "runs", "--workers", "1")
     return folder, done
 

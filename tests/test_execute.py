@@ -113,7 +113,7 @@ def assert_as_local(folder: Path, name: str, outcome: Outcome) -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
     """The tiny claim, run once from start to end in this process."""
     folder = tmp_path_factory.mktemp("whole")
-    claim_file(folder, epochs=1, seeds=1)
+    claim_file(folder, epochs=1, seeds=1, rates=(0.01,))
     return folder, finish(folder)
 
 
@@ -382,7 +382,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_trial_starts_again(
 
 def test_a_fault_of_one_trial_does_not_keep_the_others(tmp_path: Path) -> None:
     """The fault is told, the rest is run, and nothing is called a result."""
-    claim_file(tmp_path, epochs=1, seeds=1)
+    claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01,))
     where = machine(tmp_path)
     plan = plan_of(tmp_path, where.store)
     broken = plan()[0].trial.id
