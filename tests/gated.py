@@ -20,13 +20,14 @@ from torch import nn
 from repro.registry import ModelFacts
 
 FACTS = ModelFacts(title="gated", module=__name__, parameters=30730, arguments=("activation",))
-steps = 0
+GATE = os.environ["GATE"]
+steps = 0  # since the gate was closed
 
 class Gated(nn.Linear):
     def forward(self, images):
         global steps
-        steps += self.training
-        while steps > {FREE_STEPS} and not os.path.exists(os.environ["GATE"]):
+        steps = 0 if os.path.exists(GATE) else steps + self.training
+        while steps > {FREE_STEPS} and not os.path.exists(GATE):
             time.sleep(0.01)
         return super().forward(images.flatten(1))
 

@@ -352,9 +352,9 @@ def test_data_are_prepared_once_and_then_verified(tmp_path: Path) -> None:
     fingerprint = first.stdout.split()[-1]
 
     assert (first.exit_code, again.exit_code, verified.exit_code) == (0, 0, 0)
-    assert re.search(r": 8 images, 8 decoded now, [\d,]+ images/s; in ", first.stdout)
+    assert re.search(r": 8 images, 8 decoded now, [\d,]+ images/s; read: .*; in ", first.stdout)
     assert f"; in {folder} (0 MB); fingerprint " in first.stdout
-    assert ": 8 images, all decoded before; in " in again.stdout
+    assert ": 8 images, all decoded before; read: " in again.stdout
     assert again.stdout.split()[-1] == fingerprint
     assert f"as their fingerprint {fingerprint}" in verified.stdout
 
