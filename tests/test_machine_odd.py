@@ -35,7 +35,14 @@ from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
 from tests.shell import ROOT
-from tests.worlds import FACT, claim_file, quick_claim_file, tiny, tiny_claim, trial_on
+from tests.worlds import (
+    FACT,
+    lasting_claim_file,
+    quick_claim_file,
+    tiny,
+    tiny_claim,
+    trial_on,
+)
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
@@ -429,8 +436,7 @@ def test_workers_outlive_namesakes_of_modules_and_the_end_of_a_terminal(tmp_path
     script = tmp_path / "bin" / "repro"  # as it is installed: it begins in no folder of ours
     script.parent.mkdir()
     script.write_text("from repro.cli import main\nif __name__ == '__main__':\n    main()\n")
-    claim = claim_file(tmp_path, epochs=500, seeds=1)
-    claim.write_text(claim.read_text().replace("rungs: [1]", "rungs: [400]"))
+    claim = lasting_claim_file(tmp_path)
     with subprocess.Popen(
         [sys.executable, script, "run", claim, "--workers", "2", "--store", tmp_path / "runs"],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
