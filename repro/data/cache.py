@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -165,7 +166,10 @@ def _read_split(folder: Path, split: str, about: dict[str, Any]) -> Split:
 def _mapped(file: Path) -> "np.memmap[Any, Any]":
     """The array; never one of which the file holds only a part, whose pages would kill us."""
     open_regular(file).close()
-    array = np.lib.format.open_memmap(file, mode="r")
+    try:
+        array = np.lib.format.open_memmap(file, mode="r")
+    except (SyntaxError, TokenError) as error:  # numpy parses a damaged header as Python
+        raise _CorruptError(f"{file.name}: {error}") from error
     if not array.flags.c_contiguous:
         raise _CorruptError(f"{file.name} is stored by columns")
     return array

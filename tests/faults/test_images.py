@@ -49,10 +49,16 @@ def flip_a_pixel(file: Path) -> None:
     file.write_bytes(content)
 
 
+def open_a_bracket(file: Path) -> None:
+    """In the header, which numpy reads as Python."""
+    file.write_bytes(file.read_bytes().replace(b"}", b"{", 1))
+
+
 DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
     "images truncated": ("train_images.npy", lambda file: os.truncate(file, 1000)),
     "images gone": ("test_images.npy", Path.unlink),
     "labels in another order": ("train_labels.npy", swap_labels),
+    "the header damaged": ("train_images.npy", open_a_bracket),
     "a pixel flipped": ("train_images.npy", flip_a_pixel),
     "nothing of what they are": ("meta.json", lambda file: file.write_text("")),
 }
@@ -62,7 +68,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_decoded_images_damaged(
     damage: str, pictures: tuple[Path, dict[str, str]], tally: Tally
 ) -> None:
-    """Data cache corrupt: set aside, and decoded again."""
+    """The cache of decoded images is damaged. They are decoded again, and trained on."""
     folder, expected = pictures
     name, spoil = DAMAGE[damage]
     (file,) = (path for path in folder.glob(f"cache/**/{name}") if "corrupt" not in str(path))
@@ -85,7 +91,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 def test_an_image_that_does_not_decode(
     damage: str, pictures: tuple[Path, dict[str, str]], tally: Tally, tmp_path: Path
 ) -> None:
-    """Image that does not decode: a fault, nothing is trained without it, and mended it goes on."""
+    """An image cannot be decoded. Nothing is trained until it is replaced."""
     claim, expected = pictures
     (tmp_path / "error.yaml").write_bytes((claim / "error.yaml").read_bytes())
     broken = [(BROKEN[damage](content) if i == 7 else content, n) for i, (content, n) in
