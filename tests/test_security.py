@@ -6,14 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hypothesis.strategies as st
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
 
 from repro.claim import load
 from repro.cli import main
-from repro.errors import ClaimError, ReproError
+from repro.errors import ClaimError
 from repro.store import Store
 from tests.worlds import quick_claim_file
 
@@ -171,44 +169,3 @@ def test_a_run_listens_nowhere_and_calls_nobody(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert len(Store(Path(store)).results()) == 2
     assert "SOCKET" not in done.stderr
-
-
-lines = st.lists(st.sampled_from(CLAIM.splitlines()), max_size=40).map("\n".join)
-junk = st.text(max_size=60)
-
-
-@given(drawn=st.data())
-def test_any_text_is_a_claim_or_a_list_of_problems(drawn: st.DataObject, tmp_path: Path) -> None:
-    """Cut, spliced and overwritten at any place; nothing else is ever raised."""
-    start = drawn.draw(st.integers(0, len(CLAIM)))
-    end = drawn.draw(st.integers(start, min(len(CLAIM), start + 80)))
-    text = CLAIM[:start] + drawn.draw(st.one_of(junk, lines)) + CLAIM[end:]
-    path = tmp_path / "fuzzed.yaml"
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    try:
-        load(path)
-    except ClaimError as error:
-        assert str(error).startswith(f"{path}:")  # noqa: PT017 - most texts are no error or this
-
-
-FILES = sorted(path.relative_to(GOLDEN) for path in (GOLDEN / "store-1").rglob("*.*"))
-
-
-@given(drawn=st.data())
-def test_any_bytes_are_a_store_or_an_error_of_the_store(
-    drawn: st.DataObject, tmp_path: Path
-) -> None:
-    """A file cut, spliced or overwritten at any place is read, or named; nothing else is raised."""
-    root = tmp_path / "store"
-    shutil.rmtree(root, ignore_errors=True)
-    shutil.copytree(GOLDEN / "store-1", root)
-    path = root.parent / "store" / drawn.draw(st.sampled_from(FILES)).relative_to("store-1")
-    content = path.read_bytes()
-    start = drawn.draw(st.integers(0, len(content)))
-    end = drawn.draw(st.integers(start, len(content)))
-    path.write_bytes(content[:start] + drawn.draw(st.binary(max_size=40)) + content[end:])
-    done = CliRunner().invoke(main, ["verify", str(root), "--claims", str(GOLDEN / "claims")])
-
-    assert done.exit_code in (0, 5), done.output
-    assert "E900" not in done.output, done.output
-    assert done.exception is None or isinstance(done.exception, SystemExit | ReproError)

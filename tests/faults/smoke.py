@@ -45,6 +45,7 @@ __all__ = [
     "limit_memory",
     "numbers",
     "own_mounts",
+    "preload",
     "read_only",
     "run",
     "seeded",
@@ -218,7 +219,14 @@ def count(folder: Path, name: str) -> int:
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tests.faults.smoke"])
+_PRELOADED = ["tests.faults.smoke"]
+_CONTEXT.set_forkserver_preload(_PRELOADED)
+
+
+def preload(module: str) -> None:
+    """A module that forks find imported; before the first of them."""
+    _PRELOADED.append(module)
+    _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 
 def launch(work: Callable[..., object], *arguments: object, **keywords: object) -> Any:

@@ -44,8 +44,9 @@ def survives(whole: Whole, name: str, dies: Dies, tally: Tally) -> None:
 
 
 def test_at_any_moment(whole: Whole, tally: Tally, request: pytest.FixtureRequest) -> None:
-    """Killed at a seeded call of the training thread."""
+    """A run is killed (kill -9) at a random moment. The same command continues it."""
     folder, _ = whole
+    tally.random = True
     calls = launch(count, folder, "counted")
     for number, call in enumerate(seeded(calls, request.config.getoption("--kills"))):
         survives(whole, f"call {number}", Dies(call=call), tally)
@@ -60,7 +61,7 @@ def test_at_any_moment(whole: Whole, tally: Tally, request: pytest.FixtureReques
     ],
 )
 def test_in_the_middle(moment: str, function: str, times: int, whole: Whole, tally: Tally) -> None:
-    """Killed in mid-epoch, mid-evaluation, mid-checkpoint, mid-result: by name of the function."""
+    """A run is killed in mid-epoch, mid-evaluation, mid-checkpoint or mid-result. It continues."""
     survives(whole, f"{moment} {function} {times}", Dies(function=function, times=times), tally)
 
 
@@ -74,5 +75,5 @@ def test_in_the_middle(moment: str, function: str, times: int, whole: Whole, tal
     ],
 )
 def test_at_every_write(point: tuple[str, str], whole: Whole, tally: Tally) -> None:
-    """Killed at a named write: begun, whole, in place, removed."""
+    """A run is killed while it writes, renames or removes a file. It continues."""
     survives(whole, "-".join(point), Dies(point=point), tally)

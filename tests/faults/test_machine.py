@@ -57,7 +57,7 @@ def on_small_disk(disk: Path) -> str | tuple[int, int, list[str], dict[str, str]
 
 
 def test_disk_full(whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """Disk full: a file system of 1.5 MB, then of 64."""
+    """The disk is full. Once there is space, the same command continues."""
     _, expected = whole
     answer = launch(on_small_disk, tmp_path)
     if isinstance(answer, str):
@@ -77,7 +77,7 @@ def on_read_only(folder: Path, name: str) -> str | int:
 
 
 def test_read_only_folder(whole: Whole, tally: Tally) -> None:
-    """Read-only folder: a mount that root cannot write either."""
+    """The folder of the store is read-only. Nothing is written, not even by root."""
     folder, _ = whole
     answer = launch(on_read_only, folder, "unwritten")
     if isinstance(answer, str):
@@ -92,7 +92,7 @@ def test_read_only_folder(whole: Whole, tally: Tally) -> None:
 
 
 def test_two_processes_on_one_store(whole: Whole, tally: Tally) -> None:
-    """Two processes on one store: each trial is trained by one of them."""
+    """Two processes run the same claims into one store. Each trial is trained once."""
     folder, expected = whole
     runs = [smoke.start(run, folder, "shared") for _ in range(2)]
     tally.provoked += 1
@@ -112,7 +112,7 @@ def without_locks(folder: Path, name: str) -> int:
 
 
 def test_a_lock_lost(whole: Whole, tally: Tally) -> None:
-    """A lock lost: two processes begin the same trials, and the last to begin one finishes it."""
+    """The file system forgets locks. The last process to begin a trial finishes it."""
     folder, expected = whole
     runs = [smoke.start(without_locks, folder, "unlocked") for _ in range(2)]
     tally.provoked += 1
@@ -146,7 +146,7 @@ def with_clock_stepping_back(folder: Path, name: str) -> tuple[int, int]:
 
 
 def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
-    """Clock stepping back: an hour at every look; the first plan's date stands."""
+    """The clock goes back an hour at every reading. The first plan's date is kept."""
     folder, _ = whole
 
     assert launch(with_clock_stepping_back, folder, "clock") == (0, 0)
@@ -174,7 +174,7 @@ def out_of_memory(folder: Path, name: str) -> int:
 
 
 def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
-    """Out of memory: an error, no result, and the same seeds once there is memory."""
+    """Memory runs out during training. There is no result until there is memory."""
     folder, _ = whole
 
     assert launch(out_of_memory, folder, "memory") == 5
@@ -199,7 +199,7 @@ def eight_nets(folder: Path, limit: int | None) -> list[tuple[int, list[float]]]
 
 
 def test_memory_for_some_nets_at_once(tally: Tally, tmp_path: Path) -> None:
-    """Out of memory for a population: halved until it fits, with the same numbers."""
+    """Memory runs out for several runs batched together. Fewer are batched, with equal results."""
     (most, _), *_ = whole = launch(eight_nets, tmp_path, None)
     assert most == 8
     found = launch(eight_nets, tmp_path, 200)  # MB; 250 suffice for eight, 115 for two
@@ -238,7 +238,7 @@ def with_a_worker_killed(folder: Path, name: str) -> tuple[int, bool]:
 
 
 def test_a_worker_killed(whole: Whole, tally: Tally) -> None:
-    """Worker killed: another one goes on with its trial, in the same run."""
+    """A worker process is killed. Another one continues its trial, in the same run."""
     folder, expected = whole
     assert launch(with_a_worker_killed, folder, "bereft") == (0, True)
     tally.provoked += 1
@@ -261,7 +261,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_checkpoint_damaged(damage: str, whole: Whole, tally: Tally) -> None:
-    """Checkpoint damaged: set aside, and the trial starts again."""
+    """A checkpoint is damaged. It is set aside, and the trial starts again."""
     folder, _ = whole
     name = f"damaged {damage}"
     assert launch(run, folder, name, Dies(point=("curve.csv", "placed"), times=4)) == -9
@@ -274,7 +274,7 @@ def test_checkpoint_damaged(damage: str, whole: Whole, tally: Tally) -> None:
 
 
 def test_names_of_folders(tally: Tally, tmp_path: Path, whole: Whole) -> None:
-    """Spaces and other letters: in every folder's name."""
+    """Names of folders have spaces, quotes and letters beyond ASCII. A killed run continues."""
     folder = tmp_path / "Läufe vom Montag, 日本 'q' $HOME"
     folder.mkdir()
     smoke.claims(folder)
@@ -300,7 +300,7 @@ def never_learns(folder: Path, name: str, rate: str, threshold: str) -> int:
 def test_divergence_and_never_crossing(
     rate: str, threshold: str, status: str, whole: Whole, tally: Tally
 ) -> None:
-    """Outcomes: NaN, and a threshold never reached, are stored, and never rolled again."""
+    """A run diverges, or never reaches its threshold. It is a result, never run again."""
     folder, _ = whole
     assert launch(never_learns, folder, status, rate, threshold) == 0
     first = smoke.finished(folder / status / "store")

@@ -75,7 +75,7 @@ def while_it_runs(process: Popen[str], act: Callable[[], object]) -> None:
 
 
 def test_memory_runs_out(tally: Tally, tmp_path: Path) -> None:
-    """Seen from a shell: the system gives no more memory once a trial was begun."""
+    """The system gives no more memory, seen from a shell. The error says so."""
     claims(tmp_path)
     for path in tmp_path.glob("[ef]*.yaml"):
         path.unlink()
@@ -121,7 +121,7 @@ def kill(process: int) -> None:
 
 @pytest.mark.slow
 def test_every_worker_is_killed(whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """Seen from a shell: kill -9 of each worker, until trials are given up."""
+    """Every worker process is killed, seen from a shell. Trials are given up after three times."""
     claims(tmp_path)
     process = started(*command(tmp_path, "--workers", "2"))
     while_it_runs(process, lambda: [kill(one) for one in workers(process.pid)])
@@ -136,7 +136,7 @@ def test_every_worker_is_killed(whole: Whole, tally: Tally, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """Seen from a shell: an update of the package between a run's plan and its first trial."""
+    """The package is updated during a run, seen from a shell. The run stops."""
     claims(tmp_path)
     uncompiled = shutil.ignore_patterns("__pycache__")
     package = tmp_path / "package" / "repro"
@@ -159,7 +159,7 @@ def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path
 
 
 def test_another_machine_takes_trials_over(whole: Whole, tally: Tally, tmp_path: Path) -> None:
-    """Seen from a shell: each lock holds the token of another, as where a file system forgets."""
+    """Another machine takes the trials over, seen from a shell. This one lets go of them."""
     claims(tmp_path)
     taken: set[Path] = set()
 
