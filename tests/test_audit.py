@@ -599,3 +599,12 @@ def test_what_is_unknown_is_told(store: Path) -> None:
     """Neither a trial nor a claim."""
     assert "neither a trial nor a claim" in repro("why", "tmes", "--store", store).stderr
     assert f"no trial {'0' * 16}" in repro("why", "0" * 16, "--store", store).stderr
+
+
+@pytest.mark.parametrize(("text", "problem"), [("x" * 200_000, "not a table"), ("", "empty")])
+def test_a_printed_table_that_is_none_is_named(text: str, problem: str, tmp_path: Path) -> None:
+    """A cell longer than any table has, and a file without the names of columns."""
+    (tmp_path / "verdicts.csv").write_text(text)
+    (sentence,) = contradictions(tmp_path, {"verdicts.csv": "claim\nlrn\n"})
+
+    assert sentence.startswith(f"{tmp_path / 'verdicts.csv'}: {problem}")

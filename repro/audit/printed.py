@@ -26,11 +26,16 @@ def contradictions(folder: Path, tables: Mapping[str, str]) -> Iterator[str]:
         path = folder / name
         if path.exists():
             try:
-                printed = read_bytes(path).decode("utf-8", errors="replace")
+                content = read_bytes(path).decode("utf-8", errors="replace")
+                printed = _rows(content)
             except OSError as error:
                 yield f"cannot read {path}: {error.strerror}"
-                continue
-            yield from (f"{path}: {each}" for each in _differences(_rows(printed), _rows(text)))
+            except csv.Error as error:
+                yield f"{path}: not a table: {error}"
+            else:
+                if not content.strip():
+                    yield f"{path}: empty, without even the names of its columns"
+                yield from (f"{path}: {each}" for each in _differences(printed, _rows(text)))
 
 
 Row = tuple[tuple[object, str], ...]  # columns with their cells

@@ -82,7 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=16, help="seeded moments to kill a run at")
     parser.addoption(
-        "--corruptions", default="6", help="seeded damage of each kind: so many, or FIRST:END"
+        "--corruptions", default="3", help="seeded damage of each kind: so many, or FIRST:END"
     )
     parser.addoption("--brief", action="store_true", help="leave out what is marked slow")
     parser.addoption("--write", action="store_true", help="write the counts into docs/faults.md")

@@ -15,6 +15,7 @@ import resource
 import shlex
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -334,9 +335,15 @@ class OnReport(OnStore):
     def run(self) -> None:
         report = self.copy("report")
         path = self.damage(sorted(report.glob("*.csv")))
+        before = Counter((self.base / "report" / path.name).read_bytes().splitlines())
+        readable = path.is_file() and path.stat().st_size < 1 << 26
+        lines = path.read_bytes().splitlines() if readable else []
         result = self.call("verify", self.base / "whole", *self.claims, "--report", report)
-        if result.exit_code == 0 or path.name not in result.output:
-            self.problem("verify --report does not name it")
+        if (path.name in result.output and result.exit_code) or "'command'" in self.answer.damage:
+            return  # that column has the name by which the claim file was called
+        if not path.exists() or (lines and Counter(lines) <= before):
+            return  # a report may lack a table or a claim; lines stand in any order
+        self.problem("verify --report does not name it")
 
 
 # Claim files and settings
