@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
+from repro.audit.printed import contradictions
 from repro.claim import load
 from repro.cli import main
 from repro.store import Store
