@@ -334,8 +334,14 @@ def test_arms_that_differ_in_the_metric_share_their_trials(tmp_path: Path) -> No
 
 RULES = [
     (TWO.replace("lower: with}", "lower: without}"), "higher and lower are the same arm"),
-    (TWO.replace("third: {higher", "also3: {higer"), "higer: unknown key (did you mean 'higher'?)"),
-    (TWO.replace("metric: gap", "metric: gup"), "metric 'gup' is unknown (did you mean 'gap'?)"),
+    (
+        TWO.replace("third: {higher", "also3: {higer"),
+        "higer: unknown key (did you mean 'higher'? known: higher, lower, metric)",
+    ),
+    (
+        TWO.replace("metric: gap", "metric: gup"),
+        "metric 'gup' is unknown (did you mean 'gap'? known: ",
+    ),
     (TWO.replace("  third: {higher: third, lower: with}", ""), "arms.third: no contrast uses this"),
     (TWO.replace("{model: {drop_rate: 0.0}}", "{}"), "the arms do not differ"),
     (
@@ -343,10 +349,13 @@ RULES = [
         "differ in more than the one factor under test: metric, model.drop_rate",
     ),
     (TWO.replace("drop_rate: 0.0", "img_size: 64"), "the size of the inputs follows from the im"),
-    (TWO.replace("{model: {drop_rate: 0.0}}", "{recipe: {augment: [crop]}}"), "but authors has no"),
+    (
+        TWO.replace("{model: {drop_rate: 0.0}}", "{recipe: {augment: [crop]}}"),
+        "the recipe has no `crop`, the size of the random crops of `augment` (arm without)",
+    ),
     (
         TWO.replace("{model: {drop_rate: 0.0}}", "{metric: test_error_ten_crop}"),
-        "authors has no `crop`, a size, of which the without arm reads ten",
+        "no `crop`, a size, of which test_error_ten_crop reads ten (arm without)",
     ),
 ]
 

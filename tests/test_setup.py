@@ -105,6 +105,14 @@ def test_a_copy_brings_the_tables_beside_the_claim(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_claim_of_the_paper_is_copied_by_name_into_a_new_folder(tmp_path: Path) -> None:
+    """The folder of --claims need not be there, nor hold the claim that is copied."""
+    done = repro("new", "mine", "--from", "lrn", "--claims", tmp_path / "new")
+
+    assert done.exit_code == 0, done.output
+    assert load(tmp_path / "new" / "mine.yaml").id == "mine"
+
+
 def test_a_resolved_claim_names_every_trial_and_the_source_of_each_value(tmp_path: Path) -> None:
     """As YAML, with a remark behind each value."""
     path = claim_file(tmp_path)

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from repro.cli.command import command
+from repro.cli.names import ClaimPath
 from repro.cli.options import (
     CLAIM,
     SCALE,
@@ -107,7 +108,9 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 @click.option(
     "--kind", type=KIND, default="time_to_threshold", show_default=True, help="How it is decided."
 )
-@click.option("--from", "source", type=CLAIM, help="A claim to copy, in place of a kind.")
+@click.option(
+    "--from", "source", type=ClaimPath(template=True), help="A claim to copy, in place of a kind."
+)
 @option_claims
 def new(name: str, kind: str, source: Path | None, claims: Path | None) -> None:
     """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.

@@ -39,9 +39,15 @@ class ClaimsFolder(Setting):
 
 
 class ClaimPath(click.ParamType[Path]):
-    """A claim file, or the name of one in the folder of claims."""
+    """A claim file, or the name of one in the folder of claims.
+
+    `template`: one to copy into that folder, which may lie where names are found without it.
+    """
 
     name = "claim"
+
+    def __init__(self, *, template: bool = False) -> None:
+        self.template = template
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The file; a usage error says what was meant."""
@@ -52,7 +58,9 @@ class ClaimPath(click.ParamType[Path]):
             raise click.BadParameter(f"{value!r} is a folder, no claim file", ctx=ctx, param=param)
         named = path.suffix == "" and len(path.parts) == 1
         folder = _claims_dir(ctx) if named else path.parent
-        known = {file.stem: file for file in reversed(claim_files(folder))}
+        folders = [folder, None] if self.template else [folder]
+        files = [file for each in folders for file in claim_files(each)]
+        known = {file.stem: file for file in reversed(files)}
         if named and path.stem in known:
             return known[path.stem]
         close = difflib.get_close_matches(path.stem, known, n=1)
