@@ -23,6 +23,7 @@ A trial without `result.json` is unfinished. NaN stays NaN.
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -455,7 +456,8 @@ class Store:
     def checkpoint(self, trial_id: str) -> bytes | None:
         """Where training stands, as `save` got it; None when there is none.
 
-        IntegrityError when it is not the bytes of which it has the checksum.
+        IntegrityError when it is not the bytes of which it has the checksum. OSError where the
+        machine cannot read it now, which says nothing against it.
         """
         path = self.folder(trial_id) / "checkpoint.pt"
         if not path.exists():
@@ -463,6 +465,8 @@ class Store:
         try:
             content = read_bytes(path, most=MOST_BYTES)
         except OSError as error:
+            if error.errno not in {0, errno.ENXIO}:  # else no regular file; ENXIO: a socket
+                raise
             raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
         head, state = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
         if head != _checkpoint_head(state):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import shutil
 import warnings
 from collections.abc import Callable
@@ -517,6 +518,23 @@ def test_a_checkpoint_that_was_changed_is_not_continued(damage: str, tmp_path: P
 
     assert again.numbers(name) == whole.numbers(name)
     assert os.path.lexists(store.folder(name) / "checkpoint.corrupt")
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(tmp_path: Path) -> None:
+    """Where the machine is at fault, here by its limit of open files, nothing is begun again."""
+    quick_claim_file(tmp_path)
+    store = trained(tmp_path, "runs", pause=True)
+    (name,) = store.ids()
+    sound = store.checkpoint(name)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            store.checkpoint(name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert store.checkpoint(name) == sound
 
 
 def test_a_checkpoint_that_is_sound_is_continued(tmp_path: Path) -> None:
