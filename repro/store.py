@@ -315,10 +315,8 @@ class Store:
         path = self.folder(trial_id) / "arrays.npz"
         if not path.exists():
             return {}
-        result = self.result(trial_id)
         try:
-            # A net that diverged has weights that are not finite.
-            return unpack(read_bytes(path), finite=result is None or result.status != "diverged")
+            return unpack(read_bytes(path))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise IntegrityError(

@@ -3,11 +3,13 @@
 import hashlib
 import io
 import json
+import math
 import os
 import resource
 import shutil
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 
 from repro import checksums
 from repro.arrays import ARRAYS, pack, unpack
+from repro.audit.curves import contradictions
 from repro.claim import load
 from repro.cli import main
 from repro.data import open_dataset
@@ -25,7 +28,9 @@ from repro.errors import IntegrityError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.work import train_cells
+from repro.figures import kernels
 from repro.plan import next_cells
+from repro.report.svg import svg
 from repro.store import Store
 from tests.worlds import quick_claim_file
 
@@ -278,8 +283,10 @@ CROOKED: dict[str, tuple[str, bytes]] = {
     "strings for numbers": ("conv1", pack({"conv1": np.full((2, 3, 1, 1), "x")})),
     "one dimension": ("conv1", pack({"conv1": KERNELS.ravel()})),
     "no elements": ("conv1", pack({"conv1": KERNELS[:0]})),
-    "NaN": ("conv1", pack({"conv1": KERNELS * np.float32("nan")})),
-    "infinite": ("conv1", pack({"conv1": KERNELS + np.float32("inf")})),
+    "infinite": (
+        "example_probabilities",
+        pack({"example_probabilities": np.full((1, 2), np.inf, np.float32)}),
+    ),
     "counts that are no integers": ("confusion", pack({"confusion": np.eye(2)})),
     "negative counts": ("confusion", pack({"confusion": -np.eye(2, dtype=np.int32)})),
     "classes of another number": ("classes", pack(TABLE | {"classes": np.array(["a"])})),
@@ -307,6 +314,20 @@ def test_an_array_that_is_not_as_the_table_says_is_named(how: str, store: Path) 
         unpack(content)
     with pytest.raises(IntegrityError, match=f"arrays.npz: array '{name}'"):
         Store(store).arrays(FINISHED)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_net_that_broke_in_its_last_step_is_kept_and_drawn(number: float, store: Path) -> None:
+    """Its status need not be `diverged`; its metric is NaN, as the arrays give it."""
+    placed(store, "arrays.npz").write_bytes(pack({"conv1": KERNELS + np.float32(number)}))
+    kept, result = Store(store), Store(store).result(FINISHED)
+    arrays = kept.arrays(FINISHED)
+    assert result is not None
+    broken = replace(result, metrics={"colour_split": math.nan})
+
+    assert result.status != "diverged"
+    assert list(contradictions(broken, broken, arrays)) == []
+    svg("kernels", [("", lambda ax: kernels(ax, arrays["conv1"].astype(float)))], inches=(3, 2))
 
 
 def test_arrays_survive_the_round_trip() -> None:

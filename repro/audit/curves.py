@@ -176,12 +176,18 @@ def _from_arrays(arrays: Arrays) -> Iterator[tuple[str, float]]:
             right = np.unpackbits(arrays[name].astype(np.uint8), count=images)
             yield metric, 1 - float(right.mean())
     if "conv1" in arrays:
-        kernels = arrays["conv1"].astype(np.float64)  # (maps, 3, k, k)
-        grey = 3 * (kernels.mean(1) ** 2).sum((1, 2))
-        energy = (kernels**2).sum((1, 2, 3))
-        coloured = 1 - grey / np.where(energy > 0, energy, 1.0)
-        halves = np.split(np.where(energy > 0, coloured, 0.0), [len(energy) // 2])
-        yield "colour_split", float(abs(halves[0].mean() - halves[1].mean()))
+        yield "colour_split", _colour_split(arrays["conv1"].astype(np.float64))
+
+
+def _colour_split(kernels: npt.NDArray[np.float64]) -> float:
+    """Of (maps, 3, k, k); NaN where there is no energy, or a weight is not finite."""
+    if not kernels.any() or not np.isfinite(kernels).all():
+        return math.nan
+    grey = 3 * (kernels.mean(1) ** 2).sum((1, 2))
+    energy = (kernels**2).sum((1, 2, 3))
+    coloured = 1 - grey / np.where(energy > 0, energy, 1.0)
+    halves = np.split(np.where(energy > 0, coloured, 0.0), [len(energy) // 2])
+    return float(abs(halves[0].mean() - halves[1].mean()))
 
 
 def contradictions(result: Result, derived: Result, arrays: Arrays) -> Iterator[str]:
@@ -189,7 +195,8 @@ def contradictions(result: Result, derived: Result, arrays: Arrays) -> Iterator[
     yield from _unequal("", asdict(result), asdict(derived))
     for metric, value in _from_arrays(arrays):
         stored = result.metrics.get(metric, math.nan)
-        if not math.isclose(stored, value, abs_tol=1e-6):  # kernels are float32
+        both_nan = math.isnan(stored) and math.isnan(value)
+        if not both_nan and not math.isclose(stored, value, abs_tol=1e-6):  # kernels are float32
             yield f"metrics.{metric} is {_short(stored)}, but the arrays give {_short(value)}"
 
 

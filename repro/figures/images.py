@@ -23,7 +23,8 @@ def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
     columns = math.ceil(maps / 2 / math.ceil(math.sqrt(maps / 6)))
     rows = math.ceil(maps / 2 / columns)
     top = np.abs(weights).max((1, 2, 3), keepdims=True)
-    shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=top > 0)
+    known = (top > 0) & np.isfinite(top)  # a kernel of a net that broke is grey
+    shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=known)
     cell = side + 1
     # What stays zero is seen through; half a kernel on the right, before the next net.
     sheet = np.zeros((2 * rows * cell + 2, columns * cell + side // 2, 4))
