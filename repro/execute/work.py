@@ -286,9 +286,9 @@ def _train(
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
     clock = Stopwatch(torch.device(machine.device))
-    with fitting(cells[0].trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
+    # As of crops that do not fit. Nets of others were tried before: what else goes wrong is a bug.
+    with fitting(cells[0].trial, errors=(TypeError, ValueError)):
         dataset, data = data_for(cells[0].trial, machine)
-    with fitting(cells[0].trial):
         runs = [_begin(cell, data, clock, store) for cell in cells]
         if machine.processes > 1:
             check_splits(runs[0].model)
