@@ -28,13 +28,13 @@ from benchmarks.small import small_claim
 from repro.claim import Recipe
 from repro.data import open_dataset
 from repro.execute import Backend, Ended, Local, Machine, in_populations, run_cells
-from repro.numerics import numerics
-from repro.observer import Event, Observer, TrainedCell
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
+from repro.execute.running import run_claims
 from repro.plan import Cell
-from repro.running import run_claims
 from repro.store import Store
 from repro.train import train
 from repro.trial import Clocks, Result, Trial
+from repro.trial.numerics import numerics
 
 FanOut = Callable[[Sequence[Cell], Path, Path], float]  # cells, images, store: seconds a trial
 
@@ -195,7 +195,7 @@ def by_driver(backend: Callable[[Machine], Backend]) -> FanOut:
 def contestants() -> dict[str, FanOut]:
     found = {"plain pool of processes": by_pool, "local executor": by_driver(Local)}
     try:
-        from repro.execute.ray import OnRay
+        from repro.execute.backends.ray import OnRay
     except Exception:  # noqa: BLE001 - the extra is not installed
         return found
     return found | {"Ray": by_driver(OnRay)}

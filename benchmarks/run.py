@@ -26,7 +26,7 @@ from benchmarks.growth import growth, memory
 from repro.bench import BENCHES, Table, race, ratio_text
 from repro.data.embedded import synthetic
 from repro.files import write_atomic
-from repro.provenance import provenance
+from repro.store.provenance import provenance
 
 LOOPS = (OurTrainer, BareLoop, PlainLoop, TimmLoop, TorchvisionLoop)
 
@@ -49,14 +49,14 @@ def training_loops(device: torch.device, rounds: int) -> Table:
 def start_up(_device: torch.device, rounds: int) -> Table:
     """From the command to the end of the first step, and to the help."""
     step = (
-        "import torch; import repro.running; from repro.bench import *;"
+        "import torch; import repro.execute.running; from repro.bench import *;"
         "from repro.data.embedded import synthetic; torch.set_num_threads(1);"
         "s = synthetic(n_train=1280, n_test=10);"
         "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
     )
     commands = {
         "`repro --help`": ["-m", "repro", "--help"],
-        "imports of `repro run`": ["-c", "import repro.running"],
+        "imports of `repro run`": ["-c", "import repro.execute.running"],
         "imports, a net, and its first step": ["-c", step],
         "`import torch` alone": ["-c", "import torch"],
     }

@@ -27,12 +27,12 @@ from typing import Literal
 import click
 
 from repro.claim import SCALES, Claim, TrainedClaim, load_all
-from repro.facts import epoch_work
+from repro.models.facts import epoch_work
 from repro.plan import Cell, next_cells
-from repro.session import default_scale
 from repro.store import Store
 from repro.text import duration
 from repro.trial import Clocks, Result, Trial
+from repro.verdict.session import default_scale
 
 _HOUR = 3600.0
 _ILSVRC = 1.2e6  # "roughly 1.2 million training images" (Krizhevsky 2012, sec. 2)

@@ -22,7 +22,7 @@ from benchmarks.small import small_claim
 from repro.claim import TrainedClaim
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
-from repro.observer import Event, Observer, TrainedCell
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell, next_cells
 from repro.store import Store
 
@@ -64,7 +64,7 @@ def raylets(number: int, machine: Machine) -> Iterator[Backend]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from repro.execute.ray import OnRay
+    from repro.execute.backends.ray import OnRay
 
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)

@@ -22,8 +22,8 @@ from torch.nn import functional as F
 from benchmarks.columns import TwoColumns
 from repro.files import write_atomic
 from repro.models import AlexNet, build
-from repro.optim import PaperSGD
-from repro.provenance import provenance
+from repro.store.provenance import provenance
+from repro.train.optim import PaperSGD
 
 ONE, TWO, GROUPED = "one-GPU net, one GPU", "two-GPU net, two GPUs", "two-GPU net, one GPU"
 

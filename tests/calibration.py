@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from repro.analysis import RecipeEvidence, analyse
 from repro.claim import LevelClaim, Region, TimeClaim, TrainedClaim, arms_of, load
 from repro.plan import confirm_cells
 from repro.trial import Clocks, Result
 from repro.verdict import decide, settles
+from repro.verdict.analysis import RecipeEvidence, analyse
 
 __all__ = ["CASES", "Case", "Rates", "faults", "rates", "world"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import plugins
+from repro.registry import plugins
 from tests.shell import ROOT, installed, paths
 from tests.worlds import quick_claim_file
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro.analysis import Evidence, RecipeEvidence
 from repro.claim import Claim, load
-from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import Cell, next_cells, rate_search
 from repro.report import Page
 from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict
+from repro.verdict.analysis import Evidence, RecipeEvidence
+from repro.verdict.effects import DECIDING, Contrast, Outcome
 
 __all__ = [
     "Planted",

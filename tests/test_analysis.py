@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from repro.analysis import analyse
 from repro.claim import Claim, TrainedClaim, load
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import Result
+from repro.verdict.analysis import analyse
 from tests.worlds import planted, tiny_claim
 
 PRINT = "0123456789abcdef"

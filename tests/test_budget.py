@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.budget import describe_forecast, forecast, forecast_fields
 from repro.claim import Claim
+from repro.execute.budget import describe_forecast, forecast, forecast_fields
 from repro.stats import look_level, smallest_effect
 from repro.trial import Clocks, Result
 from tests.test_differences import PRINT

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from repro.analysis import analyse
-from repro.session import next_trials
 from repro.trial import Result
 from repro.verdict import decide, settles
+from repro.verdict.analysis import analyse
+from repro.verdict.session import next_trials
 from tests.calibration import CASES, PRINT, Case, faults, rates, world
 
 RUNS = 100

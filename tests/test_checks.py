@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from repro import checksums
+from repro.store import checksums
 from tests.commands import repro
 from tests.worlds import FACT, claim_file
 

@@ -21,8 +21,8 @@ from repro.claim import (
     read_figure,
     recipe_for,
 )
+from repro.claim.yaml_source import read
 from repro.errors import ClaimError
-from repro.yaml_source import read
 from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ import pytest
 
 from repro.claim import Claim, DifferenceClaim, ExactClaim, TrainedClaim, load, recipe_for
 from repro.data import open_dataset
-from repro.numerics import numerics
 from repro.plan import next_cells
 from repro.registry import MODELS
+from repro.trial.numerics import numerics
 
 FOLDER = Path(__file__).parents[1] / "claims"
 # Abstract, sec. 3 to 6 and footnote 5.

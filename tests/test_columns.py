@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from benchmarks.columns import TwoColumns
 from repro.models import AlexNet, build
-from repro.optim import PaperSGD
+from repro.train.optim import PaperSGD
 
 CPU = torch.device("cpu")
 

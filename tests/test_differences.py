@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from scipy import stats as scipy_stats
 
-from repro.analysis import Evidence, analyse, looked_at_twice, sampled_images
 from repro.claim import TrainedClaim, load
 from repro.errors import ClaimError, StatisticsError
 from repro.plan import Cell, next_cells
@@ -20,6 +19,7 @@ from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store
 from repro.trial import Clocks, Result
 from repro.verdict import Verdict, decide
+from repro.verdict.analysis import Evidence, analyse, looked_at_twice, sampled_images
 
 PRINT = "0123456789abcdef"
 

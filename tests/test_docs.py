@@ -25,8 +25,8 @@ from click.testing import CliRunner
 
 from repro.claim import Claim, load, load_all
 from repro.cli import main
-from repro.facts import multiply_adds
-from repro.pages import pages
+from repro.models.facts import multiply_adds
+from repro.report.pages import pages
 from repro.store import Store
 
 ROOT = Path(__file__).parents[1]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from repro.data import Dataset
-from repro.energy import Meter
 from repro.text import energy_text
 from repro.train import Run, device_data, train, train_all
+from repro.train.energy import Meter
 from tests.worlds import tiny, trial_on
 
 CPU, CARD = torch.device("cpu"), torch.device("cuda:1")

@@ -7,11 +7,11 @@ import pytest
 
 from repro.audit.printed import contradictions
 from repro.claim import load_all
-from repro.pages import pages
 from repro.report import series, write_report
 from repro.report.document import document
 from repro.report.markdown import render_markdown
 from repro.report.page import Page
+from repro.report.pages import pages
 from repro.store import Store
 
 ROOT = Path(__file__).parents[1]

@@ -37,13 +37,13 @@ from repro.execute import (
     in_populations,
     run_cells,
 )
-from repro.execute.work import data_for, fault_of, population_bytes, train_cells, train_held
-from repro.observer import Event, Observer, TrainedCell
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
+from repro.execute.worker.work import data_for, fault_of, population_bytes, train_cells, train_held
 from repro.plan import Cell, next_cells
-from repro.session import judge
 from repro.store import Store
 from repro.train import Run, train_all
 from repro.trial import Row
+from repro.verdict.session import judge
 from tests.provoked import provoked
 from tests.shell import started, wait_for
 from tests.worlds import RECIPE, claim_file, lasting_claim_file, trial_on

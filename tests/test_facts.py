@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from repro.claim import ExactClaim, load
 from repro.cli import main
 from repro.errors import ClaimError
-from repro.facts import QUANTITY, compute
+from repro.models.facts import QUANTITY, compute
 from repro.registry import QUANTITIES
 from repro.verdict import decide_exact
 

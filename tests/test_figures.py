@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from repro import figures
 from repro.claim import Region
-from repro.figures import (
+from repro.report import figures
+from repro.report.figures import (
     ArmCurves,
     ArmErrors,
     ArmRates,
@@ -29,7 +29,7 @@ from repro.figures import (
     RatePoint,
     Seeds,
 )
-from repro.figures.style import PAPER
+from repro.report.figures.style import PAPER
 from repro.report.svg import svg
 from repro.stats import Estimate
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from repro.claim import TrainedClaim, load, spec
+from repro.claim.identity import FIELDS
 from repro.data import Dataset
 from repro.execute import Machine
-from repro.identity import FIELDS
 from repro.plan import next_cells
 from repro.trial import Trial
 
@@ -33,11 +33,11 @@ def test_every_class_of_the_claim_file_is_declared() -> None:
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_every_field_is_classified(name: str) -> None:
-    """A new one gets a line in repro/identity.py."""
+    """A new one gets a line in repro/claim/identity.py."""
     of: Any = DECLARED[name]
     there = {f.name for f in fields(of)} if is_dataclass(of) else set(of.model_fields)
 
-    assert there == FIELDS[name].keys(), "say in repro/identity.py what the field changes"
+    assert there == FIELDS[name].keys(), "say in repro/claim/identity.py what the field changes"
 
 
 # A field of a class, where it stands in a golden claim, and another value.

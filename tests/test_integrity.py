@@ -18,8 +18,6 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from repro import checksums
-from repro.arrays import ARRAYS, pack, unpack
 from repro.audit.curves import contradictions
 from repro.claim import load
 from repro.cli import main
@@ -27,11 +25,12 @@ from repro.data import open_dataset
 from repro.errors import IntegrityError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
-from repro.execute.work import train_cells
-from repro.figures import kernels
+from repro.execute.worker.work import train_cells
 from repro.plan import next_cells
+from repro.report.figures import kernels
 from repro.report.svg import svg
-from repro.store import Store
+from repro.store import Store, checksums
+from repro.store.arrays import ARRAYS, pack, unpack
 from tests.worlds import quick_claim_file
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from repro.analysis import analyse
 from repro.claim import TrainedClaim
 from repro.plan import Cell
-from repro.session import next_trials
 from repro.stats import ERROR, holm, look_level, over_all_looks, paired_difference
 from repro.trial import Clocks, Result
 from repro.verdict import decide, settles
+from repro.verdict.analysis import analyse
+from repro.verdict.session import next_trials
 from tests.test_differences import PRINT, claim_of
 
 LOOKS = (3, 5, 8, 12)

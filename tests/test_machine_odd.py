@@ -20,17 +20,18 @@ import repro as package
 from repro.claim import TrainedClaim
 from repro.cli import main
 from repro.cli.command import group
+from repro.cli.doctor import checks
 from repro.cli.options import Folder
 from repro.cli.settings import Setting
-from repro.doctor import checks
 from repro.errors import BugError, MachineError, OutOfMemoryError, WriteError, machine_fault
-from repro.execute import local, workers_for
-from repro.observer import TrainedCell
+from repro.execute import workers_for
+from repro.execute.backends import local
+from repro.execute.monitor.observer import TrainedCell
+from repro.execute.monitor.progress import Pace, StandingFiles
 from repro.plan import next_cells
-from repro.provenance import code_commit, code_version, cores
 from repro.report.svg import svg
-from repro.standing import Pace, StandingFiles
 from repro.store import Store
+from repro.store.provenance import code_commit, code_version, cores
 from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
@@ -341,7 +342,7 @@ def test_without_git_the_version_has_no_commit(
     """The doctor says why, and nothing else differs."""
     script, problem = GITS[git]
     # The others answer at their leisure: on a busy machine a shell takes seconds to start.
-    monkeypatch.setattr("repro.provenance._GIT_SECONDS", 0.5 if git == "hangs" else 600.0)
+    monkeypatch.setattr("repro.store.provenance._GIT_SECONDS", 0.5 if git == "hangs" else 600.0)
     if script:
         (checkout / "git").write_text(script)
         (checkout / "git").chmod(0o755)
@@ -356,7 +357,7 @@ def test_a_commit_is_of_the_packages_own_checkout(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever git's variables say in a hook of another repository."""
-    monkeypatch.setattr("repro.provenance._GIT_SECONDS", 600.0)
+    monkeypatch.setattr("repro.store.provenance._GIT_SECONDS", 600.0)
     (checkout / "git").write_text('#!/bin/sh\necho "${GIT_DIR-own}"\n')
     (checkout / "git").chmod(0o755)
     monkeypatch.setenv("GIT_DIR", "/elsewhere/.git")

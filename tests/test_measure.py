@@ -19,8 +19,8 @@ from repro.data.device import (
     colour_covariance,
     ten_crop,
 )
-from repro.measure import colour_split, evaluate, evaluate_ten
 from repro.train import train
+from repro.train.evaluate import colour_split, evaluate, evaluate_ten
 from tests.worlds import RECIPE, tiny, trial_on
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ def test_measures_do_not_move_with_the_split_into_batches(
     run = train(trial, data, device=CPU, until=0.1)
     found = []
     for batch in (1000, 64, 7):
-        monkeypatch.setattr("repro.measure._BATCH", batch)
+        monkeypatch.setattr("repro.train.evaluate._BATCH", batch)
         split = evaluate(run.model, run.data.test, run.data.centre, autocast=run.autocast)
         found.append(split)
     whole = found[0]

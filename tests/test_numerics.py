@@ -7,7 +7,7 @@ import pytest
 
 import repro
 from repro.errors import SourcesMissingError
-from repro.numerics import TABLE, definitions, digests, known, numerics
+from repro.trial.numerics import TABLE, definitions, digests, known, numerics
 
 PACKAGE = Path(repro.__file__).parent
 
@@ -34,7 +34,7 @@ def changed(copy: Path, model: str = "cifar_80sec") -> set[str]:
 def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
     """The evidence survives a comment."""
     edit(
-        copy / "optim.py",
+        copy / "train" / "optim.py",
         "    return count",
         '    """Moved."""\n    # how often\n\n    return (\n        count\n    )',
     )
@@ -44,10 +44,10 @@ def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
 
 def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
     """A constant, and a method, wherever they stand."""
-    edit(copy / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
-    edit(copy / "population.py", "self.model.train()", "self.model.train(True)")
+    edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    edit(copy / "train" / "population.py", "self.model.train()", "self.model.train(True)")
 
-    assert changed(copy) == {"optim.MOST_DROPS", "population.Alone"}
+    assert changed(copy) == {"train.optim.MOST_DROPS", "train.population.Alone"}
 
 
 def test_another_nets_code_is_not_reached(copy: Path) -> None:
@@ -60,29 +60,31 @@ def test_another_nets_code_is_not_reached(copy: Path) -> None:
 
 def test_what_cannot_change_a_number_is_not_followed(copy: Path) -> None:
     """Messages, words, the store."""
-    edit(copy / "registry.py", "test error (top-1)", "top-1 test error")
-    edit(copy / "trial.py", "    loss: float\n", "    loss: float\n    more: float = 0.0\n")
+    edit(copy / "registry" / "facts.py", "test error (top-1)", "top-1 test error")
+    edit(
+        copy / "trial" / "trial.py", "    loss: float\n", "    loss: float\n    more: float = 0.0\n"
+    )
 
     assert changed(copy) == set()
 
 
 def test_code_may_move_to_another_file(copy: Path) -> None:
     """Through a re-export it is still found, and it is the code that it was."""
-    text = (copy / "optim.py").read_text(encoding="utf-8")
-    (copy / "rules.py").write_text(text, encoding="utf-8")
-    (copy / "optim.py").write_text(
-        "from repro.rules import MOST_DROPS, PaperSGD, rate_at, stalls\n", encoding="utf-8"
+    text = (copy / "train" / "optim.py").read_text(encoding="utf-8")
+    (copy / "train" / "rules.py").write_text(text, encoding="utf-8")
+    (copy / "train" / "optim.py").write_text(
+        "from repro.train.rules import MOST_DROPS, PaperSGD, rate_at, stalls\n", encoding="utf-8"
     )
 
-    assert {"optim.PaperSGD", "rules.PaperSGD"} <= changed(copy)
+    assert {"train.optim.PaperSGD", "train.rules.PaperSGD"} <= changed(copy)
     assert definitions("cifar_80sec") == definitions("cifar_80sec", copy)
     assert numerics("cifar_80sec", copy) == 1
 
 
 def test_changed_code_has_results_of_its_own(copy: Path, tmp_path: Path) -> None:
     """Until its numbers are shown to be those of a generation, which is then written down."""
-    edit(copy / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
-    digest = digests("cifar_80sec", copy)["optim.MOST_DROPS"]
+    edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    digest = digests("cifar_80sec", copy)["train.optim.MOST_DROPS"]
     found = [numerics("cifar_80sec", copy)]
     for generation in (1, 2):
         table = tmp_path / f"{generation}.txt"
@@ -105,7 +107,7 @@ def test_without_sources_it_says_what_to_install(copy: Path) -> None:
 @pytest.mark.parametrize("content", [b"def rate_at(", b"x = '\xff'", b"x = 1\0"])
 def test_a_source_that_is_damaged_is_named(content: bytes, copy: Path) -> None:
     """As an update leaves it that is under way, or a full disk."""
-    (copy / "optim.py").write_bytes(content)
+    (copy / "train" / "optim.py").write_bytes(content)
 
     with pytest.raises(SourcesMissingError, match=r"optim\.py cannot be read: "):
         digests("cifar_80sec", copy)

@@ -6,8 +6,8 @@ from typing import Self
 
 import pytest
 
-from repro.loggers import open_logger
-from repro.observer import Event, Observer, Observers
+from repro.execute.monitor.loggers import open_logger
+from repro.execute.monitor.observer import Event, Observer, Observers
 
 EVENT = Event(trial_id="x", epoch=0.1, error=0.5, images_per_second=1.0, images=10)
 
@@ -68,7 +68,7 @@ def test_a_logger_that_fails_ends_itself_and_not_the_run(
     """Said once; it is told no more."""
     notes: list[str] = []
     mine = {"mine": lambda _folder: Noting(notes, fails=fails)}
-    monkeypatch.setattr("repro.loggers.LOGGERS", mine)
+    monkeypatch.setattr("repro.execute.monitor.loggers.LOGGERS", mine)
     with open_logger("mine", Path("unused")) as logger:
         logger.event(EVENT)
         logger.event(EVENT)

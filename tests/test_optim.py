@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from torch import nn
 
-from repro.optim import PaperSGD, rate_at, stalls
+from repro.train.optim import PaperSGD, rate_at, stalls
 
 
 def paper_loop(

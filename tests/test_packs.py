@@ -26,9 +26,9 @@ from repro.data.order import Bounds, bounded_order
 from repro.data.packing import write_pack
 from repro.data.packs import Pack, PackedImages, Shards, open_pack
 from repro.errors import DataError, MachineError
-from repro.execute.ranks import join
-from repro.parallel import Ranks
+from repro.execute.backends.torchrun import join
 from repro.train import Population, Run, train_all
+from repro.train.ranks import Ranks
 from repro.trial import Trial
 from tests.pictures import NO_FILES
 from tests.test_ranks import BOUND, in_processes, meet

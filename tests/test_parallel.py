@@ -13,9 +13,9 @@ from torch import distributed as dist
 from repro.data import open_dataset
 from repro.errors import ClaimError, WorkerKilledError
 from repro.execute import Machine, ranks
-from repro.parallel import Ranks, check_splits
 from repro.plan import Cell
 from repro.train import Run, device_data
+from repro.train.ranks import Ranks, check_splits
 from tests.worlds import tiny, trial_on
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from repro.data import Dataset
-from repro.pictures import by_image, confusion, kept, small
 from repro.train import Run, train
+from repro.train.pictures import by_image, confusion, kept, small
 from tests.worlds import RECIPE, tiny, trial_on
 
 CPU = torch.device("cpu")

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from repro import plugins
 from repro.claim import KINDS, TrainedClaim, load
 from repro.cli import main
-from repro.effects import Outcome, contrasts
 from repro.errors import ClaimError, MachineError
 from repro.models.build import builder
 from repro.plan import next_cells
-from repro.plugins import versions
-from repro.registry import DATASETS, MODELS
+from repro.registry import DATASETS, MODELS, plugins
+from repro.registry.plugins import versions
 from repro.store import Store
 from repro.text import rule_text
+from repro.verdict.effects import Outcome, contrasts
 from tests.shell import installed
 
 ROOT = Path(__file__).parents[1]

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from repro.data import Dataset
 from repro.execute import Machine, in_populations
-from repro.execute.work import train_cells
+from repro.execute.worker.work import train_cells
 from repro.models import Dropout, build
-from repro.optim import PaperSGD
 from repro.plan import Cell
-from repro.population import Replayed, Together, abreast, member_bytes, side_by_side
 from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
+from repro.train.optim import PaperSGD
+from repro.train.population import Replayed, Together, abreast, member_bytes, side_by_side
 from repro.trial import Trial
 from tests.worlds import RECIPE, tiny, trial_on
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from repro import precision
 from repro.models import alexnet_2012
-from repro.precision import RoundedProducts, autocast
+from repro.train import precision
+from repro.train.precision import RoundedProducts, autocast
 
 CPU = torch.device("cpu")
 Product = Callable[[Tensor, Tensor], Tensor]

@@ -7,7 +7,7 @@ import pytest
 
 from repro.claim import load
 from repro.errors import ClaimError
-from repro.prior import prior
+from repro.verdict.prior import prior
 
 CLAIMS = Path(__file__).parents[1] / "claims"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from repro.data import Dataset
 from repro.execute import Ended, Machine
-from repro.execute.profile import keep_times
-from repro.execute.work import train_cells
+from repro.execute.worker.profile import keep_times
+from repro.execute.worker.work import train_cells
 from repro.plan import Cell
 from repro.store import Store
 from repro.trial import Clocks, Result

@@ -17,10 +17,10 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from repro.data import Dataset
-from repro.execute.ranks import join
-from repro.parallel import ALONE, Ranks
+from repro.execute.backends.torchrun import join
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
+from repro.train.ranks import ALONE, Ranks
 from repro.trial import Trial
 from tests.shell import wait_for
 from tests.test_execute import finish

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from repro.execute import Outcome, run_cells
-from repro.observer import Event, Observer
+from repro.execute.monitor.observer import Event, Observer
 from repro.store import Store
 from tests.gated import FREE_STEPS, gate, gated_claim_file
 from tests.provoked import provoked
@@ -76,7 +76,7 @@ class Run(Observer):
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
-        from repro.execute.ray import OnRay
+        from repro.execute.backends.ray import OnRay
 
         where = replace(machine(self.folder, self.name), population=self.population)
         self.held.unlink(missing_ok=True)
@@ -204,7 +204,7 @@ def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
 
 def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:
     """A node that comes back after a cut finds its trial in other hands."""
-    from repro.execute.ray import _Attempt, _GivenAway, _Home
+    from repro.execute.backends.ray import _Attempt, _GivenAway, _Home
 
     home = _Home(machine(tmp_path))
     first, second = (_Attempt(numbers={"a": number}) for number in (1, 2))

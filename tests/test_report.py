@@ -12,18 +12,18 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from repro.analysis import Look
 from repro.claim import Claim, load
-from repro.pages import pages
 from repro.report import Page, write_report, write_site
 from repro.report.drawings import drawings
+from repro.report.pages import pages
 from repro.report.series import arm_curves, rolling_error
 from repro.report.tables import evidence_tables
-from repro.session import register
 from repro.stats import Estimate
 from repro.store import Store
 from repro.text import contrast_text, duration, estimate_text, interval_text, percent
 from repro.trial import CURVE_COLUMNS
+from repro.verdict.analysis import Look
+from repro.verdict.session import register
 from tests.pages import (
     Planted,
     empty_page,

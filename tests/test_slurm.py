@@ -13,9 +13,10 @@ from click.testing import CliRunner
 
 from repro.cli import main
 from repro.errors import MachineError
-from repro.execute import Outcome, run_cells, slurm
-from repro.execute.slurm import OnSlurm
-from repro.observer import Event, Observer
+from repro.execute import Outcome, run_cells
+from repro.execute.backends import slurm
+from repro.execute.backends.slurm import OnSlurm
+from repro.execute.monitor.observer import Event, Observer
 from repro.store import Store
 from tests.gated import FREE_STEPS, gate, gated_claim_file
 from tests.test_execute import (

@@ -15,9 +15,9 @@ import pytest
 from repro.claim import TrainedClaim, load
 from repro.data import open_dataset
 from repro.errors import LockLostError
-from repro.observer import Event, TrainedCell
+from repro.execute.monitor.observer import Event, TrainedCell
+from repro.execute.monitor.progress import Pace, StandingFiles, overview, standing_of
 from repro.plan import Cell, most_epochs_left, next_cells
-from repro.standing import Pace, StandingFiles, overview, standing_of
 from repro.store import Store
 from tests.commands import repro
 from tests.worlds import lasting_claim_file, planted, quick_claim_file, tiny_claim
@@ -174,7 +174,7 @@ def test_a_folder_that_is_not_there_is_no_quiet_store(tmp_path: Path) -> None:
 
 def test_watching_ends_when_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a script can wait for a run."""
-    monkeypatch.setattr("repro.console.LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("repro.execute.monitor.console.LOOK_EVERY_SECONDS", 0.0)
     done = repro("status", "--store", tmp_path, "--watch")
 
     assert done.exit_code == 0

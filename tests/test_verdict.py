@@ -11,13 +11,13 @@ import pytest
 import scipy
 from hypothesis import given
 
-from repro.analysis import Evidence, Look, RecipeEvidence
 from repro.claim import Claim, Region
-from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import RateOutcome, RateSearch
 from repro.stats import Estimate, Times, ratio_of_times
 from repro.trial import Clocks
 from repro.verdict import Effect, Verdict, decide, family
+from repro.verdict.analysis import Evidence, Look, RecipeEvidence
+from repro.verdict.effects import DECIDING, Contrast, Outcome
 from tests.worlds import tiny_claim
 
 SEARCH = RateSearch(

@@ -16,11 +16,11 @@ from pathlib import Path
 import findings
 
 from repro.claim import load_all
-from repro.pages import pages
 from repro.report import write_report
 from repro.report.document import Document, document
 from repro.report.markdown import markdown_table, measured_with
 from repro.report.page import FactPage, Page
+from repro.report.pages import pages
 from repro.report.tables import Table
 from repro.store import Store
 

@@ -12,7 +12,6 @@ import yaml
 from reference import table
 
 from repro.claim import SCALES, arms_of, metric_of
-from repro.effects import DECIDING
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, rows
@@ -22,6 +21,7 @@ from repro.stats import Estimate
 from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT
+from repro.verdict.effects import DECIDING
 
 __all__ = ["WORDS", "claims", "filled", "render", "summary"]
 
@@ -315,6 +315,6 @@ def _sums(trials: Iterable[tuple[Trial, Result]]) -> tuple[str, ...]:
 
 def _seconds_then(trial: Trial, result: Result) -> float:
     """On the paper's two cards, in proportion to the multiply-adds; NaN where nobody knows them."""
-    from repro.facts import epoch_work  # torch is imported for this alone
+    from repro.models.facts import epoch_work  # torch is imported for this alone
 
     return result.epochs * epoch_work(trial) / MULTIPLY_ADDS * PAPER_SECONDS / PAPER_IMAGES

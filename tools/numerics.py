@@ -4,7 +4,8 @@
     python tools/numerics.py --changed   the numbers are meant to differ: record a new generation
 
 Both run the claims of tests/golden/claims on this machine's CPU, under two minutes. Lines of
-repro/numerics.txt have no order that matters: when two branches have added some, keep them all.
+repro/trial/numerics.txt have no order that matters: when two branches have added some, keep them
+all.
 """
 
 import argparse
@@ -20,9 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from repro.numerics import TABLE, definitions, known  # noqa: E402 - after the path
 from repro.registry import OWN_MODELS  # noqa: E402
 from repro.store import Store  # noqa: E402
+from repro.trial.numerics import TABLE, definitions, known  # noqa: E402 - after the path
 
 
 def main() -> None:

@@ -215,7 +215,7 @@ def _names_page() -> str:
     return "\n\n".join(
         (
             "# Names",
-            "What a claim file may name, from `repro/registry.py`.",
+            "What a claim file may name, from `repro/registry/facts.py`.",
             "## Metrics",
             "Measured at the end of a trial, on whole images or, where the recipe crops, on the "
             "central crop. Errors are stored as fractions and shown in the unit.",

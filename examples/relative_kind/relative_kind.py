@@ -10,10 +10,10 @@ from typing import Literal
 import numpy as np
 
 from repro.claim import Difference, TrainedClaim, arms_of, metric_of
-from repro.effects import DECIDING, Contrast, Outcome, contrasts, estimated, values_of
 from repro.registry import METRICS
 from repro.stats import paired_difference
 from repro.text import measured_text
+from repro.verdict.effects import DECIDING, Contrast, Outcome, contrasts, estimated, values_of
 
 __all__ = ["RelativeClaim"]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from repro.claim import Claim, TrainedClaim
 from repro.errors import NothingMeasuredError
-from repro.session import Judged, judge_at, planned
 from repro.store import Store
 from repro.verdict import Verdict
+from repro.verdict.session import Judged, judge_at, planned
 
 __all__ = ["Difference", "Side", "compare"]
 

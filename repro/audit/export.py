@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from repro import checksums
-from repro.arrays import Array, pack
 from repro.audit.merge import copy_file, disagreement
 from repro.errors import ContradictionError, NothingMeasuredError
 from repro.files import write_atomic
 from repro.registry import DATASETS
-from repro.store import Store, facts_in
+from repro.store import Store, checksums, facts_in
+from repro.store.arrays import Array, pack
 
 __all__ = ["export"]
 

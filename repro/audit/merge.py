@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from repro import checksums
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import read_bytes, write_atomic
-from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, facts_in
+from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, checksums, facts_in
 
 __all__ = ["APART", "Merged", "copy_file", "disagreement", "merge"]
 

@@ -5,7 +5,7 @@ from typing import Any
 from repro.audit.diff import Difference, Side
 from repro.audit.merge import Merged
 from repro.audit.verify import Verification
-from repro.describe import verdict_fields
+from repro.report.describe import verdict_fields
 from repro.text import estimate_text
 
 __all__ = [

@@ -7,21 +7,20 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from repro import checksums
 from repro.audit import printed
 from repro.audit.curves import FROM_CURVE, FromCurves, contradictions, rederived
 from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
 from repro.data import fingerprint
 from repro.errors import IntegrityError, NothingMeasuredError, ReproError
-from repro.pages import pages
+from repro.execute.monitor.progress import Fault, Standing, report_in
 from repro.registry import DATASETS
 from repro.report import csv_files
-from repro.session import judge_at
-from repro.standing import Fault, Standing, report_in
-from repro.store import Store, facts_in
+from repro.report.pages import pages
+from repro.store import Store, checksums, facts_in
 from repro.trial import Result
 from repro.verdict import Verdict
+from repro.verdict.session import judge_at
 
 __all__ = ["Verification", "verify"]
 
@@ -194,7 +193,7 @@ def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> 
 
 
 def _check_facts(store: Store, claims: Sequence[Claim], found: Verification) -> None:
-    from repro.facts import compute  # torch is imported for this alone
+    from repro.models.facts import compute  # torch is imported for this alone
 
     count = 0
     for path in store.fact_files():

@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from repro.claim import Claim, TrainedClaim
 from repro.errors import ClaimError, NothingMeasuredError
 from repro.plan import Cell, next_cells
-from repro.session import judge, planned
 from repro.store import Store
 from repro.trial import Result, Trial
+from repro.verdict.session import judge, planned
 
 __all__ = ["why"]
 

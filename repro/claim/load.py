@@ -30,8 +30,8 @@ from repro.claim.spec import (
     Search,
     TrainedClaim,
 )
+from repro.claim.yaml_source import KeyPath, Problem, Source, read
 from repro.errors import ClaimError
-from repro.yaml_source import KeyPath, Problem, Source, read
 
 __all__ = ["json_schema", "load", "load_all", "load_valid"]
 

@@ -31,6 +31,7 @@ from repro.claim.spec import (
     recipe_for,
 )
 from repro.claim.tables import TABLES
+from repro.claim.yaml_source import KeyPath
 from repro.errors import ClaimError
 from repro.registry import (
     ACTIVATIONS,
@@ -41,7 +42,6 @@ from repro.registry import (
     QUANTITIES,
     folder_and_size,
 )
-from repro.yaml_source import KeyPath
 
 __all__ = ["amount_rule", "meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
 
@@ -159,7 +159,7 @@ def _company(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
     return f" ({'; '.join(parts)})" if parts else ""
 
 
-# What repro.measure reads of the net's own layers.
+# What repro.train.evaluate reads of the net's own layers.
 _OF_ALEXNET = {"colour_split", "neighbours_features", "neighbours_pixels"}
 
 

@@ -3,7 +3,8 @@
 Seven kinds of question come down to four kinds of claim. The gap between training and test error
 is a metric like another; the same weights looked at twice (ten crops, or one) are two arms that
 differ in the metric and so share their trials; a property of trained weights is a metric, too.
-What is none of the four is a class of another package, found by its entry point (repro.plugins).
+What is none of the four is a class of another package, found by its entry point
+(`repro.registry.plugins`).
 """
 
 import hashlib
@@ -22,8 +23,8 @@ from pydantic import (
     model_validator,
 )
 
-from repro.identity import fields_that_change
-from repro.plugins import Plugins
+from repro.claim.identity import fields_that_change
+from repro.registry.plugins import Plugins
 
 __all__ = [
     "KINDS",

@@ -24,7 +24,7 @@ from repro.cli.options import (
     print_json,
 )
 from repro.files import Place
-from repro.shipped import OWN
+from repro.registry.shipped import OWN
 from repro.talk import say
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def show(
     as_json: bool,
 ) -> None:
     """One claim: what the paper states, what is compared, and how it is decided."""
-    from repro.describe import describe_claim, describe_resolved
+    from repro.report.describe import describe_claim, describe_resolved
 
     (loaded,) = load_claims((claim,))
     if as_json:
@@ -117,7 +117,7 @@ def new(name: str, kind: str, source: Path | None, claims: Path | None) -> None:
 
     A file that is there already is left alone.
     """
-    from repro.scaffold import scaffold
+    from repro.claim.scaffold import scaffold
 
     given = click.get_current_context().get_parameter_source("kind")
     if source is not None and given is ParameterSource.COMMANDLINE:

@@ -32,7 +32,7 @@ def data() -> None:
 @options_data
 def status(data_dir: Place | None, cache_dir: Path | None) -> None:
     """What is where, and what is missing."""
-    from repro.describe import describe_data
+    from repro.report.describe import describe_data
 
     echo(describe_data(data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 
@@ -74,8 +74,8 @@ def prepare(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
 
     NAME is a registered data set, folder:NAME, or folder:NAME@SIZE for images of various sizes.
     """
-    from repro.console import decoding_bar
     from repro.data import prepare as prepare_dataset
+    from repro.execute.monitor.console import decoding_bar
 
     with decoding_bar() as progress:
         prepared = prepare_dataset(
@@ -108,9 +108,9 @@ def pack(
     Trials read these in a row. A folder of packs is a data folder: --data-dir s3://lab/packs.
     After a stop the same command continues.
     """
-    from repro.console import decoding_bar
     from repro.data import open_dataset
     from repro.data.packing import write_pack
+    from repro.execute.monitor.console import decoding_bar
 
     with decoding_bar() as progress:
         dataset = open_dataset(
@@ -130,7 +130,7 @@ def pack(
 @options_data
 def verify(name: str, data_dir: Place | None, cache_dir: Path | None) -> None:
     """Check files and decoded images against their hashes."""
-    from repro.describe import describe_verification
+    from repro.report.describe import describe_verification
 
     echo(describe_verification(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 

@@ -130,12 +130,12 @@ def backend_from(
     if executor != "local" and together:
         raise click.UsageError(f"torchrun and --executor {executor} both start processes: use one")
     if executor == "slurm":
-        from repro.execute.slurm import OnSlurm
+        from repro.execute.backends.slurm import OnSlurm
 
         here = bool(slurm.pop("here", False))
         return OnSlurm(machine, options=slurm, workers=workers, here=here)
     if executor == "ray":
-        from repro.execute.ray import OnRay
+        from repro.execute.backends.ray import OnRay
 
         return OnRay(
             machine,
@@ -153,7 +153,7 @@ def backend_from(
 
 
 def _together(machine: "Machine") -> "Backend":
-    from repro.execute.ranks import AllRanks, follow, heed_the_first, join
+    from repro.execute.backends.torchrun import AllRanks, follow, heed_the_first, join
 
     if machine.device == "cuda":
         machine = replace(machine, device=f"cuda:{os.environ['LOCAL_RANK']}")

@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from repro.cli.settings import Setting, expanded
-from repro.shipped import OWN, claim_files
+from repro.registry.shipped import OWN, claim_files
 
 if TYPE_CHECKING:
     from repro.claim import Claim

@@ -13,7 +13,7 @@ import click
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
 from repro.files import Place, is_url
-from repro.shipped import claim_files
+from repro.registry.shipped import claim_files
 from repro.talk import printable
 
 if TYPE_CHECKING:

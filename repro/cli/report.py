@@ -17,7 +17,7 @@ from repro.cli.options import (
     sound_store,
 )
 from repro.cli.settings import setting
-from repro.shipped import is_shipped
+from repro.registry.shipped import is_shipped
 from repro.talk import tell
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _pages(claims: Path | None, store: Path) -> "tuple[list[Page | FactPage], li
     Of the claims that come with repro none that the store knows nothing of, unless it knows none.
     """
     from repro.claim import load_valid
-    from repro.pages import pages
+    from repro.report.pages import pages
 
     valid, faults = load_valid(claims_in(claims))
     found = pages(valid, sound_store(store))

@@ -29,7 +29,7 @@ from repro.files import Place
 if TYPE_CHECKING:
     from repro.claim import Claim
     from repro.execute import Machine
-    from repro.session import Judged
+    from repro.verdict.session import Judged
 
 __all__ = ["plan", "run", "status"]
 
@@ -101,8 +101,8 @@ def run(
     line; elsewhere there are plain lines, each with a word to search for (start, train, done,
     saved). `repro status --watch` follows from a second terminal.
     """
-    from repro.loggers import open_logger
-    from repro.running import run_claims
+    from repro.execute.monitor.loggers import open_logger
+    from repro.execute.running import run_claims
 
     words = click.get_current_context().meta["repro.words"]
     machine = machine_from(
@@ -169,8 +169,8 @@ def plan(
         _register(loaded, scale, **flags)
         return
 
-    from repro.costs import describe_plan
-    from repro.prepare import having
+    from repro.execute.costs import describe_plan
+    from repro.execute.prepare import having
 
     machine = machine_from(**flags)
     if budget is not None:
@@ -191,7 +191,7 @@ def _register(
     cache_dir: Path | None,
     **_: object,
 ) -> None:
-    from repro.prepare import register_plans
+    from repro.execute.prepare import register_plans
     from repro.store import Store
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
@@ -201,8 +201,8 @@ def _register(
 def _print_forecasts(
     claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
 ) -> None:
-    from repro.budget import describe_forecast, forecast_fields
-    from repro.costs import forecasts
+    from repro.execute.budget import describe_forecast, forecast_fields
+    from repro.execute.costs import forecasts
 
     found = forecasts(claims, scale, machine, seconds=seconds)
     if as_json:
@@ -232,8 +232,8 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from repro.console import follow, overview_lines
-    from repro.standing import overview
+    from repro.execute.monitor.console import follow, overview_lines
+    from repro.execute.monitor.progress import overview
     from repro.store import Store
 
     facts = Store(store) if watch else opened(store)  # a run that is watched may begin later
@@ -246,7 +246,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
 
 
 def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
-    from repro.describe import describe_family, describe_verdict, verdict_fields
+    from repro.report.describe import describe_family, describe_verdict, verdict_fields
     from repro.verdict import family
 
     if as_json:

@@ -17,7 +17,7 @@ from repro.cli.options import (
 )
 from repro.cli.settings import config_files, effective, is_there
 from repro.files import Place
-from repro.shipped import claim_files
+from repro.registry.shipped import claim_files
 
 __all__ = ["completion", "config", "doctor"]
 
@@ -51,7 +51,7 @@ def doctor(
     from dataclasses import asdict
 
     from repro.claim import load
-    from repro.doctor import checks, possible, possible_lines
+    from repro.cli.doctor import checks, possible, possible_lines
     from repro.errors import ClaimError
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)

@@ -62,7 +62,7 @@ def weights(
     The run must have been told to keep it: `repro run CLAIM --keep-weights`. The net is loaded by
     timm.create_model(..., checkpoint_path=...), as the card says, with what its inputs were.
     """
-    from repro.weights import Wanted, trial_of, write_weights
+    from repro.audit.weights import Wanted, trial_of, write_weights
 
     facts = sound_store(store)
     name = str(claim)

@@ -3,10 +3,10 @@
 Torch is imported where they are trained, which may be another process.
 """
 
-from repro.execute.device import resolve_device, workers_for
+from repro.execute.backends.local import Local
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
-from repro.execute.local import Local
 from repro.execute.machine import Ended, Machine, in_populations
+from repro.execute.worker.device import resolve_device, workers_for
 
 __all__ = [
     "Backend",

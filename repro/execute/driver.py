@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.machine import SIGNALS, Ended
-from repro.observer import Event, Observer, TrainedCell
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import Result
 

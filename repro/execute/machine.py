@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from repro.errors import ReproError
+from repro.execute.monitor.observer import TrainedCell
 from repro.files import Place
-from repro.observer import TrainedCell
 from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.trial import Trial
@@ -98,7 +98,7 @@ def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
         return 1
     if machine.population is not None or machine.device == "cpu":
         return machine.population or 1
-    from repro.execute.work import most_abreast  # asks the device
+    from repro.execute.worker.work import most_abreast  # asks the device
 
     try:
         return most_abreast(trial, machine, memory)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from repro.claim import SCALES, Claim
-from repro.prior import prior
 from repro.report.drawings import Drawing, drawings
 from repro.report.matrix import Row, command, rows
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
 from repro.text import rule_text
 from repro.verdict import EXACT
+from repro.verdict.prior import prior
 
 __all__ = ["ClaimSection", "Document", "ScaleSection", "document"]
 

@@ -9,14 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from repro import figures
 from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
-from repro.effects import DECIDING, Contrast
 from repro.registry import METRICS
-from repro.report import series
+from repro.report import figures, series
 from repro.report.page import Page
 from repro.report.svg import svg
 from repro.text import estimate_text
+from repro.verdict.effects import DECIDING, Contrast
 
 __all__ = ["Drawing", "drawings"]
 

@@ -7,13 +7,13 @@ from dataclasses import asdict, fields
 
 import pandas as pd
 
-from repro.effects import DECIDING
 from repro.registry import METRICS
 from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome
+from repro.verdict.effects import DECIDING
 
 __all__ = ["csv_files", "parquet_files"]
 

@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from repro.registry.shipped import is_shipped
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
-from repro.shipped import is_shipped
 from repro.text import NOT_RUN, duration, estimate_text, interval_text, region_text, value_text
 from repro.verdict import Verdict
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.analysis import Evidence, RecipeEvidence
 from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
-from repro.effects import Contrast
 from repro.trial import FactOutcome, Result, Trial
 from repro.verdict import Verdict
+from repro.verdict.analysis import Evidence, RecipeEvidence
+from repro.verdict.effects import Contrast
 
 __all__ = ["FactPage", "Page", "Registration"]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from repro.claim import metric_of, read_figure
-from repro.effects import Outcome, values_of
-from repro.figures import (
+from repro.plan import RateOutcome
+from repro.report.figures import (
     ArmCurves,
     ArmErrors,
     ArmRates,
@@ -21,9 +21,9 @@ from repro.figures import (
     RatePoint,
     Seeds,
 )
-from repro.plan import RateOutcome
 from repro.report.page import Page
 from repro.trial import WINDOWS, Result, Trial
+from repro.verdict.effects import Outcome, values_of
 
 __all__ = [
     "arm_curves",

@@ -8,12 +8,12 @@ All links are relative, so the folder may lie anywhere.
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.checksums import SUMS, as_text, sha256
 from repro.files import write_atomic
 from repro.report.document import document
 from repro.report.frames import csv_files, parquet_files
 from repro.report.html import ASSETS, asset, render_claim, render_html, render_index
 from repro.report.page import FactPage, Page
+from repro.store.checksums import SUMS, as_text, sha256
 
 __all__ = ["write_site"]
 

@@ -20,7 +20,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from repro.figures import SCHEME, STYLE
+from repro.report.figures import SCHEME, STYLE
 
 __all__ = ["inline", "svg"]
 

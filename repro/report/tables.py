@@ -4,12 +4,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repro.analysis import RecipeEvidence, looked_at_twice, sampled_images
 from repro.claim import TimeClaim, recipe_for
-from repro.effects import DECIDING, Contrast, Outcome
 from repro.plan import RateOutcome, RateSearch
-from repro.plugins import versions
 from repro.registry import METRICS
+from repro.registry.plugins import versions
 from repro.report.page import FactPage, Page
 from repro.report.series import confirmed, ending, metrics_shown, tuned
 from repro.text import (
@@ -23,6 +21,8 @@ from repro.text import (
 )
 from repro.trial import Result, Trial
 from repro.verdict import family
+from repro.verdict.analysis import RecipeEvidence, looked_at_twice, sampled_images
+from repro.verdict.effects import DECIDING, Contrast, Outcome
 
 __all__ = [
     "Table",

@@ -6,8 +6,8 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from repro.data import Dataset
-from repro.parallel import ALONE, Ranks
 from repro.train.memory import free, short_of_memory
+from repro.train.ranks import ALONE, Ranks
 from repro.train.run import Run, device_data
 from repro.train.windows import Population
 from repro.trial import WINDOWS, Trial

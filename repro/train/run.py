@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from repro.data import Dataset
 from repro.data.device import DeviceData
 from repro.data.order import Bounds
-from repro.measure import Arrays, evaluate, final_metrics
 from repro.models import build
-from repro.optim import MOST_DROPS, PaperSGD, rate_at, stalls
-from repro.parallel import ALONE, Ranks
-from repro.precision import autocast
 from repro.train.epochs import epoch_order, window_steps
+from repro.train.evaluate import Arrays, evaluate, final_metrics
+from repro.train.optim import MOST_DROPS, PaperSGD, rate_at, stalls
+from repro.train.precision import autocast
 from repro.train.progress import Progress
+from repro.train.ranks import ALONE, Ranks
 from repro.train.stopwatch import Stopwatch
 from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from repro.energy import Meter
+from repro.train.energy import Meter
 from repro.train.progress import Progress
 from repro.trial import Clocks
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.profiler import record_function
 
-from repro.measure import evaluate_together
-from repro.parallel import ALONE, Ranks
-from repro.population import Alone, Step, Together
 from repro.registry import OWN_MODELS
+from repro.train.evaluate import evaluate_together
 from repro.train.memory import short_of_memory
+from repro.train.population import Alone, Step, Together
+from repro.train.ranks import ALONE, Ranks
 from repro.train.run import Run
 
 __all__ = ["Population"]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from repro.provenance import cpu_name
+from repro.store.provenance import cpu_name
 from tests.faults.registry import PAGE, Fault, fault_name, parse, render, update
 from tests.faults.smoke import claims, launch, numbers, run
 

@@ -41,9 +41,11 @@ ROOT = Path(__file__).parents[2]
 __all__ = ["WORLDS", "Answer", "attempt", "build", "last_words"]
 
 # What commands import when they are called, and each fork would import again.
-for _name in ("matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit", "repro.costs",
-              "repro.describe", "repro.facts", "repro.pages", "repro.report", "repro.running",
-              "repro.weights", "scipy.stats"):  # fmt: skip
+for _name in (
+    "matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit", "repro.audit.weights",
+    "repro.execute.costs", "repro.execute.running", "repro.models.facts", "repro.report",
+    "repro.report.describe", "repro.report.pages", "scipy.stats",
+):  # fmt: skip
     importlib.import_module(_name)
 
 HANG_SECONDS = 600  # of an attempt, which takes a few

@@ -26,9 +26,9 @@ from repro.audit import verify
 from repro.claim import load_all
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine
-from repro.numerics import numerics
-from repro.running import run_claims
+from repro.execute.running import run_claims
 from repro.store import Store
+from repro.trial.numerics import numerics
 from tests.worlds import FACT
 
 __all__ = [

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-import repro.session
+import repro.verdict.session
 from repro.execute import Local, Machine
-from repro.execute.work import Ended
-from repro.observer import Event
+from repro.execute.monitor.observer import Event
+from repro.execute.worker.work import Ended
 from repro.plan import Cell
 from repro.store import Store
 from repro.train import Run, device_data, train_all
@@ -138,7 +138,7 @@ class Backwards(real_datetime):
 
 
 def with_clock_stepping_back(folder: Path, name: str) -> tuple[int, int]:
-    repro.session.datetime = Backwards  # type: ignore[attr-defined]
+    repro.verdict.session.datetime = Backwards  # type: ignore[attr-defined]
     hours = iter(range(10**9))
     start = time.time()
     time.time = lambda: start - 3600.0 * next(hours)

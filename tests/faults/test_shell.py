@@ -141,7 +141,7 @@ def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path
     uncompiled = shutil.ignore_patterns("__pycache__")
     package = tmp_path / "package" / "repro"
     shutil.copytree(ROOT / "repro", package, ignore=uncompiled)
-    source = package / "optim.py"
+    source = package / "train" / "optim.py"
     text = source.read_text()
     process = started(*command(tmp_path, "--workers", "2"), path=str(package.parent))
     assert process.stderr is not None

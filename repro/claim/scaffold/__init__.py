@@ -1,0 +1,66 @@
+"""A claim file to begin with: one of each kind, commented, valid and runnable as it stands."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+from repro.claim import OWN_KINDS, Claim, load
+from repro.claim.yaml_source import is_text
+from repro.errors import ClaimError
+from repro.files import read_bytes, read_text, write_atomic
+
+__all__ = ["scaffold"]
+
+_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
+
+
+def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) -> Claim:
+    """Write `folder/name.yaml`, of the kind or as a copy of `source`, and return its claim.
+
+    With a copy come the tables beside it. Raises ClaimError, and writes nothing, when the name is
+    none for a claim, or when there is such a file already.
+    """
+    if not _NAME.match(name) or not is_text(name):
+        raise ClaimError(
+            f"{name!r} is no name for a claim: letters, digits and '_' alone, and no number",
+            hint="such as `repro new gelu_speedup`",
+        )
+    path = folder / f"{name}.yaml"
+    copies = {} if source is None else _copies(source, folder)
+    for there in (path, path.with_suffix(".yml")):
+        if there.exists():
+            raise ClaimError(
+                f"{there} is there already", hint="choose another name, or move the file away"
+            )
+    for file, content in copies.items():
+        write_atomic(file, content)
+    write_atomic(path, _renamed(_text(kind, source), name))
+    return load(path)
+
+
+def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
+    """What lies beside `source` and has to lie in `folder`, by its place there."""
+    paper = load(source).paper  # its own problems are told under its own name
+    copies = {}
+    for table in filter(None, (paper.figure, paper.siblings)):
+        content, there = read_bytes(source.parent / table), folder / table
+        if not there.exists():
+            copies[there] = content
+        elif read_bytes(there) != content:
+            raise ClaimError(
+                f"{there} is another file than that beside {source}",
+                hint="move it away, or give another --claims folder",
+            )
+    return copies
+
+
+def _text(kind: str, source: Path | None) -> str:
+    if source is not None:
+        return read_text(source)
+    assert kind in OWN_KINDS
+    return (files(__package__) / f"{kind}.yaml").read_text(encoding="utf-8")
+
+
+def _renamed(text: str, name: str) -> str:
+    text = text.replace("my_claim", name)
+    return re.sub(r"""(?m)^id:\s*["']?[A-Za-z0-9_]+["']?""", f"id: {name}", text, count=1)

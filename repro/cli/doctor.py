@@ -1,0 +1,258 @@
+"""What works on this machine, what is missing, and which claims can run here at which scale."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
+from repro.data import Status, status
+from repro.errors import ClaimError, DataError, ReproError
+from repro.files import Place
+from repro.plan import most_epochs_left
+from repro.registry import DATASETS, LOGGERS, MODELS
+from repro.store.provenance import code_commit, code_version, cores, cpu_name
+from repro.train.precision import instructions
+
+__all__ = ["Check", "Possible", "checks", "possible", "possible_lines"]
+
+_ROUGHLY = (1_200_000, 150_000)  # images of ILSVRC-2010, of which no exact number is known here
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One thing that was looked at. Only `broken` keeps anything from running."""
+
+    name: str
+    state: Literal["ok", "missing", "broken"]
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Possible:
+    """Whether a claim can run here at a scale, and how many images it passes through at most."""
+
+    claim: str
+    scale: str
+    can: bool
+    why: str
+    images: float
+
+
+def checks(
+    claims: Sequence[Path], store: Path, data_dirs: Sequence[Place], cache_dir: Path
+) -> Iterator[Check]:
+    """In the order in which they matter."""
+    yield _repro()
+    yield Check(name="python", state="ok", found=_python())
+    yield _torch()
+    yield from _devices()
+    yield Check(name="machine", state="ok", found=_machine())
+    yield _folder("store", store)
+    yield _folder("cache", cache_dir)
+    for one in status(data_dirs, cache_dir):
+        yield _data(one)
+    yield from _plugins()
+    for logger, needed in LOGGERS.items():
+        here = not isinstance(needed, str) or find_spec(needed) is not None
+        found = (
+            "installed" if here else f"not installed (pip install -e '.[{logger}]' in the checkout)"
+        )
+        yield Check(name=f"--log {logger}", state="ok" if here else "missing", found=found)
+    for path in claims:
+        try:
+            load(path)
+        except ClaimError as error:
+            count = len(str(error).splitlines())
+            found = f"{count} problems: repro validate {path}"
+            yield Check(name=path.stem, state="broken", found=found)
+
+
+def possible(
+    claims: Sequence[Claim], data_dirs: Sequence[Place], cache_dir: Path
+) -> Iterator[Possible]:
+    """A line for each claim and scale."""
+    known = {one.name: one for one in status(data_dirs, cache_dir)}
+    free = _free_bytes(cache_dir)
+    for claim in claims:
+        if not isinstance(claim, TrainedClaim):
+            yield Possible(claim=claim.id, scale="exact", can=True, why="no training", images=0)
+            continue
+        for name, scale in claim.scales.items():
+            can, why = _images(scale.data, known, data_dirs, free)
+            epochs = most_epochs_left(claim, name, "0" * 16, {})
+            images = epochs * (scale.images or _training_images(scale.data, known))
+            yield Possible(claim=claim.id, scale=name, can=can, why=why, images=images)
+
+
+def possible_lines(found: Sequence[Possible]) -> Iterator[str]:
+    """A row a claim, a column a scale; below it each reason, and what it keeps from running."""
+    yield "what can run here, and the training images that it passes at most (repeats counted):"
+    yield f"{'':28}{''.join(f'{scale:>14}' for scale in SCALES)}"
+    for claim, scales in groupby(found, key=lambda one: one.claim):
+        cells = {one.scale: f"{'yes' if one.can else 'no'} {_count(one.images)}" for one in scales}
+        if cells.keys() <= set(SCALES):
+            row = "".join(f"{cells.get(scale, ''):>14}" for scale in SCALES)
+        else:
+            row = f"{'yes':>9}       without training"
+        yield f"{claim:28}{row}".rstrip()
+    reasons: dict[str, list[str]] = {}
+    for one in found:
+        if one.scale in SCALES and one.scale != "smoke":
+            reasons.setdefault(one.why, []).append(one.scale)
+    for why, kept in reasons.items():
+        counts = ", ".join(f"{n} at {scale} scale" for scale, n in Counter(kept).items())
+        yield f"{why}: {counts}"
+
+
+def _count(images: float) -> str:
+    """`26 k`, `1,620 M`: to two or three digits, as wide as a column."""
+    if images < 1e6:
+        return f"{images / 1e3:6,.0f} k"
+    return f"{images / 1e6:6,.0f} M"
+
+
+def _repro() -> Check:
+    problem = code_commit().problem
+    why = f"; results do not say which commit they are of: {problem}" if problem else ""
+    return Check(name="repro", state="missing" if problem else "ok", found=code_version() + why)
+
+
+def _python() -> str:
+    if sys.dont_write_bytecode:
+        return (
+            f"{platform.python_version()}; PYTHONDONTWRITEBYTECODE is set: where packages were "
+            "not compiled when they were installed, each start compiles them, for seconds"
+        )
+    return platform.python_version()
+
+
+def _torch() -> Check:
+    cuda = torch.version.cuda
+    parts = [torch.__version__, f"built for CUDA {cuda}" if cuda else "built for the CPU"]
+    driver = Path("/proc/driver/nvidia/version")
+    if driver.exists():
+        parts.append(driver.read_text().splitlines()[0])
+    for package in ("triton", "torchvision", "timm"):
+        try:
+            parts.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            parts.append(f"no {package}")
+    return Check(name="torch", state="ok", found=", ".join(parts))
+
+
+def _devices() -> Iterator[Check]:
+    yield Check(name="cpu", state="ok", found=f"{cpu_name()}, {instructions()}")
+    if not torch.cuda.is_available():
+        yield Check(name="cuda", state="missing", found="no accelerator; all runs on the CPU")
+        return
+    for index in range(torch.cuda.device_count()):
+        try:
+            about = torch.cuda.get_device_properties(index)
+            torch.ones(8, device=f"cuda:{index}").sum().item()
+        except RuntimeError as error:
+            yield Check(name=f"cuda:{index}", state="broken", found=str(error).splitlines()[0])
+            continue
+        memory = about.total_memory / 2**30
+        found = f"{about.name}, {memory:.0f} GiB, capability {about.major}.{about.minor}"
+        yield Check(name=f"cuda:{index}", state="ok", found=found)
+
+
+def _machine() -> str:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{cores()} cores for this process, {memory:.0f} GiB memory"
+
+
+def _folder(name: str, folder: Path) -> Check:
+    """Written to, where it is or would be made."""
+    try:
+        with tempfile.TemporaryFile(dir=_nearest(folder)):
+            pass
+    except OSError as error:
+        found = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"
+        return Check(name=name, state="broken", found=found.replace("--cache", "--cache-dir"))
+    return Check(name=name, state="ok", found=f"{folder}: {_gigabytes(_free_bytes(folder))} free")
+
+
+def _data(one: Status) -> Check:
+    found = str(one).partition(": ")[2]
+    return Check(name=one.name, state="missing" if one.problem else "ok", found=found)
+
+
+def _plugins() -> Iterator[Check]:
+    """What other packages add; each is loaded, since nothing else shows that it can be."""
+    added: tuple[tuple[str, Mapping[str, Any]], ...] = (
+        ("model", MODELS),
+        ("data set", DATASETS),
+        ("logger", LOGGERS),
+        ("kind of claim", KINDS),
+    )
+    for kind, names in added:
+        own = getattr(names, "own", names)
+        for name in names:
+            if name in own:
+                continue
+            try:
+                names[name]
+            except ReproError as error:
+                yield Check(name=f"{kind} {name}", state="broken", found=str(error))
+            else:
+                yield Check(name=f"{kind} {name}", state="ok", found="of a plug-in")
+
+
+def _images(
+    name: str, known: dict[str, Status], data_dirs: Sequence[Place], free: int
+) -> tuple[bool, str]:
+    """Whether the images of a scale are here, or what is to be done."""
+    facts = DATASETS.get(name)
+    one = known.get(name)
+    if one is None or facts is None:
+        from repro.data import find
+
+        try:
+            here = find(name, data_dirs) is not None
+        except DataError as error:
+            return False, str(error).splitlines()[0]
+        return here, "images found" if here else "images not found (repro data status)"
+    if one.problem:
+        get = f"fetch {name}" if facts.fetched else "status"
+        return False, f"{facts.title} {one.problem} (repro data {get})"
+    if not facts.evidence:
+        return True, "embedded data, never evidence"
+    if one.decoded:
+        return True, "images decoded"
+    needed = sum(facts.images or _ROUGHLY) * 3 * facts.size**2
+    if needed > free:
+        return False, f"decoding needs {_gigabytes(needed)}, {_gigabytes(free)} are free"
+    return True, f"images found, to be decoded once ({_gigabytes(needed)})"
+
+
+def _training_images(name: str, known: dict[str, Status]) -> int:
+    """As published; nobody knows beforehand how many a folder of the user's holds."""
+    one = known.get(name)
+    return (one.images or _ROUGHLY)[0] if one else 0
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or what exists first above it."""
+    folder = folder.absolute()
+    return folder if folder.exists() else _nearest(folder.parent)
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(_nearest(folder)).free
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB"

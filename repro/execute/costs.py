@@ -1,0 +1,108 @@
+"""What running claims on this machine will cost, said beforehand."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from repro.claim import Claim, TrainedClaim
+from repro.data import Dataset
+from repro.execute import Machine
+from repro.execute.budget import Forecast, forecast
+from repro.execute.prepare import having, open_images
+from repro.execute.worker.probe import check_nets
+from repro.execute.worker.work import fitting
+from repro.plan import most_epochs_left
+from repro.store import Store
+from repro.text import duration
+from repro.train import Population, Run, device_data, using
+from repro.trial import WINDOWS, Trial
+from repro.verdict.session import default_scale, next_trials
+
+__all__ = ["describe_plan", "forecasts"]
+
+_STEPS = 10  # of which a shape's window is timed
+
+
+def describe_plan(
+    claim: Claim, scale: str | None, machine: Machine, *, max_seeds: int | None
+) -> str:
+    """The trials that can run now, with the time that each takes on this device at most."""
+    if not isinstance(claim, TrainedClaim):
+        return f"{claim.id}: nothing to train, a second at most"
+    at = scale or default_scale(claim)
+    dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
+    results = Store(machine.store).results()
+    cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
+    if not cells:
+        return f"{claim.id} at {at} scale: nothing left to run"
+    check_nets(claim, at, cells, dataset, machine)
+    epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
+    lines = [f"{claim.id} at {at} scale on {dataset.title}: {len(cells)} trials can run now"]
+    total = 0.0
+    for cell in cells:
+        known = results.get(cell.trial.id)
+        left = cell.until - (known.epochs if known else 0.0)
+        seconds = left * epochs[cell.trial.shape]
+        total += seconds
+        lines.append(
+            f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
+        )
+    fastest, slowest = min(epochs.values()), max(epochs.values())
+    most = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
+    everything = most * slowest / machine.workers
+    span = " to ".join(dict.fromkeys([duration(fastest), duration(slowest)]))
+    lines.append(
+        f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
+        f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
+        "less where arms cross the threshold early, or a look settles it"
+    )
+    return "\n".join(lines)
+
+
+def forecasts(
+    claims: Sequence[Claim], scale: str | None, machine: Machine, *, seconds: float
+) -> list[Forecast]:
+    """What each claim that needs training could come to in so much time, by what is in the store.
+
+    No image is opened: the store's own plans say on which data set trials were run.
+    """
+    store = Store(machine.store)
+    results = store.results()
+    trained = [claim for claim in having(claims, scale) if isinstance(claim, TrainedClaim)]
+    found = []
+    for claim in trained:
+        at = scale or default_scale(claim)
+        plans = store.plans(claim.id, at)
+        fingerprint = plans[-1].fingerprint if plans else None
+        found.append(
+            forecast(claim, at, fingerprint, results, workers=machine.workers, seconds=seconds)
+        )
+    return found
+
+
+def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
+    """Time of one epoch of training, by shape, from one short window of a trial of each."""
+    firsts: dict[str, Trial] = {}
+    for trial in trials:
+        firsts.setdefault(trial.shape, trial)
+    at = torch.device(device)
+    with using(at):  # as trials are trained
+        return {shape: _timed(trial, dataset, at) for shape, trial in firsts.items()}
+
+
+def _timed(trial: Trial, dataset: Dataset, device: torch.device) -> float:
+    short = replace(
+        trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, _images(trial, dataset))
+    )
+    with fitting(trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
+        run = Run(short, device_data(short, dataset, device), until=1.0)
+    population = Population([run])
+    population.train_window()  # the first window pays for start-up
+    before = run.progress.seconds.train
+    population.train_window()
+    return (run.progress.seconds.train - before) * WINDOWS * _images(trial, dataset) / run.images
+
+
+def _images(trial: Trial, dataset: Dataset) -> int:
+    return len(dataset.train.labels[: trial.images])

@@ -1,0 +1,86 @@
+"""Loggers: what a run shows on its terminal, sent to a tool that draws curves.
+
+A logger is one class of observer in one file. Training knows none of them; another package adds
+one under the entry point group `repro.loggers`, a callable that takes the folder to write into.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from repro.errors import MachineError, ReproError
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
+from repro.plan import Cell
+from repro.registry import LOGGERS
+from repro.talk import say
+
+__all__ = ["open_logger"]
+
+
+def open_logger(name: str, folder: Path) -> Observer:
+    """The logger `name`, which writes below `folder`; MachineError when it is not installed."""
+    found = LOGGERS[name]
+    if isinstance(found, str):
+        if find_spec(found) is None:
+            raise MachineError(
+                f"--log {name} needs the package {found}, which is not installed",
+                hint=f"pip install -e '.[{name}]' in the checkout",
+            )
+        found = import_module(f"repro.execute.monitor.loggers.{name}").Logger
+    return _Guarded(name, found(folder))
+
+
+class _Guarded(Observer):
+    """A logger whose fault ends it, and is said, but not the run."""
+
+    def __init__(self, name: str, logger: Observer) -> None:
+        self._name = name
+        self._logger = logger
+        self._works = True
+
+    def __enter__(self) -> Self:
+        self._logger.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._works:
+            self._call(self._logger.__exit__, kind, error, trace)
+        else:
+            with suppress(Exception):  # it was said already that it fails
+                self._logger.__exit__(kind, error, trace)
+
+    def ready(self, where: str) -> None:
+        self._call(self._logger.ready, where)
+
+    def start(self, cell: Cell) -> None:
+        self._call(self._logger.start, cell)
+
+    def event(self, event: Event) -> None:
+        self._call(self._logger.event, event)
+
+    def finish(self, cell: Cell, ended: TrainedCell) -> None:
+        self._call(self._logger.finish, cell, ended)
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        self._call(self._logger.fail, cell, error)
+
+    def stop(self) -> None:
+        self._call(self._logger.stop)
+
+    def _call(self, method: Callable[..., object], *arguments: object) -> None:
+        if not self._works:
+            return
+        try:
+            method(*arguments)
+        except Exception as error:  # noqa: BLE001 - of another package
+            self._works = False
+            say(f"--log {self._name} has stopped, the run goes on: {type(error).__name__}: {error}")

@@ -1,0 +1,104 @@
+"""Before the first trial, without torch: images found, and plans written down."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from repro.claim import Claim, TrainedClaim
+from repro.data import Dataset, open_dataset
+from repro.errors import ClaimError, DataError
+from repro.execute.monitor.console import decoding_bar
+from repro.files import Place
+from repro.store import Store
+from repro.talk import say
+from repro.verdict.session import default_scale, judge, register, runnable_hint
+
+__all__ = ["Work", "having", "open_images", "prepare", "register_plans"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A claim at a scale, its images found and its plan registered."""
+
+    claim: TrainedClaim
+    scale: str
+    dataset: Dataset
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its images."""
+        return self.dataset.fingerprint
+
+
+def having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
+    """Those that have the scale, or need none; ClaimError when no claim does."""
+    if scale is None:
+        return list(claims)
+    found: list[Claim] = []
+    for claim in claims:
+        if isinstance(claim, TrainedClaim) and scale not in claim.scales:
+            say(f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)}): left out")
+        else:
+            found.append(claim)
+    if not found:
+        raise ClaimError(
+            f"no claim that was named has the {scale} scale",
+            hint="`repro list` shows the scales of each claim",
+        )
+    return found
+
+
+def prepare(
+    claims: Sequence[TrainedClaim],
+    scale: str | None,
+    store: Store,
+    data_dirs: Sequence[Place],
+    cache_dir: Path,
+) -> tuple[list[Work], list[DataError]]:
+    """Find the images of each claim and write down its plan, before any trial is run."""
+    work: list[Work] = []
+    faults: list[DataError] = []
+    for claim in claims:
+        at = scale or default_scale(claim)
+        try:
+            dataset = open_images(claim, at, data_dirs, cache_dir)
+        except DataError as error:
+            faults.append(error)
+            continue
+        register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
+        work.append(Work(claim=claim, scale=at, dataset=dataset))
+        evidence = judge(claim, at, store).evidence
+        found = len(evidence.trials) if evidence else 0
+        say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")
+    return work, faults
+
+
+def register_plans(
+    claims: Sequence[Claim],
+    scale: str | None,
+    store: Store,
+    data_dirs: Sequence[Place],
+    cache_dir: Path,
+) -> None:
+    """Write the plans down, as a run does before its first trial; the first fault is raised."""
+    trained = [claim for claim in having(claims, scale) if isinstance(claim, TrainedClaim)]
+    _, faults = prepare(trained, scale, store, data_dirs, cache_dir)
+    for fault in faults:
+        raise fault
+
+
+def open_images(
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+) -> Dataset:
+    """Those of the scale, decoded where they are not yet; DataError says which scales need none."""
+    try:
+        with decoding_bar() as progress:
+            return open_dataset(
+                claim.scales[scale].data,
+                data_dirs,
+                cache_dir,
+                in_rows=all(recipe.shuffle for recipe in claim.recipes.values()),
+                progress=progress,
+            )
+    except DataError as error:
+        raise DataError(str(error), hint=runnable_hint(claim, error)) from error

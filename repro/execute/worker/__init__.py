@@ -1,0 +1,1 @@
+"""What one worker does with the trials that it is given."""

@@ -1,0 +1,28 @@
+"""From a claim and the results so far to the trials that come next: pure functions.
+
+May import `trial` and what lies below it.
+"""
+
+from repro.plan.plan import (
+    Cell,
+    RateOutcome,
+    RateSearch,
+    code,
+    confirm_cells,
+    merged,
+    most_epochs_left,
+    next_cells,
+    rate_search,
+)
+
+__all__ = [
+    "Cell",
+    "RateOutcome",
+    "RateSearch",
+    "code",
+    "confirm_cells",
+    "merged",
+    "most_epochs_left",
+    "next_cells",
+    "rate_search",
+]

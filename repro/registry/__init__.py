@@ -1,0 +1,32 @@
+"""Names and facts of metrics, models and data sets, without torch; plug-ins add theirs.
+
+May import `errors` and `files`.
+"""
+
+from repro.registry.facts import (
+    ACTIVATIONS,
+    DATASETS,
+    LOGGERS,
+    METRICS,
+    MODELS,
+    OWN_MODELS,
+    QUANTITIES,
+    DatasetFacts,
+    MetricFacts,
+    ModelFacts,
+    folder_and_size,
+)
+
+__all__ = [
+    "ACTIVATIONS",
+    "DATASETS",
+    "LOGGERS",
+    "METRICS",
+    "MODELS",
+    "OWN_MODELS",
+    "QUANTITIES",
+    "DatasetFacts",
+    "MetricFacts",
+    "ModelFacts",
+    "folder_and_size",
+]

@@ -1,0 +1,177 @@
+"""Claims, verdicts and data sets as text for a terminal, or as plain values for JSON."""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro.claim import Claim, ExactClaim, TrainedClaim
+from repro.data import fingerprint, status, verify
+from repro.errors import ClaimError
+from repro.files import Place
+from repro.report.resolved import resolved
+from repro.store import Store
+from repro.text import duration, estimate_text, looks_text, p_text, rule_text
+from repro.verdict import Member, Verdict
+from repro.verdict.prior import prior
+
+__all__ = [
+    "describe_claim",
+    "describe_data",
+    "describe_family",
+    "describe_resolved",
+    "describe_verdict",
+    "describe_verification",
+    "verdict_fields",
+]
+
+
+def describe_verdict(claim: Claim, verdict: Verdict) -> str:
+    """The word, the number with its interval, and its company: paper, scale, data, seeds, time."""
+    if isinstance(claim, ExactClaim):
+        return f"{claim.id}: {verdict.word}\n  {verdict.reason}\n  ({claim.paper.section})"
+    assert isinstance(claim, TrainedClaim)
+    role = "" if verdict.recipe == claim.verdict_recipe else " (sensitivity)"
+    evidence = "" if verdict.decides or role else " (not evidence)"
+    printed = "a number it does not give" if claim.paper.value is None else f"{claim.paper.value:g}"
+    return (
+        f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}: "
+        f"{verdict.word}\n"
+        f"  {verdict.reason}\n"
+        f"  ours {estimate_text(verdict.estimate)}, the paper's {printed} "
+        f"({claim.paper.unit}, {claim.paper.section})\n"
+        f"  {seeds_text(verdict)}, {verdict.data or 'no data yet'}, "
+        f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
+        f"{_prior_line(claim) if verdict.decides else ''}"
+    )
+
+
+def _prior_line(claim: Claim) -> str:
+    found = prior(claim)
+    return "" if found is None else f"\n  the paper's own evidence: {found.sentence}"
+
+
+def describe_family(members: Sequence[Member]) -> str:
+    """What may be said of all claims at once; empty for fewer than two."""
+    if len(members) < 2:
+        return ""
+    lines = [
+        f"{len(members)} claims as one family (Holm), no effect against an effect; "
+        "all that is said here errs at most 5 times in 100:"
+    ]
+    lines += [
+        f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.said}, p {p_text(m.p)}, "
+        f"among the others {p_text(m.adjusted)}"
+        for m in members
+    ]
+    return "\n".join(lines)
+
+
+def seeds_text(verdict: Verdict) -> str:
+    """`5 seeds an arm (look 2 of 4)`."""
+    look = verdict.look
+    which = f" (look {look.number} of {look.of})" if look and look.of > 1 else ""
+    return f"{verdict.seeds} seeds an arm{which}"
+
+
+def verdict_fields(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON takes it: no NaN, no infinity."""
+    estimate = verdict.estimate
+    return {
+        "claim": verdict.claim_id,
+        "scale": verdict.scale,
+        "recipe": verdict.recipe,
+        "verdict": verdict.word,
+        "reason": verdict.reason,
+        "decides": verdict.decides,
+        "estimate": _finite(estimate.value) if estimate else None,
+        "low": _finite(estimate.low) if estimate else None,
+        "high": _finite(estimate.high) if estimate else None,
+        "bound": estimate.bound if estimate else None,
+        "paper": verdict.paper_value,
+        "level": estimate.level if estimate else None,
+        "seeds": verdict.seeds,
+        "look": verdict.look.number if verdict.look else None,
+        "looks": verdict.look.of if verdict.look else None,
+        "seconds": verdict.seconds,
+        "data": verdict.data,
+        "device": verdict.device,
+        "p": verdict.effect.p if verdict.effect else None,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def describe_claim(claim: Claim) -> str:
+    """What a person wants to know before running it."""
+    lines = [
+        f"{claim.id}: {claim.title}",
+        "",
+        f"The paper ({claim.paper.section}): {claim.paper.states.strip()}",
+        f"Compared: {claim.question.strip()}",
+        f"Confounds: {claim.confounds.strip()}",
+        *([f"Reconsidered if: {claim.reconsidered_if}"] if claim.reconsidered_if else []),
+        *([f"The paper's own evidence: {found.sentence}"] if (found := prior(claim)) else []),
+        "",
+        f"Decided by: {rule_text(claim)}",
+        "",
+    ]
+    if isinstance(claim, TrainedClaim):
+        lines += _scale_lines(claim)
+    lines += ["Deviations from the paper:"]
+    lines += [f"  - {deviation}" for deviation in claim.deviations]
+    return "\n".join(lines)
+
+
+def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
+    yield "Scales:"
+    for name, scale in claim.scales.items():
+        yield (
+            f"  {name}: {scale.data}, {scale.model.name}, at most "
+            f"{scale.epochs:g} epoch{'s' * (scale.epochs != 1)}, "
+            f"{looks_text(scale.seeds)}"
+        )
+        for recipe, search in scale.search.items():
+            yield f"    {recipe} rates {', '.join(f'{rate:g}' for rate in search.rates)}"
+        for recipe, rate in scale.rate.items():
+            yield f"    {recipe} rate {rate:g}"
+    yield ""
+
+
+def describe_resolved(
+    claim: Claim,
+    scale: str | None,
+    store: Path,
+    data_dirs: tuple[Place, ...],
+    cache_dir: Path,
+) -> str:
+    """A claim as it will run, at one scale or at all that it has."""
+    if not isinstance(claim, TrainedClaim):
+        return resolved(claim, (), {}, {})
+    if scale is not None and scale not in claim.scales:
+        raise ClaimError(
+            f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
+            hint=f"repro show {claim.id} --resolved",
+        )
+    scales = tuple(claim.scales) if scale is None else (scale,)
+    fingerprints = {
+        name: fingerprint(name, data_dirs, cache_dir)
+        for name in {claim.scales[scale].data for scale in scales}
+    }
+    return resolved(claim, scales, fingerprints, Store(store).results())
+
+
+def describe_data(data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
+    """One line a data set, and one with the folders in which each was looked for by its name."""
+    places = ", ".join(str(place) for place in data_dirs)
+    lines = [str(line) for line in status(data_dirs, cache_dir)]
+    return "\n".join(
+        [*lines, f"looked in: {places} (in each, the folder of the data set's name first)"]
+    )
+
+
+def describe_verification(name: str, data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
+    """What was checked; raises DataError when something is not what it was."""
+    return str(verify(name, data_dirs, cache_dir))

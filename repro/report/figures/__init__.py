@@ -1,0 +1,48 @@
+"""One function a figure: takes axes and data, sets labels with units, returns the axes.
+
+Errors come as fractions and are drawn in percent. A censored trial is drawn as an arrowhead where
+it ended, never as a crossing. What belongs to an arm has the gid `arm-N`, its range over seeds
+`band-N`, the paper's points `paper-N`.
+"""
+
+from repro.report.figures.curves import (
+    ArmCurves,
+    ArmErrors,
+    Band,
+    Floats,
+    PaperCurve,
+    error_curves,
+    learning_curves,
+)
+from repro.report.figures.effects import EffectRow, effects
+from repro.report.figures.images import confusion, examples, kernels, nearest
+from repro.report.figures.rates import ArmRates, RatePoint, rate_sensitivity
+from repro.report.figures.seeds import CrossingRow, MetricRow, Seeds, crossing_times, metric_points
+from repro.report.figures.style import MARKS, SCHEME, STYLE
+
+__all__ = [
+    "MARKS",
+    "SCHEME",
+    "STYLE",
+    "ArmCurves",
+    "ArmErrors",
+    "ArmRates",
+    "Band",
+    "CrossingRow",
+    "EffectRow",
+    "Floats",
+    "MetricRow",
+    "PaperCurve",
+    "RatePoint",
+    "Seeds",
+    "confusion",
+    "crossing_times",
+    "effects",
+    "error_curves",
+    "examples",
+    "kernels",
+    "learning_curves",
+    "metric_points",
+    "nearest",
+    "rate_sensitivity",
+]

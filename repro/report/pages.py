@@ -1,0 +1,44 @@
+"""What the report is told: a page for each claim and scale, read from a store.
+
+Apart from `session`, so that a run waits for no figure.
+"""
+
+from collections.abc import Sequence
+
+from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
+from repro.report import FactPage, Page
+from repro.store import Store
+from repro.verdict.session import judge, judge_exact, planned
+
+__all__ = ["pages"]
+
+
+def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
+    """A page for each claim and each of its scales, the best evidence first, planned or not."""
+    found: list[Page | FactPage] = []
+    for claim in claims:
+        if isinstance(claim, ExactClaim):
+            facts = tuple(store.facts(claim.id, claim.digest()))
+            verdict = judge_exact(claim, store).deciding
+            found.append(FactPage(claim=claim, facts=facts, verdict=verdict))
+        elif isinstance(claim, TrainedClaim):
+            scales = [scale for scale in reversed(SCALES) if scale in claim.scales]
+            found += [_page(claim, scale, store) for scale in scales]
+    return found
+
+
+def _page(claim: TrainedClaim, scale: str, store: Store) -> Page:
+    judged = judge(claim, scale, store)
+    evidence = judged.evidence
+    assert evidence is not None
+    results = store.results()
+    return Page(
+        claim=claim,
+        evidence=evidence,
+        verdicts=judged.verdicts,
+        trials={name: store.trial(name) for name in evidence.trials},
+        results={name: results[name] for name in evidence.trials},
+        curves={name: store.curve(name) for name in evidence.trials},
+        arrays={name: store.arrays(name) for name in evidence.trials},
+        plan=planned(claim, scale, store),
+    )

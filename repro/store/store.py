@@ -1,0 +1,576 @@
+"""Facts on disk: one folder a trial, every write in one step. Knows no statistics, no torch.
+
+    STORE/
+      store.json                     the format's version
+      plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
+      facts/CLAIM-DIGEST.json        what needs no training, computed
+      trials/ID/trial.json           what was to be trained
+      trials/ID/lock                 held by the process that trains it
+      trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
+      trials/ID/checkpoint.corrupt   one that could not be read, set aside
+      trials/ID/curve.csv            what was measured on the way
+      trials/ID/arrays.npz           what pictures need, where there is anything
+      trials/ID/weights.safetensors  the trained net, where asked for; with it inputs.safetensors
+                                     and weights.json
+      trials/ID/progress.json        how far it is, while a process trains it
+      trials/ID/fault.json           what kept it from its end, until it is begun again
+      trials/ID/result.json          what came out, written last but for the checksums
+      trials/ID/SHA256SUMS           of a finished trial's files
+      SHA256SUMS                     in place of those, of all files of a store that was exported
+      apart/                         what another store had otherwise (`repro merge`)
+
+A trial without `result.json` is unfinished. NaN stays NaN.
+"""
+
+import csv
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field
+
+from repro.claim import Scalar
+from repro.errors import IntegrityError, LockLostError, OtherFormatError, WriteError
+from repro.files import open_handle, parse_json, read_bytes, write_atomic
+from repro.store import checksums
+from repro.store.arrays import Array, pack, unpack
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
+from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["MOST_BYTES", "WEIGHTS", "NetRecord", "PlanRecord", "Store", "facts_in"]
+
+# Written by this version, and read by it: a new format keeps reading the old ones, of which
+# tests/golden has a store each.
+FORMAT = 1
+READABLE = (1,)
+
+# A trained net; the last of them says that there is one.
+WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
+
+# What only the process writes that holds the trial.
+_OF_TRAINING = (
+    "checkpoint.pt", "curve.csv", "arrays.npz", "result.json", checksums.SUMS, *WEIGHTS
+)  # fmt: skip
+
+# What the registry has that a clock or a meter decides.
+CLOCK_METRICS = {"days_for_90_epochs", "energy"}
+
+MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanRecord:
+    """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601.
+
+    `finished_before`: confirming trials of this plan that were already there, run for another
+    claim or under an earlier plan; None in records of older versions.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    claim_id: str
+    scale: str
+    digest: str
+    fingerprint: str
+    data_title: str
+    registered: Moment
+    finished_before: Annotated[int, Field(ge=0)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crop:
+    """The square of `size` pixels that a net sees of an image."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    top: int
+    left: int
+    size: int
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetRecord:
+    """What builds a kept net, and which pixels it sees; nets of early versions have no `epochs`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    architecture: str
+    arguments: Mapping[str, Scalar]
+    crop: Crop | None
+    image_side: int
+    epochs: Amount | None = None
+
+
+class Store:
+    """The facts under one folder. Reading needs no lock; training a trial takes the trial's."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._known: dict[str, tuple[tuple[int, ...], Result]] = {}
+        self._tokens: dict[str, bytes] = {}
+        self._check_format()
+
+    def _check_format(self) -> None:
+        path = self.root / "store.json"
+        if os.path.lexists(path):
+            content = _read_mapping(path)
+            version = content.get("format")
+            if type(version) is not int or version not in READABLE:
+                read = ", ".join(map(str, READABLE))
+                raise OtherFormatError(
+                    f"{path}: store format {version!r}, this version reads {read}"
+                )
+            if unknown := content.keys() - {"format"}:
+                raise IntegrityError(f"{path}: not a store's format: {', '.join(unknown)}: unknown")
+
+    def prepare(self) -> None:
+        """Write down the format, before anything else is written."""
+        path = self.root / "store.json"
+        if not path.exists():
+            write_atomic(path, json.dumps({"format": FORMAT}))
+
+    def unseal(self) -> None:
+        """Call it before a file changes: from here on the checksums are each trial's own."""
+        checksums.unseal(self.root)
+
+    def check(self) -> None:
+        """IntegrityError when a file is not as its checksum says."""
+        wrong = list(checksums.damage(self.root).values())
+        if wrong:
+            more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise IntegrityError(
+                f"{wrong[0]}{more}",
+                hint=f"`repro verify {self.root}` lists all; copy the store anew, or remove the "
+                "trials that are damaged and run their claims again",
+            )
+
+    def folder(self, trial_id: str) -> Path:
+        """Where the facts of one trial lie."""
+        return self.root / "trials" / trial_id
+
+    # Plans
+
+    def register(self, record: PlanRecord) -> PlanRecord:
+        """Keep what was planned, once; returns the record that stands (the first)."""
+        self.prepare()
+        path = self.plan_path(record)
+        if not path.exists():
+            self.unseal()
+            write_atomic(path, json.dumps(asdict(record), indent=1))
+        return self.plan(path)
+
+    def plan(self, path: Path) -> PlanRecord:
+        """One plan's file; IntegrityError when its name is not that of what it holds."""
+        record = read_record(PlanRecord, path, "a plan", hint=f"remove {path}")
+        named = path == self.plan_path(record)
+        if not named:
+            raise IntegrityError(
+                f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
+                f"digest {record.digest!r}, which belongs into a file of another name"
+            )
+        return record
+
+    def plan_files(self) -> list[Path]:
+        """Where plans lie, sorted."""
+        return sorted(self.root.glob("plans/*.json"))
+
+    def plans(self, claim_id: str, scale: str) -> list[PlanRecord]:
+        """All that was ever registered for the claim at the scale, oldest first."""
+        paths = (self.root / "plans").glob(f"{claim_id}-{scale}-*.json")
+        records = [self.plan(path) for path in paths]
+        return sorted(records, key=lambda r: (r.registered, r.digest))
+
+    def plan_path(self, record: PlanRecord) -> Path:
+        """Where the plan lies: what it is of stands in the name."""
+        # The data's fingerprint is in the name: the same claim on other images is another plan.
+        name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
+        return self.root / "plans" / name
+
+    # Facts
+
+    def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
+        """Write what was computed for a claim that needs no training."""
+        self.prepare()
+        path = self._facts_path(claim_id, digest)
+        text = json.dumps([asdict(fact) for fact in facts], indent=1)
+        if not path.exists() or read_file(path) != text:
+            self.unseal()
+            write_atomic(path, text)
+
+    def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
+        """What was computed for the claim as it stands; empty when nothing was."""
+        path = self._facts_path(claim_id, digest)
+        return facts_in(path) if path.exists() else []
+
+    def fact_files(self) -> list[Path]:
+        """Where facts lie, sorted."""
+        return sorted(self.root.glob("facts/*.json"))
+
+    def _facts_path(self, claim_id: str, digest: str) -> Path:
+        return self.root / "facts" / f"{claim_id}-{digest[:12]}.json"
+
+    # Trials
+
+    def ids(self) -> list[str]:
+        """All trials that were ever begun, sorted."""
+        return sorted(path.parent.name for path in self.root.glob("trials/*/trial.json"))
+
+    def trial(self, trial_id: str) -> Trial:
+        """What was to be trained; IntegrityError when the folder holds another trial's."""
+        path = self.folder(trial_id) / "trial.json"
+        trial = read_record(Trial, path, "a trial's description")
+        if trial.id != trial_id:
+            raise IntegrityError(
+                f"{path}: describes trial {trial.id}, not {trial_id}",
+                hint=f"remove the folder {path.parent} and run the claim again",
+            )
+        return trial
+
+    def results(self) -> dict[str, Result]:
+        """Finished trials by identity; a file that has not changed is not read again.
+
+        The driver asks after every trial, and there may be thousands.
+        """
+        try:
+            names = sorted(os.listdir(self.root / "trials"))  # noqa: PTH208 - as in `result`
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise IntegrityError(f"cannot read {self.root / 'trials'}: {error.strerror}") from error
+        found = {name: self.result(name) for name in names}
+        return {name: result for name, result in found.items() if result is not None}
+
+    def result(self, trial_id: str) -> Result | None:
+        """What one trial gave; None while it is unfinished."""
+        path = f"{self.root}/trials/{trial_id}/result.json"
+        try:
+            about = os.stat(path)  # noqa: PTH116 - of thousands: a Path takes longer than the file
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+        state = (about.st_ino, about.st_mtime_ns, about.st_size)
+        known = self._known.get(trial_id)
+        if known is not None and known[0] == state:
+            return known[1]
+        result = read_record(Result, Path(path), "a trial's result")
+        if result.trial_id != trial_id:
+            raise IntegrityError(f"{path}: holds the result of trial {result.trial_id!r}")
+        self._known[trial_id] = state, result
+        return result
+
+    def curve(self, trial_id: str) -> "pd.DataFrame":
+        """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
+        import pandas as pd  # a second, which a worker that only writes curves does not wait for
+
+        path = self.folder(trial_id) / "curve.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=list(CURVE_COLUMNS))
+        try:
+            curve = pd.read_csv(io.StringIO(read_file(path)), dtype={"source": "str"})
+            wrong = next(_wrong_in(curve), None)
+        except (ValueError, OverflowError) as error:
+            wrong = str(error)
+        if wrong is not None:
+            raise IntegrityError(f"{path}: not a curve: {wrong}")
+        return curve
+
+    def numbers(self, trial_id: str) -> str:
+        """All that the trial's code and seed decide, as text: no clock, no machine.
+
+        Equal texts are equal numbers, NaN included.
+        """
+        result = self.result(trial_id)
+        said = {} if result is None else json.loads(result.to_json())
+        for clock in ("seconds", "provenance"):
+            said.pop(clock, None)
+        said["metrics"] = {
+            name: value
+            for name, value in said.get("metrics", {}).items()
+            if name not in CLOCK_METRICS
+        }
+        curve = self.curve(trial_id).drop(columns="train_seconds")
+        if result is not None:  # one that is being trained further has a longer curve already
+            curve = curve[curve["epoch"] <= result.epochs + 1e-9]
+        if self.trial(trial_id).threshold is not None and result is not None:
+            # Such a trial is tested where it pauses, and a pause decides no number.
+            curve = curve[(curve["source"] != "test") | (curve["epoch"] >= result.epochs)]
+        return json.dumps({**said, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
+
+    def arrays(self, trial_id: str) -> dict[str, Array]:
+        """What pictures of one trial need; empty when there is nothing."""
+        path = self.folder(trial_id) / "arrays.npz"
+        if not path.exists():
+            return {}
+        try:
+            return unpack(read_bytes(path))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise IntegrityError(
+                f"cannot read {path}: {reason}",
+                hint=f"remove {path}: pictures need it, numbers not",
+            ) from error
+
+    def begin(self, trial: Trial) -> None:
+        """Write what is to be trained, before it is; its files are about to change."""
+        self.prepare()
+        self.unseal()
+        checksums.drop(self.folder(trial.id))
+        path = self.folder(trial.id) / "trial.json"
+        if not path.exists():
+            write_atomic(path, trial.to_json())
+
+    def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
+        """Write how far training has come. The checkpoint alone decides where it goes on."""
+        self._check_lock(trial_id)
+        path = self.folder(trial_id) / "checkpoint.pt"
+        write_atomic(path, _checkpoint_head(checkpoint), checkpoint)
+        known = self.result(trial_id)
+        # Begun anew, for want of a checkpoint, a trial leaves the curve of its result alone until
+        # it has come as far.
+        if known is None or (curve and curve[-1][0] >= known.epochs):
+            write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
+
+    def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
+        """Write what came out; the checkpoint goes when the trial can be trained no further."""
+        self._check_lock(result.trial_id)
+        folder = self.folder(result.trial_id)
+        if arrays:
+            write_atomic(folder / "arrays.npz", pack(arrays))
+        write_atomic(folder / "result.json", result.to_json())
+        checksums.write(folder)
+        if result.ended:
+            (folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    # Trained nets
+
+    def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None:
+        """Write a trained net, the last file last: it alone says that there is one."""
+        self.drop_weights(trial_id)
+        for name in WEIGHTS:
+            write_atomic(self.folder(trial_id) / name, files[name])
+
+    def drop_weights(self, trial_id: str) -> None:
+        """Remove what was kept of a net that was trained further since."""
+        self._check_lock(trial_id)
+        for name in reversed(WEIGHTS):
+            (self.folder(trial_id) / name).unlink(missing_ok=True)
+
+    def has_weights(self, trial_id: str) -> bool:
+        """Whether a trained net was kept; none of it is read."""
+        return (self.folder(trial_id) / WEIGHTS[-1]).exists()
+
+    def weights(self, trial_id: str) -> dict[str, bytes]:
+        """What `keep_weights` got; empty when there is none.
+
+        IntegrityError when it is damaged, or of another moment than the trial's result.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        folder, result = self.folder(trial_id), self.result(trial_id)
+        if not self.has_weights(trial_id):
+            return {}
+        epochs = self.net(trial_id).epochs
+        if result is not None and epochs not in (None, result.epochs):
+            raise IntegrityError(
+                f"{folder}: the net was kept after {epochs} epochs, the result is of "
+                f"{result.epochs:g}",
+                hint="run its claim again with --keep-weights",
+            )
+        try:
+            files = {name: read_bytes(folder / name, most=MOST_BYTES) for name in WEIGHTS}
+            for name in WEIGHTS[:-1]:
+                with safe_open(folder / name, framework="np"):
+                    pass  # its header and its length agree
+        except (OSError, SafetensorError) as error:
+            raise IntegrityError(
+                f"cannot read the net of {folder}: {error}",
+                hint="run its claim with --keep-weights into another --store",
+            ) from error
+        return files
+
+    def net(self, trial_id: str) -> NetRecord:
+        """What builds the trained net that was kept."""
+        path = self.folder(trial_id) / WEIGHTS[-1]
+        return read_record(NetRecord, path, "the description of a net")
+
+    # Trials that run now
+
+    def keep_progress(self, trial_id: str, text: str) -> None:
+        """Say how far a running trial is, as a JSON object."""
+        write_atomic(self.folder(trial_id) / "progress.json", text)
+
+    def forget_progress(self, trial_id: str) -> None:
+        """The trial does not run any more."""
+        (self.folder(trial_id) / "progress.json").unlink(missing_ok=True)
+
+    # Trials that a fault kept from their ends
+
+    def keep_fault(self, trial_id: str, text: str) -> None:
+        """Say what it was, as a JSON object."""
+        write_atomic(self.folder(trial_id) / "fault.json", text)
+
+    def forget_fault(self, trial_id: str) -> None:
+        """The trial is begun again, or has come to its end."""
+        (self.folder(trial_id) / "fault.json").unlink(missing_ok=True)
+
+    def reports(self, name: str) -> list[Path]:
+        """Every `progress.json` or `fault.json`, also of processes that were killed since."""
+        return sorted(self.root.glob(f"trials/*/{name}"))
+
+    def finished(self) -> set[str]:
+        """Identities of the trials that have a result; none of them is read."""
+        return {path.parent.name for path in self.root.glob("trials/*/result.json")}
+
+    def held(self, trial_id: str) -> bool:
+        """Whether a process trains the trial now."""
+        path = self.folder(trial_id) / "lock"
+        try:
+            handle = open_handle(path, os.O_RDONLY)
+        except (FileNotFoundError, PermissionError):
+            return False
+        except OSError as error:
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+        with os.fdopen(handle):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def checkpoint(self, trial_id: str) -> bytes | None:
+        """Where training stands, as `save` got it; None when there is none.
+
+        IntegrityError when it is not the bytes of which it has the checksum. OSError where the
+        machine cannot read it now, which says nothing against it.
+        """
+        path = self.folder(trial_id) / "checkpoint.pt"
+        if not path.exists():
+            return None
+        try:
+            content = read_bytes(path, most=MOST_BYTES)
+        except OSError as error:
+            if error.errno not in {0, errno.ENXIO}:  # else no regular file; ENXIO: a socket
+                raise
+            raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+        head, state = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
+        if head != _checkpoint_head(state):
+            raise IntegrityError("its bytes are not those of its checksum")
+        return state
+
+    def set_aside(self, trial_id: str) -> Path:
+        """Move a checkpoint that cannot be read out of the way; returns where it lies now."""
+        path = self.folder(trial_id) / "checkpoint.pt"
+        aside = path.with_suffix(".corrupt")
+        path.replace(aside)
+        return aside
+
+    @contextmanager
+    def lock(self, trial_id: str) -> Iterator[bool]:
+        """Hold the trial against other processes; False when another one holds it.
+
+        The kernel lets go of the lock when its process dies, however it dies. Where the file system
+        forgets locks, the last who took it goes on: its token in the file keeps the others from
+        writing (a fencing token), so that curve and result of a trial are of one process.
+        """
+        folder = self.folder(trial_id)
+        token = secrets.token_hex(8).encode()
+        with ExitStack() as held:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                handle = open_handle(folder / "lock", os.O_RDWR | os.O_CREAT)
+                held.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.pwrite(handle, token, 0)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError as error:
+                raise WriteError(
+                    f"cannot lock {folder / 'lock'}: {error.strerror}",
+                    hint="choose a folder that can be written with --store",
+                ) from error
+            self._tokens[trial_id] = token
+            held.callback(self._tokens.pop, trial_id)
+            for name in _OF_TRAINING:
+                for left in folder.glob(f".{name}.*"):  # of a write that was cut off
+                    left.unlink(missing_ok=True)
+            yield True
+
+    def _check_lock(self, trial_id: str) -> None:
+        """LockLostError when another process has locked the trial since this one did."""
+        token = self._tokens.get(trial_id)  # None where the lock is held for us by another process
+        path = self.folder(trial_id) / "lock"
+        if token is not None and not (path.exists() and read_bytes(path) == token):
+            raise LockLostError(
+                f"another process trains trial {trial_id}: the lock {path} was lost"
+            )
+
+
+def facts_in(path: Path) -> list[FactOutcome]:
+    """What one file of facts holds; IntegrityError when it holds none."""
+    return read_record(list[FactOutcome], path, "a list of facts", hint=f"remove {path}, run again")
+
+
+_HEAD_BYTES = len("sha256 \n") + 64
+
+
+def _checkpoint_head(state: bytes) -> bytes:
+    """The line before the bytes of a checkpoint."""
+    return f"sha256 {hashlib.sha256(state).hexdigest()}\n".encode()
+
+
+def _wrong_in(curve: "pd.DataFrame") -> Iterator[str]:
+    """What no curve has: other columns, sources or times, or time that goes back."""
+    if tuple(curve.columns) != CURVE_COLUMNS:
+        yield f"its columns are {list(curve.columns)}"
+        return
+    numbers = {name: curve[name].to_numpy() for name in CURVE_COLUMNS if name != "source"}
+    integral = numbers["images"].dtype.kind == "i"
+    if len(curve) and not (integral and all(n.dtype.kind in "if" for n in numbers.values())):
+        yield "it has text in place of a number, or no number of images"
+        return
+    if not hasattr(curve.index, "step"):  # pandas took the first cells for names of rows
+        yield "a row has more cells than there are columns"
+    if not set(curve["source"]) <= {"online", "train", "test"}:
+        yield "its sources are not all known"
+    for name in ("epoch", "train_seconds"):
+        times = numbers[name]
+        if not ((times >= 0) & (times < float("inf"))).all() or (times[1:] < times[:-1]).any():
+            yield f"{name} is negative, not finite, or goes back"
+    if (numbers["images"] < 0).any():
+        yield "it has a negative number of images"
+
+
+def _curve_csv(curve: Sequence[Row]) -> str:
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(CURVE_COLUMNS)
+    # NaN, the one value that is not itself, is left empty.
+    lines.writerows([value if value == value else "" for value in row] for row in curve)  # noqa: PLR0124 - as said
+    return text.getvalue()
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        value = parse_json(read_file(path))
+    except ValueError as error:
+        raise IntegrityError(
+            f"{path}: not JSON: {error}", hint=f"remove {path} and run the claim again"
+        ) from error
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{path}: not a JSON object", hint=f"remove {path} and run again")
+    return value

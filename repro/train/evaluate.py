@@ -1,0 +1,281 @@
+"""What is read of a net once it is trained: errors, and properties of its weights and features.
+
+N images, B in a batch, C classes, F features.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repro.data.device import DeviceData, DeviceSplit, View
+from repro.models import AlexNet
+from repro.train.population import side_by_side
+from repro.train.precision import Autocast
+from repro.train.ranks import ALONE, Ranks
+
+__all__ = [
+    "Arrays",
+    "Evaluation",
+    "colour_split",
+    "evaluate",
+    "evaluate_ten",
+    "evaluate_together",
+    "final_metrics",
+    "neighbours",
+]
+
+Arrays = dict[str, npt.NDArray[np.generic]]
+
+_BATCH = 1000
+_NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
+_QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """Errors as fractions, loss in nats, averaged over `images`.
+
+    `guesses`: (images,) int64, the likeliest class of each; -1 where an output is not a number.
+    """
+
+    error: float
+    top5_error: float
+    loss: float
+    images: int
+    guesses: Tensor = field(compare=False, repr=False)
+
+
+def evaluate(
+    model: nn.Module,
+    split: DeviceSplit,
+    view: View | None,
+    *,
+    autocast: Autocast,
+    first: int | None = None,
+    ranks: Ranks = ALONE,
+) -> Evaluation:
+    """The net as it stands on one view of the split's (first) images. A NaN is never right."""
+    model.eval()
+    ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first, ranks)
+    return found
+
+
+def evaluate_together(
+    models: Sequence[nn.Module],
+    split: DeviceSplit,
+    view: View | None,
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
+) -> list[Evaluation]:
+    """As `evaluate`, of each net, all at once; they are of one shape."""
+    if len(models) == 1:
+        return [evaluate(models[0], split, view, autocast=autocast, ranks=ranks)]
+    net = side_by_side(models)
+    found = _evaluate(net, split, [view], [_stacked], autocast, None, ranks, nets=len(models))
+    return [evaluation for (evaluation,) in found]
+
+
+def evaluate_ten(
+    model: nn.Module,
+    split: DeviceSplit,
+    views: Sequence[View],
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
+) -> tuple[Evaluation, Evaluation]:
+    """Over several views: softmax outputs averaged, as the authors did (sec. 4.1); logits."""
+    model.eval()
+    ((probabilities, logits),) = _evaluate(
+        model, split, views, [_probable, _stacked], autocast, None, ranks
+    )
+    return probabilities, logits
+
+
+def _evaluate(
+    model: Callable[[Tensor], Tensor],
+    split: DeviceSplit,
+    views: Sequence[View | None],
+    averages: Sequence[Callable[[list[Tensor]], Tensor]],
+    autocast: Autocast,
+    first: int | None,
+    ranks: Ranks,
+    *,
+    nets: int = 1,
+) -> list[list[Evaluation]]:
+    """For each net, one evaluation for each way to average the views' logits, (B, C) each.
+
+    With several `nets`, the model gives the logits of all, (P, B, C).
+    """
+    labels = split.labels[:first]
+    totals = torch.zeros(nets, len(averages), 3, dtype=torch.float64, device=labels.device)
+    guesses = torch.zeros(nets, len(averages), len(labels), dtype=torch.int64, device=labels.device)
+    everything = torch.arange(len(labels), device=labels.device)
+    together = torch.func.vmap(_totals, in_dims=(0, None))
+    with torch.inference_mode():
+        # A GPU has the memory, and would starve on few images at a time.
+        several = len(views) * (1 if labels.is_cuda else nets)
+        batches = ranks.dealt(torch.split(everything, max(1, _BATCH // several)))
+        for places, (rows, wanted) in zip(batches, split.stream(batches), strict=True):
+            outputs = []
+            for view in views:
+                with autocast():
+                    outputs.append(model(split.inputs(rows, view)).float())
+            means = [average(outputs) for average in averages]
+            if nets == 1:
+                totals += torch.stack([_totals(mean, wanted) for mean in means])
+            else:
+                totals += torch.stack([together(mean, wanted) for mean in means], 1)
+            for average, mean in enumerate(means):
+                guesses[:, average, places] = _guesses(mean)
+    totals, guesses = ranks.total(totals), ranks.total(guesses)
+    return [
+        [
+            Evaluation(
+                error=wrong, top5_error=wrong5, loss=loss, images=len(labels), guesses=guessed
+            )
+            for (wrong, wrong5, loss), guessed in zip(net, its, strict=True)
+        ]
+        for net, its in zip((totals / max(1, len(labels))).tolist(), guesses, strict=True)
+    ]
+
+
+def _stacked(outputs: list[Tensor]) -> Tensor:
+    return torch.stack(outputs).mean(0)
+
+
+def _probable(outputs: list[Tensor]) -> Tensor:
+    """Logarithms of the averaged probabilities, up to a constant."""
+    return torch.stack([F.log_softmax(each, 1) for each in outputs]).logsumexp(0)
+
+
+def _totals(logits: Tensor, labels: Tensor) -> Tensor:
+    """Number wrong at first guess, in five, and summed loss, (3,) float64."""
+    nan = logits.isnan().any(1)
+    five = logits.topk(min(5, logits.shape[1]), 1).indices == labels[:, None]
+    wrong, wrong5 = (logits.argmax(1) != labels) | nan, ~five.any(1) | nan
+    loss = F.cross_entropy(logits, labels, reduction="sum")
+    return torch.stack((wrong.sum().double(), wrong5.sum().double(), loss.double()))
+
+
+def _guesses(logits: Tensor) -> Tensor:
+    """(..., B, C) -> (..., B) int64; -1, which is never right, where one is not a number."""
+    return logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1)
+
+
+def final_metrics(
+    model: nn.Module,
+    untrained: nn.Module,
+    data: DeviceData,
+    *,
+    autocast: Autocast,
+    ranks: Ranks = ALONE,
+) -> tuple[dict[str, float], Arrays]:
+    """All metrics of the registry that the net and its data allow, and what pictures need.
+
+    `untrained`: the same net before its first step. What was guessed of each test image is
+    `guesses_centre`, and `guesses_ten_crop` where there are crops.
+    """
+    train = evaluate(model, data.train, data.centre, autocast=autocast, ranks=ranks)
+    test = evaluate(model, data.test, data.centre, autocast=autocast, ranks=ranks)
+    start = evaluate(
+        untrained, data.test, data.centre, autocast=autocast, first=_BATCH, ranks=ranks
+    )
+    metrics = {
+        "train_error": train.error,
+        "test_error": test.error,
+        "test_top5_error": test.top5_error,
+        "gap": test.error - train.error,
+        "initial_loss": start.loss,
+    }
+    arrays: Arrays = {"guesses_centre": test.guesses.cpu().numpy()}
+    if data.ten:
+        ten, logits = evaluate_ten(model, data.test, data.ten, autocast=autocast, ranks=ranks)
+        metrics |= {
+            "test_error_ten_crop": ten.error,
+            "test_top5_error_ten_crop": ten.top5_error,
+            "test_error_ten_crop_logits": logits.error,
+        }
+        arrays["guesses_ten_crop"] = ten.guesses.cpu().numpy()
+    if isinstance(model, AlexNet):
+        weight = model.features.get_parameter("conv1.weight")
+        kernels = weight.detach().float().cpu().numpy()
+        metrics["colour_split"] = colour_split(kernels)
+        found = {
+            kind: neighbours(model if kind == "features" else None, data, autocast=autocast)
+            for kind in ("features", "pixels")
+        }
+        metrics |= {f"neighbours_{kind}": share for kind, (share, _) in found.items()}
+        arrays |= {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
+    return metrics, arrays
+
+
+def colour_split(kernels: npt.NDArray[np.floating]) -> float:
+    """How differently coloured the two halves of the first layer's kernels are, in 0 to 1.
+
+    kernels: (maps, 3, k, k). Colour of a kernel: the share of its energy off the grey axis. The
+    absolute difference of the halves' means; NaN when there is no energy at all (sec. 6.1).
+    """
+    energy = (kernels.astype(np.float64) ** 2).sum((1, 2, 3))
+    off_grey = ((kernels - kernels.mean(1, keepdims=True)).astype(np.float64) ** 2).sum((1, 2, 3))
+    if not (energy > 0).any():
+        return math.nan
+    share = np.divide(off_grey, energy, out=np.zeros_like(energy), where=energy > 0)
+    half = len(share) // 2
+    return float(abs(share[:half].mean() - share[half:].mean()))
+
+
+def neighbours(
+    model: AlexNet | None, data: DeviceData, *, autocast: Autocast
+) -> tuple[float, npt.NDArray[np.int64]]:
+    """Share of a test image's nearest training images that are of its class, and which they are.
+
+    By Euclidean distance of fc7's activations, or of pixels when `model` is None (sec. 6.1), among
+    the first training images; (queries, 6) indices, the nearest first.
+    """
+    queries = _features(model, data.test, data, _QUERIES, autocast)
+    gallery = _features(model, data.train, data, _GALLERY, autocast)
+    near = torch.cat(
+        [
+            torch.cdist(some, gallery).topk(_NEIGHBOURS, largest=False).indices
+            for some in torch.split(queries, 200)
+        ]
+    )
+    same = data.train.labels[near] == data.test.labels[: len(near), None]
+    return float(same.double().mean()), near.cpu().numpy()
+
+
+_SHOWN = 5  # queries, as in Fig. 4
+
+
+def _shown(data: DeviceData, near: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """The first queries and their neighbours as they are stored, (5, 1 + 6, H, W, 3)."""
+    device = data.train.labels.device
+    indices = torch.as_tensor(near[:_SHOWN], device=device)  # (5, 6)
+    queries = data.test.rows(torch.arange(len(indices), device=device))[:, None]
+    found = data.train.rows(indices.flatten()).reshape(*indices.shape, *queries.shape[2:])
+    return torch.cat((queries, found), 1).cpu().numpy()
+
+
+def _features(
+    model: AlexNet | None, split: DeviceSplit, data: DeviceData, first: int, autocast: Autocast
+) -> Tensor:
+    """(N, F) float32 of the split's first images."""
+    parts = []
+    indices = torch.arange(min(first, len(split.labels)), device=split.labels.device)
+    with torch.inference_mode():
+        for some in torch.split(indices, _BATCH):
+            images, _ = split.batch(some, data.centre)
+            if model is None:
+                parts.append(images.flatten(1))
+                continue
+            model.eval()
+            with autocast():
+                parts.append(model.forward_features(images).float())
+    return torch.cat(parts)

@@ -1,0 +1,478 @@
+"""Nets trained as one program: one step of the paper's SGD for all of them.
+
+Small nets leave a GPU idle: an epoch of CIFAR-10 is 391 steps of about 60 short kernels. So nets
+of one shape are laid side by side. Their maps lie in one tensor as if they were one wide net, a
+convolution has as many more groups, and a fully connected layer is a batch of matrix products.
+Channels stay last, and pools, units and response normalisation run as they are. On a GPU a
+whole step is recorded once as a CUDA graph and replayed as one launch. On a CPU neither pays
+(docs/log.md), and every net is trained alone there unless it is asked otherwise.
+
+A net's numbers do not depend on its company: it has its own batches, rate and generator of noise.
+Sums come out in another order, within the bound that tests/test_population.py states.
+
+P nets, B images in a batch, C maps of each, H by W places, F features.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
+from repro.train.optim import PaperSGD
+from repro.train.precision import Autocast
+from repro.train.ranks import ALONE, Ranks, Share
+
+__all__ = [
+    "Alone",
+    "Replayed",
+    "Step",
+    "Together",
+    "abreast",
+    "member_bytes",
+    "side_by_side",
+]
+
+Update = Callable[[Tensor, Tensor], None]
+Tensors = Mapping[str, Tensor]
+
+_WARM = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
+
+
+class Step(Protocol):
+    """One update of every net, from (P B, 3, S, S) inputs and (P B,) labels.
+
+    `share` says what part of the batch they are: all of it, where there is a single rank.
+
+    Between `begin` and `settle`, `totals` sums (P, 2) float64: the loss, and the number of images
+    told wrong. `settle` brings the models and optimisers, untouched until then, up to date.
+    `recording`: seconds that were spent on recording the step, so far.
+    """
+
+    totals: Tensor
+
+    @property
+    def recording(self) -> float: ...
+
+    def begin(self, noise: Sequence[int]) -> None: ...
+
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None: ...
+
+    def settle(self) -> None: ...
+
+
+class Alone:
+    """One net of any kind; it is updated in place, step by step, by all `ranks` alike.
+
+    `recorded`: on a GPU, as a CUDA graph, which a net that asks the device for numbers has none of.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: PaperSGD,
+        *,
+        autocast: Autocast,
+        recorded: bool,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.model, self.optimizer, self.autocast = model, optimizer, autocast
+        self.joined = ranks.joined(model)
+        self.weight = 1.0  # of the mean loss of the part that this rank has
+        device = next(model.parameters()).device
+        self.totals = torch.zeros(1, 2, dtype=torch.float64, device=device)
+        self.noise = _Noise([model], device)
+        self.update = Replayed(self._update, device if recorded else torch.device("cpu"))
+        self.rates: list[float] = []
+
+    @property
+    def recording(self) -> float:
+        return self.update.seconds
+
+    def begin(self, noise: Sequence[int]) -> None:
+        self.model.train()
+        self.totals.zero_()
+        self.noise.seed(noise)
+        rates = [group.rate for group in self.optimizer.groups]
+        if rates != self.rates:  # they are numbers in what was recorded
+            self.update.forget()
+        self.rates = rates
+
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
+        ours = slice(share.first, share.first + len(images))
+        for name, mask in self.noise.draw(share.of).items():
+            self.noise.layers[name][0].mask = mask[0][ours]
+        self.weight = share.weight
+        self.update(images, labels)
+
+    def _update(self, images: Tensor, labels: Tensor) -> None:
+        self.model.zero_grad()
+        with self.autocast():
+            logits = self.joined(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        weighed = loss if self.weight == 1 else loss * self.weight
+        weighed.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        if self.weight:
+            self.totals += _totals(logits[None], labels[None], loss[None])
+
+    def settle(self) -> None:
+        """Nothing is left to do."""
+
+
+class Together:
+    """Nets of one shape abreast. Weights and velocities are (P, ...), rates and the like (P, 1)."""
+
+    def __init__(
+        self, models: Sequence[nn.Module], optimizers: Sequence[PaperSGD], *, autocast: Autocast
+    ) -> None:
+        self.models, self.optimizers, self.autocast = models, optimizers, autocast
+        device = next(models[0].parameters()).device
+        self.totals = torch.zeros(len(models), 2, dtype=torch.float64, device=device)
+        self.noise = _Noise(models, device)
+        self.update = Replayed(self._update, device)
+        self.members = {name: _parameters(models, name) for name in _names(models[0])}
+        self.weights = {name: _stack(own).requires_grad_() for name, own in self.members.items()}
+        self.velocity = {name: torch.zeros_like(w) for name, w in self.weights.items()}
+        self.settings = {
+            name: {
+                key: torch.empty(len(models), *[1] * (weight.dim() - 1), device=device)
+                for key in ("lr", "momentum", "weight_decay")
+            }
+            for name, weight in self.weights.items()
+        }
+        self.masks: Tensors = {}
+
+    @property
+    def recording(self) -> float:
+        return self.update.seconds
+
+    def begin(self, noise: Sequence[int]) -> None:
+        self.totals.zero_()
+        self.noise.seed(noise)
+        rules = [_rules(optimizer) for optimizer in self.optimizers]
+        for name, own in self.members.items():
+            for key, setting in self.settings[name].items():
+                values = [of[p][key] for of, p in zip(rules, own, strict=True)]
+                setting.copy_(torch.tensor(values).view_as(setting))
+        with torch.no_grad():
+            for here, theirs in self._both():
+                torch._foreach_copy_(here, theirs)
+
+    def _both(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """Weights, then velocities: as they stand here, and as each net has them."""
+        weights, velocities = [], []
+        for own in self.members.values():
+            for optimizer, parameter in zip(self.optimizers, own, strict=True):
+                weights.append(parameter.detach())
+                velocities.append(optimizer.velocity[parameter])
+        for here, theirs in ((self.weights, weights), (self.velocity, velocities)):
+            yield [part for stack in here.values() for part in stack.detach().unbind()], theirs
+
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
+        assert share.of == len(images), "nets abreast are trained by a single rank"
+        self.masks = self.noise.draw(len(images) // len(self.models))
+        self.update(images, labels)
+
+    def _update(self, images: Tensor, labels: Tensor) -> None:
+        nets = len(self.models)
+        with self.autocast():
+            logits = abreast(self.models[0], _beside(images, nets), self.weights, self.masks)
+        wanted = labels.view(nets, -1)
+        each = F.cross_entropy(logits.float().flatten(0, 1), labels, reduction="none")
+        losses = each.view(nets, -1).mean(1)
+        gradients = torch.autograd.grad(losses.sum(), list(self.weights.values()))
+        with torch.no_grad():
+            for name, gradient in zip(self.weights, gradients, strict=True):
+                weight, velocity, own = self.weights[name], self.velocity[name], self.settings[name]
+                velocity.mul_(own["momentum"]).add_(gradient)
+                velocity.addcmul_(weight, own["weight_decay"])
+                weight.addcmul_(velocity, own["lr"], value=-1)
+        self.totals += _totals(logits, wanted, losses)
+
+    def settle(self) -> None:
+        with torch.no_grad():
+            for here, theirs in self._both():
+                torch._foreach_copy_(theirs, here)
+
+
+class Replayed:
+    """An update; on a GPU it is recorded as a CUDA graph and then replayed as one launch.
+
+    The first updates run as they are, and so do batches of another size, the last of an epoch.
+    `seconds`: spent on recording.
+    """
+
+    def __init__(
+        self,
+        update: Update,
+        device: torch.device,
+        *,
+        record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+    ) -> None:
+        self.update, self.record = update, record
+        self.stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            # One for all: memory that a stream has used is kept for it, and not for the next.
+            stream = self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.record = record or (lambda run: _cuda_graph(run, stream))
+        self.seconds = 0.0
+        self.forget()
+
+    def forget(self) -> None:
+        """Record anew: something has changed that is not read from memory."""
+        self.replay: Callable[[], None] | None = None
+        self.seen = 0
+        self.inputs: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, images: Tensor, labels: Tensor) -> None:
+        if self.record is None:
+            self.update(images, labels)
+            return
+        if self.inputs is None:
+            self.inputs = images.clone(), labels.clone()
+        if images.shape != self.inputs[0].shape or self.seen < _WARM:
+            self.seen += images.shape == self.inputs[0].shape
+            with _aside(self.stream):
+                self.update(images, labels)
+            return
+        for place, value in zip(self.inputs, (images, labels), strict=True):
+            place.copy_(value)
+        if self.replay is None:
+            started = time.perf_counter()
+            static = self.inputs
+            self.replay = self.record(lambda: self.update(*static))
+            self.seconds += time.perf_counter() - started
+        self.replay()
+
+
+@contextmanager
+def _aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
+    """What is to be recorded later must not have run on the stream of everything else."""
+    if stream is None:
+        yield
+        return
+    around = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(around)
+    with torch.cuda.stream(stream):
+        yield
+    around.wait_stream(stream)
+
+
+def _cuda_graph(run: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None]:
+    graph = torch.cuda.CUDAGraph()
+    # The threads that read images ahead may copy to the device meanwhile.
+    with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        run()
+    return graph.replay
+
+
+class _Noise:
+    """The masks of all dropout layers, each net's drawn by its own generator.
+
+    They are drawn into the same memory every time, since that is what a recorded step reads.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], device: torch.device) -> None:
+        places = {
+            name: [cast("Dropout", net.get_submodule(name)) for net in models]
+            for name, layer in models[0].named_modules()
+            if isinstance(layer, Dropout)
+        }
+        self.layers = {name: own for name, own in places.items() if any(each.p for each in own)}
+        self.generators = [torch.Generator(device) for _ in models]
+        self.device = device
+        self.masks: dict[int, dict[str, Tensor]] = {}  # by the size of the batch
+
+    def seed(self, seeds: Sequence[int]) -> None:
+        for generator, seed in zip(self.generators, seeds, strict=True):
+            generator.manual_seed(seed)
+
+    def draw(self, batch: int) -> dict[str, Tensor]:
+        """(P, B, ...) of each layer, by its name."""
+        if batch not in self.masks:
+            self.masks[batch] = {
+                name: torch.empty(len(own), batch, *own[0].shape, device=self.device)
+                for name, own in self.layers.items()
+            }
+        masks = self.masks[batch]
+        for name, own in self.layers.items():
+            for layer, mask, generator in zip(own, masks[name], self.generators, strict=True):
+                layer.draw(mask, generator)
+        return masks
+
+
+# Nets abreast
+
+
+def abreast(
+    model: nn.Module, x: Tensor, weights: Tensors, masks: Tensors = MappingProxyType({})
+) -> Tensor:
+    """Logits (P, B, classes) of P nets like `model`, which is a chain of layers.
+
+    x: (B, P C, H, W), each net's inputs beside the next one's; weights: (P, ...) by name; masks:
+    (P, B, ...) by the name of a dropout layer that is to drop.
+    """
+    nets = len(next(iter(weights.values())))
+    for name, layer in model.named_modules():
+        if next(layer.children(), None) is not None:
+            continue
+        own = {key: weights[f"{name}.{key}"] for key, _ in layer.named_parameters(recurse=False)}
+        match layer:
+            case nn.Conv2d():
+                x = _convolve(layer, x, nets, **own)
+            case nn.Linear():  # (P, B, F) -> (P, B, F')
+                x = torch.baddbmm(own["bias"][:, None], x, own["weight"].mT)
+            case LocallyConnected2d():
+                x = _connect_locally(layer, x, nets, **own)
+            case LocalResponseNorm():
+                x = _as_places(layer, x, nets)
+            case nn.Flatten():
+                x = _flatten(x, nets)
+            case Dropout():
+                x = _drop(x, masks.get(name))
+            case nn.PReLU():
+                x = _rectify(x, nets, **own)
+            case _:  # looks at one map, or one number, at a time
+                assert not own, f"{name} has weights that are not laid abreast"
+                x = layer(x)
+    return x
+
+
+def _convolve(layer: nn.Conv2d, x: Tensor, nets: int, weight: Tensor, bias: Tensor) -> Tensor:
+    if isinstance(layer, CeilConv2d):
+        x = layer.hang_over(x)
+    return F.conv2d(
+        x,
+        weight.flatten(0, 1),
+        bias.flatten(),
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        layer.groups * nets,
+    )
+
+
+def _connect_locally(
+    layer: LocallyConnected2d, x: Tensor, nets: int, weight: Tensor, bias: Tensor
+) -> Tensor:
+    patches = torch.unflatten(F.unfold(x, 3, padding=1), 1, (nets, -1))  # (B, P, 9 C, H W)
+    places = patches.permute(1, 3, 0, 2) @ weight.to(patches.dtype)  # (P, H W, B, C')
+    maps = places.permute(2, 0, 3, 1).flatten(1, 2)  # (B, P C', H W)
+    return torch.unflatten(maps, 2, (layer.side, layer.side)) + bias.flatten(0, 1)
+
+
+def _rectify(x: Tensor, nets: int, weight: Tensor) -> Tensor:
+    """One slope a net: (P, 1)."""
+    slope = weight[:, :, None]  # (P, 1, 1), for (P, B, F)
+    if x.dim() == 4:
+        slope = weight.expand(nets, x.shape[1] // nets).reshape(-1, 1, 1)  # (P C, 1, 1)
+    return torch.where(x > 0, x, slope.to(x.dtype) * x)
+
+
+def _flatten(x: Tensor, nets: int) -> Tensor:
+    """(B, P C, H, W) -> (P, B, C H W); (P, B, F) stays."""
+    if x.dim() == 3:
+        return x
+    return torch.unflatten(x, 1, (nets, -1)).flatten(2).transpose(0, 1)
+
+
+def _drop(x: Tensor, mask: Tensor | None) -> Tensor:
+    """mask: (P, B, ...), None in tests."""
+    if mask is None:
+        return x
+    mask = mask.to(x.dtype)
+    return x * (mask.transpose(0, 1).flatten(1, 2) if x.dim() == 4 else mask)
+
+
+def _as_places(layer: nn.Module, x: Tensor, nets: int) -> Tensor:
+    """For a layer that looks across maps at one place: the other nets are other places.
+
+    With channels last this is a view, and no copy is made.
+    """
+    maps = torch.unflatten(x, 1, (nets, -1)).permute(0, 2, 3, 4, 1)  # (B, C, H, W, P)
+    result: Tensor = torch.unflatten(layer(maps.flatten(3)), 3, (-1, nets))
+    return result.permute(0, 4, 1, 2, 3).flatten(1, 2)
+
+
+def _beside(images: Tensor, nets: int) -> Tensor:
+    """(P B, 3, S, S) -> (B, P 3, S, S), channels last."""
+    apart = torch.unflatten(images, 0, (nets, -1)).permute(1, 3, 4, 0, 2)  # (B, S, S, P, 3)
+    return apart.flatten(3).permute(0, 3, 1, 2)
+
+
+def _names(model: nn.Module) -> list[str]:
+    return [name for name, _ in model.named_parameters()]
+
+
+def _parameters(models: Sequence[nn.Module], name: str) -> list[nn.Parameter]:
+    return [model.get_parameter(name) for model in models]
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """(P, ...); those of convolutions with channels last, as the maps are."""
+    parts = [tensor.detach() for tensor in tensors]
+    if parts[0].dim() == 4:
+        return torch.stack([part.permute(0, 2, 3, 1) for part in parts]).permute(0, 1, 4, 2, 3)
+    return torch.stack(parts)
+
+
+def _rules(optimizer: PaperSGD) -> dict[nn.Parameter, dict[str, float]]:
+    return {
+        parameter: {
+            "lr": group.rate,
+            "momentum": optimizer.momentum,
+            "weight_decay": group.weight_decay,
+        }
+        for group in optimizer.groups
+        for parameter in group.parameters
+    }
+
+
+def _totals(logits: Tensor, labels: Tensor, losses: Tensor) -> Tensor:
+    """Summed loss and number wrong, (P, 2) float64, of (P, B, classes). A NaN is never right."""
+    logits = logits.detach()
+    wrong = (logits.argmax(2) != labels) | logits.isnan().any(2)
+    summed = losses.detach().double() * labels.shape[1]
+    return torch.stack((summed, wrong.sum(1).double()), 1)
+
+
+def side_by_side(models: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
+    """Nets of one shape as one that maps images (B, 3, S, S), the same for all, to (P, B, C)."""
+    weights = {name: _stack(_parameters(models, name)) for name in _names(models[0])}
+
+    def logits(images: Tensor) -> Tensor:
+        nets = len(models)
+        wide = images.permute(0, 2, 3, 1).repeat(1, 1, 1, nets).permute(0, 3, 1, 2)
+        return abreast(models[0], wide, weights)
+
+    return logits
+
+
+# Memory
+
+
+def member_bytes(model: nn.Module, *, batch: int, size: int) -> int:
+    """About what one more net takes in training, without a device: float32, its batch included.
+
+    Twice what the backward pass reads again, and five times the weights: both copies of them and
+    of the velocity, and the gradient.
+    """
+    ghost = copy.deepcopy(model).to("meta")
+    weights = {p.untyped_storage()._cdata: p.nbytes for p in ghost.parameters()}  # noqa: SLF001
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()  # noqa: SLF001
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        ghost.train()(torch.empty(batch, 3, size, size, device="meta"))
+    maps = sum(count for where, count in kept.items() if where not in weights)
+    return 2 * maps + 5 * sum(weights.values())

@@ -1,0 +1,28 @@
+"""The unit of work and its result, and which code its numbers come from.
+
+May import `claim` and what lies below it.
+"""
+
+from repro.trial.trial import (
+    CURVE_COLUMNS,
+    WINDOWS,
+    Clocks,
+    FactOutcome,
+    Result,
+    Row,
+    Status,
+    Trial,
+    derive_seed,
+)
+
+__all__ = [
+    "CURVE_COLUMNS",
+    "WINDOWS",
+    "Clocks",
+    "FactOutcome",
+    "Result",
+    "Row",
+    "Status",
+    "Trial",
+    "derive_seed",
+]

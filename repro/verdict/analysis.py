@@ -1,0 +1,367 @@
+"""From stored results to estimates: which trials count, what is missing, how sure it is.
+
+Computes, and decides nothing: what an estimate means for the claim is said in verdict.py.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+
+import numpy as np
+import numpy.typing as npt
+
+from repro.claim import (
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+)
+from repro.plan import RateSearch, confirm_cells, rate_search
+from repro.registry import DATASETS
+from repro.stats import Estimate, look_level, over_images
+from repro.trial import Clocks, Result
+from repro.verdict.effects import Contrast, Outcome, contrasts
+
+__all__ = [
+    "Evidence",
+    "Look",
+    "RecipeEvidence",
+    "analyse",
+    "looked_at_twice",
+    "sampled_images",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """A look at the results: the `number`-th of `of`, at so many seeds an arm.
+
+    `level`: of each interval, so that those of all looks hold together 95 times in 100.
+    """
+
+    number: int
+    of: int
+    seeds: int
+    level: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecipeEvidence:
+    """What is known under one recipe. `planned` and `missing` count confirming trials.
+
+    `outcomes`: of all seeds that were run; `contrasts`, the deciding one first, of those of the
+    `look` that counts: the first that settles the claim, else the last whose seeds are complete;
+    None before the first look, whose seeds so far are then shown. `seeds`: finished in all arms
+    that decide, without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks
+    of the measurement that failed, a sentence each: with one of them no number counts.
+    `doubtful`: the arms that failed one, those that do not decide among them.
+    """
+
+    recipe: str
+    rates: Mapping[str, RateSearch]
+    outcomes: tuple[Outcome, ...]
+    contrasts: tuple[Contrast, ...]
+    planned: int
+    missing: int
+    diverged: int
+    caveats: tuple[str, ...]
+    gates: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+    look: Look | None = None
+    seeds: int = 0
+    wanted: int = 0
+
+    @property
+    def deciding(self) -> Contrast:
+        """The contrast that the verdict is about."""
+        return self.contrasts[0]
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """The deciding contrast's."""
+        return self.deciding.estimate
+
+    def doubts(self, contrast: Contrast) -> bool:
+        """Whether an arm of the contrast failed a check, so that its number says nothing."""
+        return not self.doubtful.isdisjoint(contrast.arms)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """All that the store knows of a claim at a scale. `provenance`: distinct values by key.
+
+    `finished_before`: confirming trials that there were when the plan was registered; None where
+    that was not written down.
+    """
+
+    scale: str
+    recipes: Mapping[str, RecipeEvidence]
+    clocks: Clocks
+    provenance: Mapping[str, tuple[str, ...]]
+    trials: tuple[str, ...]
+    finished_before: int | None = 0
+
+
+Settles = Callable[[TrainedClaim, RecipeEvidence], bool]
+
+
+def analyse(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str | None,
+    results: Mapping[str, Result],
+    *,
+    settles: Settles = lambda _claim, _found: False,
+) -> Evidence:
+    """What `results` say of `claim` at `scale` on the data set of `fingerprint`.
+
+    Trials that the claim's plan does not name are left out, whoever ran them. `fingerprint` None
+    means that nothing was ever planned: the evidence is then empty. `settles`: whether a look ends
+    the run, which the rule of verdicts knows; seeds beyond that look, which other claims may have
+    asked for, cannot undo it.
+    """
+    if fingerprint is None:
+        results = {}
+    found = {
+        recipe: _trials(claim, scale, recipe, fingerprint or "", results)
+        for recipe in claim.recipes
+    }
+    used = {trial: results[trial] for trials in found.values() for trial in trials.used}
+    return Evidence(
+        scale=scale,
+        recipes={
+            recipe: _recipe(claim, scale, recipe, trials, settles)
+            for recipe, trials in found.items()
+        },
+        clocks=sum((result.seconds for result in used.values()), Clocks()),
+        provenance=_distinct(used.values()),
+        trials=tuple(sorted(used)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Trials:
+    """What was run of a claim under one recipe: searches by arm, confirming outcomes, all names."""
+
+    rates: Mapping[str, RateSearch]
+    outcomes: tuple[Outcome, ...]
+    used: tuple[str, ...]
+
+
+def _trials(
+    claim: TrainedClaim,
+    scale: str,
+    recipe: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+) -> _Trials:
+    rates: dict[str, RateSearch] = {}
+    outcomes: list[Outcome] = []
+    for arm in claim.arms:
+        search = rate_search(claim, scale, recipe, arm, fingerprint, results)
+        rates[arm] = search
+        if search.chosen is None:
+            continue
+        for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
+            result = cell.result(results)
+            if result is not None:
+                outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
+    tuned = [name for search in rates.values() for name in search.trials if name in results]
+    confirmed = [outcome.trial_id for outcome in outcomes]
+    return _Trials(rates=rates, outcomes=tuple(outcomes), used=(*tuned, *confirmed))
+
+
+def _recipe(
+    claim: TrainedClaim, scale: str, recipe: str, trials: _Trials, settles: Settles
+) -> RecipeEvidence:
+    """The evidence at the first look that settles the claim, or else at the last complete one."""
+    outcomes = trials.outcomes
+    seeds = _complete(claim, outcomes)
+    looks, deciding = claim.scales[scale].seeds, arms_of(claim)
+    level = look_level(looks, paired=claim.paired)
+
+    def at(look: Look | None) -> RecipeEvidence:
+        counted = [o for o in outcomes if look is None or o.seed < look.seeds]
+        doubts = {arm: tuple(_doubts(claim, scale, counted, arm)) for arm in claim.arms}
+        return RecipeEvidence(
+            recipe=recipe,
+            rates=trials.rates,
+            outcomes=outcomes,
+            contrasts=contrasts(claim, counted, level),
+            planned=0,
+            missing=0,
+            diverged=sum(outcome.status == "diverged" for outcome in outcomes),
+            caveats=tuple(
+                said for arm in claim.arms if arm not in deciding for said in doubts[arm]
+            ),
+            gates=tuple(said for arm in deciding for said in doubts[arm]),
+            doubtful=frozenset(arm for arm, said in doubts.items() if said),
+            look=look,
+            seeds=seeds,
+        )
+
+    found, wanted = at(None), looks[0]
+    for number, n in enumerate(looks, 1):
+        if n > seeds:
+            break
+        found = at(Look(number=number, of=len(looks), seeds=n, level=level))
+        if settles(claim, found):
+            wanted = n
+            break
+        wanted = looks[min(number, len(looks) - 1)]
+    return _asked(claim, found, wanted)
+
+
+def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
+    """With the count of the trials of so many seeds, and what a reader has to know.
+
+    Arms that differ in what is read alone share their trials.
+    """
+    ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
+    nets = [(arm.model, arm.recipe) for arm in claim.arms.values()]
+    asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
+    return replace(
+        found,
+        wanted=wanted,
+        planned=asked,
+        missing=asked - ran,
+        caveats=(*_caveats(claim, ran, asked, found), *found.caveats),
+    )
+
+
+def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
+    """Seeds that all deciding arms have finished, counted from 0 to the first gap."""
+    ended = {(outcome.arm, outcome.seed) for outcome in outcomes}
+    return next(seed for seed in count() if any((arm, seed) not in ended for arm in arms_of(claim)))
+
+
+def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Result) -> Outcome:
+    lower = upper = math.nan
+    if isinstance(claim, TimeClaim):
+        seen = result.crossing(claim.decided_by)
+        late = seen is None or seen[1] > budget + 1e-9  # another claim may train it for longer
+        lower, upper = (budget, math.inf) if late or seen is None else seen
+    return Outcome(
+        arm=arm,
+        seed=seed,
+        lower=lower,
+        upper=upper,
+        trial_id=result.trial_id,
+        status=result.status,
+        epochs=result.epochs,
+        metrics=result.metrics,
+    )
+
+
+# The same nets, looked at twice
+
+
+_BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
+
+
+def looked_at_twice(contrast: Contrast, found: RecipeEvidence) -> tuple[str, ...]:
+    """The trials of a contrast that reads the same nets twice, image by image; else nothing."""
+    points = len(contrast.arms) == 2 and contrast.unit == "points"
+    if not points or any(metric not in _BITS for metric in contrast.metrics):
+        return ()
+    last = found.look.seeds if found.look else math.inf
+    first, second = (
+        {o.seed: o.trial_id for o in found.outcomes if o.arm == arm and o.seed < last}
+        for arm in contrast.arms
+    )
+    return tuple(first.values()) if first == second else ()
+
+
+def sampled_images(
+    contrast: Contrast,
+    nets: Sequence[str],
+    arrays: Mapping[str, Mapping[str, npt.NDArray[np.generic]]],
+) -> Estimate | None:
+    """How far the contrast of these nets depends on the test images, in its unit.
+
+    `arrays`: of each trial, by name. None where the outcomes by image were not kept.
+    """
+    kept = [arrays.get(trial, {}) for trial in nets]
+    names = [_BITS[metric] for metric in contrast.metrics]
+    if not kept or any(name not in one for one in kept for name in (*names, "test_images")):
+        return None
+    right, right_too = (
+        np.array(
+            [
+                np.unpackbits(one[name].astype(np.uint8), count=int(one["test_images"]))
+                for one in kept
+            ]
+        )
+        for name in names
+    )
+    return over_images(100.0 * (right_too.astype(float) - right))
+
+
+# What a reader has to know beside the number
+
+
+def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -> Iterable[str]:
+    look, outcomes = found.look, found.outcomes
+    if 0 < ran < asked:
+        yield f"{ran} of {asked} planned confirming trials were run"
+    beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
+    if look and beyond:
+        yield f"seeds beyond the look at {look.seeds} ({len(beyond)}) are shown and do not count"
+    estimate = found.estimate
+    if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
+        yield "all seeds came out equal, so that their scatter, and the interval, are not known"
+    for arm in claim.arms:
+        of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
+        open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)
+        if open_ended:
+            yield (
+                f"{open_ended} of {len(of_arm)} {arm} trials did not cross the threshold and "
+                "count as censored"
+            )
+        diverged = sum(outcome.status == "diverged" for outcome in of_arm)
+        if diverged:
+            yield f"{diverged} of {len(of_arm)} {arm} trials diverged"
+
+
+# Sec. 5 of the paper starts from outputs that know nothing. A net whose untrained loss is far
+# from that has inputs, weights or labels of the wrong size.
+_FAR_FROM_GUESSING = 1.0  # of ln(classes)
+
+
+def _doubts(claim: TrainedClaim, scale: str, outcomes: list[Outcome], arm: str) -> Iterable[str]:
+    """Checks that trials of this arm failed; of what guessing has, where classes are known.
+
+    Of an arm that decides they are gates: no number counts. Other arms cannot undo the verdict.
+    """
+    of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
+    budget = claim.scales[scale].epochs
+    longer = [o.epochs for o in of_arm if o.epochs > budget + 1e-9]
+    if longer and not isinstance(claim, TimeClaim):
+        yield (
+            f"{len(longer)} of {len(of_arm)} {arm} trials were trained to {max(longer):g} epochs, "
+            f"for another claim or by an older file, and not to {budget:g}"
+        )
+    facts = DATASETS.get(claim.scales[scale].data)
+    if facts is None:
+        return
+    guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
+    poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
+    if poor:
+        yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"
+    odd = [
+        o.metrics["initial_loss"]
+        for o in of_arm
+        if not abs(o.metrics.get("initial_loss", entropy) - entropy) <= _FAR_FROM_GUESSING * entropy
+    ]
+    if odd:
+        worst = max(odd, key=lambda loss: loss if math.isfinite(loss) else math.inf)
+        said = f"{worst:.2f} nats" if math.isfinite(worst) else "no number"
+        yield f"untrained, {arm} had a loss of {said}, far from guessing's {entropy:.2f}"
+
+
+def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for result in results:
+        for key, value in result.provenance.items():
+            found.setdefault(key, set()).add(value)
+    return {key: tuple(sorted(values)) for key, values in sorted(found.items())}

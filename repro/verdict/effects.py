@@ -1,0 +1,226 @@
+"""What is estimated of finished trials: one function a kind of claim.
+
+A kind says here what its effects are; planning, looks, verdicts and pages then treat them alike.
+Those of other packages register with `contrasts` as our own do.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from repro.claim import (
+    Difference,
+    DifferenceClaim,
+    LevelClaim,
+    TimeClaim,
+    TimeContrast,
+    TrainedClaim,
+    arms_of,
+    metric_of,
+)
+from repro.errors import MachineError, StatisticsError
+from repro.registry import METRICS
+from repro.stats import (
+    Estimate,
+    Times,
+    correlation,
+    mean_level,
+    paired_difference,
+    ratio_of_times,
+    scatter,
+)
+from repro.text import contrast_text
+
+__all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimated", "values_of"]
+
+DECIDING = "contrast"  # the name of the one that decides, as in the claim file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a confirming trial ended.
+
+    With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
+    infinite when it did not, as for a diverged trial, which no further training would bring there.
+    """
+
+    arm: str
+    seed: int
+    trial_id: str
+    status: str
+    epochs: float
+    metrics: Mapping[str, float]
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contrast:
+    """One effect: what is compared, in which unit, and what came out.
+
+    `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
+    by name; none for times. `says`: what it is, in words. `correlation`: of the arms over seeds.
+    `sd`: of the values that were averaged, of their logarithms for a ratio (for times of one arm,
+    the larger); None under two seeds, and where all came out equal. `by_seed`: the effect at each
+    seed that all its arms finished; for times, where both crossed.
+    """
+
+    name: str
+    arms: tuple[str, ...]
+    metrics: tuple[str, ...]
+    unit: str
+    says: str
+    estimate: Estimate | None
+    correlation: float = math.nan
+    sd: float | None = None
+    by_seed: Mapping[int, float] = field(default_factory=dict)
+
+
+@singledispatch
+def contrasts(
+    claim: TrainedClaim,
+    outcomes: Sequence[Outcome],
+    level: float,  # noqa: ARG001 - of those that register
+) -> tuple[Contrast, ...]:
+    """Every effect that the claim asks for, the deciding one first.
+
+    outcomes: of the confirming trials that count, of all arms; some may be missing. level: of each
+    interval. Chosen by the claim's class: `@contrasts.register` one for a class of your own.
+    """
+    raise MachineError(
+        f"nothing says what a claim of the kind {claim.kind!r} estimates of {len(outcomes)} trials",
+        hint="its package has to register a function with repro.verdict.effects.contrasts",
+    )
+
+
+@contrasts.register
+def _of_times(claim: TimeClaim, outcomes: Sequence[Outcome], level: float) -> tuple[Contrast, ...]:
+    ratios = {DECIDING: claim.contrast, **claim.also}
+    return tuple(_ratio(name, one, outcomes, level) for name, one in ratios.items())
+
+
+@contrasts.register
+def _of_differences(
+    claim: DifferenceClaim, outcomes: Sequence[Outcome], level: float
+) -> tuple[Contrast, ...]:
+    named = {DECIDING: claim.contrast, **claim.also}
+    return tuple(_difference(claim, name, one, outcomes, level) for name, one in named.items())
+
+
+@contrasts.register
+def _of_a_level(
+    claim: LevelClaim, outcomes: Sequence[Outcome], level: float
+) -> tuple[Contrast, ...]:
+    (arm,) = arms_of(claim)
+    metric = metric_of(claim, arm)
+    by_seed = values_of(outcomes, arm, metric)
+    values = np.array(list(by_seed.values()))
+    return (
+        Contrast(
+            name=DECIDING,
+            arms=(arm,),
+            metrics=(metric,),
+            unit=METRICS[metric].unit,
+            says=contrast_text((arm,), (metric,)),
+            estimate=estimated(mean_level, values, level=level),
+            sd=scatter(values),
+            by_seed=by_seed,
+        ),
+    )
+
+
+def _ratio(
+    name: str, contrast: TimeContrast, outcomes: Sequence[Outcome], level: float
+) -> Contrast:
+    slow, fast = contrast.slow, contrast.fast
+    return Contrast(
+        name=name,
+        arms=(slow, fast),
+        metrics=(),
+        unit="ratio of epochs",
+        says=contrast_text((slow, fast), ()),
+        estimate=estimated(
+            ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
+        ),
+        sd=_log_sd(outcomes, (slow, fast)),
+        by_seed=_ratios(outcomes, slow, fast),
+    )
+
+
+def _ratios(outcomes: Iterable[Outcome], slow: str, fast: str) -> dict[int, float]:
+    seen = {(o.arm, o.seed): o.upper for o in outcomes if math.isfinite(o.upper)}
+    return {
+        seed: time / seen[fast, seed]
+        for (arm, seed), time in sorted(seen.items())
+        if arm == slow and (fast, seed) in seen
+    }
+
+
+def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
+    of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
+    return Times(
+        lower=np.array([outcome.lower for outcome in of_arm]),
+        upper=np.array([outcome.upper for outcome in of_arm]),
+    )
+
+
+def _log_sd(outcomes: Sequence[Outcome], arms: tuple[str, ...]) -> float | None:
+    spreads = []
+    for arm in arms:
+        upper = _times(outcomes, arm).upper
+        spreads.append(scatter(np.log(upper[np.isfinite(upper)])))
+    return max((sd for sd in spreads if sd is not None), default=None)
+
+
+def _difference(
+    claim: DifferenceClaim,
+    name: str,
+    contrast: Difference,
+    outcomes: Sequence[Outcome],
+    level: float,
+) -> Contrast:
+    arms = (contrast.higher, contrast.lower)
+    metrics = tuple(metric_of(claim, arm, contrast) for arm in arms)
+    found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
+    shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
+    one, two = (np.array([values[seed] for seed in shared]) for values in found)
+    return Contrast(
+        name=name,
+        arms=arms,
+        metrics=metrics,
+        unit=_unit_of_difference(metrics[0]),
+        says=contrast_text(arms, metrics),
+        estimate=estimated(paired_difference, one, two, level=level),
+        correlation=correlation(one, two),
+        sd=scatter(one - two, one, two),
+        by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
+    )
+
+
+def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
+    """An arm's metric by seed, in the unit in which it is shown; what diverged is left out here.
+
+    The verdict says so: a mean over the others would flatter the arm. A metric that a finished
+    trial does not have is not a number, so that there is no mean over fewer seeds either.
+    """
+    return {
+        outcome.seed: METRICS[metric].factor * outcome.metrics.get(metric, math.nan)
+        for outcome in outcomes
+        if outcome.arm == arm and outcome.status != "diverged"
+    }
+
+
+def _unit_of_difference(metric: str) -> str:
+    return "points" if METRICS[metric].unit == "%" else METRICS[metric].unit
+
+
+def estimated(estimator: Callable[..., Estimate], *samples: Any, level: float) -> Estimate | None:
+    """What the samples say; None where they say nothing."""
+    try:
+        return estimator(*samples, level=level)
+    except StatisticsError:
+        return None

@@ -1,0 +1,398 @@
+"""What an estimate means for its claim: the rule, and nothing else.
+
+The interval against the region of the claim file; no effect is a ratio of 1, a difference of 0:
+
+| interval                                               | verdict                               |
+| ------------------------------------------------------ | ------------------------------------- |
+| inside the region                                      | reproduced                            |
+| beyond no effect, wholly outside the region            | direction only                        |
+| beyond no effect, across an edge of the region         | inconclusive (direction holds)        |
+| wholly at no effect or on its other side               | not reproduced                        |
+| across no effect, wholly below the region              | not reproduced                        |
+| across no effect otherwise                             | inconclusive                          |
+| only a lower bound, above the region                   | direction only                        |
+| only a lower bound, inside a region that is open above | reproduced                            |
+| only a lower bound otherwise                           | inconclusive (censoring)              |
+| only an upper bound, below the region or at no effect  | not reproduced                        |
+| only an upper bound otherwise                          | inconclusive                          |
+
+A level has no direction: inside the region is reproduced, wholly outside it not, across an edge
+inconclusive.
+
+Before that: a failed gate is `invalid`; no confirming trial is `not run`; an unfinished search,
+fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
+averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
+
+The first look that settles the claim ends the run: what more seeds could change is inconclusive
+for want of seeds, or of crossings.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from repro.claim import (
+    LEAST_SEEDS,
+    SCALES,
+    Claim,
+    Region,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+)
+from repro.stats import ERROR, Estimate, holm, over_all_looks, seeds_needed
+from repro.trial import FactOutcome
+from repro.verdict.analysis import Evidence, Look, RecipeEvidence
+
+__all__ = [
+    "EXACT",
+    "Effect",
+    "Member",
+    "Verdict",
+    "Word",
+    "decide",
+    "decide_exact",
+    "family",
+    "settles",
+]
+
+EXACT = "exact"  # scale and recipe of what needs no training
+
+Word = Literal[
+    "reproduced", "direction only", "not reproduced", "inconclusive", "invalid", "not run"
+]
+
+EXIT_CODES: dict[Word, int] = {
+    "reproduced": 0,
+    "direction only": 3,
+    "not reproduced": 3,
+    "inconclusive": 4,
+    "not run": 4,
+    "invalid": 5,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effect:
+    """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed."""
+
+    p: float
+    claimed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """A word with its company. `decides`: by the claim's own recipe, on data that are evidence.
+
+    `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
+    None before the first. `seeds`: an arm, of that look, or finished before it. `effect`: against
+    none, over all looks; None where there is no such thing, or the estimate may not be judged.
+    """
+
+    claim_id: str
+    scale: str
+    recipe: str
+    word: Word
+    reason: str
+    estimate: Estimate | None
+    paper_value: float | None
+    seeds: int
+    seconds: float
+    data: str
+    device: str
+    decides: bool
+    look: Look | None = None
+    effect: Effect | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """As documented in `repro --help`."""
+        return EXIT_CODES[self.word]
+
+
+def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
+    """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
+    found = evidence.recipes[recipe]
+    word, reason, still_open = _judge(claim, found)
+    sound = word not in ("invalid", "inconclusive") or still_open
+    return Verdict(
+        claim_id=claim.id,
+        scale=evidence.scale,
+        recipe=recipe,
+        word=word,
+        reason="; ".join([reason, *found.caveats]),
+        estimate=found.estimate,
+        paper_value=claim.paper.value,
+        seeds=found.look.seeds if found.look else _seeds(claim, found),
+        seconds=evidence.clocks.wall,
+        data=", ".join(evidence.provenance.get("data", ())),
+        device=", ".join(evidence.provenance.get("device", ())),
+        decides=recipe == claim.verdict_recipe and evidence.scale != "smoke",
+        look=found.look,
+        effect=_effect(claim, evidence.scale, found) if sound else None,
+    )
+
+
+def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
+    estimate = found.estimate
+    if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
+        return None
+    return Effect(
+        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=claim.paired),
+        claimed=estimate.value > claim.no_effect and estimate.bound != "upper",
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """A claim in the family of all that were measured: `p` alone, `adjusted` among the others.
+
+    `claimed`: whether the estimate lies on the side of no effect that the paper says.
+    """
+
+    verdict: Verdict
+    p: float
+    adjusted: float
+    claimed: bool
+
+    @property
+    def said(self) -> str:
+        """What may be said of it together with the others, with 5 % of error for all of them."""
+        if self.adjusted > ERROR:
+            return "not shown"
+        return "yes" if self.claimed else "yes, the other way round"
+
+
+def family(verdicts: Iterable[Verdict]) -> tuple[Member, ...]:
+    """The deciding verdict of each claim at its best scale, the least p first (Holm 1979)."""
+    best: dict[str, Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda v: (*SCALES, EXACT).index(v.scale)):
+        if verdict.decides and verdict.effect is not None:
+            best[verdict.claim_id] = verdict
+    found = {name: v.effect for name, v in best.items() if v.effect is not None}
+    adjusted = holm({name: effect.p for name, effect in found.items()})
+    return tuple(
+        Member(verdict=best[name], p=found[name].p, adjusted=p, claimed=found[name].claimed)
+        for name, p in adjusted.items()
+    )
+
+
+def settles(claim: TrainedClaim, found: RecipeEvidence) -> bool:
+    """Whether the look that `found` stands at ends the run: more seeds could change nothing."""
+    return not _judge(claim, found).open
+
+
+class _Ruling(NamedTuple):
+    """`open`: whether more seeds could change it."""
+
+    word: Word
+    reason: str
+    open: bool = False
+
+
+def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
+    return min(sum(o.arm == arm for o in found.outcomes) for arm in arms_of(claim))
+
+
+def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
+    if not found.outcomes:
+        return _nothing_confirmed(found)
+    if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
+        why = "not every arm that decides has a finished trial yet"
+        return _Ruling("not run", why, open=True)
+    if found.gates:
+        return _Ruling("invalid", "; ".join(found.gates))
+    unready = _unready(claim, found)
+    if unready is not None:
+        return unready
+    estimate = found.estimate
+    if estimate is None and isinstance(claim, TimeClaim):
+        why = "neither arm reached the threshold within the budget (censoring)"
+        return _Ruling("inconclusive", why)
+    if estimate is None:
+        return _Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
+    if claim.no_effect is None:
+        return _level(claim.region, estimate)
+    if estimate.bound == "two-sided":
+        return _two_sided(claim.region, claim.no_effect, estimate)
+    return _one_sided(claim.region, estimate)
+
+
+def _nothing_confirmed(found: RecipeEvidence) -> _Ruling:
+    searches = found.rates.values()
+    done = all(search.done for search in searches)
+    if done and all(search.chosen is None for search in searches):
+        return _Ruling("inconclusive", "every learning rate diverged in every arm")
+    why = "nothing was run"
+    if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
+        why = "no confirming trial has ended yet"
+        if not done:
+            why = "the search for rates is not finished"
+    return _Ruling("not run", why, open=True)
+
+
+def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
+    """Why no estimate may be judged yet, or ever; None when it may."""
+    arms = arms_of(claim)
+    for arm in arms:
+        search = found.rates[arm]
+        if not search.done:
+            why = f"the search for the {arm} arm's rate is not finished"
+            return _Ruling("inconclusive", why, open=True)
+        if search.chosen is None:
+            return _Ruling("inconclusive", f"every learning rate of the {arm} arm diverged")
+    edges = [arm for arm in arms if found.rates[arm].at_edge]
+    if edges:
+        return _Ruling(
+            "inconclusive",
+            f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
+            "extended once: a better one may lie outside",
+        )
+    counted = found.look.seeds if found.look else math.inf
+    lost = sum(
+        o.status == "diverged" and o.arm in arms and o.seed < counted for o in found.outcomes
+    )
+    if lost and not isinstance(claim, TimeClaim):
+        why = f"{lost} trials diverged, and a mean over the others would flatter their arm"
+        return _Ruling("inconclusive", why)
+    if found.look is None:
+        gap = f", and seed {found.seeds} is missing" * (_seeds(claim, found) > found.seeds)
+        why = f"{found.seeds} seeds an arm; the first look is at {found.wanted} (seeds){gap}"
+        return _Ruling("inconclusive", why, open=True)
+    if found.look.seeds < LEAST_SEEDS:
+        why = f"{found.look.seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
+        return _Ruling("inconclusive", why, open=True)
+    return None
+
+
+def _bounds(region: Region) -> tuple[float, str]:
+    """The region's upper end, and the region in words."""
+    if region.high is None:
+        return math.inf, f"the region {region.low:g} or above"
+    return region.high, f"the region {region.low:g} to {region.high:g}"
+
+
+def _level(region: Region, estimate: Estimate) -> _Ruling:
+    top, inside = _bounds(region)
+    if region.low <= estimate.low and estimate.high <= top:
+        return _Ruling("reproduced", f"the interval lies in {inside}")
+    if estimate.high < region.low:
+        return _Ruling("not reproduced", f"below {inside}")
+    if estimate.low > top:
+        return _Ruling("not reproduced", f"above {inside}")
+    edge = region.low if estimate.low < region.low else top
+    gap = min(abs(estimate.value - end) for end in (region.low, top))
+    more = _more(gap, estimate)
+    why = f"the interval crosses the edge {edge:g} of {inside} (seeds){more}"
+    return _Ruling("inconclusive", why, open=True)
+
+
+def _two_sided(region: Region, nothing: float, estimate: Estimate) -> _Ruling:
+    top, inside = _bounds(region)
+
+    # Whatever the word will be, it is settled when the interval leaves the nearest edge out.
+    ends = [end for end in (region.low, region.high) if end is not None]
+    gap = min(
+        abs(math.log(estimate.value / end) if nothing == 1 else estimate.value - end)
+        for end in ends
+    )
+    more = _more(gap, estimate, log=nothing == 1)
+
+    if region.low <= estimate.low and estimate.high <= top:
+        return _Ruling("reproduced", f"the interval lies in {inside}")
+    if estimate.high <= nothing:
+        return _Ruling("not reproduced", "the effect is absent or the other way round")
+    if estimate.low <= nothing and estimate.high < region.low:
+        return _Ruling("not reproduced", f"includes no effect, and lies wholly below {inside}")
+    if estimate.low <= nothing:
+        why = f"the interval includes no effect (seeds){more}"
+        return _Ruling("inconclusive", why, open=True)
+    if estimate.high < region.low:
+        return _Ruling("direction only", f"the right side of no effect, but below {inside}")
+    if estimate.low > top:
+        return _Ruling("direction only", f"the right side of no effect, but above {inside}")
+    edge = region.low if estimate.low < region.low else top
+    return _Ruling(
+        "inconclusive",
+        f"the direction holds, but the interval crosses the edge {edge:g} of {inside} (seeds)"
+        f"{more}",
+        open=True,
+    )
+
+
+def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
+    if estimate.bound == "upper":
+        if estimate.high <= 1:
+            return _Ruling("not reproduced", "the arm that should be faster never crossed")
+        if estimate.high < region.low:
+            _, inside = _bounds(region)
+            why = f"the arm that should be faster never crossed: wholly below {inside}"
+            return _Ruling("not reproduced", why)
+        why = "the faster arm never crossed: only an upper bound (censoring)"
+        return _Ruling("inconclusive", why, open=True)
+    if region.high is None and estimate.low >= region.low:
+        return _Ruling(
+            "reproduced", f"the ratio is at least {estimate.low:.2f}, in the open region"
+        )
+    if region.high is not None and estimate.low > region.high:
+        return _Ruling("direction only", "the lower bound is already above the region")
+    holds = "; the direction holds" if estimate.low > 1 else ""
+    why = f"no slow trial crossed: only a lower bound is known (censoring){holds}"
+    return _Ruling("inconclusive", why, open=True)
+
+
+_MOST = 1000  # seeds an arm that are still counted
+
+
+def _more(gap: float, estimate: Estimate, *, log: bool = False) -> str:
+    """How many seeds would settle it, if the estimate stays `gap` from the nearest edge.
+
+    `log`: the gap, and so the interval, are of logarithms. Of an interval of censored times nobody
+    knows: what is beyond the budget decides.
+    """
+    if log and estimate.df is None and estimate.seeds > 1:
+        return "; more epochs, in which more trials cross, would tell more than more seeds"
+    if estimate.df is None or gap == 0:
+        return ""
+    ends = (estimate.low, estimate.high)
+    low, high = map(math.log, ends) if log else ends
+    needed = seeds_needed(
+        half=(high - low) / 2,
+        seeds=estimate.seeds,
+        df=estimate.df,
+        gap=gap,
+        level=estimate.level,
+        most=_MOST,
+    )
+    count = f"more than {_MOST:,}" if needed is None else f"about {needed}"
+    return f"; {count} seeds an arm would settle it"
+
+
+def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
+    """The verdict on facts that need no training: reproduced when all that count hold."""
+    wrong = [fact.name for fact in facts if fact.decides and not fact.holds]
+    slips = [fact.name for fact in facts if not fact.decides and not fact.holds]
+    counted = sum(fact.decides for fact in facts)
+    word: Word = "not run" if not counted else "not reproduced" if wrong else "reproduced"
+    reason = f"{counted - len(wrong)} of {counted} facts hold"
+    if not counted:
+        reason = "none of its facts counts" if facts else "nothing was run"
+    if wrong:
+        reason += f"; not: {', '.join(wrong)}"
+    if slips:
+        reason += f"; known slips of the paper, which do not count: {', '.join(slips)}"
+    return Verdict(
+        claim_id=claim.id,
+        scale=EXACT,
+        recipe=EXACT,
+        word=word,
+        reason=reason,
+        estimate=None,
+        paper_value=claim.paper.value,
+        seeds=0,
+        seconds=0.0,
+        data="no data needed",
+        device="none",
+        decides=True,
+    )
