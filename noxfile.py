@@ -21,7 +21,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 # A worker a core, none of which waits while another has tests left.
 ABREAST = ("-n", "auto", "--maxprocesses", "8", "--dist", "worksteal")
 PLAIN = (
-    "not slow and not gpu and not data and not cluster and not docs and not browser and not faults"
+    "not slow and not gpu and not data and not cluster and not docs and not browser and not faults "
+    "and not evidence"
 )
 CLUSTER = ("tests/test_packs.py", "tests/test_ranks.py", "tests/test_ray.py")
 
@@ -78,6 +79,13 @@ def processes(session: nox.Session) -> None:
     install(session, "test")
     selection = session.posargs or [*ABREAST, "-m", f"process and {PLAIN}"]
     session.run("python", "-m", "pytest", "--durations=12", *selection)
+
+
+@nox.session
+def evidence(session: nox.Session) -> None:
+    """Hold the kept store against itself, its report and what the README says of it."""
+    install(session, "test")
+    session.run("python", "-m", "pytest", "-m", "evidence", *session.posargs)
 
 
 @nox.session

@@ -49,6 +49,7 @@ def a_trial(store: Path, *, status: str = "crossed") -> Path:
 # verify
 
 
+@pytest.mark.evidence
 def test_the_evidence_agrees_with_itself() -> None:
     """Every kept result follows from its curve, and the claims as they stand are judged by them."""
     printed = ("--report", ROOT / "reports" / "report")

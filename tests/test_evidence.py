@@ -14,6 +14,8 @@ from repro.report.page import Page
 from repro.report.pages import pages
 from repro.store import Store
 
+pytestmark = pytest.mark.evidence
+
 ROOT = Path(__file__).parents[1]
 AGAIN = "run: python tools/evidence.py"
 

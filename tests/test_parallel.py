@@ -12,7 +12,8 @@ from torch import distributed as dist
 
 from repro.data import open_dataset
 from repro.errors import ClaimError, WorkerKilledError
-from repro.execute import Machine, ranks
+from repro.execute import Machine
+from repro.execute.backends import torchrun as ranks
 from repro.plan import Cell
 from repro.train import Run, device_data
 from repro.train.ranks import Ranks, check_splits

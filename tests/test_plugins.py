@@ -91,6 +91,7 @@ def relative(install: Install, monkeypatch: pytest.MonkeyPatch) -> Path:
     return KIND / "claims" / "momentum_percent.yaml"
 
 
+@pytest.mark.process
 def test_a_kind_of_claim_of_a_package_is_one_like_the_others(
     relative: Path, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """Runs the tests again and again, each time under another condition that must change nothing.
 
-    nox -s tests processes --install-only && python tools/repeat_tests.py --runs 20 --log runs.log
+    nox -s tests --install-only && python tools/repeat_tests.py --runs 20 --log runs.log
 
 A line a run goes into the log: condition, outcome, seconds, what failed. The same command goes on
 after the last line; with more --runs it adds some.
@@ -17,8 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from noxfile import ABREAST, PLAIN  # noqa: E402 - after the path
+
 CORES = sorted(os.sched_getaffinity(0))
-TESTS = [sys.executable, "-m", "nox", "--no-install", "-R", "-s", "tests", "processes"]
+# Without nox, which would take some of the conditions away.
+TESTS = [str(ROOT / ".nox/tests/bin/python"), "-m", "pytest", *ABREAST, "-m", PLAIN]
 
 # By name: what is put before the command, and what is set in its environment.
 CONDITIONS: dict[str, tuple[list[str], dict[str, str]]] = {
