@@ -430,6 +430,17 @@ def test_a_merge_leaves_what_is_damaged_and_takes_the_rest(store: Path, tmp_path
     assert verified(tmp_path / "into").exit_code == 0
 
 
+def test_nothing_is_taken_of_a_store_whose_seal_cannot_be_read(tmp_path: Path) -> None:
+    """Nobody can say which of its files are as they were."""
+    root = sealed(tmp_path)
+    (root / "SHA256SUMS").write_text("no checksum\n")
+    done = repro("merge", tmp_path / "into", root)
+
+    assert done.exit_code == 5
+    assert "SHA256SUMS: line 1 is no checksum" in done.stdout
+    assert Store(tmp_path / "into").ids() == []
+
+
 def test_training_breaks_a_seal_in_the_open(tmp_path: Path) -> None:
     """Each other trial's checksums take over, so that nothing is uncovered that was covered."""
     root = sealed(tmp_path)

@@ -51,6 +51,8 @@ def export(store: Store, out: Path) -> tuple[int, int]:
     for trial_id, result in results.items():
         there = target.result(trial_id)
         if there is None or there.epochs <= result.epochs:
+            if there is not None and there.epochs < result.epochs:
+                target.drop_weights(trial_id)  # the net of less training
             _copy(store, target, trial_id)
             copied += 1
     checksums.seal(out)

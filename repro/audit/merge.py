@@ -51,33 +51,39 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
         _check(source)
     merged = Merged()
     for source in sources:
-        damage = checksums.damage(source.root)
-        merged.apart += [f"{sentence}: left where it is" for sentence in damage.values()]
-        damaged = {*damage, *(path.parent for path in damage)}
-        before = merged.unfinished
-        into.prepare()
-        for path in source.plan_files():
-            with _leaving(merged):
-                if path not in damaged:
-                    _plan(into, source.plan(path), merged)
-        for path in source.fact_files():
-            with _leaving(merged):
-                if path not in damaged:
-                    _facts(into, path, merged)
-        for name in _names(source):
-            with _leaving(merged):
-                if source.folder(name) not in damaged:
-                    _trial(into, source, name, merged)
-        if unfinished := merged.unfinished - before:
-            merged.notes.append(
-                f"{source.root}: {unfinished} unfinished trials were left there, since only "
-                "finished ones are joined"
-            )
-        merged.apart += [
-            f"{path}: kept apart in the source: left where it is"
-            for path in sorted(source.root.glob(f"{APART}/*"))
-        ]
+        _join(into, source, merged)
     return merged
+
+
+def _join(into: Store, source: Store, merged: Merged) -> None:
+    damage = checksums.damage(source.root)
+    merged.apart += [f"{sentence}: left where it is" for sentence in damage.values()]
+    damaged = {*damage, *(path.parent for path in damage)}
+    if source.root in damaged:
+        return  # nothing says what its files were
+    before = merged.unfinished
+    into.prepare()
+    for path in source.plan_files():
+        with _leaving(merged):
+            if path not in damaged:
+                _plan(into, source.plan(path), merged)
+    for path in source.fact_files():
+        with _leaving(merged):
+            if path not in damaged:
+                _facts(into, path, merged)
+    for name in _names(source):
+        with _leaving(merged):
+            if source.folder(name) not in damaged:
+                _trial(into, source, name, merged)
+    if unfinished := merged.unfinished - before:
+        merged.notes.append(
+            f"{source.root}: {unfinished} unfinished trials were left there, since only finished "
+            "ones are joined"
+        )
+    merged.apart += [
+        f"{path}: kept apart in the source: left where it is"
+        for path in sorted(source.root.glob(f"{APART}/*"))
+    ]
 
 
 def _names(store: Store) -> list[str]:

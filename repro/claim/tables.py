@@ -4,6 +4,7 @@ People write them with spreadsheets, so whatever these make of a CSV file is tol
 """
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ _Row = dict[str, str]
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, _Row]]:
     """Each row that is not blank, with its line."""
-    reader = csv.reader(_text(path).splitlines())
+    reader = csv.reader(io.StringIO(_text(path), newline=""))
     try:
         header = [name.strip() for name in next(reader, [])]
         _check_header(path, header, columns)

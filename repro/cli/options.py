@@ -13,7 +13,7 @@ import click
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
 from repro.files import Place, is_url
-from repro.registry.shipped import claim_files
+from repro.registry.shipped import OWN, claim_files
 from repro.talk import printable
 
 if TYPE_CHECKING:
@@ -194,7 +194,8 @@ def claims_in(folder: Path | None) -> list[Path]:
     paths = claim_files(folder)
     if not paths:
         raise click.UsageError(
-            f"no claim files (*.yaml) in {folder}; give --claims, or begin one by `repro new NAME`"
+            f"no claim files (*.yaml, *.yml) in {folder or OWN}; give --claims, or begin one by "
+            "`repro new NAME`"
         )
     for one, other in pairwise(paths):
         if one.with_suffix("") == other.with_suffix(""):

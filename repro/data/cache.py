@@ -85,7 +85,7 @@ def open_packed(name: str, pack: Pack, source: Source, cache_dir: Path) -> Datas
     few = pack.nbytes <= _ALL_LOOKED_AT
     file = beside / ("fingerprint" if few else f"statistics-{pack.train.images}.npz")
     if not file.is_file():
-        content = _checked(dataset, source) if few else pack.read(file.name, pack.statistics)
+        content = _checked(dataset, source) if few else pack.read_statistics(file.name)
         with _writing(cache_dir):
             write_atomic(file, content)
     return dataset

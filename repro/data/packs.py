@@ -133,7 +133,11 @@ class Pack:
         """What is said of the split."""
         return self.train if split == "train" else self.test
 
-    def read(self, file: str, sha256: str, *, most: int = _SMALL) -> bytes:
+    def read_statistics(self, file: str) -> bytes:
+        """What was computed of the training images: a mean image in 64 bits, and some numbers."""
+        return self.read(file, self.statistics, most=24 * prod(self.size) + _SMALL)
+
+    def read(self, file: str, sha256: str, *, most: int) -> bytes:
         """A file of the pack. DataError when it is not the one that was written."""
         system, folder = files_at(self.place)
         for again in range(_TRIES):
