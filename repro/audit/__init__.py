@@ -1,4 +1,7 @@
-"""Looking after stores: checked, compared, joined, explained. Trains nothing."""
+"""Looking after stores: verify, compare, merge, export, explain. Trains nothing.
+
+May import all but `bench` and `cli`.
+"""
 
 from repro.audit.diff import Difference, compare
 from repro.audit.export import export

@@ -1,7 +1,7 @@
 """How fast this machine is at what trials are made of: `repro bench`.
 
 On a CPU everything has one thread, as each of our workers has. Nothing here is a trial, and
-nothing is stored.
+nothing is stored. May import `train` and what it stands on.
 """
 
 from collections.abc import Callable, Sequence

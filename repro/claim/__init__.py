@@ -1,4 +1,4 @@
-"""A claim file as a frozen, checked value. Knows no torch.
+"""A claim file as a frozen, checked value. May import `registry`; knows no torch.
 
 A claim is one statement of the paper with its number and how it is decided. Everything that is
 science stands in the file; the command line describes the machine.

@@ -1,4 +1,4 @@
-"""The command line. Results go to stdout, talk to stderr.
+"""The command line. Results go to stdout, messages to stderr. May import every room.
 
 Every command imports what it needs when it runs, so that `repro --help` answers at once.
 """

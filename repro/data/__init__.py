@@ -1,4 +1,7 @@
-"""Images by name: found, decoded once, fingerprinted. `repro.data.device` takes them on."""
+"""Images by name: found, decoded once, fingerprinted, and brought to the device.
+
+May import `registry`; knows no claims and no trials.
+"""
 
 from repro.data.catalogue import fingerprint, open_dataset
 from repro.data.dataset import Dataset, Split, content_fingerprint

@@ -1,4 +1,6 @@
-"""Where trials run. Decides nothing about what runs.
+"""Where and how trials run, and what is shown meanwhile. Decides nothing about what runs.
+
+May import all but `report`, `bench`, `audit` and `cli`.
 
 Torch is imported where they are trained, which may be another process.
 """

@@ -1,4 +1,7 @@
-"""The nets of the paper and of its authors' code; `repro.models.with_timm` registers them there."""
+"""The nets of the paper and of its authors' code, and facts of a net that need no training.
+
+`repro.models.with_timm` registers the nets with timm. May import `claim`, `registry` and `trial`.
+"""
 
 from repro.models.activation import ScaledTanh, activation
 from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012

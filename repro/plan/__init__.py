@@ -1,6 +1,6 @@
 """From a claim and the results so far to the trials that come next: pure functions.
 
-May import `trial` and what lies below it.
+May import `claim`, `registry` and `trial`.
 """
 
 from repro.plan.plan import (

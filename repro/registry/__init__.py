@@ -1,6 +1,6 @@
 """Names and facts of metrics, models and data sets, without torch; plug-ins add theirs.
 
-May import `errors` and `files`.
+Also claim files by name. May import `errors` and `files`.
 """
 
 from repro.registry.facts import (

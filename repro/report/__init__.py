@@ -1,4 +1,6 @@
-"""What was found, in the formats that people and programs read. Formatting only; never torch.
+"""Verdicts, tables and figures as pages for people and programs. Formatting only; never torch.
+
+May import `verdict`, `stats` and `store`; nothing that trains.
 
 Nothing here holds a date of its own: the same store gives the same bytes.
 """

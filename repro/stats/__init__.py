@@ -1,4 +1,4 @@
-"""Statistics as pure functions on arrays. Knows no claims and no files.
+"""Statistics as pure functions on arrays. Knows no claims and no files; imports `errors` alone.
 
 SciPy is imported whole, by its name alone: its parts load when they are first used, which is after
 a run has begun, and not before its first step.

@@ -1,6 +1,6 @@
 """Facts on disk: one folder a trial; and the provenance of a result.
 
-May import `trial` and what lies below it; knows no statistics and no torch.
+May import `claim` and `trial`; knows no statistics and no torch.
 """
 
 from repro.store.store import (

@@ -1,5 +1,7 @@
 """The one training loop, over a population of trials. Knows no claims and no files.
 
+May import `data`, `models`, `registry` and `trial`.
+
 A trial's numbers are a function of the trial alone, whatever ran before it: weights come from
 its seed, each epoch's order from its seed and the epoch's number, and so no random state has to
 be carried from one window to the next. On a CPU a trial uses one thread: sums then come out

@@ -1,6 +1,6 @@
 """The unit of work and its result, and which code its numbers come from.
 
-May import `claim` and what lies below it.
+May import `claim`; knows neither torch nor statistics.
 """
 
 from repro.trial.trial import (

@@ -1,6 +1,6 @@
 """From results to an effect with its interval, and from that to a verdict.
 
-May import `stats`, `plan`, `store` and what lies below them; never torch.
+May import `stats`, `plan` and `store`; never torch, and nothing that trains or formats.
 """
 
 from repro.verdict.rule import (
