@@ -7,7 +7,8 @@ Torch is imported where they are trained, which may be another process.
 
 from repro.execute.backends.local import Local
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
-from repro.execute.machine import Ended, Machine, in_populations
+from repro.execute.grouping import in_populations
+from repro.execute.machine import Ended, Machine
 from repro.execute.worker.device import resolve_device, workers_for
 
 __all__ = [

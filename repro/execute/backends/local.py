@@ -23,7 +23,8 @@ from functools import partial
 from typing import Any, Self
 
 from repro.errors import MachineError
-from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag, in_populations
+from repro.execute.grouping import in_populations
+from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.plan import Cell
 

@@ -26,7 +26,8 @@ from typing import Any, Self
 from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.backends.torchrun import follow, lead
 from repro.execute.driver import WorkerLost
-from repro.execute.machine import Ended, Machine, in_populations
+from repro.execute.grouping import in_populations
+from repro.execute.machine import Ended, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.work import fault_of, population_bytes, train_held
 from repro.plan import Cell

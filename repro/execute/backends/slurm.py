@@ -27,7 +27,8 @@ from typing import Any, Self
 
 from repro.errors import MachineError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
-from repro.execute.machine import Ended, Machine, PlainFlag, in_populations
+from repro.execute.grouping import in_populations
+from repro.execute.machine import Ended, Machine, PlainFlag
 from repro.execute.monitor.observer import Event, Measurement, TrainedCell
 from repro.execute.worker.device import resolve_device
 from repro.execute.worker.work import train_cells
