@@ -26,9 +26,11 @@ steps = 0  # since the gate was closed
 class Gated(nn.Linear):
     def forward(self, images):
         global steps
-        steps = 0 if os.path.exists(GATE) else steps + self.training
-        while steps > {FREE_STEPS} and not os.path.exists(GATE):
+        steps += self.training
+        while self.training and steps > {FREE_STEPS} and not os.path.exists(GATE):
             time.sleep(0.01)
+        if os.path.exists(GATE):
+            steps = 0
         return super().forward(images.flatten(1))
 
 def gated(*, num_classes=10, initialisation="he", activation="relu"):
