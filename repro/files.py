@@ -71,9 +71,11 @@ def _too_large(path: Path | str, most: int) -> OSError:
 def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
     """What a regular file of at most `most` bytes holds; OSError as `open_regular` raises it."""
     with open_regular(path, most=most) as file:
-        # What is asked for is allocated at once; files below /proc have no size.
-        content = file.read(min(most, max(_size(file), _MOST_BYTES)) + 1)
-    if len(content) > most:  # it grew, or has no size
+        size = _size(file)
+        content = file.read(size + 1)  # no more: what is asked for is allocated at once
+        if len(content) > size:  # it grew, or has no size, as files below /proc
+            content += file.read(min(most, _MOST_BYTES))
+    if len(content) > most:
         raise _too_large(path, most)
     return content
 

@@ -15,6 +15,7 @@ import torch
 import repro.verdict.session
 from repro.execute import Local, Machine
 from repro.execute.monitor.observer import Event
+from repro.execute.monitor.progress import overview
 from repro.execute.worker.work import Ended
 from repro.plan import Cell
 from repro.store import Store
@@ -179,7 +180,7 @@ def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
 
     assert launch(out_of_memory, folder, "memory") == 5
     store = Store(folder / "memory")
-    assert {fault["code"] for fault in store.faults().values()} == {"E302"}
+    assert {fault.code for fault in overview(store).faults} == {"E302"}
     assert store.results() == {}
     continued(whole, "memory", tally)
 
