@@ -98,9 +98,9 @@ def loggers(session: nox.Session) -> None:
 
 @nox.session
 def cluster(session: nox.Session) -> None:
-    """Run the tests that start a Ray cluster here, and print their table."""
+    """Run the tests that start a Ray cluster here, or several ranks, and print their table."""
     install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow", "-k", "not ranks", *CLUSTER]
+    selection = session.posargs or ["-m", "cluster and not slow", *CLUSTER]
     session.run("python", "-m", "pytest", *selection)
 
 
@@ -109,14 +109,6 @@ def slurm(session: nox.Session) -> None:
     """Run the tests that start jobs by submitit's local executor, and print their table."""
     install(session, "test")
     selection = session.posargs or ["-m", "cluster", "tests/test_slurm.py"]
-    session.run("python", "-m", "pytest", *selection)
-
-
-@nox.session
-def ranks(session: nox.Session) -> None:
-    """Run the tests in which several processes train a trial, under torchrun and on Ray."""
-    install(session, "test", extras="[ray]")
-    selection = session.posargs or ["-m", "cluster and not slow", "-k", "ranks", *CLUSTER]
     session.run("python", "-m", "pytest", *selection)
 
 

@@ -1,4 +1,4 @@
-"""The table of `nox -s cluster`, `ranks` and `slurm`: what was provoked, and what it cost."""
+"""The table of `nox -s cluster` and `nox -s slurm`: what was provoked, and what it cost."""
 
 __all__ = ["provoked", "table"]
 
