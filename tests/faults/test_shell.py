@@ -5,7 +5,6 @@ The others stand in tests/test_errors.py.
 
 import os
 import re
-import resource
 import shutil
 import signal
 import time
@@ -20,7 +19,7 @@ from repro.store import Store
 from tests import shell
 from tests.faults.conftest import Tally
 from tests.faults.smoke import claims, contradictions, numbers
-from tests.shell import ROOT, codes, started
+from tests.shell import ROOT, codes, installed, paths, started
 
 pytestmark = pytest.mark.faults
 
@@ -74,24 +73,37 @@ def while_it_runs(process: Popen[str], act: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow  # its limit is set at a moment that is polled: not yet the same on every machine
+GREEDY = """\
+import torch
+from torch import nn
+from repro.registry import ModelFacts
+
+FACTS = ModelFacts(title="greedy", module=__name__, parameters=30730, arguments=("activation",))
+
+class Greedy(nn.Linear):
+    steps = 0
+
+    def forward(self, images):
+        self.steps += self.training
+        if self.steps > 3:
+            torch.empty(1 << 50, dtype=torch.uint8)  # no address space has room for it
+        return super().forward(images.flatten(1))
+
+def greedy(*, num_classes=10, initialisation="he", activation="relu"):
+    return Greedy(3 * 32 * 32, num_classes)
+"""
+
+
 def test_memory_runs_out(tally: Tally, tmp_path: Path) -> None:
     """The system gives no more memory, seen from a shell. The error says so."""
     claims(tmp_path)
-    for path in tmp_path.glob("[ef]*.yaml"):
+    for path in tmp_path.glob("[ft]*.yaml"):
         path.unlink()
-    path = tmp_path / "times.yaml"
-    # 84 MB of weights, and as much again for their gradients and for the steps before.
-    path.write_text(path.read_text().replace("name: cifar_80sec", "name: alexnet_2012"))
-    process = started(*command(tmp_path, "--workers", "1"))
-    begun = tmp_path / "store" / "trials"
-    while process.poll() is None and not list(begun.glob("*/trial.json")):
-        time.sleep(0.01)
-    status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
-    limit = 1024 * int(used) + (100 << 20)  # OpenBLAS takes 32 MB, and ends the process without
-    resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit, resource.RLIM_INFINITY))
-    talk = told(process)
+    path = tmp_path / "error.yaml"
+    path.write_text(path.read_text().replace("name: cifar_80sec", "name: greedy"))
+    packages = tmp_path / "packages"
+    installed(packages, "greedy", {"repro.models": {"greedy": "greedy:FACTS"}}, GREEDY)
+    talk = told(started(*command(tmp_path, "--workers", "1"), path=paths(ROOT, packages)))
 
     assert codes(talk) == {"E302"}
     assert "out of memory on cpu in trial " in talk
@@ -135,6 +147,17 @@ def test_every_worker_is_killed(whole: Whole, tally: Tally, tmp_path: Path) -> N
     continued(tmp_path, whole[1], tally)
 
 
+# Python runs it at its start: a worker reads the sources after the gate was opened, never before.
+HOLDS_WORKERS = """\
+import os
+import sys
+import time
+
+while "spawn_main" in " ".join(sys.orig_argv) and not os.path.exists(os.environ["GATE"]):
+    time.sleep(0.01)
+"""
+
+
 @pytest.mark.slow
 def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path) -> None:
     """The package is updated during a run, seen from a shell. The run stops."""
@@ -144,11 +167,19 @@ def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path
     shutil.copytree(ROOT / "repro", package, ignore=uncompiled)
     source = package / "train" / "optim.py"
     text = source.read_text()
-    process = started(*command(tmp_path, "--workers", "2"), path=str(package.parent))
+    gate = tmp_path / "gate"
+    held = tmp_path / "held"
+    held.mkdir()
+    (held / "sitecustomize.py").write_text(HOLDS_WORKERS)
+    process = started(
+        *command(tmp_path, "--workers", "2"),
+        path=paths(package.parent, held), GATE=str(gate),
+    )  # fmt: skip
     assert process.stderr is not None
     while "training on" not in process.stderr.readline():
         assert process.poll() is None
     source.write_text(text.replace("def rate_at(", "rate_at = None\n\n\ndef rate_at(", 1))
+    gate.touch()
     talk = told(process)
 
     assert codes(talk) == {"E304"}
