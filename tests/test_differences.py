@@ -75,6 +75,10 @@ def claim_of(
 ) -> TrainedClaim:
     path = folder / "effect.yaml"
     path.write_text(CLAIM.format(kind=kind, arms=arms, crop=crop))
+    return claim_at(path)
+
+
+def claim_at(path: Path) -> TrainedClaim:
     claim = load(path)
     assert isinstance(claim, TrainedClaim)
     return claim
@@ -213,9 +217,8 @@ def test_a_metric_that_is_no_number_leaves_no_mean(tmp_path: Path, metric: str, 
 
     assert len(evidence.recipes["authors"].outcomes) == 12
     assert verdict.estimate is None
-    assert verdict.word == ("invalid" if metric == "initial_loss" else "inconclusive")
-    if verdict.word == "inconclusive":
-        assert "a metric of a finished trial is missing or not a number" in verdict.reason
+    assert verdict.word == "inconclusive"
+    assert "a metric of a finished trial is missing or not a number" in verdict.reason
 
 
 def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
@@ -225,13 +228,23 @@ def test_an_arm_that_guesses_makes_it_invalid(tmp_path: Path) -> None:
     )
 
     assert verdict.word == "invalid"
-    assert "4 of 4 without trials ended no better than guessing" in verdict.reason
+    assert "without ended at chance level (median test error 90.0 %; chance 90.0 %)" in (
+        verdict.reason
+    )
     assert verdict.exit_code == 5
 
 
-def analysed(folder: Path, change: Callable[[Cell, Result], Result]) -> Verdict:
+def analysed(
+    folder: Path, change: Callable[[Cell, Result], Result], *, checks: str = ""
+) -> Verdict:
     """The verdict on the planted claim once some of its results are changed."""
     claim, errors = claim_of(folder), planted(0.02)
+    if checks:
+        text = claim.path.read_text()
+        claim.path.write_text(
+            text.replace("    seeds: 4\n", f"    seeds: 4\n    checks: {{{checks}}}\n")
+        )
+        claim = claim_at(claim.path)
     results = {}
     for cell in next_cells(claim, "paper", PRINT, {}):
         metrics = {"test_error": errors(cell), "gap": errors(cell) / 2, "initial_loss": 2.3}
@@ -292,7 +305,7 @@ def test_an_arm_beside_the_contrast_may_guess(tmp_path: Path) -> None:
         "third" in contrast.arms for contrast in found.contrasts
     ]
     assert any("third" in contrast.arms for contrast in found.contrasts)
-    assert "4 of 4 third trials ended no better than guessing" in verdict.reason
+    assert "third ended at chance level" in verdict.reason
 
 
 def test_an_odd_start_makes_it_invalid(tmp_path: Path) -> None:
@@ -300,7 +313,58 @@ def test_an_odd_start_makes_it_invalid(tmp_path: Path) -> None:
     _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), loss=40.0)
 
     assert verdict.word == "invalid"
-    assert "had a loss of 40.00 nats, far from guessing's 2.30" in verdict.reason
+    assert "had a median loss of 40.00 nats; expected ln 10 = 2.30, give or take 2.3" in (
+        verdict.reason
+    )
+
+
+def test_one_odd_seed_is_no_odd_arm(tmp_path: Path) -> None:
+    """More seeds must not make a failure likelier: it is the median that is checked."""
+
+    def odd(cell: Cell, result: Result) -> Result:
+        lost = {"test_error": 0.95, "initial_loss": 40.0}
+        return replace(result, metrics=result.metrics | lost) if cell.trial.seed == 2 else result
+
+    assert analysed(tmp_path, odd).word != "invalid"
+
+
+@pytest.mark.parametrize(
+    ("checks", "error", "loss", "epochs"),
+    [
+        ("initial_loss: 50", 0.4, 40.0, 10.0),
+        ("initial_loss: null", 0.4, math.inf, 10.0),
+        ("above_chance: false", 0.95, 2.3, 10.0),
+        ("equal_length: false", 0.4, 2.3, 20.0),
+    ],
+)
+def test_each_check_can_be_set(
+    tmp_path: Path, checks: str, error: float, loss: float, epochs: float
+) -> None:
+    """What is invalid by default is valid where the claim file says so."""
+
+    def off(cell: Cell, result: Result) -> Result:
+        metrics = {"test_error": error + 0.001 * cell.trial.seed, "initial_loss": loss}
+        return replace(result, epochs=epochs, metrics=result.metrics | metrics)
+
+    assert analysed(tmp_path, off).word == "invalid"
+    assert analysed(tmp_path, off, checks=checks).word != "invalid"
+
+
+def test_an_arm_that_learned_little_is_called_undertrained(tmp_path: Path) -> None:
+    """Above half-way from chance to the best arm, or above the floor that the scale sets."""
+
+    def slow(cell: Cell, result: Result) -> Result:
+        if cell.arm != "without":
+            return result
+        errors = {"test_error": 0.7 + 0.001 * cell.trial.seed}
+        return replace(result, metrics=result.metrics | errors)
+
+    said = "undertrained: early learning only (median test error: "
+    assert said + "without 70.2 %; floor 65.3 %)" in analysed(tmp_path, slow).reason
+    for floor, arms in ((0.75, ""), (0.3, "with 40.5 %, without 70.2 %, third 40.5 %")):
+        reason = analysed(tmp_path, slow, checks=f"floor: {floor}").reason
+        assert (said in reason) == bool(arms)
+        assert arms in reason
 
 
 @pytest.mark.parametrize(

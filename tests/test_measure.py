@@ -263,6 +263,17 @@ def test_a_trial_measures_all_that_its_net_and_data_allow(tmp_path: Path) -> Non
     assert run.arrays["near_images"].shape == (5, 7, 32, 32, 3)
 
 
+def test_a_net_with_batch_normalisation_begins_near_the_loss_of_guessing(tmp_path: Path) -> None:
+    """By the statistics of the batch: it has kept none yet, and without them signals grow."""
+    data = tiny(tmp_path, images=320)
+    recipe = RECIPE.model_copy(update={"initialisation": "framework", "inputs": "centred"})
+    net = {"model": "timm:resnet10t", "arguments": {}, "recipe": recipe, "threshold": None}
+    run = train(trial_on(data, **net), data, device=CPU, until=0)
+    run.measure_final()
+
+    assert run.metrics["initial_loss"] == pytest.approx(math.log(10), abs=1.0)
+
+
 def test_crops_and_noise_are_the_same_bits_across_a_pause(tmp_path: Path) -> None:
     """Mid-epoch, with dropout, crops, mirrors and colour: a function of the trial alone."""
     data = tiny(tmp_path)

@@ -78,7 +78,7 @@ def _help(name: str, command: click.Command) -> str:
 # What is said once for every field of a claim.
 _PARTS = (
     "Paper", "TimeContrast", "Difference", "Arm", "Region", "Recipe", "Model", "Scale", "Search",
-    "Fact",
+    "Checks", "Fact",
 )  # fmt: skip
 
 

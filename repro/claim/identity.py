@@ -87,6 +87,13 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "rate": "numbers",
         "threshold": "numbers",
         "recipe": "numbers",
+        "checks": "rule",
+    },
+    "Checks": {
+        "initial_loss": "rule",
+        "above_chance": "rule",
+        "equal_length": "rule",
+        "floor": "rule",
     },
     "Search": {"rates": "rule", "rungs": "rule", "keep": "rule", "seeds": "rule"},
     "Region": {"low": "rule", "high": "rule"},

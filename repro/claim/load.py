@@ -20,6 +20,7 @@ from repro.claim.rules import (
 from repro.claim.spec import (
     KINDS,
     Arm,
+    Checks,
     Claim,
     Fact,
     Model,
@@ -152,6 +153,7 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("scales", "*"): Scale,
     ("scales", "*", "model"): Model,
     ("scales", "*", "recipe"): Recipe,
+    ("scales", "*", "checks"): Checks,
     ("scales", "*", "search", "*"): Search,
 }
 

@@ -32,6 +32,7 @@ __all__ = [
     "OWN_KINDS",
     "SCALES",
     "Arm",
+    "Checks",
     "Claim",
     "Difference",
     "DifferenceClaim",
@@ -241,12 +242,30 @@ class Search(Strict):
     seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
 
 
+class Checks(Strict):
+    """Sanity checks: an arm that decides and fails one makes the verdict `invalid`.
+
+    They are about an arm's median over seeds. `initial_loss`: nats by which the loss of the
+    untrained net may lie off ln(classes), that of guessing; by default 2.3, a factor of ten
+    in the probability of the right class. `above_chance`: the test error has to be below that of
+    guessing. `equal_length`: no trial may have been trained for longer than the scale says, unless
+    times are compared. `floor`: a test error, a fraction, above which an arm's result is called
+    undertrained, early learning only, which leaves the word; by default half-way from guessing to
+    the best arm. `initial_loss: null` and `floor: 1` switch theirs off.
+    """
+
+    initial_loss: Positive | None = 2.3
+    above_chance: bool = True
+    equal_length: bool = True
+    floor: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
 class Scale(Strict):
     """Where and for how long the claim is tried.
 
     `data`: images, a registered name or `folder:NAME`. `images`: only the first so many training
     images. `model`: the net. `epochs`: passes over the training set, at most. `threshold`: in place
-    of the claim's. `recipe`: what it changes in every recipe.
+    of the claim's. `recipe`: what it changes in every recipe. `checks`: of what was measured.
 
     Each recipe has its learning rate. `search`: by recipe, how it is searched for each arm.
     `rate`: by recipe, given and the same for all arms.
@@ -267,6 +286,7 @@ class Scale(Strict):
     rate: dict[str, Rate] = {}
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     recipe: dict[str, Any] = {}
+    checks: Checks = Checks()
 
 
 class Claim(Strict):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
@@ -26,6 +27,7 @@ __all__ = [
     "evaluate",
     "evaluate_ten",
     "evaluate_together",
+    "evaluate_untrained",
     "final_metrics",
     "neighbours",
 ]
@@ -63,6 +65,22 @@ def evaluate(
     """The net as it stands on one view of the split's (first) images. A NaN is never right."""
     model.eval()
     ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first, ranks)
+    return found
+
+
+def evaluate_untrained(
+    model: nn.Module, data: DeviceData, *, autocast: Autocast, ranks: Ranks = ALONE
+) -> Evaluation:
+    """The net before its first step, on the first test images.
+
+    Batch normalisation takes the batch's own statistics, as in its first step: those of training,
+    which a net keeps for its tests, are of nothing yet. One image has none of its own.
+    """
+    model.eval()
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.train(len(data.test.labels) > 1)
+    ((found,),) = _evaluate(model, data.test, [data.centre], [_stacked], autocast, _BATCH, ranks)
     return found
 
 
@@ -184,9 +202,7 @@ def final_metrics(
     """
     train = evaluate(model, data.train, data.centre, autocast=autocast, ranks=ranks)
     test = evaluate(model, data.test, data.centre, autocast=autocast, ranks=ranks)
-    start = evaluate(
-        untrained, data.test, data.centre, autocast=autocast, first=_BATCH, ranks=ranks
-    )
+    start = evaluate_untrained(untrained, data, autocast=autocast, ranks=ranks)
     metrics = {
         "train_error": train.error,
         "test_error": test.error,

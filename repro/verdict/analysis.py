@@ -17,9 +17,9 @@ from repro.claim import (
     arms_of,
 )
 from repro.plan import RateSearch, confirm_cells, rate_search
-from repro.registry import DATASETS
 from repro.stats import Estimate, look_level, over_images
 from repro.trial import Clocks, Result
+from repro.verdict.checks import failed_checks, undertrained
 from repro.verdict.effects import Contrast, Outcome, contrasts
 
 __all__ = [
@@ -182,7 +182,7 @@ def _recipe(
 
     def at(look: Look | None) -> RecipeEvidence:
         counted = [o for o in outcomes if look is None or o.seed < look.seeds]
-        doubts = {arm: tuple(_doubts(claim, scale, counted, arm)) for arm in claim.arms}
+        doubts = {arm: tuple(failed_checks(claim, scale, counted, arm)) for arm in claim.arms}
         return RecipeEvidence(
             recipe=recipe,
             rates=trials.rates,
@@ -191,8 +191,9 @@ def _recipe(
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
-            caveats=tuple(
-                said for arm in claim.arms if arm not in deciding for said in doubts[arm]
+            caveats=(
+                *(said for arm in claim.arms if arm not in deciding for said in doubts[arm]),
+                *undertrained(claim, scale, counted),
             ),
             gates=tuple(said for arm in deciding for said in doubts[arm]),
             doubtful=frozenset(arm for arm, said in doubts.items() if said),
@@ -321,42 +322,6 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
         diverged = sum(outcome.status == "diverged" for outcome in of_arm)
         if diverged:
             yield f"{diverged} of {len(of_arm)} {arm} trials diverged"
-
-
-# Sec. 5 of the paper starts from outputs that know nothing. A net whose untrained loss is far
-# from that has inputs, weights or labels of the wrong size.
-_FAR_FROM_GUESSING = 1.0  # of ln(classes)
-
-
-def _doubts(claim: TrainedClaim, scale: str, outcomes: list[Outcome], arm: str) -> Iterable[str]:
-    """Checks that trials of this arm failed; of what guessing has, where classes are known.
-
-    Of an arm that decides they are gates: no number counts. Other arms cannot undo the verdict.
-    """
-    of_arm = [o for o in outcomes if o.arm == arm and o.status != "diverged"]
-    budget = claim.scales[scale].epochs
-    longer = [o.epochs for o in of_arm if o.epochs > budget + 1e-9]
-    if longer and not isinstance(claim, TimeClaim):
-        yield (
-            f"{len(longer)} of {len(of_arm)} {arm} trials were trained to {max(longer):g} epochs, "
-            f"for another claim or by an older file, and not to {budget:g}"
-        )
-    facts = DATASETS.get(claim.scales[scale].data)
-    if facts is None:
-        return
-    guess, entropy = 1 - 1 / facts.classes, math.log(facts.classes)
-    poor = [o for o in of_arm if o.metrics.get("test_error", 0.0) >= guess]
-    if poor:
-        yield f"{len(poor)} of {len(of_arm)} {arm} trials ended no better than guessing"
-    odd = [
-        o.metrics["initial_loss"]
-        for o in of_arm
-        if not abs(o.metrics.get("initial_loss", entropy) - entropy) <= _FAR_FROM_GUESSING * entropy
-    ]
-    if odd:
-        worst = max(odd, key=lambda loss: loss if math.isfinite(loss) else math.inf)
-        said = f"{worst:.2f} nats" if math.isfinite(worst) else "no number"
-        yield f"untrained, {arm} had a loss of {said}, far from guessing's {entropy:.2f}"
 
 
 def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
