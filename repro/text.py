@@ -127,6 +127,13 @@ def p_text(p: float) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def paper_text(claim: Claim) -> str:
+    """The printed number: `6`, `more than 1`, or `no number`."""
+    if claim.paper.value is None:
+        return "no number"
+    return f"{'more than ' * claim.paper.more_than}{claim.paper.value:g}"
+
+
 def region_text(region: Region) -> str:
     """`from 3 to 9`, or `at 3 or above`."""
     if region.high is None:
@@ -152,11 +159,10 @@ def rule_text(claim: Claim) -> str:
         counted = sum(fact.counts for fact in claim.facts.values())
         return f"{counted} facts that need no training. Reproduced when all of them hold."
     assert isinstance(claim, TrainedClaim)
-    value, unit = claim.paper.value, claim.paper.unit
     theirs = (
-        f"the paper's value is {value:g} ({unit})"
-        if value is not None
-        else ("the paper gives no number")
+        "the paper gives no number"
+        if claim.paper.value is None
+        else f"the paper's value is {paper_text(claim)} ({claim.paper.unit})"
     )
     return (
         f"{measured_text(claim)}, with the {claim.verdict_recipe} recipe. Reproduced when the "

@@ -128,7 +128,7 @@ def planted(effect: float, noise: float = 0.001) -> Errors:
         (0.005, "direction only", "below the region"),
         (0.06, "direction only", "above the region"),
         (0.0, "not reproduced", "includes no effect, and lies wholly below the region"),
-        (-0.02, "not reproduced", "the other way round"),
+        (-0.02, "not reproduced", "has no effect in the claimed direction"),
         (0.0101, "inconclusive", "crosses the edge 1"),
     ],
 )
@@ -145,13 +145,91 @@ def test_a_planted_effect_gets_its_verdict(
     assert verdict.estimate.high - verdict.estimate.low < 0.5
 
 
+@pytest.mark.parametrize(
+    ("effect", "left_out"), [(0.015, True), (0.0201, False), (0.03, True), (-0.01, True)]
+)
+def test_an_interval_that_leaves_out_the_printed_number_says_so(
+    tmp_path: Path, effect: float, *, left_out: bool
+) -> None:
+    """The paper has 2 points; the interval may lie in the region all the same."""
+    _, verdict = judged(tmp_path, claim_of(tmp_path), planted(effect))
+    said = "the 95 % interval leaves out the paper's 2"
+
+    assert (said in verdict.reason) == left_out
+
+
+def test_a_paper_that_says_more_than_a_number_is_not_left_out_from_above(tmp_path: Path) -> None:
+    """An interval above it is what the paper says."""
+    claim = claim_of(tmp_path)
+    claim.path.write_text(
+        claim.path.read_text().replace("value: 2.0,", "value: 2.0, more_than: true,")
+    )
+    claim = claim_at(claim.path)
+    _, above = judged(tmp_path / "above", claim, planted(0.025))
+    _, below = judged(tmp_path / "below", claim, planted(0.015))
+
+    assert "leaves out" not in above.reason
+    assert "the 95 % interval leaves out the paper's more than 2" in below.reason
+
+
+GAP = """\
+  with: {}
+  without: {model: {drop_rate: 0.0}}
+contrast: {higher: without, lower: with}
+also:
+  tested: {higher: without, lower: with, metric: test_error}"""
+
+
+@pytest.mark.parametrize(
+    ("more", "noise", "word", "reason"),
+    [
+        (0.02, 0.001, "reproduced", "the test error is higher, too: 2.00 (95 % interval"),
+        (-0.02, 0.001, "gap only", "but the test error of without is not higher than that of with"),
+        (0.0, 0.01, "gap only", "but the test error of without is not shown to be higher"),
+    ],
+)
+def test_a_wider_gap_alone_is_gap_only(
+    tmp_path: Path, more: float, noise: float, word: str, reason: str
+) -> None:
+    """Overfitting has to show in the test error: the training error may have fallen further."""
+    claim = claim_of(tmp_path, arms=GAP)
+    claim.path.write_text(
+        claim.path.read_text().replace("metric: test_error\narms", "metric: gap\narms")
+    )
+    claim = claim_at(claim.path)
+
+    def wider(cell: Cell) -> Result:
+        without, sign = cell.arm == "without", (-1) ** cell.trial.seed
+        metrics = {
+            "gap": 0.02 + without * (0.02 + 0.001 * sign),
+            "test_error": WITH[cell.trial.seed] + without * (more + noise * sign),
+        }
+        return replace(FINISHED, trial_id=cell.trial.id, epochs=cell.until, metrics=metrics)
+
+    results = {c.trial.id: wider(c) for c in next_cells(claim, "paper", PRINT, {})}
+    verdict = decide(claim, analyse(claim, "paper", PRINT, results), "authors")
+
+    assert verdict.word == word
+    assert reason in verdict.reason
+    assert verdict.exit_code == (0 if word == "reproduced" else 3)
+
+
+def test_a_gap_without_a_further_contrast_of_test_errors_is_gap_only(tmp_path: Path) -> None:
+    """A claim file that does not look at them cannot say more."""
+    claim = claim_of(tmp_path, arms=GAP.partition("\nalso")[0])
+    claim.path.write_text(claim.path.read_text().replace("metric: test_error", "metric: gap"))
+    _, verdict = judged(tmp_path, claim_at(claim.path), planted(0.04))
+
+    assert verdict.word == "gap only"
+    assert "no further contrast is of the test errors of without and with" in verdict.reason
+
+
 def test_seeds_that_came_out_equal_decide_nothing(tmp_path: Path) -> None:
     """Four seeds that all gained two points of a hundred: no scatter seen is no certainty."""
     evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02, noise=0.0))
 
     assert verdict.word == "inconclusive"
     assert "all seeds came out equal" in " ".join(evidence.recipes["authors"].caveats)
-    assert "would settle it" not in verdict.reason
 
 
 def test_further_contrasts_are_measured_and_do_not_decide(tmp_path: Path) -> None:

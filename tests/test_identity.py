@@ -61,6 +61,7 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Paper.section": ("times", "paper.section", "sec. 9"),
     "Paper.states": ("times", "paper.states", "Another."),
     "Paper.value": ("times", "paper.value", 9.0),
+    "Paper.more_than": ("times", "paper.more_than", True),
     "Paper.unit": ("times", "paper.unit", "times"),
     "Paper.figure": ("times", "paper.figure", "x.csv"),
     "Arm.model": ("times", "arms.relu.model", {"activation": "gelu"}),

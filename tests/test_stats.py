@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from scipy import stats as scipy_stats
 
 from repro.errors import StatisticsError
-from repro.stats import Times, ratio_of_times, seeds_needed
+from repro.stats import Times, ratio_of_times
 
 TRUE_RATIO = 6.0
 
@@ -212,22 +212,3 @@ def test_an_arm_that_should_be_fast_and_never_crosses_bounds_the_ratio_above() -
     assert estimate.p == pytest.approx(swapped.p)
     assert estimate.p is not None
     assert estimate.p < 0.05
-
-
-def test_more_spread_or_a_nearer_edge_needs_more_seeds() -> None:
-    """Against the definition: the first n, more than there are, whose half is below the gap."""
-
-    def half(n: int, sd: float = 0.3) -> float:
-        return float(scipy_stats.t.ppf(0.975, 2 * n - 2)) * sd * math.sqrt(2 / n)
-
-    def needed(gap: float, sd: float = 0.3) -> int | None:
-        return seeds_needed(half=half(3, sd), seeds=3, df=4, gap=gap, level=0.95)
-
-    few = needed(0.3)
-
-    assert few is not None
-    assert few == next(n for n in range(4, 99) if half(n) < 0.3)
-    assert (needed(0.2) or 0) > few
-    assert (needed(0.3, sd=0.4) or 0) > few
-    assert needed(9.0) == 4
-    assert needed(1e-6) is None

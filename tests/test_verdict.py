@@ -112,7 +112,7 @@ TABLE = [
     (estimate(2, 5), "inconclusive", "the direction holds, but the interval crosses the edge 3"),
     (estimate(5, 12), "inconclusive", "crosses the edge 9"),
     (estimate(0.5, 5), "inconclusive", "includes no effect"),
-    (estimate(0.2, 0.9), "not reproduced", "the other way round"),
+    (estimate(0.2, 0.9), "not reproduced", "has no effect in the claimed direction"),
     (estimate(10, math.inf, "lower"), "direction only", "already above the region"),
     (estimate(4, math.inf, "lower"), "inconclusive", "censoring.*the direction holds"),
     (estimate(0.8, math.inf, "lower"), "inconclusive", "only a lower bound is known"),
@@ -162,11 +162,6 @@ def test_two_seeds_are_too_few(claim: Claim) -> None:
     assert judged(claim, None, seeds=0).word == "not run"
 
 
-def test_how_many_seeds_would_settle_it_is_said(claim: Claim) -> None:
-    """An inconclusive verdict names the next step."""
-    assert "seeds an arm would settle it" in judged(claim, estimate(2.5, 5)).reason
-
-
 def seeds_of(mean: float, sd: float, n: int, *, step: float = 1e-3) -> Times:
     """Epochs of n seeds that scatter by exactly so much, each known to a `step` of itself."""
     z = scipy.stats.norm.ppf((np.arange(n) + 0.5) / n)
@@ -174,42 +169,15 @@ def seeds_of(mean: float, sd: float, n: int, *, step: float = 1e-3) -> Times:
     return Times(lower=np.exp(log - step / 2), upper=np.exp(log + step / 2))
 
 
-@pytest.mark.parametrize(
-    ("ratio", "slow", "fast", "step"),
-    [
-        (2.6, 0.1, 0.1, 1e-3),
-        (7.6, 0.1, 0.1, 1e-3),
-        (5.65, 0.4, 0.02, 1e-3),  # Welch's degrees of freedom are those of one arm
-        (7.6, 0.01, 0.01, 0.4),  # what a grid of measurements leaves unknown
-        (1.5, 0.6, 0.2, 1e-3),
-    ],
-)
-def test_so_many_seeds_do_settle_it(
-    claim: Claim, ratio: float, slow: float, fast: float, step: float
-) -> None:
-    """As many seeds of the same scatter, judged like any others; one less does not."""
-
-    def verdict(n: int) -> Verdict:
-        arms = seeds_of(8 * ratio, slow, n, step=step), seeds_of(8, fast, n, step=step)
-        return judged(claim, ratio_of_times(*arms))
-
-    (said,) = re.findall(r"; about (\d+) seeds an arm would settle it", verdict(3).reason)
-
-    assert int(said) > 3
-    assert verdict(int(said)).word != "inconclusive"
-    assert verdict(int(said) - 1).word == "inconclusive"
-
-
-def test_no_number_of_seeds_is_said_of_times_beyond_the_budget(claim: Claim) -> None:
-    """How far beyond it they lie is not known: more epochs tell more."""
+def test_times_beyond_the_budget_may_want_epochs(claim: Claim) -> None:
+    """How far beyond it they lie is not known: more seeds alone may tell nothing more."""
     slow = seeds_of(48, 0.1, 12)
     late = slow.upper > 44
     slow = Times(lower=np.where(late, 44.0, slow.lower), upper=np.where(late, np.inf, slow.upper))
     reason = judged(claim, ratio_of_times(slow, seeds_of(8, 0.1, 12))).reason
 
     assert 0 < slow.censored.sum() < 12
-    assert "seeds an arm would settle it" not in reason
-    assert "more epochs, in which more trials cross, would tell more than more seeds" in reason
+    assert "(seeds, or epochs in which more trials cross)" in reason
 
 
 def test_a_bound_below_the_region_is_no_reproduction_to_come(claim: Claim) -> None:
@@ -220,7 +188,7 @@ def test_a_bound_below_the_region_is_no_reproduction_to_come(claim: Claim) -> No
     assert verdict.estimate is not None
     assert 1 < verdict.estimate.high < 3
     assert verdict.word == "not reproduced"
-    assert "wholly below the region 3 to 9" in verdict.reason
+    assert "the bound lies below the region 3 to 9" in verdict.reason
 
 
 def test_smoke_never_decides(claim: Claim) -> None:

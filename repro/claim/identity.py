@@ -53,6 +53,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "section": "nothing",
         "states": "nothing",
         "value": "rule",
+        "more_than": "nothing",
         "unit": "nothing",
         "figure": "nothing",
         "siblings": "nothing",

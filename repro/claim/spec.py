@@ -118,7 +118,7 @@ class Paper(Strict):
     """What the paper says, in our words. `value` is missing where it gives no number.
 
     `section`: where it says so. `states`: what, in a sentence or two. `value`: the printed number.
-    `unit`: of the number and of ours, in words.
+    `more_than`: the paper says more than that. `unit`: of the number and of ours, in words.
 
     `figure`: CSV of points read off, beside the file. `siblings`: CSV of single runs of nets like
     the paper's, where its value is the difference of two single runs.
@@ -127,6 +127,7 @@ class Paper(Strict):
     section: str
     states: str
     value: float | None = None
+    more_than: bool = False
     unit: str
     figure: str | None = None
     siblings: str | None = None

@@ -23,7 +23,7 @@ EXIT_CODES = """
 Exit codes:
   0    decided as claimed (at smoke scale: everything ran)
   2    usage or claim file
-  3    not reproduced, or direction only; stores that differ
+  3    not reproduced, direction only or gap only; stores that differ
   4    inconclusive, or nothing measured
   5    invalid: a check of the measurement failed; or a fault of data, machine or
        store, or a bug (`repro explain CODE`)

@@ -11,7 +11,7 @@ from repro.errors import ClaimError
 from repro.files import Place
 from repro.report.resolved import resolved
 from repro.store import Store
-from repro.text import duration, estimate_text, looks_text, p_text, rule_text
+from repro.text import duration, estimate_text, looks_text, p_text, paper_text, rule_text
 from repro.verdict import Member, Verdict
 from repro.verdict.prior import prior
 
@@ -33,7 +33,7 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
     assert isinstance(claim, TrainedClaim)
     role = "" if verdict.recipe == claim.verdict_recipe else " (sensitivity)"
     evidence = "" if verdict.decides or role else " (not evidence)"
-    printed = "a number it does not give" if claim.paper.value is None else f"{claim.paper.value:g}"
+    printed = "a number it does not give" if claim.paper.value is None else paper_text(claim)
     return (
         f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}: "
         f"{verdict.word}\n"

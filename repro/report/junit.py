@@ -14,6 +14,7 @@ __all__ = ["render_junit"]
 _ELEMENT: dict[Word, str | None] = {
     "reproduced": None,
     "direction only": "failure",
+    "gap only": "failure",
     "not reproduced": "failure",
     "inconclusive": "skipped",
     "not run": "skipped",

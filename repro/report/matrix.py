@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from repro.registry.shipped import is_shipped
 from repro.report.page import FactPage, Page
 from repro.report.tables import Table
-from repro.text import NOT_RUN, duration, estimate_text, interval_text, region_text, value_text
+from repro.text import (
+    NOT_RUN,
+    duration,
+    estimate_text,
+    interval_text,
+    paper_text,
+    region_text,
+    value_text,
+)
 from repro.verdict import Verdict
 
 __all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_table"]
@@ -113,7 +121,7 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             ours=value_text(estimate),
             interval=interval_text(estimate),
             estimate=estimate_text(estimate),
-            paper="no number" if value is None else f"{value:g}",
+            paper=paper_text(page.claim),
             unit=page.unit,
             measure=page.claim.paper.unit,
             region=region_text(page.claim.region),

@@ -7,7 +7,7 @@ a run has begun, and not before its first step.
 from repro.stats.estimate import Estimate, correlation, mean_level, paired_difference, scatter
 from repro.stats.images import over_images
 from repro.stats.looks import ERROR, holm, look_level, over_all_looks
-from repro.stats.power import half_width, seeds_needed, smallest_effect
+from repro.stats.power import half_width, smallest_effect
 from repro.stats.times import Times, ratio_of_times
 
 __all__ = [
@@ -24,6 +24,5 @@ __all__ = [
     "paired_difference",
     "ratio_of_times",
     "scatter",
-    "seeds_needed",
     "smallest_effect",
 ]

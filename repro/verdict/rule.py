@@ -19,6 +19,9 @@ The interval against the region of the claim file; no effect is a ratio of 1, a 
 A level has no direction: inside the region is reproduced, wholly outside it not, across an edge
 inconclusive.
 
+What would be reproduced or direction only of a gap between test and training error is `gap only`
+unless the test error of the same arms shows it, too.
+
 Before that: a failed gate is `invalid`; no confirming trial is `not run`; an unfinished search,
 fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
 averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
@@ -28,7 +31,7 @@ for want of seeds, or of crossings.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -41,9 +44,11 @@ from repro.claim import (
     TrainedClaim,
     arms_of,
 )
-from repro.stats import ERROR, Estimate, holm, over_all_looks, seeds_needed
+from repro.stats import ERROR, Estimate, holm, over_all_looks
+from repro.text import estimate_text, paper_text
 from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
+from repro.verdict.effects import Contrast
 
 __all__ = [
     "EXACT",
@@ -60,12 +65,19 @@ __all__ = [
 EXACT = "exact"  # scale and recipe of what needs no training
 
 Word = Literal[
-    "reproduced", "direction only", "not reproduced", "inconclusive", "invalid", "not run"
+    "reproduced",
+    "direction only",
+    "gap only",
+    "not reproduced",
+    "inconclusive",
+    "invalid",
+    "not run",
 ]
 
 EXIT_CODES: dict[Word, int] = {
     "reproduced": 0,
     "direction only": 3,
+    "gap only": 3,
     "not reproduced": 3,
     "inconclusive": 4,
     "not run": 4,
@@ -121,7 +133,7 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         scale=evidence.scale,
         recipe=recipe,
         word=word,
-        reason="; ".join([reason, *found.caveats]),
+        reason="; ".join([reason, *_beside_the_paper(claim, evidence, found), *found.caveats]),
         estimate=found.estimate,
         paper_value=claim.paper.value,
         seeds=found.look.seeds if found.look else _seeds(claim, found),
@@ -132,6 +144,19 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         look=found.look,
         effect=_effect(claim, evidence.scale, found) if sound else None,
     )
+
+
+def _beside_the_paper(
+    claim: TrainedClaim, evidence: Evidence, found: RecipeEvidence
+) -> Iterator[str]:
+    """Whether the interval that is shown leaves out the paper's number, wherever it lies."""
+    printed, estimate = claim.paper.value, found.estimate
+    if evidence.scale == "smoke" or printed is None or estimate is None:
+        return
+    most = math.inf if claim.paper.more_than else printed
+    if estimate.high < printed or most < estimate.low:
+        interval = f"the {100 * estimate.level:.3g} % interval"
+        yield f"{interval} leaves out the paper's {paper_text(claim)}"
 
 
 def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
@@ -215,8 +240,46 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
     if claim.no_effect is None:
         return _level(claim.region, estimate)
     if estimate.bound == "two-sided":
-        return _two_sided(claim.region, claim.no_effect, estimate)
+        ruling = _two_sided(claim.region, claim.no_effect, estimate)
+        return _overfitting(found, ruling) if set(found.deciding.metrics) == {"gap"} else ruling
     return _one_sided(claim.region, estimate)
+
+
+def _overfitting(found: RecipeEvidence, ruling: _Ruling) -> _Ruling:
+    """Of a wider gap: overfitting has to show in the test error of the same arms.
+
+    The gap is wider as well where the training error has merely fallen further.
+    """
+    if ruling.word not in ("reproduced", "direction only"):
+        return ruling
+    tested = _test_error(found)
+    first, second = found.deciding.arms
+    if tested is None:
+        why = f"no further contrast is of the test errors of {first} and {second}"
+        return _Ruling("gap only", f"a wider gap ({ruling.reason}); {why}")
+    estimate = tested.estimate
+    if estimate is not None and estimate.low > 0:
+        return ruling._replace(
+            reason=f"{ruling.reason}; the test error is higher, too: {_shown(tested)}"
+        )
+    known_not = estimate is not None and estimate.high <= 0
+    why = "is not higher" if known_not else "is not shown to be higher"
+    return _Ruling(
+        "gap only",
+        f"a wider gap ({ruling.reason}), but the test error of {first} {why} than that of "
+        f"{second}: {_shown(tested)}",
+        open=not known_not,
+    )
+
+
+def _test_error(found: RecipeEvidence) -> Contrast | None:
+    """The further contrast of the same arms by their test error."""
+    alike = (c for c in found.contrasts[1:] if c.arms == found.deciding.arms)
+    return next((c for c in alike if set(c.metrics) == {"test_error"}), None)
+
+
+def _shown(contrast: Contrast) -> str:
+    return f"{estimate_text(contrast.estimate)} {contrast.unit}"
 
 
 def _nothing_confirmed(found: RecipeEvidence) -> _Ruling:
@@ -278,95 +341,72 @@ def _level(region: Region, estimate: Estimate) -> _Ruling:
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high < region.low:
-        return _Ruling("not reproduced", f"below {inside}")
+        return _Ruling("not reproduced", f"the interval lies wholly below {inside}")
     if estimate.low > top:
-        return _Ruling("not reproduced", f"above {inside}")
+        return _Ruling("not reproduced", f"the interval lies wholly above {inside}")
     edge = region.low if estimate.low < region.low else top
-    gap = min(abs(estimate.value - end) for end in (region.low, top))
-    more = _more(gap, estimate)
-    why = f"the interval crosses the edge {edge:g} of {inside} (seeds){more}"
+    why = f"the interval crosses the edge {edge:g} of {inside} (seeds)"
     return _Ruling("inconclusive", why, open=True)
 
 
 def _two_sided(region: Region, nothing: float, estimate: Estimate) -> _Ruling:
     top, inside = _bounds(region)
-
-    # Whatever the word will be, it is settled when the interval leaves the nearest edge out.
-    ends = [end for end in (region.low, region.high) if end is not None]
-    gap = min(
-        abs(math.log(estimate.value / end) if nothing == 1 else estimate.value - end)
-        for end in ends
-    )
-    more = _more(gap, estimate, log=nothing == 1)
-
     if region.low <= estimate.low and estimate.high <= top:
         return _Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high <= nothing:
-        return _Ruling("not reproduced", "the effect is absent or the other way round")
+        return _Ruling("not reproduced", "the interval has no effect in the claimed direction")
     if estimate.low <= nothing and estimate.high < region.low:
-        return _Ruling("not reproduced", f"includes no effect, and lies wholly below {inside}")
+        return _Ruling(
+            "not reproduced", f"the interval includes no effect, and lies wholly below {inside}"
+        )
     if estimate.low <= nothing:
-        why = f"the interval includes no effect (seeds){more}"
+        why = f"the interval includes no effect {_wanting(estimate)}"
         return _Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
-        return _Ruling("direction only", f"the right side of no effect, but below {inside}")
+        return _Ruling(
+            "direction only", f"the interval lies beyond no effect, and wholly below {inside}"
+        )
     if estimate.low > top:
-        return _Ruling("direction only", f"the right side of no effect, but above {inside}")
+        return _Ruling(
+            "direction only", f"the interval lies beyond no effect, and wholly above {inside}"
+        )
     edge = region.low if estimate.low < region.low else top
     return _Ruling(
         "inconclusive",
-        f"the direction holds, but the interval crosses the edge {edge:g} of {inside} (seeds)"
-        f"{more}",
+        f"the direction holds, but the interval crosses the edge {edge:g} of {inside} "
+        f"{_wanting(estimate)}",
         open=True,
     )
 
 
+def _wanting(estimate: Estimate) -> str:
+    """For want of what. With censored times what is beyond the budget decides."""
+    if estimate.df is None and estimate.seeds > 1 and estimate.low > -math.inf:
+        return "(seeds, or epochs in which more trials cross)"
+    return "(seeds)"
+
+
 def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
+    _, inside = _bounds(region)
     if estimate.bound == "upper":
         if estimate.high <= 1:
-            return _Ruling("not reproduced", "the arm that should be faster never crossed")
+            why = "the arm that should be faster never crossed: the bound is no effect or less"
+            return _Ruling("not reproduced", why)
         if estimate.high < region.low:
-            _, inside = _bounds(region)
-            why = f"the arm that should be faster never crossed: wholly below {inside}"
+            why = f"the arm that should be faster never crossed: the bound lies below {inside}"
             return _Ruling("not reproduced", why)
         why = "the faster arm never crossed: only an upper bound (censoring)"
         return _Ruling("inconclusive", why, open=True)
     if region.high is None and estimate.low >= region.low:
         return _Ruling(
-            "reproduced", f"the ratio is at least {estimate.low:.2f}, in the open region"
+            "reproduced",
+            f"no slow trial crossed: the lower bound, {estimate.low:.2f}, lies in {inside}",
         )
     if region.high is not None and estimate.low > region.high:
         return _Ruling("direction only", "the lower bound is already above the region")
     holds = "; the direction holds" if estimate.low > 1 else ""
     why = f"no slow trial crossed: only a lower bound is known (censoring){holds}"
     return _Ruling("inconclusive", why, open=True)
-
-
-_MOST = 1000  # seeds an arm that are still counted
-
-
-def _more(gap: float, estimate: Estimate, *, log: bool = False) -> str:
-    """How many seeds would settle it, if the estimate stays `gap` from the nearest edge.
-
-    `log`: the gap, and so the interval, are of logarithms. Of an interval of censored times nobody
-    knows: what is beyond the budget decides.
-    """
-    if log and estimate.df is None and estimate.seeds > 1:
-        return "; more epochs, in which more trials cross, would tell more than more seeds"
-    if estimate.df is None or gap == 0:
-        return ""
-    ends = (estimate.low, estimate.high)
-    low, high = map(math.log, ends) if log else ends
-    needed = seeds_needed(
-        half=(high - low) / 2,
-        seeds=estimate.seeds,
-        df=estimate.df,
-        gap=gap,
-        level=estimate.level,
-        most=_MOST,
-    )
-    count = f"more than {_MOST:,}" if needed is None else f"about {needed}"
-    return f"; {count} seeds an arm would settle it"
 
 
 def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
