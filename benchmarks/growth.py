@@ -14,7 +14,7 @@ import torch
 
 from repro.bench import Table, a_trial, population, race, ratio_text, window
 from repro.data import Dataset
-from repro.data.embedded import synthetic
+from repro.data.sources.embedded import synthetic
 from repro.store import Store
 from repro.trial import Clocks, Result
 

@@ -24,7 +24,7 @@ from benchmarks.contestants import BareLoop, OurTrainer, PlainLoop, TimmLoop, To
 from benchmarks.goals import goals
 from benchmarks.growth import growth, memory
 from repro.bench import BENCHES, Table, race, ratio_text
-from repro.data.embedded import synthetic
+from repro.data.sources.embedded import synthetic
 from repro.files import write_atomic
 from repro.store.provenance import provenance
 
@@ -50,7 +50,7 @@ def start_up(_device: torch.device, rounds: int) -> Table:
     """From the command to the end of the first step, and to the help."""
     step = (
         "import torch; import repro.execute.running; from repro.bench import *;"
-        "from repro.data.embedded import synthetic; torch.set_num_threads(1);"
+        "from repro.data.sources.embedded import synthetic; torch.set_num_threads(1);"
         "s = synthetic(n_train=1280, n_test=10);"
         "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 from PIL import Image
 from pyarrow import parquet
 
-from repro.data.dataset import Images
+from repro.data.arrays import Images
 
 __all__ = [
     "CLASSES",

@@ -14,7 +14,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from repro.data import Dataset, find, open_dataset, status, synthetic, verify
-from repro.data.dataset import Images, in_turns
+from repro.data.arrays import Images
+from repro.data.dataset import in_turns
 from repro.data.device import DeviceData, Inputs, pixel_statistics
 from repro.errors import DataError
 from repro.registry import DATASETS

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from repro.data import fingerprint, open_dataset
-from repro.data.cache import cache_folder
 from repro.data.dataset import content_fingerprint
-from repro.data.sources import Source, find, source_key
+from repro.data.decoded.cache import cache_folder
+from repro.data.sources.find import Source, find, source_key
 from repro.errors import DataError, MachineError
 from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
 
@@ -214,7 +214,7 @@ def test_another_decoder_starts_again(tmp_path: Path, monkeypatch: pytest.Monkey
     """Half of the pixels from one Pillow and half from another would be no copy of anything."""
     write_parquet(tmp_path / "tiny", train=MANY, test=TEST)
     steps(tmp_path, "cache", stop=4300)
-    monkeypatch.setattr("repro.data.build._DECODER", "Pillow 0.1")
+    monkeypatch.setattr("repro.data.decoded.build._DECODER", "Pillow 0.1")
 
     assert steps(tmp_path, "cache")[0] == 0
 
@@ -304,14 +304,14 @@ def test_pixels_are_looked_at_once_and_not_of_many_images(
     decoded(home)
     looked: list[int] = []
     monkeypatch.setattr(
-        "repro.data.cache.content_fingerprint",
+        "repro.data.decoded.cache.content_fingerprint",
         lambda *splits: looked.append(1) or content_fingerprint(*splits),
     )
     decoded(home)
     decoded(home)
     assert len(looked) == 1
     flip_a_pixel(folder_of(home), "train")
-    monkeypatch.setattr("repro.data.cache._ALL_LOOKED_AT", 1000)
+    monkeypatch.setattr("repro.data.decoded.cache._ALL_LOOKED_AT", 1000)
     decoded(home)
 
     assert len(looked) == 1

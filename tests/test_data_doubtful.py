@@ -681,7 +681,7 @@ def test_a_cache_that_is_not_as_it_was_built_is_built_anew(
 ) -> None:
     """Whatever lies there, also of images so many that not every pixel is looked at."""
     if size == "large":
-        monkeypatch.setattr("repro.data.cache._ALL_LOOKED_AT", 0)
+        monkeypatch.setattr("repro.data.decoded.cache._ALL_LOOKED_AT", 0)
     write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
     good = opened(tmp_path).fingerprint
     (file,) = (tmp_path / "cache").glob(f"*/{name}")

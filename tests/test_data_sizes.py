@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from repro.data import Dataset, find, open_dataset
-from repro.data.dataset import Images
+from repro.data.arrays import Images
 from repro.errors import DataError
 from repro.registry import DATASETS
 from tests.pictures import CLASSES, encoded, picture, write_folders, write_parquet, write_shards

@@ -56,7 +56,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: Path) -> str:
-    """`repro/data/cache.py` lies in the room `data`."""
+    """`repro/data/state.py` lies in the room `data`."""
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
@@ -192,7 +192,7 @@ def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> Non
     """Each of these takes a good part of the time of torch itself, and the compiler more."""
     code = (
         "import repro.execute.running; from repro.bench import *; "
-        "from repro.data.embedded import synthetic; import torch; "
+        "from repro.data.sources.embedded import synthetic; import torch; "
         "images = synthetic(n_train=320, n_test=10); "
         "trial = a_trial(images, 'cifar_80sec', batch=32); "
         "population(images, trial, torch.device('cpu')).train_window()"

@@ -22,7 +22,7 @@ from repro.errors import DataError
 from repro.registry import DATASETS
 from tests.pictures import CLASSES, encoded, picture
 
-FETCH = sys.modules["repro.data.fetch"]  # the package has the function by that name
+FETCH = sys.modules["repro.data.sources.fetch"]  # the package has the function by that name
 
 
 def opened(folder: Path, name: str) -> Dataset:

@@ -22,9 +22,9 @@ from repro.claim import Recipe
 from repro.cli import main
 from repro.data import Dataset, content_fingerprint, fingerprint, open_dataset, status, synthetic
 from repro.data.device import DeviceData
-from repro.data.order import Bounds, bounded_order
+from repro.data.device.order import Bounds, bounded_order
 from repro.data.packing import write_pack
-from repro.data.packs import Pack, PackedImages, Shards, open_pack
+from repro.data.sources.packs import Pack, PackedImages, Shards, open_pack
 from repro.errors import DataError, MachineError
 from repro.execute.backends.torchrun import join
 from repro.train import Population, Run, train_all

@@ -18,7 +18,7 @@ from PIL import Image
 
 from repro.bench.race import Table, race
 from repro.data import synthetic
-from repro.data.decode import square, to_rgb
+from repro.data.decoded.decode import square, to_rgb
 from repro.data.device import DeviceData, moved
 from repro.errors import DataError
 

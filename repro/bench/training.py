@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from repro.bench.race import Table, race, ratio_text
 from repro.claim import Recipe
 from repro.data import Dataset
-from repro.data.embedded import synthetic
+from repro.data.sources.embedded import synthetic
 from repro.models import LocalResponseNorm
 from repro.train import Population, Run, device_data
 from repro.trial import Trial

@@ -1,13 +1,14 @@
 """Images by name: found, decoded once, fingerprinted, and brought to the device.
 
-May import `registry`; knows no claims and no trials.
+Three folders: `sources` (where images come from), `decoded` (the cache of decoded images), `device`
+(batches of tensors). May import `registry`; knows no claims and no trials.
 """
 
 from repro.data.catalogue import fingerprint, open_dataset
 from repro.data.dataset import Dataset, Split, content_fingerprint
-from repro.data.embedded import synthetic
-from repro.data.fetch import fetch
-from repro.data.sources import Source, find
+from repro.data.sources.embedded import synthetic
+from repro.data.sources.fetch import fetch
+from repro.data.sources.find import Source, find
 from repro.data.state import Prepared, Status, Verification, prepare, status, verify
 
 __all__ = [

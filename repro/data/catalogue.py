@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.data.build import Progress
-from repro.data.cache import cache_folder, open_cached, open_packed, read_cached
 from repro.data.dataset import Dataset
-from repro.data.embedded import EMBEDDED
-from repro.data.names import check_name
-from repro.data.sources import find, missing
+from repro.data.decoded.build import Progress
+from repro.data.decoded.cache import cache_folder, open_cached, open_packed, read_cached
+from repro.data.sources.embedded import EMBEDDED
+from repro.data.sources.find import find, missing
+from repro.data.sources.names import check_name
 from repro.files import Place
 
 __all__ = ["fingerprint", "open_dataset"]

@@ -14,30 +14,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from repro.data.packs import PackedImages
+from repro.data.arrays import Images, Labels
+from repro.data.sources.packs import PackedImages
 
-__all__ = [
-    "LARGEST_FILE",
-    "MOST_PIXELS",
-    "Dataset",
-    "Images",
-    "Labels",
-    "Split",
-    "content_fingerprint",
-    "in_turns",
-]
-
-Images = npt.NDArray[np.uint8]
-Labels = npt.NDArray[np.int64]
-
-MOST_PIXELS = 89_478_485  # of an image; Pillow takes larger ones for an attack on the memory
-LARGEST_FILE = 2**28  # bytes, of one encoded image
+__all__ = ["Dataset", "Split", "content_fingerprint", "in_turns"]
 
 _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at once
 
@@ -49,7 +33,7 @@ class Split:
     Images are in memory, mapped from disk, or in a pack, which is read when they are asked for.
     """
 
-    images: "Images | PackedImages"
+    images: Images | PackedImages
     labels: Labels
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from repro.data.dataset import Dataset, Split
 from repro.data.device import statistics_file
-from repro.data.packs import MANIFEST, files_at, is_local, read_file, shard_name
+from repro.data.sources.packs import MANIFEST, files_at, is_local, read_file, shard_name
 from repro.errors import DataError, MachineError
 from repro.files import is_url, parse_json, write_atomic
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.data.build import Progress
-from repro.data.cache import cache_folder, open_cached, read_cached
 from repro.data.catalogue import open_dataset
 from repro.data.dataset import Dataset, content_fingerprint
-from repro.data.embedded import EMBEDDED
-from repro.data.sources import Source, find, looking, missing
-from repro.data.text import read_sums
+from repro.data.decoded.build import Progress
+from repro.data.decoded.cache import cache_folder, open_cached, read_cached
+from repro.data.sources.embedded import EMBEDDED
+from repro.data.sources.find import Source, find, looking, missing
+from repro.data.sources.text import read_sums
 from repro.errors import DataError
 from repro.files import Place, open_regular
 from repro.registry import DATASETS

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from repro.data.order import Bounds, bounded_order
+from repro.data.device.order import Bounds, bounded_order
 from repro.trial import WINDOWS, derive_seed
 
 __all__ = ["epoch_order", "window_steps"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
-from repro.data.order import Bounds
+from repro.data.device.order import Bounds
 from repro.models import build
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics

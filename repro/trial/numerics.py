@@ -34,6 +34,7 @@ ROOT = ("repro.train", "train")
 # Reached, but unable to change a number of a trial; a name ends in a dot for all that is below it.
 HARMLESS = {
     "repro.claim.": "what a claim says is hashed as part of the trial",
+    "repro.data.arrays.": "types, and limits of what is read",
     "repro.data.catalogue.": "images are known by the fingerprint of their pixels",
     "repro.data.dataset.": "images are known by the fingerprint of their pixels",
     "repro.errors.": "messages",

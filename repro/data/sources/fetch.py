@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from repro.data.embedded import EMBEDDED
-from repro.data.names import check_name, folder_of
-from repro.data.sources import ORIGINAL
+from repro.data.sources.embedded import EMBEDDED
+from repro.data.sources.find import ORIGINAL
+from repro.data.sources.names import check_name, folder_of
 from repro.errors import DataError, MachineError
 
 __all__ = ["fetch"]

@@ -12,8 +12,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from repro.data.dataset import LARGEST_FILE
-from repro.data.names import is_hidden
+from repro.data.arrays import LARGEST_FILE
+from repro.data.sources.names import is_hidden
 from repro.errors import DataError
 from repro.files import open_regular
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from repro.data import shards
-from repro.data.dataset import Images, Labels
-from repro.data.packs import shard_name
-from repro.data.sources import Source
-from repro.data.text import read_classes
+from repro.data.arrays import Images, Labels
+from repro.data.sources import shards
+from repro.data.sources.find import Source
+from repro.data.sources.packs import shard_name
+from repro.data.sources.text import read_classes
 from repro.errors import DataError
 from repro.files import open_regular, parse_json
 

@@ -20,8 +20,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from repro.data.contents import Content, Item, Listing
-from repro.data.dataset import LARGEST_FILE, MOST_PIXELS, Images
+from repro.data.arrays import LARGEST_FILE, MOST_PIXELS, Images
+from repro.data.sources.contents import Content, Item, Listing
 from repro.errors import DataError
 from repro.files import open_regular
 

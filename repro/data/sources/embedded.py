@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.data.dataset import Dataset, Images, Labels, Split, content_fingerprint, in_turns
+from repro.data.arrays import Images, Labels
+from repro.data.dataset import Dataset, Split, content_fingerprint, in_turns
 from repro.errors import DataError
 from repro.registry import DATASETS
 

@@ -22,12 +22,13 @@ import numpy as np
 import numpy.typing as npt
 import PIL
 
-from repro.data.contents import Contents, Listing, read_contents
-from repro.data.dataset import Images, Labels, Split, content_fingerprint, in_turns
-from repro.data.decode import Decoded, Shape, decode_listing, image_shape
-from repro.data.names import is_resized, size_of, title_of
-from repro.data.packs import MANIFEST
-from repro.data.sources import Source
+from repro.data.arrays import Images, Labels
+from repro.data.dataset import Split, content_fingerprint, in_turns
+from repro.data.decoded.decode import Decoded, Shape, decode_listing, image_shape
+from repro.data.sources.contents import Contents, Listing, read_contents
+from repro.data.sources.find import Source
+from repro.data.sources.names import is_resized, size_of, title_of
+from repro.data.sources.packs import MANIFEST, SplitName
 from repro.errors import DataError, MachineError
 from repro.files import open_regular, parse_json, read_bytes, write_atomic
 from repro.registry import DATASETS
@@ -37,7 +38,7 @@ __all__ = ["SPLITS", "Progress", "build", "check_fingerprint", "digest", "labels
 # Images decoded, images in all; called first with those that were decoded before.
 Progress = Callable[[int, int], None]
 
-SPLITS = ("train", "test")
+SPLITS: tuple[SplitName, SplitName] = ("train", "test")
 
 _PROGRESS = "progress.json"
 _SAVE_EVERY = 4096  # images: at 256x256 about ten seconds of one core, and 0.8 GB

@@ -1,7 +1,7 @@
 """Decoded once, then mapped into memory: <cache>/<name>-<key of the source>/.
 
-A folder with that name is complete: it is built under another name, by `repro.data.build`, and
-renamed in one step. A lock makes a second process wait for the first and share what it built;
+A folder with that name is complete: `build.py` builds it under another name, which is
+replaced in one step. A lock makes a second process wait for the first and share what it built;
 the kernel lets go of it when its process dies, however it dies.
 
 Images lie there as raw pixels. At 256x256 one takes 196,608 bytes, and the 1.28 million of
@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from repro.data.build import SPLITS, Progress, build, check_fingerprint, digest, labels_hash
 from repro.data.dataset import Dataset, Split, content_fingerprint
-from repro.data.packs import Pack
-from repro.data.sources import Source, source_key
+from repro.data.decoded.build import SPLITS, Progress, build, check_fingerprint, digest, labels_hash
+from repro.data.sources.find import Source, source_key
+from repro.data.sources.packs import Pack, PackedImages
 from repro.errors import MachineError
 from repro.files import open_regular, parse_json, read_bytes, write_atomic
 
@@ -81,7 +81,18 @@ def open_packed(name: str, pack: Pack, source: Source, cache_dir: Path) -> Datas
     """
     folder = cache_folder(name, source, cache_dir)
     beside = folder.with_name(f"{folder.name}-beside")
-    dataset = pack.dataset(name, beside)
+    splits = {
+        split: Split(images=PackedImages(pack, split), labels=pack.labels(split))
+        for split in SPLITS
+    }
+    dataset = Dataset(
+        name=name,
+        title=pack.title,
+        fingerprint=pack.fingerprint,
+        classes=pack.classes,
+        folder=beside,
+        **splits,
+    )
     few = pack.nbytes <= _ALL_LOOKED_AT
     file = beside / ("fingerprint" if few else f"statistics-{pack.train.images}.npz")
     if not file.is_file():

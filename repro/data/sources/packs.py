@@ -26,7 +26,7 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from repro.data.dataset import MOST_PIXELS, Dataset, Images, Labels, Split
+from repro.data.arrays import MOST_PIXELS, Images, Labels
 from repro.errors import DataError, MachineError
 from repro.files import parse_json, read_bytes
 
@@ -81,21 +81,6 @@ class Pack:
     def nbytes(self) -> int:
         """Of all images."""
         return (self.train.images + self.test.images) * prod(self.size) * 3
-
-    def dataset(self, name: str, folder: Any) -> Dataset:
-        """Images stay where they lie. `folder`: for what is computed of them."""
-        splits = {
-            split: Split(images=PackedImages(self, split), labels=self.labels(split))
-            for split in ("train", "test")
-        }
-        return Dataset(
-            name=name,
-            title=self.title,
-            fingerprint=self.fingerprint,
-            classes=self.classes,
-            folder=folder,
-            **splits,
-        )
 
     def labels(self, split: SplitName) -> Labels:
         """Of all images, (N,). DataError when one is no class's number."""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from repro.data.embedded import EMBEDDED
-from repro.data.names import check_name, folder_of, is_hidden, title_of
-from repro.data.packs import MANIFEST, Pack, open_pack
+from repro.data.sources.embedded import EMBEDDED
+from repro.data.sources.names import check_name, folder_of, is_hidden, title_of
+from repro.data.sources.packs import MANIFEST, Pack, open_pack
 from repro.errors import DataError
 from repro.files import Place, is_url, open_regular
 from repro.registry import DATASETS

@@ -1,0 +1,12 @@
+"""Images and labels in memory, and the size that one image may have."""
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["LARGEST_FILE", "MOST_PIXELS", "Images", "Labels"]
+
+Images = npt.NDArray[np.uint8]  # (N, H, W, 3), grey levels, RGB
+Labels = npt.NDArray[np.int64]  # (N,), from 0
+
+MOST_PIXELS = 89_478_485  # of an image; Pillow takes larger ones for an attack on the memory
+LARGEST_FILE = 2**28  # bytes, of one encoded image

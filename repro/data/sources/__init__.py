@@ -1,0 +1,4 @@
+"""Where images come from: embedded, in a folder, in an archive's shards, in a pack; fetched.
+
+Imports nothing of `decoded` and `device`.
+"""
