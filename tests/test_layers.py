@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,39 @@ def test_imports_go_to_lower_ranks(module: Path) -> None:
     ]
 
     assert upward == []
+
+
+def file_of(name: str) -> Path | None:
+    """Of a dotted name in the package; None of a name that a module defines, or of others'."""
+    place = PACKAGE.parent.joinpath(*name.split("."))
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((file for file in files if file in MODULES), None)
+
+
+def files_imported(module: Path) -> set[Path]:
+    """Files of the package whose names a file imports, also for type checkers alone."""
+    named = {
+        f"{node.module}.{alias.name}"
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return {
+        file for name in named if (file := file_of(name) or file_of(name.rpartition(".")[0]))
+    } - {module}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Each file can be read after those that it imports, type hints included."""
+    graph = {str(module.relative_to(PACKAGE)): set() for module in MODULES}
+    for module in MODULES:
+        graph[str(module.relative_to(PACKAGE))] = {
+            str(file.relative_to(PACKAGE)) for file in files_imported(module)
+        }
+
+    order = [*TopologicalSorter(graph).static_order()]  # CycleError names the circle
+
+    assert order.index("data/arrays.py") < order.index("data/dataset.py")
 
 
 def test_nobody_is_asked() -> None:
