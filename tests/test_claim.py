@@ -117,14 +117,14 @@ RULES = [
     (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the fold"),
     (("figure: paper_data/", "figure: paper/"), r"paper.figure: there is no file 'paper/fig1.csv'"),
     (("id: relu_speedup", "id: relu"), r"id: 'relu' must be the file's name, 'relu_speedup'"),
-    (("title:", "id: again\ntitle:"), r"id: stands twice, first in line 3"),
+    (("title: ReLUs", "id: again\ntitle: ReLUs"), r"id: stands twice, first in line 3"),
     (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold', "),
     (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not read"),
     (("version: 1", "version: !!int ''"), r"version: cannot be read as a whole number"),
     (("version: 1", "version: !!bool maybe"), r"version: cannot be read as true or false"),
     (("title: ReLUs", r'title: "\ud800" #'), r"4:1: title: cannot be read as a text"),
     (("title: ReLUs", "title: \x00ReLUs"), r":4:8: not YAML: the character '.x00' is not allowed"),
-    (("title:", r'"a\nb\e[2J": 1' + "\ntitle:"), r":4:1: keys must be plain names$"),
+    (("title: ReLUs", r'"a\nb\e[2J": 1' + "\ntitle: ReLUs"), r":4:1: keys must be plain names$"),
     (("high: 9.0", "high: .inf"), r"region.high: input should be a finite number, not inf"),
     (("rates: [0.0003, 0.001, 0.003],", "rates: 1,"), r"period.rates: must be a list, not 1"),
     (("[0.0003, 0.001, 0.003],", "[-1, 0.1],"), r"period.rates.0: input should be greater than 0"),
@@ -476,7 +476,7 @@ def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 
 OPTIONAL = re.compile(
-    r"version|reconsidered_if|paper\.figure|paper\.value|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
+    r"version|reconsidered_if|paper\.(figure|value|title|authors|year|link)|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
     r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
     r"|scales\.\w+\.(images|recipe\.precision)"
 )

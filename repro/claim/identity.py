@@ -50,6 +50,10 @@ FIELDS: dict[str, dict[str, Changes]] = {
     "LevelClaim": _TRAINED,
     "ExactClaim": {**_CLAIM, "facts": "rule"},
     "Paper": {
+        "title": "nothing",
+        "authors": "nothing",
+        "year": "nothing",
+        "link": "nothing",
         "section": "nothing",
         "states": "nothing",
         "value": "rule",

@@ -122,8 +122,14 @@ class Paper(Strict):
 
     `figure`: CSV of points read off, beside the file. `siblings`: CSV of single runs of nets like
     the paper's, where its value is the difference of two single runs.
+
+    `title`, `authors`, `year`, `link`: of the paper, as the report prints them.
     """
 
+    title: str = ""
+    authors: str = ""
+    year: int | None = None
+    link: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     section: str
     states: str
     value: float | None = None
@@ -131,6 +137,12 @@ class Paper(Strict):
     unit: str
     figure: str | None = None
     siblings: str | None = None
+
+    @property
+    def cited(self) -> str:
+        """`Krizhevsky, Sutskever and Hinton (2012)`; empty where the claim names nobody."""
+        year = f"({self.year})" if self.year is not None else ""
+        return f"{self.authors} {year}".strip()
 
 
 class Shuffle(Strict):
