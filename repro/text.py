@@ -89,6 +89,14 @@ def estimate_text(estimate: Estimate | None) -> str:
     return f"{value_text(estimate)} ({level} interval {low} to {high})"
 
 
+def level_text(estimate: Estimate) -> str:
+    """`the 91.5 % interval, 2.40 to 4.20`, or `the 91.5 % bound, 2.10`."""
+    level = f"the {100 * estimate.level:.3g} %"
+    if estimate.bound != "two-sided":
+        return f"{level} bound, {number(estimate.value)}"
+    return f"{level} interval, {number(estimate.low)} to {number(estimate.high)}"
+
+
 def value_text(estimate: Estimate | None) -> str:
     """`3.10`, `at least 2.10` where only a bound is known, or `not measured`."""
     if estimate is None:
@@ -113,7 +121,7 @@ def interval_text(estimate: Estimate | None) -> str:
 
 
 def looks_text(seeds: tuple[int, ...]) -> str:
-    """`5 confirming seeds`, or `3, 5, 8 or 12 confirming seeds`, until a look settles it."""
+    """`5 confirming seeds`, or `5, 8 or 12 confirming seeds`, until a look settles it."""
     if len(seeds) == 1:
         return f"{seeds[0]} confirming seeds"
     *first, last = seeds

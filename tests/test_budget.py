@@ -9,7 +9,7 @@ import pytest
 
 from repro.claim import Claim
 from repro.execute.budget import describe_forecast, forecast, forecast_fields
-from repro.stats import look_level, smallest_effect
+from repro.stats import look_levels, smallest_effect
 from repro.trial import Clocks, Result
 from tests.test_differences import PRINT
 from tests.test_looks import LOOKS, OPEN, SETTLED, looking, results
@@ -26,7 +26,7 @@ def test_the_last_look_that_fits_is_named_with_what_it_can_see(tmp_path: Path) -
     claim = looking(tmp_path)
     known = timed(results(claim, OPEN), seconds=10)
     found = forecast(claim, "paper", PRINT, known, workers=2, seconds=301)
-    level = look_level(LOOKS, paired=True)
+    level = look_levels(LOOKS, paired=True)[1]
     sd = float(np.std(100 * np.array(OPEN), ddof=1))
 
     assert (found.seeds, found.next_look) == (5, 5)

@@ -478,7 +478,7 @@ def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 OPTIONAL = re.compile(
     r"version|reconsidered_if|paper\.(figure|value|title|authors|year|link)|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
     r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
-    r"|scales\.\w+\.(images|recipe\.precision)"
+    r"|scales\.\w+\.(images|seeds|taken|recipe\.precision)"
 )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from scipy import stats as scipy_stats
 
 from repro.errors import StatisticsError
-from repro.stats import Times, ratio_of_times
+from repro.stats import Times, ratio_of_times, welch_difference
 
 TRUE_RATIO = 6.0
 
@@ -212,3 +212,17 @@ def test_an_arm_that_should_be_fast_and_never_crosses_bounds_the_ratio_above() -
     assert estimate.p == pytest.approx(swapped.p)
     assert estimate.p is not None
     assert estimate.p < 0.05
+
+
+def test_independent_arms_are_compared_by_welch() -> None:
+    """Arms of unequal spread and number, against SciPy's own."""
+    one, two = np.array([3.0, 4.5, 2.5, 5.0]), np.array([1.0, 1.2, 0.9])
+    found = welch_difference(one, two, level=0.9)
+    ours = scipy_stats.ttest_ind(one, two, equal_var=False)
+    interval = ours.confidence_interval(0.9)
+
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(ours.pvalue)
+    assert found.df == pytest.approx(ours.df)
+    assert welch_difference(one, two[:1]).high == math.inf
+    assert welch_difference(one, np.ones(3)).high == math.inf

@@ -62,26 +62,26 @@ def judged(
     search: RateSearch = SEARCH,
     region: Region | None = None,
 ) -> Verdict:
+    contrast = Contrast(
+        name=DECIDING,
+        arms=("slow", "fast"),
+        metrics=(),
+        unit="ratio of epochs",
+        says="epochs of slow over epochs of fast",
+        estimate=found,
+        sd=0.1,
+    )
     evidence = RecipeEvidence(
         recipe="period",
         rates={"fast": search, "slow": search},
         outcomes=outcomes(seeds),
-        contrasts=(
-            Contrast(
-                name=DECIDING,
-                arms=("slow", "fast"),
-                metrics=(),
-                unit="ratio of epochs",
-                says="epochs of slow over epochs of fast",
-                estimate=found,
-                sd=0.1,
-            ),
-        ),
+        contrasts=(contrast,),
         planned=6,
         missing=0,
         diverged=0,
         caveats=(),
         look=Look(number=1, of=1, seeds=3, level=0.95) if seeds >= 3 else None,
+        bases=(contrast,),
         seeds=seeds,
         wanted=3,
     )

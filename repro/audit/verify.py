@@ -175,16 +175,17 @@ def _noting(found: Verification, path: Path) -> Iterator[None]:
 
 def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> None:
     digests = {
-        (claim.id, scale): claim.digest(scale)
+        (claim.id, scale, rule.digest(scale))
         for claim in claims
         if isinstance(claim, TrainedClaim)
         for scale in claim.scales
+        for rule in (claim, claim.by_the_older_rule(scale))
     }
     older = 0
     for path in store.plan_files():
         with _noting(found, path):
             record = store.plan(path)
-            older += digests.get((record.claim_id, record.scale)) != record.digest
+            older += (record.claim_id, record.scale, record.digest) not in digests
     found.checked.append(f"{len(store.plan_files())} plans: names and digests")
     if older:
         found.notes.append(

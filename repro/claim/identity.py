@@ -30,6 +30,7 @@ _TRAINED: dict[str, Changes] = {
     "metric": "rule",
     "arms": "rule",
     "region": "rule",
+    "analysis": "rule",
     "recipes": "rule",
     "verdict_recipe": "rule",
     "scales": "rule",
@@ -88,6 +89,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "model": "numbers",
         "epochs": "rule",  # a trial is trained further, and is the same one
         "seeds": "rule",
+        "taken": "rule",
         "search": "rule",
         "rate": "numbers",
         "threshold": "numbers",
@@ -101,6 +103,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "floor": "rule",
     },
     "Search": {"rates": "rule", "rungs": "rule", "keep": "rule", "seeds": "rule"},
+    "Analysis": {"error": "rule", "spending": "rule", "comparison": "rule"},
     "Region": {"low": "rule", "high": "rule"},
     "TimeContrast": {"slow": "rule", "fast": "rule"},
     "Difference": {"higher": "rule", "lower": "rule", "metric": "rule"},

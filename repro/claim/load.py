@@ -19,6 +19,7 @@ from repro.claim.rules import (
 )
 from repro.claim.spec import (
     KINDS,
+    Analysis,
     Arm,
     Checks,
     Claim,
@@ -145,6 +146,7 @@ def _problem(kind: type[Claim], source: Source, details: Any) -> Problem:
 _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("paper",): Paper,
     ("region",): Region,
+    ("analysis",): Analysis,
     ("arms", "*"): Arm,
     ("arms", "*", "recipe"): Recipe,
     ("facts", "*"): Fact,

@@ -113,6 +113,7 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
             yield from _fact_rules(("facts", name), fact)
         return
     yield from _region_rules(kind, data)
+    yield from _comparison_rule(kind, data)
     yield from _metric_rule(("metric",), data.get("metric"))
     yield from _arm_rules(kind, data)
     yield from _contrast_rules(kind, data)
@@ -273,6 +274,15 @@ def _region_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator
         )
     if _number(low) and _number(high) and high <= low:
         yield ("region", "high"), f"{high} must be above low, {low}"
+
+
+def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
+    asked = _plain(data.get("analysis"), "comparison")
+    at: KeyPath = ("analysis", "comparison")
+    if asked is not None and not kind.sides:
+        yield at, "there is one arm, which is compared with nothing"
+    if asked == "paired" and issubclass(kind, TimeClaim):
+        yield at, "times are compared as independent arms (welch): some of them may be censored"
 
 
 def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:

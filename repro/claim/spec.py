@@ -31,6 +31,7 @@ __all__ = [
     "LEAST_SEEDS",
     "OWN_KINDS",
     "SCALES",
+    "Analysis",
     "Arm",
     "Checks",
     "Claim",
@@ -51,6 +52,7 @@ __all__ = [
     "TimeContrast",
     "TrainedClaim",
     "arms_of",
+    "is_paired",
     "metric_of",
     "model_for",
     "recipe_for",
@@ -101,7 +103,7 @@ def _looks(value: object) -> object:
     ):
         raise ValueError(
             "must be a number of seeds, or the numbers at which the run looks, each above the one "
-            f"before, such as 5 or [3, 5, 8, 12]; {MOST_LOOKS} at most, and none above {MOST_SEEDS}"
+            f"before, such as 5 or [5, 8, 12]; {MOST_LOOKS} at most, and none above {MOST_SEEDS}"
         )
     return looks
 
@@ -239,6 +241,20 @@ class Region(Strict):
     high: float | None = None
 
 
+class Analysis(Strict):
+    """How an interval becomes a word, and at what risk.
+
+    `error`: of each false word, over all looks: so often an end of the interval that the word is
+    read off may lie wrong. `spending`: how much of it each look spends, by the share of the seeds:
+    `obrien_fleming` little at first, `pocock` evenly. `comparison`: of two arms, `paired` seed by
+    seed or, as independent ones, by `welch`; by default differences are paired, times are not.
+    """
+
+    error: Annotated[float, Field(gt=0, le=0.05)] = 0.05
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    comparison: Literal["paired", "welch"] | None = None
+
+
 class Search(Strict):
     """Successive halving over learning rates: at each rung the better `keep` of them go on.
 
@@ -284,7 +300,10 @@ class Scale(Strict):
     `rate`: by recipe, given and the same for all arms.
 
     `seeds`: confirming seeds an arm at which the results are looked at; a run ends at the first
-    look that settles the claim. A plain number is a single look.
+    look that settles the claim. A plain number is a single look. `taken`: so many of these looks
+    were taken before this file said how its words are read off: under the older rule of equal
+    intervals that hold together 95 times in 100. They keep it, and what they spent is not spent
+    again.
     """
 
     data: str
@@ -294,12 +313,19 @@ class Scale(Strict):
     seeds: Annotated[
         tuple[int, ...],
         BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),
-    ]
+    ] = (5, 8, 12)
+    taken: Annotated[int, Field(ge=0)] = 0
     search: dict[str, Search] = {}
     rate: dict[str, Rate] = {}
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     recipe: dict[str, Any] = {}
     checks: Checks = Checks()
+
+    @model_validator(mode="after")
+    def _looks_that_there_are(self) -> Self:
+        if self.taken > len(self.seeds):
+            raise ValueError(f"{self.taken} of {len(self.seeds)} looks cannot have been taken")
+        return self
 
 
 class Claim(Strict):
@@ -334,19 +360,24 @@ class Claim(Strict):
         What is at its default is left out, so that a new field changes no digest; and so are other
         scales, which may be added later.
         """
+        said = json.dumps(self._science(scale), sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _science(self, scale: str | None) -> dict[str, Any]:
         prose = fields_that_change("nothing", of="Claim")
         said = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
         said["value"] = self.paper.value
         if scale is not None:
             said["scales"] = {scale: said["scales"][scale]}
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return said
 
 
 class TrainedClaim(Claim):
     """A claim that trials decide: arms, recipes side by side of which one decides, and scales.
 
     `metric`: what is read of a trained net. `arms`: the sides of the comparison, by name.
-    `region`: where the interval has to lie. `recipes`: ways of training, by name.
+    `region`: where the interval has to lie. `analysis`: how it becomes a word. `recipes`: ways of
+    training, by name.
     `verdict_recipe`: the one that decides; the others are shown. `scales`: where and for how long,
     by name: `smoke`, `proxy`, `large_proxy`, `paper`.
     """
@@ -354,7 +385,7 @@ class TrainedClaim(Claim):
     # What tells one kind from another, besides its fields. `sides`: the keys of a contrast that
     # name its arms, in the order of the effect; none where all arms decide. `no_effect`: None for a
     # kind without a direction; where it is 1 the effect is a ratio, drawn on a log axis. `paired`:
-    # whether the arms are compared seed by seed.
+    # whether the arms are compared seed by seed where the claim does not say.
     sides: ClassVar[tuple[str, ...]] = ()
     no_effect: ClassVar[float | None] = None
     paired: ClassVar[bool] = True
@@ -362,12 +393,32 @@ class TrainedClaim(Claim):
     metric: str
     arms: dict[str, Arm]
     region: Region
+    analysis: Analysis = Analysis()
     recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
     verdict_recipe: str
     scales: Annotated[
         dict[str, Scale],
         Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(SCALES)}}),
     ]
+
+    def by_the_older_rule(self, scale: str) -> Self:
+        """The claim with all looks at the scale taken under the rule of earlier versions."""
+        at = self.scales[scale]
+        older = at.model_copy(update={"taken": len(at.seeds)})
+        return self.model_copy(update={"scales": {**self.scales, scale: older}})
+
+    def _science(self, scale: str | None) -> dict[str, Any]:
+        """With the analysis, default or not: plans of earlier versions had another one.
+
+        Where all looks are taken nothing is left to it, and the plan is that of such a version.
+        """
+        said = super()._science(scale)
+        at = None if scale is None else self.scales[scale]
+        if at is not None and at.taken == len(at.seeds):
+            del said["scales"][scale]["taken"]
+            said["scales"][scale]["seeds"] = [*at.seeds]  # which had no default
+            return said
+        return said | {"analysis": self.analysis.model_dump(mode="json")}
 
 
 class TimeContrast(Strict):
@@ -496,6 +547,12 @@ def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
     """The scale's net with what the arm changes in it."""
     model = claim.scales[scale].model
     return Model(name=model.name, arguments=model.arguments | claim.arms[arm].model)
+
+
+def is_paired(claim: TrainedClaim) -> bool:
+    """Whether a seed gives one value, and not one an arm."""
+    asked = claim.analysis.comparison
+    return claim.paired if asked is None else asked == "paired"
 
 
 def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None) -> str:

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from repro.claim import TrainedClaim
+from repro.claim import TrainedClaim, is_paired
 from repro.plan import most_epochs_left
-from repro.stats import half_width, look_level, smallest_effect
+from repro.stats import half_width, smallest_effect
 from repro.text import duration
 from repro.trial import Result
 from repro.verdict import decide, settles
-from repro.verdict.analysis import RecipeEvidence, analyse
+from repro.verdict.analysis import RecipeEvidence, analyse, planned_looks
 
 __all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields"]
 
@@ -88,7 +88,8 @@ def forecast(
     costs = {n: until(n) for n in ahead}
     fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
     reached = max(fitting, default=None)
-    level = look_level(looks, paired=claim.paired)
+    levels = {look.seeds: look.level for look in planned_looks(claim, scale)}
+    level = levels[looks[-1] if reached is None else reached]
     return Forecast(
         claim_id=claim.id,
         scale=scale,
@@ -118,7 +119,7 @@ def _smallest(
         return None
     if claim.no_effect is None:
         return half_width(sd=sd, seeds=seeds, level=level)
-    effect = smallest_effect(sd=sd, seeds=seeds, level=level, paired=claim.paired)
+    effect = smallest_effect(sd=sd, seeds=seeds, level=level, paired=is_paired(claim))
     return math.exp(effect) if claim.no_effect == 1 else effect
 
 

@@ -17,7 +17,7 @@ from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data, using
 from repro.trial import WINDOWS, Trial
-from repro.verdict.session import default_scale, next_trials
+from repro.verdict.session import as_registered, default_scale, next_trials
 
 __all__ = ["describe_plan", "forecasts"]
 
@@ -32,7 +32,8 @@ def describe_plan(
         return f"{claim.id}: nothing to train, a second at most"
     at = scale or default_scale(claim)
     dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
-    results = Store(machine.store).results()
+    store = Store(machine.store)
+    claim, results = as_registered(claim, at, store), store.results()
     cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     if not cells:
         return f"{claim.id} at {at} scale: nothing left to run"
@@ -73,10 +74,10 @@ def forecasts(
     found = []
     for claim in trained:
         at = scale or default_scale(claim)
-        plans = store.plans(claim.id, at)
+        rule, plans = as_registered(claim, at, store), store.plans(claim.id, at)
         fingerprint = plans[-1].fingerprint if plans else None
         found.append(
-            forecast(claim, at, fingerprint, results, workers=machine.workers, seconds=seconds)
+            forecast(rule, at, fingerprint, results, workers=machine.workers, seconds=seconds)
         )
     return found
 

@@ -11,7 +11,7 @@ from repro.execute.monitor.console import decoding_bar
 from repro.files import Place
 from repro.store import Store
 from repro.talk import say
-from repro.verdict.session import default_scale, judge, register, runnable_hint
+from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
 
 __all__ = ["Work", "having", "open_images", "prepare", "register_plans"]
 
@@ -66,7 +66,7 @@ def prepare(
             faults.append(error)
             continue
         register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-        work.append(Work(claim=claim, scale=at, dataset=dataset))
+        work.append(Work(claim=as_registered(claim, at, store), scale=at, dataset=dataset))
         evidence = judge(claim, at, store).evidence
         found = len(evidence.trials) if evidence else 0
         say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
 from repro.report import FactPage, Page
 from repro.store import Store
-from repro.verdict.session import judge, judge_exact, planned
+from repro.verdict.session import as_registered, judge, judge_exact, planned
 
 __all__ = ["pages"]
 
@@ -28,6 +28,7 @@ def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
 
 
 def _page(claim: TrainedClaim, scale: str, store: Store) -> Page:
+    claim = as_registered(claim, scale, store)
     judged = judge(claim, scale, store)
     evidence = judged.evidence
     assert evidence is not None

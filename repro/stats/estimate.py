@@ -1,8 +1,9 @@
-"""Means and paired differences over seeds, by Student's t.
+"""Means and differences over seeds, by Student's t.
 
 Metrics of seeds are taken as normal: at 3 to 12 seeds Student's t is honest, and nothing that
-resamples so few is. Arms that share seeds share initial weights and the order of images, so their
-difference is taken seed by seed.
+resamples so few is. Arms that share seeds share initial weights and the order of images, so that
+their difference can be taken seed by seed; where that gains nothing, Welch's t has more degrees of
+freedom.
 """
 
 import math
@@ -15,14 +16,22 @@ import scipy
 
 from repro.errors import StatisticsError
 
-__all__ = ["Array", "Estimate", "correlation", "mean_level", "paired_difference", "scatter"]
+__all__ = [
+    "Array",
+    "Estimate",
+    "correlation",
+    "mean_level",
+    "paired_difference",
+    "scatter",
+    "welch_difference",
+]
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A number and how sure it is. `low` and `high` bound it at `level`, which is one look's.
+    """A number and how sure it is. `low` and `high` bound it at `level`.
 
     `bound`: `two-sided`, or `lower` / `upper` where censoring leaves only one side known (the
     value is then that bound, the open side is infinite or zero). `seeds`: those of the smaller
@@ -51,6 +60,29 @@ def paired_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Es
     return _student(higher - lower, sd, level=level, method="paired t over seeds")
 
 
+def welch_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Estimate:
+    """Difference of the means of two independent arms, (n,) and (m,), with Welch's interval.
+
+    Infinite where an arm has one seed, or seeds that came out equal. Raises StatisticsError as
+    `paired_difference`.
+    """
+    arms = (_checked(higher), _checked(lower))
+    spreads = [scatter(values) for values in arms]
+    mean, n = float(higher.mean() - lower.mean()), min(map(len, arms))
+    half, p, df = math.inf, 1.0, None
+    if all(sd is not None for sd in spreads):
+        parts = [sd**2 / len(values) for sd, values in zip(spreads, arms, strict=True) if sd]
+        error = math.sqrt(sum(parts))
+        bends = (part**2 / (len(values) - 1) for part, values in zip(parts, arms, strict=True))
+        df = error**4 / sum(bends)
+        half = float(scipy.special.stdtrit(df, (1 + level) / 2) * error)
+        p = float(2 * scipy.special.stdtr(df, -abs(mean) / error))
+    return Estimate(
+        value=mean, low=mean - half, high=mean + half, level=level, seeds=n,
+        method="Welch's t over seeds", p=p, df=df,
+    )  # fmt: skip
+
+
 def mean_level(values: Array, *, level: float = 0.95) -> Estimate:
     """Mean over seeds, (n,), with Student's interval; infinite at one seed, and at equal ones.
 
@@ -61,11 +93,7 @@ def mean_level(values: Array, *, level: float = 0.95) -> Estimate:
 
 
 def _student(values: Array, sd: float | None, *, level: float, method: str) -> Estimate:
-    n = len(values)
-    if n == 0:
-        raise StatisticsError("no seed has this metric", hint="run more trials")
-    if not np.isfinite(values).all():
-        raise StatisticsError("a metric is not a number")
+    n = len(_checked(values))
     mean, half, p, df = float(values.mean()), math.inf, 1.0, None
     if sd is not None:
         df = float(n - 1)
@@ -75,6 +103,14 @@ def _student(values: Array, sd: float | None, *, level: float, method: str) -> E
         value=mean, low=mean - half, high=mean + half, level=level, seeds=n, method=method, p=p,
         df=df,
     )  # fmt: skip
+
+
+def _checked(values: Array) -> Array:
+    if len(values) == 0:
+        raise StatisticsError("no seed has this metric", hint="run more trials")
+    if not np.isfinite(values).all():
+        raise StatisticsError("a metric is not a number")
+    return values
 
 
 def scatter(values: Array, *parts: Array) -> float | None:

@@ -1,42 +1,86 @@
 """Looking more than once: what each look may spend so that all of them err 5 times in 100.
 
-The interval of each look is as much wider as keeps the truth inside all of them at once, 95 times
-in 100 (repeated confidence intervals; Jennison and Turnbull 1989). Whatever made a run stop, the
-interval at which it stopped then errs at most 5 times in 100. Every look spends the same (Pocock
-1977), in terms of Student's t at its own number of seeds: 3 seeds are far from normal.
+A word is said where an end of an interval lies beyond a number, so each end may err `error` of the
+time over all looks (two one-sided tests; Schuirmann 1987). How much of it each look spends follows
+a function of the share of seeds (Lan and DeMets 1983): that of O'Brien and Fleming keeps nearly all
+for the last look; Pocock's spends evenly. Levels are in terms of Student's t at each look's own
+number of seeds: 3 seeds are far from normal.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from repro.stats.estimate import Array
 
-__all__ = ["ERROR", "holm", "look_level", "over_all_looks"]
+__all__ = ["ERROR", "SHOWN", "Spending", "holm", "look_levels", "over_all_looks"]
 
-ERROR: Final = 0.05  # over all looks
+ERROR: Final = 0.05  # of each false word, over all looks
+SHOWN: Final = 0.95  # level of the interval that is shown
+
+Spending = Literal["obrien_fleming", "pocock"]
 
 _DRAWS = 17  # 2**17 points of a Sobol sequence: the level is known to a hundredth of itself
 
 
 @lru_cache(maxsize=64)
-def look_level(looks: tuple[int, ...], *, paired: bool) -> float:
-    """Level of the interval at each look, such as 0.984 at 3, 5, 8 and 12 paired seeds.
+def look_levels(
+    looks: tuple[int, ...],
+    *,
+    paired: bool,
+    spending: Spending = "obrien_fleming",
+    error: float = ERROR,
+    taken: int = 0,
+) -> tuple[float, ...]:
+    """Level of the interval that the word is read off, at each look.
 
     `looks`: seeds an arm, increasing. `paired`: one value a seed; else two independent arms.
+    `error`: of each end, over all looks. `taken`: so many looks were taken before under a rule of
+    equal intervals that hold together 95 times in 100. They keep their level, and what they have
+    left of `error` is for the looks to come.
     """
+    p = _one_sided_p(looks, 1 if paired else 2)
+    crossed = np.zeros(len(p), dtype=bool)
+    edges = [_equal_edge(looks, paired=paired)] * taken
+    for edge, at_look in zip(edges, p.T, strict=False):
+        crossed |= at_look <= edge
+    spent, begin = float(crossed.mean()), looks[taken - 1] if taken else 0
+    for look in range(taken, len(looks)):
+        share = (looks[look] - begin) / (looks[-1] - begin)
+        spend = spent + max(error - spent, 0.0) * _share(share, spending, error)
+        edges.append(_edge(p[:, look], crossed, spend) if looks[look] > 1 else 0.0)
+        crossed |= p[:, look] <= edges[-1]
+    return tuple(1 - 2 * edge for edge in edges)
+
+
+def _share(seeds: float, spending: Spending, error: float) -> float:
+    """How much of the error is spent by that share of the seeds."""
+    if spending == "pocock":
+        return float(np.log1p((np.e - 1) * seeds))
+    z = scipy.special.ndtri(error / 2) / np.sqrt(seeds)
+    return float(2 * scipy.special.ndtr(z) / error)
+
+
+def _edge(p: Array, crossed: npt.NDArray[np.bool_], spend: float) -> float:
+    """The p-value below which a run lies now, or crossed an edge before, `spend` of the time."""
+    return float(np.quantile(np.where(crossed, 0.0, p), spend)) if crossed.any() else spend
+
+
+def _equal_edge(looks: tuple[int, ...], *, paired: bool) -> float:
+    """One-sided error of intervals of equal level that hold together 95 times in 100."""
     if len(looks) == 1:
-        return 1 - ERROR
-    return 1 - float(np.quantile(_least_p(looks, 1 if paired else 2), ERROR))
+        return ERROR / 2
+    return float(np.quantile(_least_p(looks, 1 if paired else 2), ERROR)) / 2
 
 
 def over_all_looks(p: float, looks: tuple[int, ...], *, paired: bool) -> float:
     """How often any look would give `p` or less if there were no effect.
 
-    The p-value that goes with the intervals: it is below 5 % where no effect is outside of them.
+    A two-sided p-value that holds whatever rule ended the run.
     """
     if len(looks) == 1:
         return p
@@ -48,10 +92,18 @@ def over_all_looks(p: float, looks: tuple[int, ...], *, paired: bool) -> float:
 
 @lru_cache(maxsize=64)
 def _least_p(looks: tuple[int, ...], samples: int) -> Array:
-    """Least p-value over the looks without an effect, (2**_DRAWS,), by quasi-Monte Carlo.
+    """Least two-sided p-value over the looks without an effect, (2 ** _DRAWS,)."""
+    p = _one_sided_p(looks, samples)[: 2**_DRAWS]
+    return np.asarray(2 * np.minimum(p, 1 - p).min(1))
 
-    Between two looks m seeds an arm come in: their mean, and their sum of squares about it, which
-    is chi-squared, are drawn in place of the seeds themselves.
+
+@lru_cache(maxsize=16)
+def _one_sided_p(looks: tuple[int, ...], samples: int) -> Array:
+    """One-sided p-values without an effect, (2 * 2 ** _DRAWS, looks), by quasi-Monte Carlo.
+
+    The second half are those of the other side. Between two looks m seeds an arm come in: their
+    mean, and their sum of squares about it, which is chi-squared, are drawn in place of the seeds
+    themselves.
     """
     each = samples + 1  # means of the arms, and a common sum of squares
     sequence = scipy.stats.qmc.Sobol(each * len(looks), scramble=False)
@@ -59,7 +111,7 @@ def _least_p(looks: tuple[int, ...], samples: int) -> Array:
     uniform = sequence.random(2**_DRAWS).reshape(-1, len(looks), each)
     means = np.zeros((len(uniform), samples))
     squares = np.zeros(len(uniform))
-    least = np.ones(len(uniform))
+    p = np.full((len(uniform), len(looks)), 0.5)
     before = 0
     for look, n in enumerate(looks):
         more = n - before
@@ -72,9 +124,8 @@ def _least_p(looks: tuple[int, ...], samples: int) -> Array:
         if n > 1:
             df = samples * (n - 1)
             effect = means @ np.array([1.0, -1.0][:samples])
-            t = np.abs(effect) / np.sqrt(squares / df * samples / n)
-            least = np.minimum(least, 2 * scipy.special.stdtr(df, -t))
-    return least
+            p[:, look] = scipy.special.stdtr(df, -effect / np.sqrt(squares / df * samples / n))
+    return np.concatenate((p, 1 - p))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -15,9 +15,10 @@ from repro.claim import (
     TimeClaim,
     TrainedClaim,
     arms_of,
+    is_paired,
 )
 from repro.plan import RateSearch, confirm_cells, rate_search
-from repro.stats import Estimate, look_level, over_images
+from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import Clocks, Result
 from repro.verdict.checks import failed_checks, undertrained
 from repro.verdict.effects import Contrast, Outcome, contrasts
@@ -28,6 +29,7 @@ __all__ = [
     "RecipeEvidence",
     "analyse",
     "looked_at_twice",
+    "planned_looks",
     "sampled_images",
 ]
 
@@ -36,13 +38,15 @@ __all__ = [
 class Look:
     """A look at the results: the `number`-th of `of`, at so many seeds an arm.
 
-    `level`: of each interval, so that those of all looks hold together 95 times in 100.
+    `level`: of the interval that the word is read off; `shown`: of the one beside it, the same
+    where the look was taken under the older rule.
     """
 
     number: int
     of: int
     seeds: int
     level: float
+    shown: float = SHOWN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +55,10 @@ class RecipeEvidence:
 
     `outcomes`: of all seeds that were run; `contrasts`, the deciding one first, of those of the
     `look` that counts: the first that settles the claim, else the last whose seeds are complete;
-    None before the first look, whose seeds so far are then shown. `seeds`: finished in all arms
-    that decide, without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks
-    of the measurement that failed, a sentence each: with one of them no number counts.
+    None before the first look, whose seeds so far are then shown. `bases`: the same
+    at the look's level, which the word is read off. `seeds`: finished in all arms that decide,
+    without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks of the
+    measurement that failed, a sentence each: with one of them no number counts.
     `doubtful`: the arms that failed one, those that do not decide among them.
     """
 
@@ -68,6 +73,7 @@ class RecipeEvidence:
     gates: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
     look: Look | None = None
+    bases: tuple[Contrast, ...] = ()
     seeds: int = 0
     wanted: int = 0
 
@@ -75,6 +81,11 @@ class RecipeEvidence:
     def deciding(self) -> Contrast:
         """The contrast that the verdict is about."""
         return self.contrasts[0]
+
+    @property
+    def basis(self) -> Estimate | None:
+        """The deciding contrast's at the level of the look, which the word is read off."""
+        return self.bases[0].estimate if self.bases else None
 
     @property
     def estimate(self) -> Estimate | None:
@@ -177,8 +188,7 @@ def _recipe(
     """The evidence at the first look that settles the claim, or else at the last complete one."""
     outcomes = trials.outcomes
     seeds = _complete(claim, outcomes)
-    looks, deciding = claim.scales[scale].seeds, arms_of(claim)
-    level = look_level(looks, paired=claim.paired)
+    looks, deciding = planned_looks(claim, scale), arms_of(claim)
 
     def at(look: Look | None) -> RecipeEvidence:
         counted = [o for o in outcomes if look is None or o.seed < look.seeds]
@@ -187,7 +197,7 @@ def _recipe(
             recipe=recipe,
             rates=trials.rates,
             outcomes=outcomes,
-            contrasts=contrasts(claim, counted, level),
+            contrasts=contrasts(claim, counted, look.shown if look else SHOWN),
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
@@ -198,19 +208,42 @@ def _recipe(
             gates=tuple(said for arm in deciding for said in doubts[arm]),
             doubtful=frozenset(arm for arm, said in doubts.items() if said),
             look=look,
+            bases=contrasts(claim, counted, look.level) if look else (),
             seeds=seeds,
         )
 
-    found, wanted = at(None), looks[0]
-    for number, n in enumerate(looks, 1):
-        if n > seeds:
+    found, wanted = at(None), looks[0].seeds
+    for look, after in zip(looks, (*looks[1:], looks[-1]), strict=True):
+        if look.seeds > seeds:
             break
-        found = at(Look(number=number, of=len(looks), seeds=n, level=level))
+        found = at(look)
         if settles(claim, found):
-            wanted = n
+            wanted = look.seeds
             break
-        wanted = looks[min(number, len(looks) - 1)]
+        wanted = after.seeds
     return _asked(claim, found, wanted)
+
+
+def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
+    """All looks of the claim at the scale, each with its levels."""
+    at, rule = claim.scales[scale], claim.analysis
+    levels = look_levels(
+        at.seeds,
+        paired=is_paired(claim),
+        spending=rule.spending,
+        error=rule.error,
+        taken=at.taken,
+    )
+    return tuple(
+        Look(
+            number=number,
+            of=len(levels),
+            seeds=n,
+            level=level,
+            shown=level if number <= at.taken else SHOWN,
+        )
+        for number, (n, level) in enumerate(zip(at.seeds, levels, strict=True), 1)
+    )
 
 
 def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:

@@ -20,6 +20,7 @@ from repro.claim import (
     TimeContrast,
     TrainedClaim,
     arms_of,
+    is_paired,
     metric_of,
 )
 from repro.errors import MachineError, StatisticsError
@@ -32,6 +33,7 @@ from repro.stats import (
     paired_difference,
     ratio_of_times,
     scatter,
+    welch_difference,
 )
 from repro.text import contrast_text
 
@@ -64,9 +66,9 @@ class Contrast:
 
     `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
     by name; none for times. `says`: what it is, in words. `correlation`: of the arms over seeds.
-    `sd`: of the values that were averaged, of their logarithms for a ratio (for times of one arm,
-    the larger); None under two seeds, and where all came out equal. `by_seed`: the effect at each
-    seed that all its arms finished; for times, where both crossed.
+    `sd`: of the values that were averaged, of their logarithms for a ratio (of arms that are not
+    paired, the larger); None under two seeds, and where all came out equal. `by_seed`: the effect
+    at each seed that all its arms finished; for times, where both crossed.
     """
 
     name: str
@@ -169,10 +171,11 @@ def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
 
 
 def _log_sd(outcomes: Sequence[Outcome], arms: tuple[str, ...]) -> float | None:
-    spreads = []
-    for arm in arms:
-        upper = _times(outcomes, arm).upper
-        spreads.append(scatter(np.log(upper[np.isfinite(upper)])))
+    uppers = (_times(outcomes, arm).upper for arm in arms)
+    return _largest(scatter(np.log(upper[np.isfinite(upper)])) for upper in uppers)
+
+
+def _largest(spreads: Iterable[float | None]) -> float | None:
     return max((sd for sd in spreads if sd is not None), default=None)
 
 
@@ -188,15 +191,18 @@ def _difference(
     found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
     shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
     one, two = (np.array([values[seed] for seed in shared]) for values in found)
+    paired, arms_apart = is_paired(claim), [np.array(list(values.values())) for values in found]
     return Contrast(
         name=name,
         arms=arms,
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
         says=contrast_text(arms, metrics),
-        estimate=estimated(paired_difference, one, two, level=level),
+        estimate=estimated(paired_difference, one, two, level=level)
+        if paired
+        else estimated(welch_difference, *arms_apart, level=level),
         correlation=correlation(one, two),
-        sd=scatter(one - two, one, two),
+        sd=scatter(one - two, one, two) if paired else _largest(map(scatter, arms_apart)),
         by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
     )
 

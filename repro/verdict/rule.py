@@ -43,9 +43,10 @@ from repro.claim import (
     TimeClaim,
     TrainedClaim,
     arms_of,
+    is_paired,
 )
 from repro.stats import ERROR, Estimate, holm, over_all_looks
-from repro.text import estimate_text, paper_text
+from repro.text import estimate_text, level_text, paper_text
 from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
 from repro.verdict.effects import Contrast
@@ -97,6 +98,8 @@ class Effect:
 class Verdict:
     """A word with its company. `decides`: by the claim's own recipe, on data that are evidence.
 
+    `estimate` is shown; `basis` is the same at the level of its look, which the word is read off.
+
     `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
     None before the first. `seeds`: an arm, of that look, or finished before it. `effect`: against
     none, over all looks; None where there is no such thing, or the estimate may not be judged.
@@ -115,6 +118,7 @@ class Verdict:
     device: str
     decides: bool
     look: Look | None = None
+    basis: Estimate | None = None
     effect: Effect | None = None
 
     @property
@@ -133,7 +137,9 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         scale=evidence.scale,
         recipe=recipe,
         word=word,
-        reason="; ".join([reason, *_beside_the_paper(claim, evidence, found), *found.caveats]),
+        reason="; ".join(
+            [reason, *_read_off(found), *_beside_the_paper(claim, evidence, found), *found.caveats]
+        ),
         estimate=found.estimate,
         paper_value=claim.paper.value,
         seeds=found.look.seeds if found.look else _seeds(claim, found),
@@ -142,6 +148,7 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         device=", ".join(evidence.provenance.get("device", ())),
         decides=recipe == claim.verdict_recipe and evidence.scale != "smoke",
         look=found.look,
+        basis=found.basis,
         effect=_effect(claim, evidence.scale, found) if sound else None,
     )
 
@@ -159,12 +166,19 @@ def _beside_the_paper(
         yield f"{interval} leaves out the paper's {paper_text(claim)}"
 
 
+def _read_off(found: RecipeEvidence) -> Iterator[str]:
+    """Which interval the word is read off, where another one is shown."""
+    look, basis = found.look, found.basis
+    if look and basis and look.level != look.shown and basis.low > -math.inf:
+        yield f"the word is by {level_text(basis)}"
+
+
 def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
     estimate = found.estimate
     if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
         return None
     return Effect(
-        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=claim.paired),
+        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=is_paired(claim)),
         claimed=estimate.value > claim.no_effect and estimate.bound != "upper",
     )
 
@@ -231,7 +245,7 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
     unready = _unready(claim, found)
     if unready is not None:
         return unready
-    estimate = found.estimate
+    estimate = found.basis
     if estimate is None and isinstance(claim, TimeClaim):
         why = "neither arm reached the threshold within the budget (censoring)"
         return _Ruling("inconclusive", why)
@@ -274,7 +288,7 @@ def _overfitting(found: RecipeEvidence, ruling: _Ruling) -> _Ruling:
 
 def _test_error(found: RecipeEvidence) -> Contrast | None:
     """The further contrast of the same arms by their test error."""
-    alike = (c for c in found.contrasts[1:] if c.arms == found.deciding.arms)
+    alike = (c for c in found.bases[1:] if c.arms == found.deciding.arms)
     return next((c for c in alike if set(c.metrics) == {"test_error"}), None)
 
 

@@ -18,6 +18,7 @@ from repro.verdict.analysis import Evidence, analyse
 
 __all__ = [
     "Judged",
+    "as_registered",
     "default_scale",
     "judge",
     "judge_at",
@@ -61,6 +62,7 @@ def register(
     How many of its confirming trials were finished by then, for whatever claim they were run, is
     written down with it: results that were there could have been looked at.
     """
+    claim = as_registered(claim, scale, store)
     found = analyse(claim, scale, fingerprint, store.results())
     return store.register(
         PlanRecord(
@@ -75,9 +77,22 @@ def register(
     )
 
 
+def as_registered(claim: TrainedClaim, scale: str, store: Store) -> TrainedClaim:
+    """The claim by the rule that its plan was registered with.
+
+    A plan of an earlier version, of which the file as it stands says all else, keeps its own rule:
+    its results could be looked at before there was another.
+    """
+    older = claim.by_the_older_rule(scale)
+    digests = {record.digest for record in store.plans(claim.id, scale)}
+    declared = claim.scales[scale].taken > 0 or claim.digest(scale) in digests
+    return older if older.digest(scale) in digests and not declared else claim
+
+
 def planned(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
     """The record of the claim file as it stands, the newest when there are several data sets."""
-    records = [r for r in store.plans(claim.id, scale) if r.digest == claim.digest(scale)]
+    digest = as_registered(claim, scale, store).digest(scale)
+    records = [record for record in store.plans(claim.id, scale) if record.digest == digest]
     return records[-1] if records else None
 
 
@@ -105,6 +120,7 @@ def next_trials(
 
 def judge(claim: TrainedClaim, scale: str, store: Store) -> Judged:
     """What the store says of the claim now, whether or not all of it was run."""
+    claim = as_registered(claim, scale, store)
     evidence = _evidence(claim, scale, store)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
     return Judged(claim=claim, evidence=evidence, verdicts=verdicts)

@@ -1,0 +1,108 @@
+"""Judge the kept evidence by the claim files as they stand, without training, and say what changed.
+
+    python tools/rejudge.py COMMIT
+
+Registers a plan for each claim file that has changed since its trials were run, with how many of
+them were there; then writes docs/rejudged.md: the words of the report that was kept at COMMIT, and
+those of today. `python tools/evidence.py` writes everything else.
+"""
+
+import argparse
+import csv
+import io
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import findings
+
+from repro.claim import TrainedClaim, load_all
+from repro.report.markdown import markdown_table
+from repro.report.tables import Table
+from repro.store import Store, checksums
+from repro.verdict import Verdict
+from repro.verdict.session import judge, planned, register
+
+CLAIMS, STORE, PAGE = Path("claims"), Path("reports/store"), Path("docs/rejudged.md")
+HEAD = """\
+# Kept verdicts, judged again
+
+The rules by which verdicts are reached changed after the trials of `reports/store` had been run.
+Nothing was trained for this table, and no trial left out: the same curves, judged by the report as
+it was kept at commit `{commit}` and by the claim files of today.
+Looks that were taken before the rules changed keep their level (`taken` in the claim file);
+[how a verdict is reached](explanation/verdicts.md) says why.
+"""
+
+
+def main() -> None:
+    """Register, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("commit", help="whose kept report has the old words")
+    commit = parser.parse_args().commit
+    claims = [
+        claim
+        for claim in load_all(CLAIMS / f"{name}.yaml" for name in findings.claims())
+        if isinstance(claim, TrainedClaim)
+    ]
+    store = Store(STORE)
+    for claim in claims:
+        for scale in claim.scales:
+            plan_again(claim, scale, store)
+    checksums.seal(STORE)
+    table = Table(
+        caption="Every verdict that was kept",
+        columns=("Claim", "Scale", "Recipe", "Old word", "New word", "Why"),
+        rows=tuple(rows(claims, store, old_words(commit))),
+    )
+    PAGE.write_text(
+        "\n".join([HEAD.format(commit=commit[:12]), *markdown_table(table)]) + "\n",
+        encoding="utf-8",
+    )
+
+
+def plan_again(claim: TrainedClaim, scale: str, store: Store) -> None:
+    """Write the plan of today down, on the images of the last one."""
+    earlier = store.plans(claim.id, scale)
+    if earlier and planned(claim, scale, store) is None:
+        last = earlier[-1]
+        register(claim, scale, fingerprint=last.fingerprint, title=last.data_title, store=store)
+
+
+def old_words(commit: str) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Rows of the report that was kept then, by claim, scale and recipe."""
+    command = ["git", "show", f"{commit}:reports/report/verdicts.csv"]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {
+        (row["claim"], row["scale"], row["recipe"]): row
+        for row in csv.DictReader(io.StringIO(text))
+    }
+
+
+def rows(
+    claims: list[TrainedClaim], store: Store, old: dict[tuple[str, str, str], dict[str, str]]
+) -> Iterator[tuple[str, ...]]:
+    """Those of which anything was measured, then or now."""
+    for claim in claims:
+        for scale in claim.scales:
+            for new in judge(claim, scale, store).verdicts:
+                before = old.get((claim.id, scale, new.recipe))
+                words = (before["verdict"] if before else "not run", new.word)
+                if words != ("not run", "not run"):
+                    yield (claim.id, scale, new.recipe, *words, why(before, new))
+
+
+def why(before: dict[str, str] | None, new: Verdict) -> str:
+    """The reason of the new word; of the same word, only where its reason or its numbers differ."""
+    if before is None or before["verdict"] != new.word:
+        return new.reason
+    ends = [] if new.estimate is None else [new.estimate.low, new.estimate.high]
+    then = [float(before[name]) for name in ("low", "high") if before[name]]
+    moved = len(ends) != len(then) or any(
+        abs(one - two) > 1e-9 * max(1, abs(one)) for one, two in zip(ends, then, strict=False)
+    )
+    return f"its interval is another: {new.reason}" if moved else "the same"
+
+
+if __name__ == "__main__":
+    main()
