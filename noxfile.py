@@ -1,10 +1,11 @@
 """What a developer runs: `nox -l` lists it, `nox -s NAME -- ARGUMENTS` passes arguments on.
 
-Each session has an environment of its own, filled from `constraints.txt`; uv links files from its
-cache, so that a second environment costs seconds.
+All environments are filled from `constraints.txt`. Sessions that need no more than pytest share
+one, so that Python compiles PyTorch's modules once for all of them; the others have their own.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -31,6 +32,21 @@ def install(session: nox.Session, *groups: str, package: bool = True, extras: st
     """Install the package, editable, and groups of `pyproject.toml`, all as pinned."""
     wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
     session.install("-c", "constraints.txt", *(("-e", f".{extras}") if package else ()), *wanted)
+
+
+TEST_PYTHON = str(Path(".nox", "pytest", "Scripts" if os.name == "nt" else "bin", "python"))
+
+
+def run_in_tests(session: nox.Session, *arguments: str) -> None:
+    """Run Python in the environment that such sessions share; uv lets one at a time install."""
+    if not Path(TEST_PYTHON).exists():
+        folder = str(Path(TEST_PYTHON).parents[1])
+        session.run_install("uv", "venv", "--quiet", "-p", sys.executable, folder, external=True)
+    session.run_install(
+        "uv", "pip", "install", "--quiet", "--python", TEST_PYTHON, "-c", "constraints.txt",
+        "-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"), external=True,
+    )  # fmt: skip
+    session.run(TEST_PYTHON, *arguments, external=True)
 
 
 @nox.session
@@ -65,27 +81,24 @@ def wheel(session: nox.Session) -> None:
             session.run(*command, env={"PYTHONPATH": None})
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """Run the tests that need no accelerator, no data set and no patience; or those asked for."""
-    install(session, "test")
     selection = session.posargs or [*ABREAST, "-m", f"not process and {PLAIN}"]
-    session.run("python", "-m", "pytest", "--durations=12", *selection)
+    run_in_tests(session, "-m", "pytest", "--durations=12", *selection)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def processes(session: nox.Session) -> None:
     """Run the tests that start, signal, kill or watch processes of the tool."""
-    install(session, "test")
     selection = session.posargs or [*ABREAST, "-m", f"process and {PLAIN}"]
-    session.run("python", "-m", "pytest", "--durations=12", *selection)
+    run_in_tests(session, "-m", "pytest", "--durations=12", *selection)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def evidence(session: nox.Session) -> None:
     """Hold the kept store against itself, its report and what the README says of it."""
-    install(session, "test")
-    session.run("python", "-m", "pytest", "-m", "evidence", *session.posargs)
+    run_in_tests(session, "-m", "pytest", "-m", "evidence", *session.posargs)
 
 
 @nox.session
@@ -104,12 +117,11 @@ def cluster(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *selection)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def slurm(session: nox.Session) -> None:
     """Run the tests that start jobs by submitit's local executor, and print their table."""
-    install(session, "test")
     selection = session.posargs or ["-m", "cluster", "tests/test_slurm.py"]
-    session.run("python", "-m", "pytest", *selection)
+    run_in_tests(session, "-m", "pytest", *selection)
 
 
 @nox.session
@@ -144,21 +156,17 @@ def docs(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "-m", "docs", "tests/test_docs.py", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def faults(session: nox.Session) -> None:
     """Provoke every fault; --kills 200, --corruptions 2000, --write for docs/faults.md."""
-    install(session, "test")
-    session.run("python", "-m", "pytest", "-q", "-m", "faults", "tests/faults", *session.posargs)
+    run_in_tests(session, "-m", "pytest", "-q", "-m", "faults", "tests/faults", *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session(default=False, venv_backend="none")
 def fuzz(session: nox.Session) -> None:
     """Give the claim parser and the store reader 20,000 damaged files each."""
-    install(session, "test")
-    session.run(
-        "python", "-m", "pytest", "tests/faults/test_fuzz.py", "--hypothesis-profile", "long",
-        *session.posargs,
-    )  # fmt: skip
+    long = ("--hypothesis-profile", "long")
+    run_in_tests(session, "-m", "pytest", "tests/faults/test_fuzz.py", *long, *session.posargs)
 
 
 @nox.session(default=False)
@@ -168,20 +176,16 @@ def bench(session: nox.Session) -> None:
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session(default=False, venv_backend="none")
 def calibration(session: nox.Session) -> None:
     """Simulate results of known truth, and count the verdicts and intervals that are wrong."""
-    install(session, "test")
-    session.run("python", "-m", "tests.calibration", *session.posargs)
-    session.run("python", "-m", "pytest", "tests/test_known_truth.py")
+    run_in_tests(session, "-m", "tests.calibration", *session.posargs)
+    run_in_tests(session, "-m", "pytest", "tests/test_known_truth.py")
 
 
-@nox.session(default=False)
+@nox.session(default=False, venv_backend="none")
 def rehearsal(session: nox.Session) -> None:
     """Run every stage of the session on a borrowed GPU, small and on the CPU."""
-    install(session, "test")
     with tempfile.TemporaryDirectory() as folder:
-        session.run(
-            "python", "tools/bare_machine.py", "--rehearse", "--work", folder, "--out", folder,
-            *session.posargs,
-        )  # fmt: skip
+        places = ("--work", folder, "--out", folder)
+        run_in_tests(session, "tools/bare_machine.py", "--rehearse", *places, *session.posargs)
