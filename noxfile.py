@@ -34,19 +34,23 @@ def install(session: nox.Session, *groups: str, package: bool = True, extras: st
     session.install("-c", "constraints.txt", *(("-e", f".{extras}") if package else ()), *wanted)
 
 
-TEST_PYTHON = str(Path(".nox", "pytest", "Scripts" if os.name == "nt" else "bin", "python"))
+def test_python(version: str = "") -> Path:
+    """The interpreter of the environment that sessions with pytest share."""
+    return Path(".nox", f"pytest{version}", "Scripts" if os.name == "nt" else "bin", "python")
 
 
 def run_in_tests(session: nox.Session, *arguments: str) -> None:
-    """Run Python in the environment that such sessions share; uv lets one at a time install."""
-    if not Path(TEST_PYTHON).exists():
-        folder = str(Path(TEST_PYTHON).parents[1])
-        session.run_install("uv", "venv", "--quiet", "-p", sys.executable, folder, external=True)
+    """Run Python in that environment, of the version that -P asks for; uv makes others wait."""
+    python = test_python(str(session.python or ""))
+    if not python.exists():
+        version = str(session.python or sys.executable)
+        folder = str(python.parents[1])
+        session.run_install("uv", "venv", "--quiet", "-p", version, folder, external=True)
     session.run_install(
-        "uv", "pip", "install", "--quiet", "--python", TEST_PYTHON, "-c", "constraints.txt",
+        "uv", "pip", "install", "--quiet", "-p", str(python), "-c", "constraints.txt",
         "-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"), external=True,
     )  # fmt: skip
-    session.run(TEST_PYTHON, *arguments, external=True)
+    session.run(str(python), *arguments, external=True)
 
 
 @nox.session
