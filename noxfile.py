@@ -34,14 +34,14 @@ def install(session: nox.Session, *groups: str, package: bool = True, extras: st
     session.install("-c", "constraints.txt", *(("-e", f".{extras}") if package else ()), *wanted)
 
 
-def test_python(version: str = "") -> Path:
+def environment_python(version: str = "") -> Path:
     """The interpreter of the environment that sessions with pytest share."""
     return Path(".nox", f"pytest{version}", "Scripts" if os.name == "nt" else "bin", "python")
 
 
 def run_in_tests(session: nox.Session, *arguments: str) -> None:
     """Run Python in that environment, of the version that -P asks for; uv makes others wait."""
-    python = test_python(str(session.python or ""))
+    python = environment_python(str(session.python or ""))
     if not python.exists():
         version = str(session.python or sys.executable)
         folder = str(python.parents[1])

@@ -19,11 +19,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from noxfile import ABREAST, PLAIN, test_python  # noqa: E402 - after the path
+from noxfile import ABREAST, PLAIN, environment_python  # noqa: E402 - after the path
 
 CORES = sorted(os.sched_getaffinity(0))
 # Without nox, which would take some of the conditions away.
-TESTS = [str(ROOT / test_python()), "-m", "pytest", *ABREAST, "-m", PLAIN]
+TESTS = [str(ROOT / environment_python()), "-m", "pytest", *ABREAST, "-m", PLAIN]
 
 # By name: what is put before the command, and what is set in its environment.
 CONDITIONS: dict[str, tuple[list[str], dict[str, str]]] = {
