@@ -183,7 +183,7 @@ also:
 @pytest.mark.parametrize(
     ("more", "noise", "word", "reason"),
     [
-        (0.02, 0.001, "reproduced", "the test error is higher, too: 2.00 (95 % interval"),
+        (0.02, 0.001, "reproduced", "the test error is higher, too: 2.00 (90 % interval"),
         (-0.02, 0.001, "gap only", "but the test error of without is not higher than that of with"),
         (0.0, 0.01, "gap only", "but the test error of without is not shown to be higher"),
     ],

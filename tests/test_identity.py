@@ -47,6 +47,8 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Claim.confounds": ("times", "confounds", "Some."),
     "Claim.reconsidered_if": ("times", "reconsidered_if", "More seeds."),
     "Claim.deviations": ("times", "deviations", ("one",)),
+    "Claim.amended": ("times", "amended", ("one",)),
+    "Scale.scatter": ("times", "scales.smoke.scatter", 0.3),
     "Claim.id": ("times", "id", "another"),
     "TrainedClaim.metric": ("differences", "metric", "gap"),
     "TrainedClaim.verdict_recipe": ("times", "verdict_recipe", "another"),

@@ -133,6 +133,7 @@ def _section(
         yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
         yield f"*{drawn.caption}*"
     yield f"*What would change our mind:* {' '.join(claim.reconsidered_if.split())}"
+    yield from (f"*Changed since trials were run:* {change}" for change in claim.amended)
     yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
     yield _deviations(claim.deviations)
 

@@ -24,6 +24,7 @@ _CLAIM: dict[str, Changes] = {
     "confounds": "nothing",
     "reconsidered_if": "nothing",
     "deviations": "nothing",
+    "amended": "nothing",
 }
 _TRAINED: dict[str, Changes] = {
     **_CLAIM,
@@ -95,6 +96,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "threshold": "numbers",
         "recipe": "numbers",
         "checks": "rule",
+        "scatter": "nothing",
     },
     "Checks": {
         "initial_loss": "rule",

@@ -296,6 +296,10 @@ class Scale(Strict):
     images. `model`: the net. `epochs`: passes over the training set, at most. `threshold`: in place
     of the claim's. `recipe`: what it changes in every recipe. `checks`: of what was measured.
 
+    `scatter`: the standard deviation over seeds that `seeds` were planned with, of the effect or,
+    where arms are not paired, of one arm; of logarithms for a ratio. `repro validate` and
+    `repro plan` say with it how likely each word is; seeds that were run replace it.
+
     Each recipe has its learning rate. `search`: by recipe, how it is searched for each arm.
     `rate`: by recipe, given and the same for all arms.
 
@@ -320,6 +324,7 @@ class Scale(Strict):
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     recipe: dict[str, Any] = {}
     checks: Checks = Checks()
+    scatter: Positive | None = None
 
     @model_validator(mode="after")
     def _looks_that_there_are(self) -> Self:
@@ -335,7 +340,8 @@ class Claim(Strict):
     a line. `kind`: how it is decided. `paper`: whose statement it is. `question`: what
     is measured to answer it. `confounds`: what else could make the effect, or hide it.
     `reconsidered_if`: what would change our mind about its verdict.
-    `deviations`: every known difference from the paper.
+    `deviations`: every known difference from the paper. `amended`: what of the rule was changed
+    after trials had been run, each with its date and reason.
     """
 
     version: Literal[1] = 1
@@ -347,6 +353,7 @@ class Claim(Strict):
     confounds: str
     reconsidered_if: str = ""
     deviations: tuple[str, ...]
+    amended: tuple[str, ...] = ()
     _path: Path = PrivateAttr(default=Path("claim.yaml"))
 
     @property
@@ -367,6 +374,9 @@ class Claim(Strict):
         prose = fields_that_change("nothing", of="Claim")
         said = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
         said["value"] = self.paper.value
+        for at in said.get("scales", {}).values():
+            for name in fields_that_change("nothing", of="Scale"):
+                at.pop(name, None)
         if scale is not None:
             said["scales"] = {scale: said["scales"][scale]}
         return said

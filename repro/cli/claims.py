@@ -156,10 +156,20 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
     seeds     enough for a verdict at the first look
     evidence  embedded images at smoke scale alone, real ones elsewhere
 
+    A warning, with which a claim stays valid, says which word its runs can hardly come to: where
+    the paper's number lies on an edge of the region or outside, and where the seeds planned are
+    too few for the `scatter` that the file expects.
+
     Nets are not built here: `repro plan` builds each and trains it a step.
     """  # noqa: D301 - click wants the character itself
+    from repro.claim import TrainedClaim
+    from repro.verdict.forecast import warnings
+
     for claim in load_claims(names or claims_in(claims)):
         echo(f"{claim.id}: valid")
+        if isinstance(claim, TrainedClaim):
+            for sentence in warnings(claim):
+                say(f"{claim.path}: warning: {sentence}")
 
 
 @command(

@@ -1,6 +1,6 @@
 """What running claims on this machine will cost, said beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,7 +16,10 @@ from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data, using
-from repro.trial import WINDOWS, Trial
+from repro.trial import WINDOWS, Result, Trial
+from repro.verdict import settles
+from repro.verdict.analysis import analyse
+from repro.verdict.forecast import outlook
 from repro.verdict.session import as_registered, default_scale, next_trials
 
 __all__ = ["describe_plan", "forecasts"]
@@ -58,7 +61,23 @@ def describe_plan(
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
+    lines += _chances(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
     return "\n".join(lines)
+
+
+def _chances(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str,
+    results: Mapping[str, Result],
+    *,
+    max_seeds: int | None,
+) -> Iterator[str]:
+    """How likely the words are by the seeds that are planned, of the recipe that decides."""
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    found = evidence.recipes[claim.verdict_recipe]
+    for sentence in outlook(claim, scale, found, seeds=max_seeds).sentences:
+        yield f"  {sentence}"
 
 
 def forecasts(

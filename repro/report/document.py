@@ -117,6 +117,7 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
             ("Confounds", claim.confounds),
             ("Decided by", rule_text(claim)),
             *_reconsidered(claim),
+            *(("Changed since trials were run", change) for change in claim.amended),
         ),
         deviations=claim.deviations,
         scales=tuple(_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)),

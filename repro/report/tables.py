@@ -112,15 +112,19 @@ def family_table(pages: Sequence[Page | FactPage]) -> Table:
         caption=(
             "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
             "the contrast that decides, at the best scale whose measurement is sound. This asks "
-            "more than a verdict of its own: a claim can be reproduced and not shown here"
+            "more than a verdict of its own: a claim can be reproduced and not shown here. It "
+            "holds whatever claims have in common; those that share trials, mostly of a baseline, "
+            "tend to err together"
         ),
-        columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims"),
+        columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims",
+                 "Shares trials with"),
         rows=tuple(
-            (titles[m.verdict.claim_id], m.verdict.scale, m.said, p_text(m.p), p_text(m.adjusted))
+            (titles[m.verdict.claim_id], m.verdict.scale, m.said, p_text(m.p), p_text(m.adjusted),
+             f"{m.sharing} of {len(found) - 1} others")
             for m in found
             if len(found) > 1
         ),
-    )
+    )  # fmt: skip
 
 
 def smoke_table(pages: Sequence[Page]) -> Table:

@@ -5,6 +5,7 @@ a run has begun, and not before its first step.
 """
 
 from repro.stats.estimate import (
+    Array,
     Estimate,
     correlation,
     mean_level,
@@ -14,17 +15,16 @@ from repro.stats.estimate import (
 )
 from repro.stats.images import over_images
 from repro.stats.looks import ERROR, SHOWN, Spending, holm, look_levels, over_all_looks
-from repro.stats.power import half_width, smallest_effect
 from repro.stats.times import Times, ratio_of_times
 
 __all__ = [
     "ERROR",
     "SHOWN",
+    "Array",
     "Estimate",
     "Spending",
     "Times",
     "correlation",
-    "half_width",
     "holm",
     "look_levels",
     "mean_level",
@@ -33,6 +33,5 @@ __all__ = [
     "paired_difference",
     "ratio_of_times",
     "scatter",
-    "smallest_effect",
     "welch_difference",
 ]

@@ -46,7 +46,10 @@ def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -
         return
     half_way = (_chance_error(facts) + min(known.values())) / 2
     floor = half_way if at.checks.floor is None else at.checks.floor
-    poor = [f"{arm} {100 * error:.1f} %" for arm, error in known.items() if error > floor]
+    guessing = _chance_error(facts) if at.checks.above_chance else math.inf  # a check of its own
+    poor = [
+        f"{arm} {100 * error:.1f} %" for arm, error in known.items() if floor < error < guessing
+    ]
     if poor:
         yield (
             f"undertrained: early learning only (median test error: {', '.join(poor)}; "

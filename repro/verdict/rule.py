@@ -55,11 +55,13 @@ __all__ = [
     "EXACT",
     "Effect",
     "Member",
+    "Ruling",
     "Verdict",
     "Word",
     "decide",
     "decide_exact",
     "family",
+    "ruling_of",
     "settles",
 ]
 
@@ -103,6 +105,7 @@ class Verdict:
     `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
     None before the first. `seeds`: an arm, of that look, or finished before it. `effect`: against
     none, over all looks; None where there is no such thing, or the estimate may not be judged.
+    `trials`: of the arms that decide, as far as they count.
     """
 
     claim_id: str
@@ -120,6 +123,7 @@ class Verdict:
     look: Look | None = None
     basis: Estimate | None = None
     effect: Effect | None = None
+    trials: frozenset[str] = frozenset()
 
     @property
     def exit_code(self) -> int:
@@ -150,7 +154,13 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         look=found.look,
         basis=found.basis,
         effect=_effect(claim, evidence.scale, found) if sound else None,
+        trials=frozenset(_counted(claim, found)),
     )
+
+
+def _counted(claim: TrainedClaim, found: RecipeEvidence) -> Iterator[str]:
+    last = found.look.seeds if found.look else math.inf
+    return (o.trial_id for o in found.outcomes if o.arm in arms_of(claim) and o.seed < last)
 
 
 def _beside_the_paper(
@@ -187,13 +197,15 @@ def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | 
 class Member:
     """A claim in the family of all that were measured: `p` alone, `adjusted` among the others.
 
-    `claimed`: whether the estimate lies on the side of no effect that the paper says.
+    `claimed`: whether the estimate lies on the side of no effect that the paper says. `sharing`:
+    how many of the others rest on some of the same trials, such as those of a baseline.
     """
 
     verdict: Verdict
     p: float
     adjusted: float
     claimed: bool
+    sharing: int
 
     @property
     def said(self) -> str:
@@ -212,7 +224,17 @@ def family(verdicts: Iterable[Verdict]) -> tuple[Member, ...]:
     found = {name: v.effect for name, v in best.items() if v.effect is not None}
     adjusted = holm({name: effect.p for name, effect in found.items()})
     return tuple(
-        Member(verdict=best[name], p=found[name].p, adjusted=p, claimed=found[name].claimed)
+        Member(
+            verdict=best[name],
+            p=found[name].p,
+            adjusted=p,
+            claimed=found[name].claimed,
+            sharing=sum(
+                not best[name].trials.isdisjoint(best[other].trials)
+                for other in found
+                if other != name
+            ),
+        )
         for name, p in adjusted.items()
     )
 
@@ -222,8 +244,8 @@ def settles(claim: TrainedClaim, found: RecipeEvidence) -> bool:
     return not _judge(claim, found).open
 
 
-class _Ruling(NamedTuple):
-    """`open`: whether more seeds could change it."""
+class Ruling(NamedTuple):
+    """A word with its reason. `open`: whether more seeds could change it."""
 
     word: Word
     reason: str
@@ -234,32 +256,37 @@ def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
     return min(sum(o.arm == arm for o in found.outcomes) for arm in arms_of(claim))
 
 
-def _judge(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling:
+def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
     if not found.outcomes:
         return _nothing_confirmed(found)
     if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
         why = "not every arm that decides has a finished trial yet"
-        return _Ruling("not run", why, open=True)
+        return Ruling("not run", why, open=True)
     if found.gates:
-        return _Ruling("invalid", "; ".join(found.gates))
+        return Ruling("invalid", "; ".join(found.gates))
     unready = _unready(claim, found)
     if unready is not None:
         return unready
     estimate = found.basis
     if estimate is None and isinstance(claim, TimeClaim):
         why = "neither arm reached the threshold within the budget (censoring)"
-        return _Ruling("inconclusive", why)
+        return Ruling("inconclusive", why)
     if estimate is None:
-        return _Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
+        return Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
+    ruling = ruling_of(claim, estimate)
+    return _overfitting(found, ruling) if set(found.deciding.metrics) == {"gap"} else ruling
+
+
+def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
+    """What the interval means for the region, whatever else is known."""
     if claim.no_effect is None:
         return _level(claim.region, estimate)
     if estimate.bound == "two-sided":
-        ruling = _two_sided(claim.region, claim.no_effect, estimate)
-        return _overfitting(found, ruling) if set(found.deciding.metrics) == {"gap"} else ruling
+        return _two_sided(claim.region, claim.no_effect, estimate)
     return _one_sided(claim.region, estimate)
 
 
-def _overfitting(found: RecipeEvidence, ruling: _Ruling) -> _Ruling:
+def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
     """Of a wider gap: overfitting has to show in the test error of the same arms.
 
     The gap is wider as well where the training error has merely fallen further.
@@ -270,7 +297,7 @@ def _overfitting(found: RecipeEvidence, ruling: _Ruling) -> _Ruling:
     first, second = found.deciding.arms
     if tested is None:
         why = f"no further contrast is of the test errors of {first} and {second}"
-        return _Ruling("gap only", f"a wider gap ({ruling.reason}); {why}")
+        return Ruling("gap only", f"a wider gap ({ruling.reason}); {why}")
     estimate = tested.estimate
     if estimate is not None and estimate.low > 0:
         return ruling._replace(
@@ -278,7 +305,7 @@ def _overfitting(found: RecipeEvidence, ruling: _Ruling) -> _Ruling:
         )
     known_not = estimate is not None and estimate.high <= 0
     why = "is not higher" if known_not else "is not shown to be higher"
-    return _Ruling(
+    return Ruling(
         "gap only",
         f"a wider gap ({ruling.reason}), but the test error of {first} {why} than that of "
         f"{second}: {_shown(tested)}",
@@ -296,32 +323,32 @@ def _shown(contrast: Contrast) -> str:
     return f"{estimate_text(contrast.estimate)} {contrast.unit}"
 
 
-def _nothing_confirmed(found: RecipeEvidence) -> _Ruling:
+def _nothing_confirmed(found: RecipeEvidence) -> Ruling:
     searches = found.rates.values()
     done = all(search.done for search in searches)
     if done and all(search.chosen is None for search in searches):
-        return _Ruling("inconclusive", "every learning rate diverged in every arm")
+        return Ruling("inconclusive", "every learning rate diverged in every arm")
     why = "nothing was run"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
         why = "no confirming trial has ended yet"
         if not done:
             why = "the search for rates is not finished"
-    return _Ruling("not run", why, open=True)
+    return Ruling("not run", why, open=True)
 
 
-def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
+def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
     """Why no estimate may be judged yet, or ever; None when it may."""
     arms = arms_of(claim)
     for arm in arms:
         search = found.rates[arm]
         if not search.done:
             why = f"the search for the {arm} arm's rate is not finished"
-            return _Ruling("inconclusive", why, open=True)
+            return Ruling("inconclusive", why, open=True)
         if search.chosen is None:
-            return _Ruling("inconclusive", f"every learning rate of the {arm} arm diverged")
+            return Ruling("inconclusive", f"every learning rate of the {arm} arm diverged")
     edges = [arm for arm in arms if found.rates[arm].at_edge]
     if edges:
-        return _Ruling(
+        return Ruling(
             "inconclusive",
             f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
             "extended once: a better one may lie outside",
@@ -332,14 +359,14 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> _Ruling | None:
     )
     if lost and not isinstance(claim, TimeClaim):
         why = f"{lost} trials diverged, and a mean over the others would flatter their arm"
-        return _Ruling("inconclusive", why)
+        return Ruling("inconclusive", why)
     if found.look is None:
         gap = f", and seed {found.seeds} is missing" * (_seeds(claim, found) > found.seeds)
         why = f"{found.seeds} seeds an arm; the first look is at {found.wanted} (seeds){gap}"
-        return _Ruling("inconclusive", why, open=True)
+        return Ruling("inconclusive", why, open=True)
     if found.look.seeds < LEAST_SEEDS:
         why = f"{found.look.seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
-        return _Ruling("inconclusive", why, open=True)
+        return Ruling("inconclusive", why, open=True)
     return None
 
 
@@ -350,42 +377,42 @@ def _bounds(region: Region) -> tuple[float, str]:
     return region.high, f"the region {region.low:g} to {region.high:g}"
 
 
-def _level(region: Region, estimate: Estimate) -> _Ruling:
+def _level(region: Region, estimate: Estimate) -> Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
-        return _Ruling("reproduced", f"the interval lies in {inside}")
+        return Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high < region.low:
-        return _Ruling("not reproduced", f"the interval lies wholly below {inside}")
+        return Ruling("not reproduced", f"the interval lies wholly below {inside}")
     if estimate.low > top:
-        return _Ruling("not reproduced", f"the interval lies wholly above {inside}")
+        return Ruling("not reproduced", f"the interval lies wholly above {inside}")
     edge = region.low if estimate.low < region.low else top
     why = f"the interval crosses the edge {edge:g} of {inside} (seeds)"
-    return _Ruling("inconclusive", why, open=True)
+    return Ruling("inconclusive", why, open=True)
 
 
-def _two_sided(region: Region, nothing: float, estimate: Estimate) -> _Ruling:
+def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
-        return _Ruling("reproduced", f"the interval lies in {inside}")
+        return Ruling("reproduced", f"the interval lies in {inside}")
     if estimate.high <= nothing:
-        return _Ruling("not reproduced", "the interval has no effect in the claimed direction")
+        return Ruling("not reproduced", "the interval has no effect in the claimed direction")
     if estimate.low <= nothing and estimate.high < region.low:
-        return _Ruling(
+        return Ruling(
             "not reproduced", f"the interval includes no effect, and lies wholly below {inside}"
         )
     if estimate.low <= nothing:
         why = f"the interval includes no effect {_wanting(estimate)}"
-        return _Ruling("inconclusive", why, open=True)
+        return Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
-        return _Ruling(
+        return Ruling(
             "direction only", f"the interval lies beyond no effect, and wholly below {inside}"
         )
     if estimate.low > top:
-        return _Ruling(
+        return Ruling(
             "direction only", f"the interval lies beyond no effect, and wholly above {inside}"
         )
     edge = region.low if estimate.low < region.low else top
-    return _Ruling(
+    return Ruling(
         "inconclusive",
         f"the direction holds, but the interval crosses the edge {edge:g} of {inside} "
         f"{_wanting(estimate)}",
@@ -400,27 +427,27 @@ def _wanting(estimate: Estimate) -> str:
     return "(seeds)"
 
 
-def _one_sided(region: Region, estimate: Estimate) -> _Ruling:
+def _one_sided(region: Region, estimate: Estimate) -> Ruling:
     _, inside = _bounds(region)
     if estimate.bound == "upper":
         if estimate.high <= 1:
             why = "the arm that should be faster never crossed: the bound is no effect or less"
-            return _Ruling("not reproduced", why)
+            return Ruling("not reproduced", why)
         if estimate.high < region.low:
             why = f"the arm that should be faster never crossed: the bound lies below {inside}"
-            return _Ruling("not reproduced", why)
+            return Ruling("not reproduced", why)
         why = "the faster arm never crossed: only an upper bound (censoring)"
-        return _Ruling("inconclusive", why, open=True)
+        return Ruling("inconclusive", why, open=True)
     if region.high is None and estimate.low >= region.low:
-        return _Ruling(
+        return Ruling(
             "reproduced",
             f"no slow trial crossed: the lower bound, {estimate.low:.2f}, lies in {inside}",
         )
     if region.high is not None and estimate.low > region.high:
-        return _Ruling("direction only", "the lower bound is already above the region")
+        return Ruling("direction only", "the lower bound is already above the region")
     holds = "; the direction holds" if estimate.low > 1 else ""
     why = f"no slow trial crossed: only a lower bound is known (censoring){holds}"
-    return _Ruling("inconclusive", why, open=True)
+    return Ruling("inconclusive", why, open=True)
 
 
 def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
