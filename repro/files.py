@@ -24,6 +24,7 @@ __all__ = [
     "parse_json",
     "read_bytes",
     "read_text",
+    "reason_of",
     "sha256_of",
     "write_atomic",
 ]
@@ -92,6 +93,11 @@ def read_text(path: Path | str, *, most: int = _MOST_BYTES) -> str:
     Line ends are as in the file.
     """
     return read_bytes(path, most=most).decode("utf-8-sig")
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be read, without its path, which the sentence has already."""
+    return str(error.strerror if isinstance(error, OSError) else error)
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -3,10 +3,11 @@
 import sys
 import tempfile
 import unicodedata
+import warnings
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
-__all__ = ["error_list", "explained", "printable", "say", "tell"]
+__all__ = ["error_list", "explained", "printable", "say", "say_warnings", "tell"]
 
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
@@ -26,6 +27,15 @@ def printable(text: str) -> str:
 def say(text: str) -> None:
     """One line to stderr."""
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that talks
+
+
+def say_warnings() -> None:
+    """From here on Python's warnings are lines like all others, without file and source."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        say(f"warning: {message}")
+
+    warnings.showwarning = show
 
 
 def tell(error: ReproError) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -147,6 +148,21 @@ def test_running_again_finds_all_done(ran: tuple[Path, Result]) -> None:
     (verdict,) = json.loads(again.stdout)
     assert verdict["verdict"] in first.stdout
     assert verdict["decides"] is False
+
+
+def test_a_run_of_a_damaged_store_prints_no_verdict(
+    ran: tuple[Path, Result], tmp_path: Path
+) -> None:
+    """All is done already, but a curve is not as its checksum says: no verdict is built on it."""
+    store = shutil.copytree(ran[0] / "runs", tmp_path / "runs")
+    curve = min(store.glob("trials/*/curve.csv"))
+    curve.write_text(curve.read_text().replace("0", "1", 1))
+
+    done = repro("run", ran[0] / "tiny.yaml", "--store", store)
+
+    assert done.exit_code == 5
+    assert "changed since" in done.stderr
+    assert done.stdout == ""
 
 
 def test_results_say_how_their_processor_multiplies(ran: tuple[Path, Result]) -> None:

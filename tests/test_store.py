@@ -16,6 +16,14 @@ from repro.store import PlanRecord, Store
 from repro.trial import CURVE_COLUMNS
 from tests.test_trial import RESULT, TRIAL
 
+PLAN = PlanRecord(
+    claim_id="c",
+    scale="smoke",
+    digest="d" * 64,
+    fingerprint="f",
+    data_title="t",
+    registered="2026-01-01T00:00:00+00:00",
+)
 CURVE = [(0.1, "online", 0.5, float("nan"), 128, 1.0), (0.2, "test", 0.1, 1e-7, 100, 1.5)]
 
 
@@ -117,29 +125,29 @@ def test_a_folder_that_holds_another_trial_is_refused(tmp_path: Path) -> None:
         store.trial("0" * 16)
 
 
+def test_a_changed_date_of_registration_is_told(tmp_path: Path) -> None:
+    """A plan cannot be made older than it is by accident; plans of old versions are still read."""
+    store = Store(tmp_path)
+    store.register(PLAN)
+    path = store.plan_path(PLAN)
+    fields = json.loads(path.read_text())
+
+    path.write_text(json.dumps(fields | {"registered": "2025-01-01T00:00:00+00:00"}))
+    with pytest.raises(IntegrityError, match="changed since it was written"):
+        store.plan(path)
+
+    path.write_text(json.dumps({key: fields[key] for key in fields if key != "sha256"}))
+    assert store.plan(path) == PLAN
+
+
 def test_the_first_registered_plan_stands(tmp_path: Path) -> None:
     """Registering again changes no time."""
-    record = PlanRecord(
-        claim_id="c",
-        scale="smoke",
-        digest="d" * 64,
-        fingerprint="f",
-        data_title="t",
-        registered="2026-01-01T00:00:00+00:00",
-    )
-    later = PlanRecord(
-        claim_id="c",
-        scale="smoke",
-        digest="d" * 64,
-        fingerprint="f",
-        data_title="t",
-        registered="2026-02-02T00:00:00+00:00",
-    )
+    later = replace(PLAN, registered="2026-02-02T00:00:00+00:00")
     store = Store(tmp_path)
 
-    assert store.register(record) == record
-    assert store.register(later) == record
-    assert store.plans("c", "smoke") == [record]
+    assert store.register(PLAN) == PLAN
+    assert store.register(later) == PLAN
+    assert store.plans("c", "smoke") == [PLAN]
 
 
 def test_export_leaves_out_checkpoints_and_reads_the_same(tmp_path: Path) -> None:

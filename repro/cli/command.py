@@ -18,7 +18,7 @@ import click
 from repro.cli.settings import defaults
 from repro.cli.streams import standard_streams
 from repro.errors import BugError, MachineError, ReproError, machine_fault
-from repro.talk import printable, say, tell
+from repro.talk import printable, say, say_warnings, tell
 
 __all__ = ["Command", "Group", "command", "group"]
 
@@ -148,6 +148,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Whatever goes wrong is told, also of what click prints by itself."""
+        say_warnings()
         with standard_streams(), _threads_watched():
             try:
                 return _report_errors(super().main)(*args, **extra)

@@ -21,6 +21,7 @@ from repro.cli.options import (
     option_store,
     options_run,
     print_json,
+    sound_store,
 )
 from repro.cli.settings import setting
 from repro.cli.store import opened
@@ -131,6 +132,7 @@ def run(
         loggers=[open_logger(name, folder) for name, folder in log],
         command=shlex.join(words),
     )
+    sound_store(machine.store)
     _print_verdicts(outcome.judged, as_json=as_json)
     sys.exit(outcome.exit_code)
 

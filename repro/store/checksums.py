@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from repro.errors import IntegrityError, WriteError
-from repro.files import open_handle, read_text, sha256_of, write_atomic
+from repro.files import open_handle, read_text, reason_of, sha256_of, write_atomic
 
 __all__ = [
     "SUMS",
@@ -171,8 +171,7 @@ def _read(path: Path) -> dict[str, str]:
     try:
         *lines, end = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise IntegrityError(f"cannot read {path}: {reason}") from error
+        raise IntegrityError(f"cannot read {path}: {reason_of(error)}") from error
     if end:
         raise IntegrityError(f"{path}: its last line is cut off")
     sums: dict[str, str] = {}

@@ -23,6 +23,7 @@ A trial without `result.json` is unfinished. NaN stays NaN.
 """
 
 import csv
+import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -32,7 +33,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -40,7 +41,7 @@ from pydantic import ConfigDict, Field
 
 from repro.claim import Scalar
 from repro.errors import IntegrityError, LockLostError, OtherFormatError, WriteError
-from repro.files import open_handle, parse_json, read_bytes, write_atomic
+from repro.files import open_handle, parse_json, read_bytes, reason_of, write_atomic
 from repro.store import checksums
 from repro.store.arrays import Array, pack, unpack
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
@@ -75,7 +76,8 @@ class PlanRecord:
     """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601.
 
     `finished_before`: confirming trials of this plan that were already there, run for another
-    claim or under an earlier plan; None in records of older versions.
+    claim or under an earlier plan. `sha256`: of all else, which the store adds. Both are None in
+    records of older versions.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -87,6 +89,7 @@ class PlanRecord:
     data_title: str
     registered: Moment
     finished_before: Annotated[int, Field(ge=0)] | None = None
+    sha256: str | None = dataclasses.field(default=None, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,7 +172,8 @@ class Store:
         path = self.plan_path(record)
         if not path.exists():
             self.unseal()
-            write_atomic(path, json.dumps(asdict(record), indent=1))
+            summed = replace(record, sha256=_plan_digest(record))
+            write_atomic(path, json.dumps(asdict(summed), indent=1))
         return self.plan(path)
 
     def plan(self, path: Path) -> PlanRecord:
@@ -181,6 +185,8 @@ class Store:
                 f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
                 f"digest {record.digest!r}, which belongs into a file of another name"
             )
+        if record.sha256 not in (None, _plan_digest(record)):
+            raise IntegrityError(f"{path}: changed since it was written", hint=f"remove {path}")
         return record
 
     def plan_files(self) -> list[Path]:
@@ -318,9 +324,8 @@ class Store:
         try:
             return unpack(read_bytes(path))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
             raise IntegrityError(
-                f"cannot read {path}: {reason}",
+                f"cannot read {path}: {reason_of(error)}",
                 hint=f"remove {path}: pictures need it, numbers not",
             ) from error
 
@@ -518,6 +523,11 @@ class Store:
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )
+
+
+def _plan_digest(record: PlanRecord) -> str:
+    fields = asdict(replace(record, sha256=None))
+    return checksums.sha256(json.dumps(fields, sort_keys=True))
 
 
 def facts_in(path: Path) -> list[FactOutcome]:

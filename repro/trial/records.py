@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from repro.errors import IntegrityError
-from repro.files import read_text
+from repro.files import read_text, reason_of
 
 __all__ = ["STRICT", "Amount", "Finite", "Moment", "Number", "parse", "read_file", "read_record"]
 
@@ -68,9 +68,8 @@ def read_file(path: Path) -> str:
     try:
         return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
         raise IntegrityError(
-            f"cannot read {path}: {reason}", hint="is the store folder complete?"
+            f"cannot read {path}: {reason_of(error)}", hint="is the store folder complete?"
         ) from error
 
 

@@ -27,6 +27,7 @@ from repro.execute.grouping import in_populations
 from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.plan import Cell
+from repro.talk import say_warnings
 
 __all__ = ["Local"]
 
@@ -181,6 +182,7 @@ def _starting() -> Iterator[None]:
 
 
 def _start_process(stop: _SharedFlag, events: Any) -> None:
+    say_warnings()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
