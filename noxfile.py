@@ -14,6 +14,8 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
+# What has to be green before a commit; .ci/run calls the others too.
+nox.options.sessions = ["lint", "typecheck", "tests", "demo"]
 # Images of containers set it; then each of hundreds of processes compiles all of PyTorch's modules.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -143,7 +145,7 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session
 def browser(session: nox.Session) -> None:
     """Look at the report in headless Chromium, which has to be on the machine."""
     install(session, "browser")
@@ -166,28 +168,28 @@ def faults(session: nox.Session) -> None:
     run_in_tests(session, "-m", "pytest", "-q", "-m", "faults", "tests/faults", *session.posargs)
 
 
-@nox.session(default=False, venv_backend="none")
+@nox.session(venv_backend="none")
 def fuzz(session: nox.Session) -> None:
     """Give the claim parser and the store reader 20,000 damaged files each."""
     long = ("--hypothesis-profile", "long")
     run_in_tests(session, "-m", "pytest", "tests/faults/test_fuzz.py", *long, *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure this machine, and the training loop beside others; writes reports/benchmarks."""
     install(session)
     session.run("python", "benchmarks/run.py", *session.posargs)
 
 
-@nox.session(default=False, venv_backend="none")
+@nox.session(venv_backend="none")
 def calibration(session: nox.Session) -> None:
     """Simulate results of known truth, and count the verdicts and intervals that are wrong."""
     run_in_tests(session, "-m", "tests.calibration", *session.posargs)
     run_in_tests(session, "-m", "pytest", "tests/test_known_truth.py")
 
 
-@nox.session(default=False, venv_backend="none")
+@nox.session(venv_backend="none")
 def rehearsal(session: nox.Session) -> None:
     """Run every stage of the session on a borrowed GPU, small and on the CPU."""
     with tempfile.TemporaryDirectory() as folder:
