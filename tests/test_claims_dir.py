@@ -36,6 +36,7 @@ PRINTED = {
     "training_cost": 5.5,
     "two_gpu_split": 1.7,
     "weight_decay": None,
+    "weight_decay_tuned": None,
 }
 
 

@@ -125,7 +125,8 @@ class Paper(Strict):
     `figure`: CSV of points read off, beside the file. `siblings`: CSV of single runs of nets like
     the paper's, where its value is the difference of two single runs.
 
-    `title`, `authors`, `year`, `link`: of the paper, as the report prints them.
+    `title`: of the paper, as the report prints it. `authors`: likewise. `year`: of its appearance.
+    `link`: to it.
     """
 
     title: str = ""
