@@ -158,6 +158,16 @@ def test_an_interval_that_leaves_out_the_printed_number_says_so(
     assert (said in verdict.reason) == left_out
 
 
+def test_an_interval_that_may_not_be_judged_is_not_quoted(tmp_path: Path) -> None:
+    """An invalid measurement has no interval that a word is by, or that leaves out a number."""
+    _, sound = judged(tmp_path / "sound", claim_of(tmp_path), planted(0.015))
+    _, odd = judged(tmp_path / "odd", claim_of(tmp_path), planted(0.015), loss=40.0)
+
+    for said in ("the word is by the 90 % interval", "leaves out the paper's 2"):
+        assert said in sound.reason
+        assert said not in odd.reason
+
+
 def test_a_paper_that_says_more_than_a_number_is_not_left_out_from_above(tmp_path: Path) -> None:
     """An interval above it is what the paper says."""
     claim = claim_of(tmp_path)

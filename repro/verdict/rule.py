@@ -134,16 +134,16 @@ class Verdict:
 def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
     found = evidence.recipes[recipe]
-    word, reason, still_open = _judge(claim, found)
-    sound = word not in ("invalid", "inconclusive") or still_open
+    ruling = _judge(claim, found)
+    word = ruling.word
+    sound = word not in ("invalid", "inconclusive") or ruling.open
+    beside = (*_read_off(found), *_beside_the_paper(claim, evidence, found))
     return Verdict(
         claim_id=claim.id,
         scale=evidence.scale,
         recipe=recipe,
         word=word,
-        reason="; ".join(
-            [reason, *_read_off(found), *_beside_the_paper(claim, evidence, found), *found.caveats]
-        ),
+        reason="; ".join([ruling.reason, *(beside if ruling.of_interval else ()), *found.caveats]),
         estimate=found.estimate,
         paper_value=claim.paper.value,
         seeds=found.look.seeds if found.look else _seeds(claim, found),
@@ -245,11 +245,15 @@ def settles(claim: TrainedClaim, found: RecipeEvidence) -> bool:
 
 
 class Ruling(NamedTuple):
-    """A word with its reason. `open`: whether more seeds could change it."""
+    """A word with its reason. `open`: whether more seeds could change it.
+
+    `of_interval`: whether it says what the interval means, and not why none may be judged.
+    """
 
     word: Word
     reason: str
     open: bool = False
+    of_interval: bool = False
 
 
 def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
@@ -280,10 +284,12 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
 def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
     """What the interval means for the region, whatever else is known."""
     if claim.no_effect is None:
-        return _level(claim.region, estimate)
-    if estimate.bound == "two-sided":
-        return _two_sided(claim.region, claim.no_effect, estimate)
-    return _one_sided(claim.region, estimate)
+        ruling = _level(claim.region, estimate)
+    elif estimate.bound == "two-sided":
+        ruling = _two_sided(claim.region, claim.no_effect, estimate)
+    else:
+        ruling = _one_sided(claim.region, estimate)
+    return ruling._replace(of_interval=True)
 
 
 def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
@@ -297,7 +303,7 @@ def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
     first, second = found.deciding.arms
     if tested is None:
         why = f"no further contrast is of the test errors of {first} and {second}"
-        return Ruling("gap only", f"a wider gap ({ruling.reason}); {why}")
+        return ruling._replace(word="gap only", reason=f"a wider gap ({ruling.reason}); {why}")
     estimate = tested.estimate
     if estimate is not None and estimate.low > 0:
         return ruling._replace(
@@ -305,9 +311,9 @@ def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
         )
     known_not = estimate is not None and estimate.high <= 0
     why = "is not higher" if known_not else "is not shown to be higher"
-    return Ruling(
-        "gap only",
-        f"a wider gap ({ruling.reason}), but the test error of {first} {why} than that of "
+    return ruling._replace(
+        word="gap only",
+        reason=f"a wider gap ({ruling.reason}), but the test error of {first} {why} than that of "
         f"{second}: {_shown(tested)}",
         open=not known_not,
     )
