@@ -8,13 +8,14 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from repro.store import Store
-from repro.trial import WINDOWS, Result, Row, Status, Trial
+from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
 
 __all__ = ["FROM_CURVE", "FromCurves", "contradictions", "rederived"]
 
@@ -110,6 +111,9 @@ def _crossings(
             by_online = (before, now)
         if full is not None:
             continue
+        if trial.crossing == "median":
+            above, full = _by_median([passes[e] for e in passes if e <= now], threshold, now, above)
+            continue
         near = _mean(seen[-_NEAR_WINDOWS:]) <= threshold + trial.near
         if near and now not in passes:
             raise ValueError(f"the curve has no full pass at epoch {now:g}, near the threshold")
@@ -118,6 +122,18 @@ def _crossings(
         else:
             above = now
     return full, by_online
+
+
+def _by_median(
+    passes: list[float], threshold: float, now: float, above: float
+) -> tuple[float, Crossing]:
+    """Up to which epoch the median of an epoch's passes was above it, and when it was not."""
+    middle = round(now - LAG, 1)
+    if len(passes) < PASSES:
+        return above, None
+    if median(passes[-PASSES:]) <= threshold:
+        return above, (above, middle)
+    return middle, None
 
 
 def _status(

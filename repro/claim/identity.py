@@ -46,6 +46,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         **_CONTRAST,
         "threshold": "numbers",  # a trial stops there
         "near": "numbers",
+        "crossing": "numbers",
         "decided_by": "numbers",
     },
     "DifferenceClaim": {**_TRAINED, **_CONTRAST},
@@ -140,6 +141,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "images": "numbers",
         "threshold": "numbers",
         "near": "numbers",
+        "crossing": "numbers",
         "decided_by": "numbers",
     },
     "Machine": {

@@ -447,8 +447,10 @@ class TimeClaim(TrainedClaim):
 
     `threshold`: the training error to reach, a fraction. `decided_by`: `full` passes over the
     training set, or the `online` error of the batches. `near`: full passes begin where the online
-    error is this close. `contrast`: the ratio that decides. `also`: further ones, measured and
-    shown.
+    error is this close. `crossing`: the `first` full pass at or below the threshold, or the tenth
+    about which those of an epoch have their `median` there, since full errors jump; full passes
+    then begin two standard errors of the online error earlier. `contrast`: the ratio that decides.
+    `also`: further ones, measured and shown.
     """
 
     kind: Literal["time_to_threshold"]
@@ -456,6 +458,7 @@ class TimeClaim(TrainedClaim):
     threshold: Annotated[float, Field(gt=0, lt=1)]
     decided_by: Literal["full", "online"]
     near: Annotated[float, Field(ge=0, le=1)]
+    crossing: Literal["first", "median"] = "first"
     contrast: TimeContrast
     also: dict[str, TimeContrast] = {}
     sides = ("slow", "fast")

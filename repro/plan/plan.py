@@ -25,7 +25,7 @@ from repro.claim import (
     recipe_for,
 )
 from repro.registry.plugins import versions
-from repro.trial import Result, Trial
+from repro.trial import LAG, Result, Trial
 from repro.trial.numerics import numerics
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "RateSearch",
     "code",
     "confirm_cells",
+    "lag",
     "merged",
     "most_epochs_left",
     "next_cells",
@@ -180,6 +181,7 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         threshold=claim.threshold if at.threshold is None else at.threshold,
         near=claim.near,
         decided_by=claim.decided_by,
+        crossing=claim.crossing,
     )
 
 
@@ -287,7 +289,13 @@ def _crossed(claim: TrainedClaim, result: Result, by: float) -> float:
     if not isinstance(claim, TimeClaim):
         return math.inf
     crossing = result.crossing(claim.decided_by)
-    return math.inf if crossing is None or crossing[1] > by else crossing[1]
+    known = by - lag(claim) + 1e-9
+    return math.inf if crossing is None or crossing[1] > known else crossing[1]
+
+
+def lag(claim: TimeClaim) -> float:
+    """Epochs after which a crossing is known."""
+    return LAG if (claim.decided_by, claim.crossing) == ("full", "median") else 0.0
 
 
 def _error(claim: TrainedClaim, result: Result, by: float) -> float:

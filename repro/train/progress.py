@@ -36,6 +36,10 @@ class Progress:
             return math.nan, 0
         return _mean_error(rows), len(rows)
 
+    def full(self) -> list[float]:
+        """Training errors of all full passes."""
+        return [row.error for row in self.rows if row.source == "train"]
+
     def epoch_errors(self) -> tuple[float, ...]:
         """Online error of each whole epoch."""
         rows = [row for row in self.rows if row.source == "online"]

@@ -5,6 +5,7 @@ import itertools
 import math
 from contextlib import AbstractContextManager
 from dataclasses import asdict
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from repro.train.precision import autocast
 from repro.train.progress import Progress
 from repro.train.ranks import ALONE, Ranks
 from repro.train.stopwatch import Stopwatch
-from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
+from repro.trial import LAG, PASSES, WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
 __all__ = ["CheckpointError", "Run", "device_data", "untrained"]
 
@@ -157,8 +158,18 @@ class Run:
             return None
         if trial.threshold is None:
             return "test" if progress.windows % WINDOWS == 0 else None
-        near = progress.online(_NEAR_WINDOWS)[0] <= trial.threshold + trial.near
-        return "train" if near and progress.crossing_full is None else None
+        if progress.crossing_full is not None:
+            return None
+        error, _ = progress.online(_NEAR_WINDOWS)
+        if trial.crossing == "first":
+            return "train" if error <= trial.threshold + trial.near else None
+        near = error - 2 * self._online_se(error) <= trial.threshold + trial.near
+        return "train" if near or progress.full() else None
+
+    def _online_se(self, error: float) -> float:
+        """Standard error of the online error that `wants` looks at."""
+        images = self.images * _NEAR_WINDOWS / WINDOWS
+        return math.sqrt(max(error * (1 - error), 0.0) / images)
 
     def decide(self) -> None:
         """Whether what was measured ends the trial."""
@@ -175,7 +186,9 @@ class Run:
         epoch_error, windows = progress.online(WINDOWS)
         if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
             progress.crossing_online = (before, now)
-        if progress.crossing_full is None:
+        if progress.crossing_full is None and trial.crossing == "median":
+            self._decide_median(threshold)
+        elif progress.crossing_full is None:
             last = progress.rows[-1]
             if last.source == "train" and last.epoch == now and last.error <= threshold:
                 progress.crossing_full = (progress.above, now)
@@ -184,6 +197,18 @@ class Run:
         decided = {"full": progress.crossing_full, "online": progress.crossing_online}
         if decided[trial.decided_by] is not None:
             progress.status = "crossed"
+
+    def _decide_median(self, threshold: float) -> None:
+        """By the passes of an epoch, of which the middle one is half an epoch ago."""
+        progress = self.progress
+        passes = progress.full()[-PASSES:]
+        if len(passes) < PASSES:
+            return
+        middle = round(progress.epoch - LAG, 1)
+        if median(passes) <= threshold:
+            progress.crossing_full = (progress.above, middle)
+        else:
+            progress.above = middle
 
     def measure_final(self, ranks: Ranks = ALONE) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts."""

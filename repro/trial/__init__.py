@@ -5,6 +5,8 @@ May import `claim`; knows neither torch nor statistics.
 
 from repro.trial.trial import (
     CURVE_COLUMNS,
+    LAG,
+    PASSES,
     WINDOWS,
     Clocks,
     FactOutcome,
@@ -17,6 +19,8 @@ from repro.trial.trial import (
 
 __all__ = [
     "CURVE_COLUMNS",
+    "LAG",
+    "PASSES",
     "WINDOWS",
     "Clocks",
     "FactOutcome",

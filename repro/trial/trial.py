@@ -22,6 +22,8 @@ from repro.trial.records import STRICT, Amount, Finite, Number, parse
 
 __all__ = [
     "CURVE_COLUMNS",
+    "LAG",
+    "PASSES",
     "WINDOWS",
     "Clocks",
     "FactOutcome",
@@ -35,6 +37,11 @@ __all__ = [
 # Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
 # ratio of 6 to 5.65, a tenth to 6.03.
 WINDOWS = 10
+
+# Full passes of which `crossing: median` takes the median: those of an epoch with both its ends. It
+# is of the middle one, so that a crossing is known half an epoch after it.
+PASSES = WINDOWS + 1
+LAG = 0.5
 
 
 # A trial's curve, one row a measurement.
@@ -66,8 +73,8 @@ _FIXED_FIELDS = ("inputs", "batch_size", "precision", "crop", "augment", "colour
 class Trial:
     """One training run.
 
-    With a `threshold` it stops by itself once it has crossed it; `near` and `decided_by` say how
-    that is looked for. Without one it is trained to the length that is asked for, and tested after
+    With a `threshold` it stops by itself once it has crossed it; `near`, `decided_by` and `crossing`
+    say how that is looked for. Without one it is trained to the length that is asked for, and tested after
     each epoch. `numerics` says which code its numbers come from, see `repro.trial.numerics`.
     """
 
@@ -85,6 +92,7 @@ class Trial:
     threshold: Amount | None = None
     near: Amount = 0.0
     decided_by: Literal["full", "online"] = "full"
+    crossing: Literal["first", "median"] = "first"
 
     @cached_property
     def id(self) -> str:
