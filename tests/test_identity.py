@@ -54,6 +54,7 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "TrainedClaim.verdict_recipe": ("times", "verdict_recipe", "another"),
     "TimeClaim.threshold": ("times", "threshold", 0.5),
     "TimeClaim.near": ("times", "near", 0.5),
+    "TimeClaim.crossing": ("times", "crossing", "median"),
     "TimeClaim.decided_by": ("times", "decided_by", "online"),
     "DifferenceClaim.also": (
         "differences",

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from scipy import stats as scipy_stats
 
 from repro.errors import StatisticsError
-from repro.stats import Times, ratio_of_times, welch_difference
+from repro.stats import (
+    Times,
+    least_scatter,
+    paired_difference,
+    ratio_of_times,
+    welch_difference,
+)
+from repro.stats.estimate import Array
 
 TRUE_RATIO = 6.0
 
@@ -82,18 +89,30 @@ def test_censored_likelihood_recovers_the_ratio_where_imputing_does_not() -> Non
 
 
 def test_without_censoring_it_is_welchs_test() -> None:
-    """Against scipy's own interval on the log of the interval middles."""
+    """Against scipy's own: each end with all times at that end of their brackets that widens it."""
     slow, fast = seen(40, 44, 52, 49), seen(8, 8.4, 7.7)
 
-    def middle(t: Times) -> np.ndarray:  # type: ignore[type-arg]
-        return np.log(np.sqrt(t.lower * t.upper))
+    def ends(slow: Array, fast: Array) -> tuple[float, float]:
+        test = scipy_stats.ttest_ind(np.log(slow), np.log(fast), equal_var=False)
+        interval = test.confidence_interval()
+        return interval.low, interval.high
 
-    expected = scipy_stats.ttest_ind(middle(slow), middle(fast), equal_var=False)
-    interval = expected.confidence_interval()
     estimate = ratio_of_times(slow, fast)
 
-    assert math.log(estimate.low) == pytest.approx(interval.low)
-    assert math.log(estimate.high) == pytest.approx(interval.high)
+    assert math.log(estimate.low) == pytest.approx(ends(slow.lower, fast.upper)[0])
+    assert math.log(estimate.high) == pytest.approx(ends(slow.upper, fast.lower)[1])
+
+
+def test_brackets_that_are_late_unequally_widen_the_interval_to_their_side() -> None:
+    """What is only known to lie between 30 and 40 epochs may all have crossed at 30."""
+    fast = seen(8, 8.4, 7.7)
+    sharp = Times(lower=np.array([39.9, 40.3, 39.1]), upper=np.array([40.0, 40.4, 39.2]))
+    wide = Times(lower=sharp.lower - 10, upper=sharp.upper, step=0.1)
+    known, late = ratio_of_times(sharp, fast), ratio_of_times(wide, fast)
+
+    assert late.high == pytest.approx(known.high, rel=0.01)
+    assert late.low < known.low * 30.5 / 39.5
+    assert late.low < 30 / 8 < late.high
 
 
 def test_censored_fit_agrees_with_scipys() -> None:
@@ -226,3 +245,17 @@ def test_independent_arms_are_compared_by_welch() -> None:
     assert found.df == pytest.approx(ours.df)
     assert welch_difference(one, two[:1]).high == math.inf
     assert welch_difference(one, np.ones(3)).high == math.inf
+
+
+def test_the_scatter_of_pairs_is_no_less_than_their_images_say() -> None:
+    """Nets that err on images at random scatter by what each image does, whatever three say."""
+    generator = np.random.default_rng(0)
+    p = generator.uniform(0, 1, 1000)
+    right = (generator.random((2, 3, 1000)) < p).astype(float)
+    floor = least_scatter(right[0] - right[1])
+
+    assert floor == pytest.approx(math.sqrt(2 * (p * (1 - p)).sum()) / 1000, rel=0.1)
+    means = np.array([0.5, 0.51, 0.49])
+    wide, narrow = (paired_difference(means, 0 * means, least=least) for least in (2 * floor, 0.0))
+    assert wide.high - wide.low > narrow.high - narrow.low
+    assert least_scatter(right[0][:1]) == 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from repro.audit.curves import rederived
 from repro.claim import Recipe
 from repro.data import Dataset
 from repro.train import (
@@ -171,6 +172,22 @@ def test_a_trial_stops_at_its_crossing_and_brackets_it(dataset: Dataset) -> None
     assert upper - lower == pytest.approx(0.1)
     assert passes[upper] <= 0.3
     assert (passes[passes.index <= lower] > 0.3).all()
+
+
+def test_a_crossing_by_the_median_is_that_of_the_middle_of_an_epoch(dataset: Dataset) -> None:
+    """Eleven passes have their median there; the curve alone says the same."""
+    trial = trial_on(dataset, threshold=0.3, near=0.5, crossing="median")
+    crossed = run(trial, dataset, until=9.0)
+    result, curve = crossed.result({}), curve_of(crossed)
+    passes = curve[curve.source == "train"].set_index("epoch").error
+    medians = passes.rolling(11).median()  # of the epoch that ends there
+
+    assert result.status == "crossed"
+    assert result.crossing_full is not None
+    lower, upper = result.crossing_full
+    assert (lower, upper) == pytest.approx((result.epochs - 0.6, result.epochs - 0.5))
+    assert medians[result.epochs] <= 0.3 < medians.iloc[-2]
+    assert rederived(trial, curve, result).crossing_full == result.crossing_full
 
 
 def test_full_passes_are_made_only_near_the_threshold(dataset: Dataset) -> None:

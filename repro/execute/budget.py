@@ -14,7 +14,7 @@ from repro.plan import most_epochs_left
 from repro.text import duration
 from repro.trial import Result
 from repro.verdict import decide, settles
-from repro.verdict.analysis import analyse
+from repro.verdict.analysis import Records, analyse
 from repro.verdict.forecast import Outlook, outlook
 
 __all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields"]
@@ -53,9 +53,10 @@ def forecast(
     *,
     workers: int,
     seconds: float,
+    records: Records | None = None,
 ) -> Forecast:
     """What `seconds` on this many workers can decide, going by what was measured."""
-    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
     found = evidence.recipes[claim.verdict_recipe]
     epochs = sum(results[name].epochs for name in evidence.trials)
     epoch = evidence.clocks.wall / epochs if epochs else None

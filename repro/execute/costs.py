@@ -37,7 +37,7 @@ def describe_plan(
     dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
     store = Store(machine.store)
     claim, results = as_registered(claim, at, store), store.results()
-    cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
+    cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds, records=store)
     if not cells:
         return f"{claim.id} at {at} scale: nothing left to run"
     check_nets(claim, at, cells, dataset, machine)
@@ -96,7 +96,15 @@ def forecasts(
         rule, plans = as_registered(claim, at, store), store.plans(claim.id, at)
         fingerprint = plans[-1].fingerprint if plans else None
         found.append(
-            forecast(rule, at, fingerprint, results, workers=machine.workers, seconds=seconds)
+            forecast(
+                rule,
+                at,
+                fingerprint,
+                results,
+                workers=machine.workers,
+                seconds=seconds,
+                records=store,
+            )
         )
     return found
 

@@ -118,7 +118,12 @@ def _checked(
     faults: list[ReproError] = []
     for one in work:
         cells = next_trials(
-            one.claim, one.scale, one.fingerprint, store.results(), max_seeds=max_seeds
+            one.claim,
+            one.scale,
+            one.fingerprint,
+            store.results(),
+            max_seeds=max_seeds,
+            records=store,
         )
         foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
         try:
@@ -172,7 +177,12 @@ def _train(
             cell
             for one in work
             for cell in next_trials(
-                one.claim, one.scale, one.fingerprint, results, max_seeds=max_seeds
+                one.claim,
+                one.scale,
+                one.fingerprint,
+                results,
+                max_seeds=max_seeds,
+                records=store,
             )
         )
 

@@ -50,14 +50,18 @@ class Estimate:
     df: float | None = None
 
 
-def paired_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Estimate:
+def paired_difference(
+    higher: Array, lower: Array, *, level: float = 0.95, least: float = 0.0
+) -> Estimate:
     """Mean of higher - lower over seeds, (n,) each in the same order, with Student's interval.
 
+    `least`: what is known of the scatter from elsewhere; a smaller one came out so by luck.
     Infinite at one seed, and where all seeds differ by the same. Raises StatisticsError when there
     is nothing, or something that is no number.
     """
     sd = scatter(higher - lower, higher, lower)
-    return _student(higher - lower, sd, level=level, method="paired t over seeds")
+    floor = None if sd is None else max(sd, least)
+    return _student(higher - lower, floor, level=level, method="paired t over seeds")
 
 
 def welch_difference(higher: Array, lower: Array, *, level: float = 0.95) -> Estimate:

@@ -1,10 +1,12 @@
-"""How far a difference depends on which test images there are, for nets that stay what they are."""
+"""What single test images say of a difference: how far it depends on them, and how far on seeds."""
+
+import math
 
 import numpy as np
 
 from repro.stats.estimate import Array, Estimate
 
-__all__ = ["over_images"]
+__all__ = ["least_scatter", "over_images"]
 
 _DRAWS = 10_000
 _LEVEL = 0.95
@@ -29,3 +31,15 @@ def over_images(differences: Array) -> Estimate:
         seeds=nets,
         method=f"bootstrap over {images:,} images, these nets",
     )
+
+
+def least_scatter(differences: Array) -> float:
+    """Below which the scatter over seeds of the mean of (S, N) differences cannot well be.
+
+    What each image alone contributes: images that err together only add to it. There are N of them,
+    so that it is known at three seeds, whose own scatter may come out far too small.
+    """
+    if len(differences) < 2:
+        return 0.0
+    spread = math.sqrt(float(differences.var(0, ddof=1).sum()))
+    return spread / float(differences.shape[1])

@@ -6,7 +6,7 @@ was seen, open above (right-censored) where the budget ended first.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,14 @@ __all__ = ["Times", "ratio_of_times"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Times:
-    """Epochs to a threshold, (lower, upper] of each seed, (n,); upper infinite where censored."""
+    """Epochs to a threshold, (lower, upper] of each seed, (n,); upper infinite where censored.
+
+    `step`: epochs between two measurements; by default the narrowest bracket.
+    """
 
     lower: Array
     upper: Array
+    step: float | None = None
 
     @property
     def censored(self) -> npt.NDArray[np.bool_]:
@@ -48,7 +52,9 @@ def ratio_of_times(slow: Times, fast: Times, *, level: float = 0.95) -> Estimate
     All crossed: Welch's t on log times. Some censored: the same of each arm's own log-normal
     likelihood, profiled, cut off at the value that is exact without censoring. A whole arm
     censored: a one-sided bound, which says nothing beyond the budget, and no more than the other
-    arm's spread allows. Raises StatisticsError when neither arm crossed at all.
+    arm's spread allows. A time may lie anywhere in its bracket, and all times of an arm at the same
+    end of it: each end of the interval is that of the least favourable ones (Imbens and Manski
+    2004). Raises StatisticsError when neither arm crossed at all.
     """
     slow.checked("slow"), fast.checked("fast")
     if slow.censored.all() and fast.censored.all():
@@ -56,21 +62,60 @@ def ratio_of_times(slow: Times, fast: Times, *, level: float = 0.95) -> Estimate
             "neither arm crossed the threshold: nothing is known of their ratio",
             hint="give both arms more epochs",
         )
-    if not slow.censored.any() and not fast.censored.any():
-        return _welch(slow, fast, level)
-    return _censored(slow, fast, level)
+    least, middle, most = (_at_points(slow, fast, share, level) for share in (0.0, 0.5, 1.0))
+    value = {"lower": least.low, "upper": most.high, "two-sided": middle.value}[middle.bound]
+    same_side = (least.value > 1) == (most.value > 1)
+    p = max(one.p if one.p is not None else 1.0 for one in (least, most)) if same_side else 1.0
+    return replace(middle, value=value, low=least.low, high=most.high, p=p)
+
+
+def _at_points(slow: Times, fast: Times, share: float, level: float) -> Estimate:
+    """With each slow time at that share of its bracket, and each fast one at the other end."""
+    one, two = _points(slow, share), _points(fast, 1 - share)
+    if slow.censored.any() or fast.censored.any():
+        return _censored(one, two, level)
+    return _welch(one, two, level)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Points:
+    """Log times, (n,), those of the budget where censored. `least`: variance of what is not seen.
+
+    A scatter below the step of measuring does not show.
+    """
+
+    log_time: Array
+    censored: npt.NDArray[np.bool_]
+    least: float
+
+
+def _points(times: Times, share: float) -> _Points:
+    seen = ~times.censored
+    # A quarter of the upper end where it crossed before the first measurement.
+    low = np.log(np.where(times.lower > 0, times.lower, times.upper / 4))
+    high = np.where(seen, np.log(times.upper), low)
+    step = high - low
+    if times.step is not None:
+        step = np.minimum(step, -np.log1p(-times.step / np.maximum(times.upper, 4 * times.step)))
+    width = float(step[seen].min()) if seen.any() else 0.0
+    return _Points(
+        log_time=low + share * (high - low), censored=times.censored, least=width**2 / 12
+    )
 
 
 # All crossed
 
 
-def _welch(slow: Times, fast: Times, level: float) -> Estimate:
-    a, b = _log_middle(slow), _log_middle(fast)
+def _welch(slow: _Points, fast: _Points, level: float) -> Estimate:
+    a, b = slow.log_time, fast.log_time
     difference = float(a.mean() - b.mean())
     n = min(len(a), len(b))
     half, p, df = math.inf, 1.0, None
     if n > 1:
-        va, vb = _variance(slow) / len(a), _variance(fast) / len(b)
+        va, vb = (
+            max(float(arm.log_time.var(ddof=1)), arm.least) / len(arm.log_time)
+            for arm in (slow, fast)
+        )
         df = float((va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1)))
         half = float(scipy.special.stdtrit(df, (1 + level) / 2) * math.sqrt(va + vb))
         p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(va + vb)))
@@ -86,37 +131,14 @@ def _welch(slow: Times, fast: Times, level: float) -> Estimate:
     )
 
 
-def _log_middle(times: Times) -> Array:
-    """(n,) log of the geometric middle; of half the upper end where the lower is zero."""
-    return 0.5 * (np.log(_above_zero(times)) + np.log(times.upper))
-
-
-def _above_zero(times: Times) -> Array:
-    """(n,) lower ends; a quarter of the upper where it crossed before the first measurement."""
-    return np.where(times.lower > 0, times.lower, times.upper / 4)
-
-
-def _width_variance(times: Times) -> float:
-    """Variance of a log time that is only known to lie in its interval, averaged."""
-    seen = ~times.censored
-    if not seen.any():
-        return 0.0
-    return float(np.mean(np.log(times.upper[seen] / _above_zero(times)[seen]) ** 2) / 12)
-
-
-def _variance(times: Times) -> float:
-    """Of log times; never below what the width of the intervals leaves unknown."""
-    return max(float(_log_middle(times).var(ddof=1)), _width_variance(times))
-
-
 # Some censored
 
 
-def _censored(slow: Times, fast: Times, level: float) -> Estimate:
+def _censored(slow: _Points, fast: _Points, level: float) -> Estimate:
     """Each arm's own limits, put together (MOVER; Zou and Donner 2008): Welch's t, censored."""
-    one, two = _arm(slow), _arm(fast)
+    one, two = (Arm(arm.log_time, arm.censored, least=arm.least) for arm in (slow, fast))
     difference = one.mean - two.mean
-    n = min(len(slow.lower), len(fast.lower))
+    n = min(len(slow.log_time), len(fast.log_time))
     method = "censored log-normal likelihoods, a sigma for each arm"
     # A bound spends what its side of an interval spends: which of the two there will be is not
     # known beforehand, and together they err no more often than `level` says.
@@ -144,13 +166,6 @@ def _censored(slow: Times, fast: Times, level: float) -> Estimate:
         method=method,
         p=p,
     )
-
-
-def _arm(times: Times) -> Arm:
-    with np.errstate(invalid="ignore"):
-        middle = _log_middle(times)
-    log_time = np.where(times.censored, np.log(_above_zero(times)), middle)
-    return Arm(log_time, times.censored, least=_width_variance(times))
 
 
 def _p_of_none(slow: Arm, fast: Arm, sure: float, level: float) -> float:

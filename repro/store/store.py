@@ -123,6 +123,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[str, tuple[tuple[int, ...], Result]] = {}
+        self._rows: dict[str, tuple[Result | None, tuple[Row, ...]]] = {}
+        self._arrays: dict[str, tuple[Result | None, dict[str, Array]]] = {}
         self._tokens: dict[str, bytes] = {}
         self._check_format()
 
@@ -294,6 +296,15 @@ class Store:
             raise IntegrityError(f"{path}: not a curve: {wrong}")
         return curve
 
+    def rows(self, trial_id: str) -> tuple[Row, ...]:
+        """The curve of a finished trial; one whose result has not changed is not read again."""
+        result = self.result(trial_id)
+        known = self._rows.get(trial_id)
+        if known is None or known[0] is not result:
+            curve = self.curve(trial_id).itertuples(index=False, name=None)
+            known = self._rows[trial_id] = result, tuple(Row(*row) for row in curve)
+        return known[1]
+
     def numbers(self, trial_id: str) -> str:
         """All that the trial's code and seed decide, as text: no clock, no machine.
 
@@ -317,7 +328,14 @@ class Store:
         return json.dumps({**said, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
 
     def arrays(self, trial_id: str) -> dict[str, Array]:
-        """What pictures of one trial need; empty when there is nothing."""
+        """What pictures of one trial need; empty when there is nothing. Kept as `rows` are."""
+        result = self.result(trial_id)
+        known = self._arrays.get(trial_id)
+        if known is None or result is None or known[0] is not result:
+            known = self._arrays[trial_id] = result, self._unpacked(trial_id)
+        return known[1]
+
+    def _unpacked(self, trial_id: str) -> dict[str, Array]:
         path = self.folder(trial_id) / "arrays.npz"
         if not path.exists():
             return {}

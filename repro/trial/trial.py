@@ -73,9 +73,10 @@ _FIXED_FIELDS = ("inputs", "batch_size", "precision", "crop", "augment", "colour
 class Trial:
     """One training run.
 
-    With a `threshold` it stops by itself once it has crossed it; `near`, `decided_by` and `crossing`
-    say how that is looked for. Without one it is trained to the length that is asked for, and tested after
-    each epoch. `numerics` says which code its numbers come from, see `repro.trial.numerics`.
+    With a `threshold` it stops by itself once it has crossed it; `near`, `decided_by` and
+    `crossing` say how that is looked for. Without one it is trained to the length that is asked
+    for, and tested after each epoch. `numerics` says which code its numbers come from, see
+    `repro.trial.numerics`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,17 +17,21 @@ from repro.claim import (
     TrainedClaim,
     arms_of,
     is_paired,
+    metric_of,
 )
-from repro.plan import RateSearch, confirm_cells, rate_search
+from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
-from repro.trial import Clocks, Result
+from repro.stats.estimate import Array
+from repro.trial import Clocks, Result, Row
 from repro.verdict.checks import failed_checks, undertrained
+from repro.verdict.crossings import measured_lower
 from repro.verdict.effects import Contrast, Outcome, contrasts
 
 __all__ = [
     "Evidence",
     "Look",
     "RecipeEvidence",
+    "Records",
     "analyse",
     "looked_at_twice",
     "planned_looks",
@@ -113,6 +118,16 @@ class Evidence:
     finished_before: int | None = 0
 
 
+class Records(Protocol):
+    """What of a trial is not in its result, as a store has it; empty where it was not kept."""
+
+    def rows(self, trial_id: str) -> Sequence[Row]:
+        """The trial's curve."""
+
+    def arrays(self, trial_id: str) -> Mapping[str, npt.NDArray[np.generic]]:
+        """What its pictures need."""
+
+
 Settles = Callable[[TrainedClaim, RecipeEvidence], bool]
 
 
@@ -123,18 +138,20 @@ def analyse(
     results: Mapping[str, Result],
     *,
     settles: Settles = lambda _claim, _found: False,
+    records: Records | None = None,
 ) -> Evidence:
     """What `results` say of `claim` at `scale` on the data set of `fingerprint`.
 
     Trials that the claim's plan does not name are left out, whoever ran them. `fingerprint` None
     means that nothing was ever planned: the evidence is then empty. `settles`: whether a look ends
     the run, which the rule of verdicts knows; seeds beyond that look, which other claims may have
-    asked for, cannot undo it.
+    asked for, cannot undo it. `records`: of the trials, for what their results do not say: since
+    when a full error can have been below the threshold, and which images a net had right.
     """
     if fingerprint is None:
         results = {}
     found = {
-        recipe: _trials(claim, scale, recipe, fingerprint or "", results)
+        recipe: _trials(claim, scale, recipe, fingerprint or "", results, records)
         for recipe in claim.recipes
     }
     used = {trial: results[trial] for trials in found.values() for trial in trials.used}
@@ -165,6 +182,7 @@ def _trials(
     recipe: str,
     fingerprint: str,
     results: Mapping[str, Result],
+    records: Records | None,
 ) -> _Trials:
     rates: dict[str, RateSearch] = {}
     outcomes: list[Outcome] = []
@@ -176,7 +194,7 @@ def _trials(
         for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
             result = cell.result(results)
             if result is not None:
-                outcomes.append(_outcome(claim, arm, cell.trial.seed, cell.until, result))
+                outcomes.append(_outcome(claim, arm, cell, result, records))
     tuned = [name for search in rates.values() for name in search.trials if name in results]
     confirmed = [outcome.trial_id for outcome in outcomes]
     return _Trials(rates=rates, outcomes=tuple(outcomes), used=(*tuned, *confirmed))
@@ -269,28 +287,58 @@ def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
     return next(seed for seed in count() if any((arm, seed) not in ended for arm in arms_of(claim)))
 
 
-def _outcome(claim: TrainedClaim, arm: str, seed: int, budget: float, result: Result) -> Outcome:
-    lower = upper = math.nan
+def _outcome(
+    claim: TrainedClaim, arm: str, cell: Cell, result: Result, records: Records | None
+) -> Outcome:
+    lower, upper = math.nan, math.nan
     if isinstance(claim, TimeClaim):
-        seen = result.crossing(claim.decided_by)
-        late = seen is None or seen[1] > budget + 1e-9  # another claim may train it for longer
-        lower, upper = (budget, math.inf) if late or seen is None else seen
+        lower, upper = _times(claim, cell, result, records)
     return Outcome(
         arm=arm,
-        seed=seed,
+        seed=cell.trial.seed,
         lower=lower,
         upper=upper,
         trial_id=result.trial_id,
         status=result.status,
         epochs=result.epochs,
         metrics=result.metrics,
+        right={} if records is None else _right(claim, result, records),
     )
+
+
+def _times(
+    claim: TimeClaim, cell: Cell, result: Result, records: Records | None
+) -> tuple[float, float]:
+    """(lower, upper] in epochs; another claim may have trained it beyond this one's budget."""
+    seen, budget = result.crossing(claim.decided_by), cell.until - lag(claim)
+    if seen is None or seen[1] > budget + 1e-9:
+        return budget, math.inf
+    measured = claim.decided_by == "online" or (claim.crossing == "median" and seen[0] > 0)
+    if measured or records is None or cell.trial.threshold is None:
+        return seen
+    return measured_lower(records.rows(result.trial_id), cell.trial.threshold, seen), seen[1]
 
 
 # The same nets, looked at twice
 
 
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
+
+
+def _right(claim: TrainedClaim, result: Result, records: Records) -> dict[str, Array]:
+    """By metric, 1 for each test image that the net had right and 0 for the others, (N,)."""
+    if _BITS.keys().isdisjoint(metric_of(claim, arm) for arm in arms_of(claim)):
+        return {}
+    kept = records.arrays(result.trial_id)
+    return {
+        metric: _unpacked(kept[name], kept["test_images"])
+        for metric, name in _BITS.items()
+        if name in kept and "test_images" in kept
+    }
+
+
+def _unpacked(bits: npt.NDArray[np.generic], images: npt.NDArray[np.generic]) -> Array:
+    return np.unpackbits(bits.astype(np.uint8), count=int(images)).astype(float)
 
 
 def looked_at_twice(contrast: Contrast, found: RecipeEvidence) -> tuple[str, ...]:
@@ -320,15 +368,9 @@ def sampled_images(
     if not kept or any(name not in one for one in kept for name in (*names, "test_images")):
         return None
     right, right_too = (
-        np.array(
-            [
-                np.unpackbits(one[name].astype(np.uint8), count=int(one["test_images"]))
-                for one in kept
-            ]
-        )
-        for name in names
+        np.array([_unpacked(one[name], one["test_images"]) for one in kept]) for name in names
     )
-    return over_images(100.0 * (right_too.astype(float) - right))
+    return over_images(100.0 * (right_too - right))
 
 
 # What a reader has to know beside the number

@@ -7,7 +7,7 @@ Those of other packages register with `contrasts` as our own do.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import numpy as np
@@ -29,13 +29,16 @@ from repro.stats import (
     Estimate,
     Times,
     correlation,
+    least_scatter,
     mean_level,
     paired_difference,
     ratio_of_times,
     scatter,
     welch_difference,
 )
+from repro.stats.estimate import Array
 from repro.text import contrast_text
+from repro.trial import WINDOWS
 
 __all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimated", "values_of"]
 
@@ -48,6 +51,7 @@ class Outcome:
 
     With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
     infinite when it did not, as for a diverged trial, which no further training would bring there.
+    `right`: by metric, which test images it had right, where that is known.
     """
 
     arm: str
@@ -58,6 +62,7 @@ class Outcome:
     metrics: Mapping[str, float]
     lower: float = math.nan
     upper: float = math.nan
+    right: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +172,7 @@ def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
     return Times(
         lower=np.array([outcome.lower for outcome in of_arm]),
         upper=np.array([outcome.upper for outcome in of_arm]),
+        step=1 / WINDOWS,
     )
 
 
@@ -198,13 +204,33 @@ def _difference(
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
         says=contrast_text(arms, metrics),
-        estimate=estimated(paired_difference, one, two, level=level)
+        estimate=estimated(
+            partial(paired_difference, least=_least(outcomes, arms, metrics, shared)),
+            one,
+            two,
+            level=level,
+        )
         if paired
         else estimated(welch_difference, *arms_apart, level=level),
         correlation=correlation(one, two),
         sd=scatter(one - two, one, two) if paired else _largest(map(scatter, arms_apart)),
         by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
     )
+
+
+def _least(
+    outcomes: Iterable[Outcome], arms: Sequence[str], metrics: Sequence[str], seeds: Iterable[int]
+) -> float:
+    """In points; zero where it is not known of each net which images it had right."""
+    by_net = {(outcome.arm, outcome.seed): outcome.right for outcome in outcomes}
+    pairs = [
+        [by_net[arm, seed].get(metric) for arm, metric in zip(arms, metrics, strict=True)]
+        for seed in seeds
+    ]
+    known = [(one, two) for one, two in pairs if one is not None and two is not None]
+    if not known or len(known) < len(pairs):
+        return 0.0
+    return 100 * least_scatter(np.array([one - two for one, two in known]))
 
 
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:

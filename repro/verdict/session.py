@@ -14,7 +14,7 @@ from repro.registry import DATASETS
 from repro.store import PlanRecord, Store
 from repro.trial import Result
 from repro.verdict import Verdict, decide, decide_exact, settles
-from repro.verdict.analysis import Evidence, analyse
+from repro.verdict.analysis import Evidence, Records, analyse
 
 __all__ = [
     "Judged",
@@ -103,13 +103,14 @@ def next_trials(
     results: Mapping[str, Result],
     *,
     max_seeds: int | None = None,
+    records: Records | None = None,
 ) -> list[Cell]:
     """The trials that come next: those of the look after the last one, unless that settled it.
 
     A pure function of claim and results. `max_seeds` ends at the last look with so many seeds; or
     short of the first, where nothing can be decided.
     """
-    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
     looks = claim.scales[scale].seeds
     most = looks[-1]
     if max_seeds is not None:
@@ -143,7 +144,7 @@ def judge_at(claim: Claim, scale: str, store: Store) -> Judged:
 def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
     record = planned(claim, scale, store)
     fingerprint = record.fingerprint if record else None
-    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles)
+    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
     return replace(evidence, finished_before=record.finished_before if record else 0)
 
 
