@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import findings
+import numpy as np
 
-from repro.claim import TrainedClaim, load_all
+from repro.claim import TimeClaim, TrainedClaim, load_all
 from repro.report.markdown import markdown_table
 from repro.report.tables import Table
 from repro.store import Store, checksums
@@ -89,19 +90,25 @@ def rows(
                 before = old.get((claim.id, scale, new.recipe))
                 words = (before["verdict"] if before else "not run", new.word)
                 if words != ("not run", "not run"):
-                    yield (claim.id, scale, new.recipe, *words, why(before, new))
+                    yield (claim.id, scale, new.recipe, *words, why(claim, before, new))
 
 
-def why(before: dict[str, str] | None, new: Verdict) -> str:
-    """The reason of the new word; of the same word, only where its reason or its numbers differ."""
-    if before is None or before["verdict"] != new.word:
-        return new.reason
+def why(claim: TrainedClaim, before: dict[str, str] | None, new: Verdict) -> str:
+    """The reason of the new word; of the same word, only where its interval is another."""
+    cause = ""
+    if before is not None and moved(before, new):
+        times = "crossings have wider, measured brackets: "
+        cause = times if isinstance(claim, TimeClaim) else "images set a floor to the scatter: "
+    elif before is not None and before["verdict"] == new.word:
+        return "the same"
+    return cause + new.reason
+
+
+def moved(before: dict[str, str], new: Verdict) -> bool:
+    """Whether an end of the interval is another number."""
     ends = [] if new.estimate is None else [new.estimate.low, new.estimate.high]
     then = [float(before[name]) for name in ("low", "high") if before[name]]
-    moved = len(ends) != len(then) or any(
-        abs(one - two) > 1e-9 * max(1, abs(one)) for one, two in zip(ends, then, strict=False)
-    )
-    return f"its interval is another: {new.reason}" if moved else "the same"
+    return len(ends) != len(then) or not np.allclose(ends, then, rtol=1e-9)
 
 
 if __name__ == "__main__":

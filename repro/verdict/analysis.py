@@ -208,14 +208,18 @@ def _recipe(
     seeds = _complete(claim, outcomes)
     looks, deciding = planned_looks(claim, scale), arms_of(claim)
 
+    def counted_at(look: Look | None) -> list[Outcome]:
+        return [o for o in outcomes if look is None or o.seed < look.seeds]
+
     def at(look: Look | None) -> RecipeEvidence:
-        counted = [o for o in outcomes if look is None or o.seed < look.seeds]
+        counted = counted_at(look)
+        effects = contrasts(claim, counted, look.level if look else SHOWN)
         doubts = {arm: tuple(failed_checks(claim, scale, counted, arm)) for arm in claim.arms}
         return RecipeEvidence(
             recipe=recipe,
             rates=trials.rates,
             outcomes=outcomes,
-            contrasts=contrasts(claim, counted, look.shown if look else SHOWN),
+            contrasts=effects,
             planned=0,
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
@@ -226,11 +230,11 @@ def _recipe(
             gates=tuple(said for arm in deciding for said in doubts[arm]),
             doubtful=frozenset(arm for arm, said in doubts.items() if said),
             look=look,
-            bases=contrasts(claim, counted, look.level) if look else (),
+            bases=effects if look else (),
             seeds=seeds,
         )
 
-    found, wanted = at(None), looks[0].seeds
+    found, wanted = None, looks[0].seeds
     for look, after in zip(looks, (*looks[1:], looks[-1]), strict=True):
         if look.seeds > seeds:
             break
@@ -239,6 +243,11 @@ def _recipe(
             wanted = look.seeds
             break
         wanted = after.seeds
+    if found is None:
+        return _asked(claim, at(None), wanted)
+    if found.look is not None and found.look.shown != found.look.level:
+        effects = contrasts(claim, counted_at(found.look), found.look.shown)
+        found = replace(found, contrasts=effects)
     return _asked(claim, found, wanted)
 
 
