@@ -1,5 +1,6 @@
 """The cache of decoded images: shared, complete or absent, and never trusted when corrupt."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -87,17 +88,29 @@ def test_another_process_shares_the_cache_without_torch(home: Path) -> None:
 
 
 @pytest.mark.process
-def test_two_processes_decode_once_between_them(home: Path) -> None:
-    """The first is held in mid-build until the second begins, which waits; both have the same."""
+def test_two_processes_decode_once_between_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is held in mid-build until the second waits for its lock; both have the same."""
     gate = home / "gate"
+    lock = fcntl.flock
+
+    def open_the_gate_when_it_is_held(handle: int, how: int) -> None:
+        try:
+            lock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            gate.touch()
+            lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", open_the_gate_when_it_is_held)
     wait = f"while not Path({str(gate)!r}).exists(): time.sleep(0.01)"
     process = elsewhere(home, f"print(done, flush=True)\n    {wait}")
     assert process.stdout is not None
     assert process.stdout.readline()
-    gate.touch()
     ours, images = decoded(home)
     *_, theirs, _ = process.communicate()[0].split()
 
+    assert gate.exists()
     assert images == 0
     assert ours == theirs
 
