@@ -82,7 +82,8 @@ class Chance:
             "none": "there is no effect",
             "ours": f"the truth is our {self.truth:.2f}",
         }[self.supposed]
-        span = f" ({_percent(self.low)} to {_percent(self.high)} %)" * (self.low < self.high)
+        low, high = _percent(self.low), _percent(self.high)
+        span = f" ({low} to {high} %)" if low != high else ""
         return (
             f"{self.word} by {self.seeds} seeds an arm if {truth}: {_percent(self.value)} %{span}"
         )

@@ -172,8 +172,9 @@ def _beside_the_paper(
         return
     most = math.inf if claim.paper.more_than else printed
     if estimate.high < printed or most < estimate.low:
-        interval = f"the {100 * estimate.level:.3g} % interval"
-        yield f"{interval} leaves out the paper's {paper_text(claim)}"
+        what = "interval" if estimate.bound == "two-sided" else "bound"
+        said = f"the {100 * estimate.level:.3g} % {what} leaves out"
+        yield f"{said} the paper's {paper_text(claim)}"
 
 
 def _read_off(found: RecipeEvidence) -> Iterator[str]:
