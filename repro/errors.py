@@ -2,13 +2,15 @@
 
 ReproError
 ├── ClaimError                 E100  a claim file says what cannot be meant      exit 2
+│   └── UntrustedError         E101  a claim file's command may not run yet
 ├── DataError                  E200  images are missing, unreadable or others    exit 5
 ├── MachineError               E300  the machine: run again, same seed           exit 5
 │   ├── WriteError             E301  a file cannot be written
 │   ├── OutOfMemoryError       E302  memory of the device or of the machine
 │   ├── WorkerKilledError      E303  a worker process was killed
 │   ├── SourcesMissingError    E304  the package's own sources are not those that run
-│   └── LockLostError          E305  another process took a trial over
+│   ├── LockLostError          E305  another process took a trial over
+│   └── CommandError           E306  the command that trains a trial failed
 ├── StatisticsError            E400  too little was measured to say anything     exit 4
 ├── IntegrityError             E500  the store contradicts itself                exit 5
 │   ├── OtherFormatError       E501  a store of another version
@@ -29,6 +31,7 @@ from typing import ClassVar
 __all__ = [
     "BugError",
     "ClaimError",
+    "CommandError",
     "ContradictionError",
     "DataError",
     "IntegrityError",
@@ -40,6 +43,7 @@ __all__ = [
     "ReproError",
     "SourcesMissingError",
     "StatisticsError",
+    "UntrustedError",
     "WorkerKilledError",
     "WriteError",
     "known_errors",
@@ -74,6 +78,14 @@ class ClaimError(ReproError):
     exit_code = 2
     where = "the file, line and column that the message names"
     remedy = "`repro validate FILE` shows all problems; `repro schema` prints what a file may hold"
+
+
+class UntrustedError(ClaimError):
+    """A claim file runs a command, and nobody has said yet that it may."""
+
+    code = "E101"
+    where = "`trainer` in the file that the message names"
+    remedy = "read the command and what it runs, then `repro trust FILE`; `--trust` for one run"
 
 
 class DataError(ReproError):
@@ -138,6 +150,14 @@ class LockLostError(MachineError):
         "nothing is lost, the other process goes on; give each machine a store of its own, "
         "and join them with `repro merge`"
     )
+
+
+class CommandError(MachineError):
+    """The command that trains a trial failed, said what makes no sense, or said nothing."""
+
+    code = "E306"
+    where = "the last lines that it wrote, in the message; all of them in the trial's folder"
+    remedy = "mend the program, then run the same command again: it finds its folder as it left it"
 
 
 class StatisticsError(ReproError):

@@ -14,7 +14,7 @@ from repro.claim import (
     arms_of,
     metric_of,
 )
-from repro.registry import METRICS
+from repro.registry import METRICS, metric_facts
 from repro.stats import Estimate
 
 __all__ = [
@@ -153,7 +153,7 @@ def contrast_text(arms: tuple[str, ...], metrics: tuple[str, ...]) -> str:
     """What an effect is, in words: `test error (top-1), without minus with`."""
     if not metrics:
         return f"epochs of {arms[0]} over epochs of {arms[1]}"
-    titles = [METRICS[metric].title for metric in metrics]
+    titles = [metric_facts(metric).title for metric in metrics]
     if len(arms) == 1:
         return f"{titles[0]} of {arms[0]}"
     if len(set(titles)) == 1:
@@ -182,7 +182,7 @@ def rule_text(claim: Claim) -> str:
 def measured_text(claim: TrainedClaim) -> str:
     """What is measured to decide the claim, in words; a kind of its own may register others."""
     arms = arms_of(claim)
-    titles = dict.fromkeys(METRICS[metric_of(claim, arm)].title for arm in arms)
+    titles = dict.fromkeys(metric_facts(metric_of(claim, arm)).title for arm in arms)
     of_arms = f" of {' and '.join(arms)}" if len(arms) > 1 else ""
     return f"{' and '.join(titles).capitalize()}{of_arms}"
 

@@ -252,6 +252,7 @@ def workspace(tmp_path: Path, results: Path) -> Path:
     folder = tmp_path / "reader"
     shutil.copytree(ROOT / "reports", folder / "reports")
     shutil.copytree(ROOT / "claims" / "paper_data", folder / "claims" / "paper_data")
+    shutil.copytree(ROOT / "examples" / "own_script", folder / "examples" / "own_script")
     for claim in CLAIMS:  # and none that a developer may have begun beside them
         shutil.copy(claim.path, folder / "claims")
     (folder / "runs").symlink_to(results)

@@ -18,6 +18,7 @@ from repro.store import Store
 from repro.talk import printable
 from tests import commands, shell
 from tests.shell import ROOT, codes, installed, paths
+from tests.test_command import claim_file as command_claim
 from tests.worlds import FACT, claim_file
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -277,6 +278,23 @@ def a_net_of_a_package_with_a_bug(folder: Path) -> Seen:
     )  # fmt: skip
 
 
+def a_command_that_nobody_has_trusted(folder: Path) -> Seen:
+    claim = command_claim(folder, mode="fail")
+    return Seen(
+        command=["run", claim, "--store", folder / "runs"],
+        exit_code=2, says=[f"{claim} runs a command: ", "program.py"], next=f"repro trust {claim}",
+    )  # fmt: skip
+
+
+def a_command_that_fails(folder: Path) -> Seen:
+    claim = command_claim(folder, mode="fail")
+    return Seen(
+        command=["run", claim, "--store", folder / "runs", "--trust", "--workers", "1"],
+        exit_code=5, says=["the command of trial ", "ended with exit code 3", "no such layer"],
+        next="mend the program",
+    )  # fmt: skip
+
+
 Case = Callable[[Path], Seen]
 # The error's code, where it is one: a verdict has none, nor what click says of a wrong command.
 SEEN: list[tuple[str, Case]] = [
@@ -297,6 +315,8 @@ SEEN: list[tuple[str, Case]] = [
     ("E600", a_store_with_nothing_in_it),
     ("E600", a_report_of_nothing),
     ("E100", a_net_that_cannot_be_built),
+    ("E101", a_command_that_nobody_has_trusted),
+    ("E306", a_command_that_fails),
 ]
 # Of a package that is not the one that the tests import, or beside one.
 FROM_A_SHELL: list[tuple[str, Case]] = [

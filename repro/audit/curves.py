@@ -16,6 +16,7 @@ import pandas as pd
 
 from repro.store import Store
 from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
+from repro.trial.reported import Training, from_rows, result_of
 
 __all__ = ["FROM_CURVE", "FromCurves", "contradictions", "rederived"]
 
@@ -54,6 +55,8 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
     rows = [Row(*row) for row in curve.itertuples(index=False, name=None)]
     if not result.ended:  # one that is being trained further has a longer curve already
         rows = [row for row in rows if row.epoch <= result.epochs + 1e-9]
+    if trial.trainer is not None:
+        return _by_command(trial, rows, result)
     online = [row for row in rows if row.source == "online"]
     if not online:
         raise ValueError("the curve has no training error at all")
@@ -82,6 +85,24 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
         seconds=replace(result.seconds, train=online[-1].train_seconds),
     )
     return replace(found, metrics={**result.metrics, **_metrics(trial, found, rows, online)})
+
+
+def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
+    """What a command has said of errors and losses; its other metrics are in no curve."""
+    if result.status == "diverged":  # what is not a number stands in no row
+        return result
+    training = Training(trial=trial, until=result.epochs, reported=from_rows(rows))
+    training.status = result.status
+    found = result_of(training, result.seconds, {})
+    crossed = found.crossing(trial.decided_by) is not None
+    if trial.threshold is not None and crossed != (result.status == "crossed"):
+        raise ValueError(f"its status is {result.status}, and by the curve it is not")
+    return replace(
+        found,
+        epochs=result.epochs,
+        metrics={**result.metrics, **found.metrics},
+        provenance=result.provenance,
+    )
 
 
 def _mean(rows: list[Row]) -> float:

@@ -14,7 +14,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import ClaimError, IntegrityError
 from repro.files import write_atomic
 from repro.plan import confirm_cells, rate_search
-from repro.registry import METRICS, MODELS
+from repro.registry import METRICS, MODELS, metric_facts
 from repro.store import NetRecord, Store
 from repro.trial import Result, Trial
 from repro.verdict.session import default_scale, planned
@@ -157,7 +157,7 @@ def _metrics(seed: int, siblings: Mapping[int, Result]) -> Sequence[str]:
     heads = [f"seed {s}" + (" (these weights)" if s == seed else "") for s in seeds]
     rows = [f"| epochs | {' | '.join(f'{siblings[s].epochs:g}' for s in seeds)} |"]
     for name in names:
-        facts = METRICS[name]
+        facts = metric_facts(name)
         values = [f"{siblings[s].metric(name) * facts.factor:.4g}" for s in seeds]
         rows.append(f"| {facts.title}, {facts.unit} | {' | '.join(values)} |")
     return [

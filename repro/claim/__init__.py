@@ -6,6 +6,7 @@ science stands in the file; the command line describes the machine.
 
 from repro.claim.load import json_schema, load, load_all, load_valid
 from repro.claim.spec import (
+    COMMAND,
     KINDS,
     LEAST_SEEDS,
     MOST_SEEDS,
@@ -30,6 +31,7 @@ from repro.claim.spec import (
     TimeClaim,
     TimeContrast,
     TrainedClaim,
+    Trainer,
     arms_of,
     is_paired,
     metric_of,
@@ -39,6 +41,7 @@ from repro.claim.spec import (
 from repro.claim.tables import FigurePoint, read_figure, read_siblings
 
 __all__ = [
+    "COMMAND",
     "KINDS",
     "LEAST_SEEDS",
     "MOST_SEEDS",
@@ -64,6 +67,7 @@ __all__ = [
     "TimeClaim",
     "TimeContrast",
     "TrainedClaim",
+    "Trainer",
     "arms_of",
     "is_paired",
     "json_schema",

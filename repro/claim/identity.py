@@ -35,6 +35,7 @@ _TRAINED: dict[str, Changes] = {
     "recipes": "rule",
     "verdict_recipe": "rule",
     "scales": "rule",
+    "trainer": "numbers",
 }
 _CONTRAST: dict[str, Changes] = {"contrast": "rule", "also": "rule"}
 
@@ -65,7 +66,8 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "figure": "nothing",
         "siblings": "nothing",
     },
-    "Arm": {"model": "numbers", "recipe": "numbers", "metric": "rule"},
+    "Arm": {"model": "numbers", "recipe": "numbers", "metric": "rule", "arguments": "numbers"},
+    "Trainer": {"command": "numbers", "inputs": "numbers", "steps_per_epoch": "numbers"},
     "Model": {"name": "numbers", "arguments": "numbers"},
     "Recipe": {
         "inputs": "numbers",
@@ -89,6 +91,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "data": "numbers",
         "images": "numbers",
         "model": "numbers",
+        "arguments": "numbers",
         "epochs": "rule",  # a trial is trained further, and is the same one
         "seeds": "rule",
         "taken": "rule",
@@ -143,6 +146,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "near": "numbers",
         "crossing": "numbers",
         "decided_by": "numbers",
+        "trainer": "numbers",
     },
     "Machine": {
         "device": "nothing",  # but for the last bits, and so it stands with every result
@@ -151,6 +155,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "data_dirs": "nothing",
         "cache_dir": "nothing",
         "checkpoint_seconds": "nothing",
+        "stall_seconds": "nothing",
         "population": "nothing",  # the same bits on a CPU
         "profile": "nothing",
         "keep_weights": "nothing",

@@ -8,15 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from repro.claim.rules import (
-    amount_rule,
-    meant,
-    resolved_rules,
-    rules,
-    sameness_rule,
-    sentence,
-    shown,
-)
+from repro.claim.raw import meant, shown
+from repro.claim.rules import amount_rule, resolved_rules, rules, sameness_rule, sentence
 from repro.claim.spec import (
     KINDS,
     Analysis,
@@ -31,6 +24,7 @@ from repro.claim.spec import (
     Scale,
     Search,
     TrainedClaim,
+    Trainer,
 )
 from repro.claim.yaml_source import KeyPath, Problem, Source, read
 from repro.errors import ClaimError
@@ -147,6 +141,7 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("paper",): Paper,
     ("region",): Region,
     ("analysis",): Analysis,
+    ("trainer",): Trainer,
     ("arms", "*"): Arm,
     ("arms", "*", "recipe"): Recipe,
     ("facts", "*"): Fact,

@@ -3,7 +3,6 @@
 They read the raw values, so that they speak even where others fail.
 """
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
+from repro.claim.command_rules import command_rules
+from repro.claim.raw import Finding, choices, is_number, mapping, meant, name_rule, plain, shown
 from repro.claim.spec import (
+    COMMAND,
     LEAST_SEEDS,
     MOST_TRIALS,
     SCALES,
+    SHORT,
     TENTHS,
     Claim,
     LevelClaim,
@@ -43,13 +45,9 @@ from repro.registry import (
     folder_and_size,
 )
 
-__all__ = ["amount_rule", "meant", "resolved_rules", "rules", "sameness_rule", "sentence", "shown"]
+__all__ = ["amount_rule", "resolved_rules", "rules", "sameness_rule", "sentence"]
 
 FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
-SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
-
-Finding = tuple[KeyPath, str]
-
 
 # What pydantic calls by Python's names.
 _TYPES = {
@@ -82,49 +80,79 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
             return f"{message}, not {shown(given)}"
 
 
-def meant(given: str, known: Iterable[str]) -> str:
-    """` (did you mean 'relu'?)`, or nothing when no name is close."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def choices(given: str, known: Iterable[str]) -> str:
-    """The same, and all the names that there are: ` (did you mean 'relu'? known: elu, relu)`."""
-    names = list(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]!r}? " if close else ""
-    return f" ({guess}known: {', '.join(names) or 'none'})"
-
-
-def shown(value: object) -> str:
-    """A value as a person recognises it in the file."""
-    text = repr(list(value) if isinstance(value, tuple) else value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     """All that is wrong between the keys of a file, in no order."""
     if data.get("id") != path.stem and isinstance(data.get("id"), str):
         yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
     yield from _paper_rules(data, path)
     if not issubclass(kind, TrainedClaim):
-        for name, fact in _mapping(data, "facts").items():
-            yield from _name_rule(("facts", name), name)
+        for name, fact in mapping(data, "facts").items():
+            yield from name_rule(("facts", name), name)
             yield from _fact_rules(("facts", name), fact)
         return
     yield from _region_rules(kind, data)
     yield from _comparison_rule(kind, data)
-    yield from _metric_rule(("metric",), data.get("metric"))
     yield from _arm_rules(kind, data)
     yield from _contrast_rules(kind, data)
-    yield from _recipe_rules(data)
-    for name, scale in _mapping(data, "scales").items():
+    yield from command_rules(data, path) if "trainer" in data else _built_in_rules(data)
+    for name, scale in mapping(data, "scales").items():
         if isinstance(scale, Mapping):
             yield from _scale_rules(kind, data, name, scale)
 
 
+def _built_in_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Nets, images and recipes by name: of a claim that no command trains."""
+    yield from _missing_rules(data)
+    yield from _metric_rules(data)
+    for name, arm in mapping(data, "arms").items():
+        yield from _activation_rule(("arms", name, "model"), mapping(arm, "model"))
+        yield from _override_rules(("arms", name, "recipe"), mapping(arm, "recipe"))
+    yield from _recipe_rules(data)
+    for name, scale in mapping(data, "scales").items():
+        at: KeyPath = ("scales", name)
+        yield from _data_rules((*at, "data"), name, plain(scale, "data"))
+        yield from _model_rules((*at, "model"), mapping(scale, "model"), mapping(data, "arms"))
+        yield from _override_rules((*at, "recipe"), mapping(scale, "recipe"))
+        yield from _images_rule(at, scale)
+
+
+def _missing_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Keys that a command's claim has not, and every other one has."""
+    wanted: dict[str, tuple[str, ...]] = {
+        "recipes": ("inputs", "initialisation"),
+        "scales": ("data", "model"),
+    }
+    yield from (((key,), "missing key") for key in ("recipes", "verdict_recipe") if key not in data)
+    for part, keys in wanted.items():
+        for name, each in mapping(data, part).items():
+            given = each if isinstance(each, Mapping) else dict.fromkeys(keys)
+            yield from (((part, name, key), "missing key") for key in keys if key not in given)
+    for part in ("arms", "scales"):
+        for name, each in mapping(data, part).items():
+            if plain(each, "arguments") is not None:
+                yield (part, name, "arguments"), "only a `trainer`'s command has arguments"
+
+
+def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    yield from _metric_rule(("metric",), data.get("metric"))
+    for part in ("arms", "also"):
+        for name, each in mapping(data, part).items():
+            yield from _metric_rule((part, name, "metric"), plain(each, "metric"))
+
+
+def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
+    facts, images = DATASETS.get(str(plain(scale, "data"))), plain(scale, "images")
+    if facts and facts.images and is_number(images) and images > facts.images[0]:
+        yield (
+            (*at, "images"),
+            f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {images}",
+        )
+
+
 def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
     """Of what comes out when scale and arm have changed the recipe; one cause is told once."""
+    if claim.trainer is not None:
+        return
     found: dict[str, list[_Case]] = {}
     for scale in claim.scales:
         for recipe in claim.recipes:
@@ -231,7 +259,7 @@ def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
 
 def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
     for key, read in TABLES.items():
-        name = _mapping(data, "paper").get(key)
+        name = mapping(data, "paper").get(key)
         if not isinstance(name, str):
             continue
         misplaced = list(_file_rules(("paper", key), name, path.parent.resolve()))
@@ -255,29 +283,29 @@ def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
 
 
 def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
-    quantity, low, high = (_plain(fact, key) for key in ("quantity", "low", "high"))
+    quantity, low, high = (plain(fact, key) for key in ("quantity", "low", "high"))
     if isinstance(quantity, str) and quantity not in QUANTITIES:
         yield (*at, "quantity"), f"{quantity!r} is unknown{choices(quantity, QUANTITIES)}"
-    if _number(low) and _number(high) and high < low:
+    if is_number(low) and is_number(high) and high < low:
         yield (*at, "high"), f"{high} must not be below low, {low}"
-    yield from _model_rules((*at, "model"), _mapping(fact, "model"), {})
+    yield from _model_rules((*at, "model"), mapping(fact, "model"), {})
 
 
 def _region_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    region = _mapping(data, "region")
+    region = mapping(data, "region")
     low, high = region.get("low"), region.get("high")
     nothing = kind.no_effect
-    if _number(low) and nothing is not None and low <= nothing:
+    if is_number(low) and nothing is not None and low <= nothing:
         yield (
             ("region", "low"),
             f"{low} is on the wrong side of no effect: what is claimed lies above {nothing:g}",
         )
-    if _number(low) and _number(high) and high <= low:
+    if is_number(low) and is_number(high) and high <= low:
         yield ("region", "high"), f"{high} must be above low, {low}"
 
 
 def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    asked = _plain(data.get("analysis"), "comparison")
+    asked = plain(data.get("analysis"), "comparison")
     at: KeyPath = ("analysis", "comparison")
     if asked is not None and not kind.sides:
         yield at, "there is one arm, which is compared with nothing"
@@ -291,13 +319,9 @@ def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:
 
 
 def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    arms = _mapping(data, "arms")
-    for name, arm in arms.items():
-        yield from _name_rule(("arms", name), name)
-        yield from _activation_rule(("arms", name, "model"), _mapping(arm, "model"))
-        yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
-        yield from _override_rules(("arms", name, "recipe"), _mapping(arm, "recipe"))
-        yield from _metric_rule(("arms", name, "metric"), _plain(arm, "metric"))
+    arms = mapping(data, "arms")
+    for name in arms:
+        yield from name_rule(("arms", name), name)
     if not isinstance(data.get("arms"), Mapping):
         return
     if kind.sides and len(arms) < 2:
@@ -312,41 +336,48 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
 
 def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
     """Arms that a contrast names; empty where there is none to look at."""
-    contrasts = [_mapping(data, "contrast"), *_mapping(data, "also").values()]
-    return {_plain(contrast, side) for contrast in contrasts for side in kind.sides}
+    contrasts = [mapping(data, "contrast"), *mapping(data, "also").values()]
+    return {plain(contrast, side) for contrast in contrasts for side in kind.sides}
 
 
 def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
     sides = kind.sides
     if not sides:
         return
-    arms = _mapping(data, "arms")
+    arms = mapping(data, "arms")
     contrasts: dict[KeyPath, Any] = {("contrast",): data.get("contrast")}
-    for name, contrast in _mapping(data, "also").items():
-        yield from _name_rule(("also", name), name)
-        yield from _metric_rule(("also", name, "metric"), _plain(contrast, "metric"))
+    for name, contrast in mapping(data, "also").items():
+        yield from name_rule(("also", name), name)
         contrasts["also", name] = contrast
     for at, contrast in contrasts.items():
-        named = [_plain(contrast, side) for side in sides]
+        named = [plain(contrast, side) for side in sides]
         for side, arm in zip(sides, named, strict=True):
             if isinstance(arm, str) and arms and arm not in arms:
                 yield (*at, side), f"{arm!r} is not an arm{choices(arm, arms)}"
         if named[0] is not None and named[0] == named[1]:
             yield at, f"{sides[0]} and {sides[1]} are the same arm"
-    chosen = [_plain(data.get("contrast"), side) for side in sides]
-    yield from _factor_rule({name: arms[name] for name in chosen if name in arms})
+    chosen = [plain(data.get("contrast"), side) for side in sides]
+    deciding = {name: arms[name] for name in chosen if name in arms}
+    yield from _factor_rule(deciding, by_name="trainer" in data)
 
 
-def _factor_rule(arms: Mapping[str, Any]) -> Iterator[Finding]:
-    """The arms that decide differ in the one factor under test and in nothing else."""
+def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]:
+    """The arms that decide differ in the one factor under test and in nothing else.
+
+    `by_name`: a command is told an arm's name, which may say it all.
+    """
     changes = [
-        {(part, k): v for part in ("model", "recipe") for k, v in _mapping(arm, part).items()}
-        | {("metric",): _plain(arm, "metric")}
+        {
+            (part, key): value
+            for part in ("model", "recipe", "arguments")
+            for key, value in mapping(arm, part).items()
+        }
+        | {("metric",): plain(arm, "metric")}
         for arm in arms.values()
     ]
     for one, two in combinations(changes, 2):
         factors = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
-        if not factors:
+        if not factors and not by_name:
             yield ("arms",), "the arms do not differ: there is nothing to compare"
         elif len(factors) > 1:
             names = ", ".join(sorted(".".join(key) for key in factors))
@@ -370,9 +401,9 @@ def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:
 
 
 def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
-    recipes = _mapping(data, "recipes")
+    recipes = mapping(data, "recipes")
     for name in recipes:
-        yield from _name_rule(("recipes", name), name)
+        yield from name_rule(("recipes", name), name)
     chosen = data.get("verdict_recipe")
     if isinstance(chosen, str) and recipes and chosen not in recipes:
         yield ("verdict_recipe",), f"{chosen!r} is not a recipe{choices(chosen, recipes)}"
@@ -384,29 +415,15 @@ def _scale_rules(
     at: KeyPath = ("scales", name)
     if name not in SCALES:
         yield at, f"unknown scale{choices(name, SCALES)}"
-    yield from _data_rules((*at, "data"), name, scale.get("data"))
-    yield from _model_rules((*at, "model"), _mapping(scale, "model"), _mapping(data, "arms"))
-    yield from _override_rules((*at, "recipe"), _mapping(scale, "recipe"))
-    yield from _rate_rules(at, _mapping(data, "recipes"), scale)
+    yield from _rate_rules(at, _recipes(data), scale)
     if "threshold" in scale and not issubclass(kind, TimeClaim):
         yield (*at, "threshold"), "only a comparison of times has a threshold"
     seeds = scale.get("seeds")
     first = seeds[0] if isinstance(seeds, tuple) and seeds else seeds
-    if name != "smoke" and _number(first) and 1 <= first < LEAST_SEEDS:
+    if name != "smoke" and is_number(first) and 1 <= first < LEAST_SEEDS:
         yield (
             (*at, "seeds"),
             f"the first look is at {first}; a verdict needs at least {LEAST_SEEDS} seeds an arm",
-        )
-    facts = DATASETS.get(str(scale.get("data")))
-    if (
-        facts
-        and facts.images
-        and _number(scale.get("images"))
-        and (scale["images"] > facts.images[0])
-    ):
-        yield (
-            (*at, "images"),
-            f"{scale['data']} has {facts.images[0]} training images, fewer than {scale['images']}",
         )
 
 
@@ -414,7 +431,7 @@ def _rate_rules(
     at: KeyPath, recipes: Mapping[str, Any], scale: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """Each recipe has a search or a rate, and not both."""
-    searches, rates = _mapping(scale, "search"), _mapping(scale, "rate")
+    searches, rates = (_by_recipe(scale, key) for key in ("search", "rate"))
     for key, given in (("search", searches), ("rate", rates)):
         for recipe in given:
             if recipe not in recipes:
@@ -427,11 +444,21 @@ def _rate_rules(
     for recipe, search in searches.items():
         rungs = search.get("rungs") if isinstance(search, Mapping) else None
         last = rungs[-1] if isinstance(rungs, tuple) and rungs else None
-        if _number(last) and _number(scale.get("epochs")) and last > scale["epochs"]:
+        if is_number(last) and is_number(scale.get("epochs")) and last > scale["epochs"]:
             yield (
                 (*at, "search", recipe, "rungs"),
                 f"the last rung, {last}, is beyond the budget of {scale['epochs']} epochs",
             )
+
+
+def _recipes(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {COMMAND: {}} if "trainer" in data else mapping(data, "recipes")
+
+
+def _by_recipe(scale: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """What a scale says of rates; that of a command's one recipe stands there without its name."""
+    given = SHORT[key](scale.get(key))
+    return given if isinstance(given, Mapping) else {}
 
 
 def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
@@ -461,12 +488,12 @@ def _model_rules(
     at: KeyPath, model: Mapping[str, Any], arms: Mapping[str, Any]
 ) -> Iterator[Finding]:
     name = model.get("name")
-    arguments = _mapping(model, "arguments")
+    arguments = mapping(model, "arguments")
     yield from _activation_rule((*at, "arguments"), arguments)
     if not isinstance(name, str):
         return
     places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
-    places += [(("arms", arm, "model"), _mapping(a, "model")) for arm, a in arms.items()]
+    places += [(("arms", arm, "model"), mapping(a, "model")) for arm, a in arms.items()]
     for where, given in places:
         yield from _ownership_rule(where, given)
     if name.startswith("timm:"):
@@ -535,23 +562,3 @@ def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding
             where: KeyPath = (*at, *details["loc"])
             if details["loc"]:  # what keys have to do with each other is asked of the whole
                 yield where, sentence(details, Recipe.model_fields)
-
-
-def _name_rule(at: KeyPath, name: str) -> Iterator[Finding]:
-    if not SAFE_NAME.match(name):
-        yield at, f"the name {name!r} may hold letters, digits and '_' alone"
-
-
-def _plain(value: Any, key: str) -> Any:
-    """The value under `key`, None when there is none."""
-    return value.get(key) if isinstance(value, Mapping) else None
-
-
-def _mapping(value: Any, key: str) -> Mapping[str, Any]:
-    """The mapping under `key`, empty when there is none: its absence is told elsewhere."""
-    inner = _plain(value, key)
-    return inner if isinstance(inner, Mapping) else {}
-
-
-def _number(value: object) -> TypeIs[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

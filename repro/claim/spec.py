@@ -9,7 +9,7 @@ What is none of the four is a class of another package, found by its entry point
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -27,6 +27,7 @@ from repro.claim.identity import fields_that_change
 from repro.registry.plugins import Plugins
 
 __all__ = [
+    "COMMAND",
     "KINDS",
     "LEAST_SEEDS",
     "OWN_KINDS",
@@ -51,6 +52,7 @@ __all__ = [
     "TimeClaim",
     "TimeContrast",
     "TrainedClaim",
+    "Trainer",
     "arms_of",
     "is_paired",
     "metric_of",
@@ -161,7 +163,7 @@ class Shuffle(Strict):
 
 
 class Recipe(Strict):
-    """How a net is trained; every field changes the numbers.
+    """How a net is trained; every field changes the numbers. That of a command has none of them.
 
     `inputs`: `centred` is raw 0-255 less the mean image (sec. 2), `standardised` that at unit
     variance. `precision`: of convolutions and matrix products; weights are float32.
@@ -185,8 +187,8 @@ class Recipe(Strict):
     otherwise every epoch is a permutation of all.
     """
 
-    inputs: Literal["centred", "standardised"]
-    initialisation: Literal["cuda_convnet", "he", "xavier", "framework"]
+    inputs: Literal["centred", "standardised"] | None = None
+    initialisation: Literal["cuda_convnet", "he", "xavier", "framework"] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 128
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Decay = 0.0
@@ -221,15 +223,30 @@ class Model(Strict):
     arguments: dict[str, Scalar] = {}
 
 
+class Trainer(Strict):
+    """A program that trains in place of the built-in trainer.
+
+    `command`: its words, run in the claim file's folder, with `{rate}`, `{seed}` and others filled
+    in; relative files among them are part of a trial's identity. `inputs`: further files and
+    folders that are. `steps_per_epoch`: of a program that counts steps.
+    """
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    inputs: tuple[str, ...] = ()
+    steps_per_epoch: Annotated[int, Field(ge=1)] | None = None
+
+
 class Arm(Strict):
     """One side of the comparison: what it changes in the net, in the recipe, or in what is read.
 
     `model`: arguments of the net. `recipe`: keys of the recipe. `metric`: in place of the claim's.
+    `arguments`: of a `trainer`'s command, in place of model and recipe.
     """
 
     model: dict[str, Scalar] = {}
     recipe: dict[str, Any] = {}
     metric: str | None = None
+    arguments: dict[str, Scalar] = {}
 
 
 class Region(Strict):
@@ -290,19 +307,42 @@ class Checks(Strict):
     floor: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
+COMMAND = "command"  # the one recipe of a claim whose trainer is a command
+
+
+def _rate_of_command(value: object) -> object:
+    """A plain rate is that of the one recipe of a command."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return {COMMAND: value} if plain else value
+
+
+def _search_of_command(value: object) -> object:
+    plain = isinstance(value, Mapping) and not isinstance(value.get("rates", {}), Mapping)
+    return {COMMAND: value} if plain else value
+
+
+SHORT: dict[str, Callable[[object], object]] = {
+    "rate": _rate_of_command,
+    "search": _search_of_command,
+}
+
+
 class Scale(Strict):
     """Where and for how long the claim is tried.
 
     `data`: images, a registered name or `folder:NAME`. `images`: only the first so many training
     images. `model`: the net. `epochs`: passes over the training set, at most. `threshold`: in place
     of the claim's. `recipe`: what it changes in every recipe. `checks`: of what was measured.
+    `arguments`: of a `trainer`'s command, for which `data` is what a reader is told, and there is
+    no model.
 
     `scatter`: the standard deviation over seeds that `seeds` were planned with, of the effect or,
     where arms are not paired, of one arm; of logarithms for a ratio. `repro validate` and
     `repro plan` say with it how likely each word is; seeds that were run replace it.
 
     Each recipe has its learning rate. `search`: by recipe, how it is searched for each arm.
-    `rate`: by recipe, given and the same for all arms.
+    `rate`: by recipe, given and the same for all arms. A command has one recipe, which is not
+    named: `rate: 0.1`.
 
     `seeds`: confirming seeds an arm at which the results are looked at; a run ends at the first
     look that settles the claim. A plain number is a single look. `taken`: so many of these looks
@@ -311,17 +351,18 @@ class Scale(Strict):
     again.
     """
 
-    data: str
+    data: str = ""
     images: Annotated[int, Field(ge=1)] | None = None
-    model: Model
+    model: Model = Model(name="")
+    arguments: dict[str, Scalar] = {}
     epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)]
     seeds: Annotated[
         tuple[int, ...],
         BeforeValidator(_looks, json_schema_input_type=int | tuple[int, ...]),
     ] = (5, 8, 12)
     taken: Annotated[int, Field(ge=0)] = 0
-    search: dict[str, Search] = {}
-    rate: dict[str, Rate] = {}
+    search: Annotated[dict[str, Search], BeforeValidator(_search_of_command)] = {}
+    rate: Annotated[dict[str, Rate], BeforeValidator(_rate_of_command)] = {}
     threshold: Annotated[float, Field(gt=0, lt=1)] | None = None
     recipe: dict[str, Any] = {}
     checks: Checks = Checks()
@@ -390,7 +431,8 @@ class TrainedClaim(Claim):
     `region`: where the interval has to lie. `analysis`: how it becomes a word. `recipes`: ways of
     training, by name.
     `verdict_recipe`: the one that decides; the others are shown. `scales`: where and for how long,
-    by name: `smoke`, `proxy`, `large_proxy`, `paper`.
+    by name: `smoke`, `proxy`, `large_proxy`, `paper`. `trainer`: a program that trains, in place
+    of recipes.
     """
 
     # What tells one kind from another, besides its fields. `sides`: the keys of a contrast that
@@ -405,8 +447,9 @@ class TrainedClaim(Claim):
     arms: dict[str, Arm]
     region: Region
     analysis: Analysis = Analysis()
-    recipes: Annotated[dict[str, Recipe], Field(min_length=1)]
-    verdict_recipe: str
+    trainer: Trainer | None = None
+    recipes: Annotated[dict[str, Recipe], Field(min_length=1)] = {COMMAND: Recipe()}
+    verdict_recipe: str = COMMAND
     scales: Annotated[
         dict[str, Scale],
         Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(SCALES)}}),
@@ -558,7 +601,10 @@ def recipe_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Recipe
 
 
 def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
-    """The scale's net with what the arm changes in it."""
+    """The scale's net with what the arm changes in it; of a command, what it is told."""
+    if claim.trainer is not None:
+        given = claim.scales[scale].arguments | claim.arms[arm].arguments
+        return Model(name=COMMAND, arguments={**given, "arm": arm})
     model = claim.scales[scale].model
     return Model(name=model.name, arguments=model.arguments | claim.arms[arm].model)
 

@@ -7,7 +7,7 @@ import click
 
 from repro import __version__
 from repro.cli.bench import bench
-from repro.cli.claims import list_, new, schema, show, validate
+from repro.cli.claims import list_, new, schema, show, trust, validate
 from repro.cli.command import group
 from repro.cli.data import data
 from repro.cli.report import export, publish, report
@@ -53,6 +53,7 @@ for command in (
     list_,
     show,
     validate,
+    trust,
     new,
     schema,
     export,

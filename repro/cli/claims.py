@@ -23,6 +23,7 @@ from repro.cli.options import (
     options_data,
     print_json,
 )
+from repro.cli.settings import user_folder
 from repro.files import Place
 from repro.registry.shipped import OWN
 from repro.talk import say
@@ -30,7 +31,7 @@ from repro.talk import say
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = ["list_", "new", "schema", "show", "validate"]
+__all__ = ["list_", "new", "schema", "show", "trust", "validate"]
 
 
 @command(
@@ -170,6 +171,29 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
         if isinstance(claim, TrainedClaim):
             for sentence in warnings(claim):
                 say(f"{claim.path}: warning: {sentence}")
+
+
+@command(
+    short_help="Let the commands of claim files run, as the files stand now.",
+    examples="""
+    repro trust claims/mine.yaml    # prints what may run; asked again once the file has changed
+    """,
+)
+@click.argument("names", metavar="CLAIMS...", nargs=-1, required=True, type=CLAIM)
+@option_claims_dir
+def trust(names: tuple[Path, ...]) -> None:
+    """Say that the commands of these claim files may run on this machine, by you.
+
+    A claim file whose `trainer` is a command runs it with your rights. Read it, and what it runs.
+    Trust is of the file's content and place: once either changes you are asked again.
+    """
+    from repro.execute.trust import commands_of, trust
+
+    for claim in load_claims(names):
+        shown = commands_of(claim)
+        if shown:
+            trust(claim, user_folder("config"))
+        echo(f"{claim.id}: {shown or 'runs no command, and needs no trust'}")
 
 
 @command(

@@ -90,6 +90,9 @@ def possible(
             yield Possible(claim=claim.id, scale="exact", can=True, why="no training", images=0)
             continue
         for name, scale in claim.scales.items():
+            if claim.trainer is not None:
+                yield Possible(claim=claim.id, scale=name, can=True, why="its command", images=0)
+                continue
             can, why = _images(scale.data, known, data_dirs, free)
             epochs = most_epochs_left(claim, name, "0" * 16, {})
             images = epochs * (scale.images or _training_images(scale.data, known))

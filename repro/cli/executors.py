@@ -109,6 +109,7 @@ def backend_from(
     ranks_per_trial: int | None,
     stream_home: bool,
     slurm: dict[str, str | int | bool],
+    by_command: bool,
 ) -> "Backend":
     """The back-end that the flags and the environment name; `workers` is None where nobody said.
 
@@ -129,6 +130,11 @@ def backend_from(
     together = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
     if executor != "local" and together:
         raise click.UsageError(f"torchrun and --executor {executor} both start processes: use one")
+    if by_command and (executor == "ray" or together):
+        raise click.UsageError(
+            "a claim's command trains in the store's folder, which workers of Ray and torchrun "
+            "need not see: use --executor local or slurm"
+        )
     if executor == "slurm":
         from repro.execute.backends.slurm import OnSlurm
 

@@ -23,7 +23,7 @@ from repro.cli.options import (
     print_json,
     sound_store,
 )
-from repro.cli.settings import setting
+from repro.cli.settings import setting, user_folder
 from repro.cli.store import opened
 from repro.files import Place
 
@@ -75,6 +75,14 @@ __all__ = ["plan", "run", "status"]
     help="Curves for tensorboard, mlflow or wandb, on this machine; may be given several times. "
     "Default folder: logs/NAME.",
 )
+@setting(
+    "--stall-after",
+    type=Duration(),
+    default="1h",
+    show_default=True,
+    help="How long a claim's command may write no metric before it is taken to hang.",
+)
+@click.option("--trust", is_flag=True, help="Run the claim files' commands, this once.")
 @setting("--keep-weights", is_flag=True, help="Keep every trained net, for `repro weights`.")
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 def run(
@@ -85,6 +93,8 @@ def run(
     checkpoint_every: float,
     profile: Path | None,
     log: tuple[tuple[str, Path], ...],
+    stall_after: float,
+    trust: bool,
     keep_weights: bool,
     as_json: bool,
     executor: str,
@@ -104,17 +114,22 @@ def run(
     """
     from repro.execute.monitor.loggers import open_logger
     from repro.execute.running import run_claims
+    from repro.execute.trust import commands_of, require_trust
 
     words = click.get_current_context().meta["repro.words"]
+    loaded = load_claims(claims)
+    if not trust:
+        require_trust(loaded, user_folder("config"))
     machine = machine_from(
         **flags,
         checkpoint_seconds=checkpoint_every,
+        stall_seconds=stall_after,
         profile=profile,
         keep_weights=keep_weights,
         elsewhere=executor != "local",
     )
     outcome = run_claims(
-        load_claims(claims),
+        loaded,
         scale=scale,
         machine=machine,
         backend=backend_from(
@@ -126,6 +141,7 @@ def run(
             ranks_per_trial=ranks_per_trial,
             stream_home=stream_home,
             slurm=dict(slurm),
+            by_command=any(map(commands_of, loaded)),
         ),
         max_seeds=max_seeds,
         budget=budget,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 
 from repro.claim import Claim, TrainedClaim
+from repro.claim.trainer import fingerprint_of
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.budget import Forecast, forecast
@@ -20,7 +21,7 @@ from repro.trial import WINDOWS, Result, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
 from repro.verdict.forecast import outlook
-from repro.verdict.session import as_registered, default_scale, next_trials
+from repro.verdict.session import as_registered, default_scale, judge, next_trials
 
 __all__ = ["describe_plan", "forecasts"]
 
@@ -34,6 +35,8 @@ def describe_plan(
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
     at = scale or default_scale(claim)
+    if claim.trainer is not None:
+        return _of_command(claim, at, machine, max_seeds)
     dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
     store = Store(machine.store)
     claim, results = as_registered(claim, at, store), store.results()
@@ -78,6 +81,24 @@ def _chances(
     found = evidence.recipes[claim.verdict_recipe]
     for sentence in outlook(claim, scale, found, seeds=max_seeds).sentences:
         yield f"  {sentence}"
+
+
+def _of_command(claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None) -> str:
+    """Nothing is run to find out what a trial takes: those in the store say it."""
+    results = Store(machine.store).results()
+    cells = next_trials(claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds)
+    if not cells:
+        return f"{claim.id} at {scale} scale: nothing left to run"
+    lines = [f"{claim.id} at {scale} scale, by its command: {len(cells)} trials can run now"]
+    lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
+    found = judge(claim, scale, Store(machine.store)).evidence
+    epochs = sum(results[name].epochs for name in found.trials) if found else 0.0
+    if not found or not epochs:
+        return "\n".join([*lines, "how long one takes is known once the first has ended"])
+    most = most_epochs_left(claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds)
+    left = most * found.clocks.wall / epochs / machine.workers
+    took = duration(found.clocks.wall / epochs)
+    return "\n".join([*lines, f"{took} an epoch so far: at most {duration(left)} for all"])
 
 
 def forecasts(

@@ -24,6 +24,7 @@ class Machine:
     """What the command line says of the machine; nothing here changes a trial's numbers.
 
     `population`: trials of one shape that a worker trains as one program; None: by the device.
+    `stall_seconds`: after which a command that says nothing is taken to hang.
     `profile`: folder for traces of what time goes on.
     `processes`: how many train each trial together.
     """
@@ -34,6 +35,7 @@ class Machine:
     data_dirs: tuple[Place, ...]
     cache_dir: Path
     checkpoint_seconds: float = 30.0
+    stall_seconds: float = 3600.0
     population: int | None = None
     profile: Path | None = None
     processes: int = 1

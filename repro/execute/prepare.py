@@ -1,10 +1,11 @@
 """Before the first trial, without torch: images found, and plans written down."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro.claim import Claim, TrainedClaim
+from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
 from repro.execute.monitor.console import decoding_bar
@@ -18,16 +19,12 @@ __all__ = ["Work", "having", "open_images", "prepare", "register_plans"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A claim at a scale, its images found and its plan registered."""
+    """A claim at a scale, its images found and its plan registered; a command finds its own."""
 
     claim: TrainedClaim
     scale: str
-    dataset: Dataset
-
-    @property
-    def fingerprint(self) -> str:
-        """Of its images."""
-        return self.dataset.fingerprint
+    fingerprint: str
+    dataset: Dataset | None
 
 
 def having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
@@ -61,16 +58,29 @@ def prepare(
     for claim in claims:
         at = scale or default_scale(claim)
         try:
-            dataset = open_images(claim, at, data_dirs, cache_dir)
+            one, title = _found(claim, at, data_dirs, cache_dir)
         except DataError as error:
             faults.append(error)
             continue
-        register(claim, at, fingerprint=dataset.fingerprint, title=dataset.title, store=store)
-        work.append(Work(claim=as_registered(claim, at, store), scale=at, dataset=dataset))
+        register(claim, at, fingerprint=one.fingerprint, title=title, store=store)
+        work.append(replace(one, claim=as_registered(claim, at, store)))
         evidence = judge(claim, at, store).evidence
         found = len(evidence.trials) if evidence else 0
-        say(f"{claim.id} at {at} scale on {dataset.title}: {found} trials found done")
+        say(f"{claim.id} at {at} scale on {title}: {found} trials found done")
     return work, faults
+
+
+def _found(
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+) -> tuple[Work, str]:
+    """What it is trained on, and how that is called."""
+    if claim.trainer is not None:
+        own = fingerprint_of(claim)
+        title = claim.scales[scale].data or OWN_DATA
+        return Work(claim=claim, scale=scale, fingerprint=own, dataset=None), title
+    dataset = open_images(claim, scale, data_dirs, cache_dir)
+    work = Work(claim=claim, scale=scale, fingerprint=dataset.fingerprint, dataset=dataset)
+    return work, dataset.title
 
 
 def register_plans(

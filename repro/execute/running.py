@@ -127,7 +127,7 @@ def _checked(
         )
         foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
         try:
-            if foreign:
+            if foreign and one.dataset is not None:
                 from repro.execute.worker.probe import check_nets
 
                 check_nets(one.claim, one.scale, foreign, one.dataset, machine)

@@ -12,10 +12,12 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from statistics import median
 from typing import Literal
 
 from repro.claim import (
+    COMMAND,
     MOST_SEEDS,
     Search,
     TimeClaim,
@@ -49,7 +51,8 @@ TUNING_SEEDS_FROM = MOST_SEEDS
 class Cell:
     """A place in the plan: why a trial is wanted, and to how many epochs it is trained.
 
-    `decides`: the claim's verdict waits for it; the other arms and recipes explain it.
+    `decides`: the claim's verdict waits for it; the other arms and recipes explain it. `home`:
+    where the command runs that trains it.
     """
 
     recipe: str
@@ -58,6 +61,7 @@ class Cell:
     trial: Trial
     until: float
     decides: bool
+    home: Path | None = None
 
     @property
     def name(self) -> str:
@@ -148,6 +152,7 @@ class _Arm:
                     trial=self._trial(rate, seed),
                     until=until,
                     decides=self.decides,
+                    home=self.claim.path.parent.absolute() if self.claim.trainer else None,
                 )
                 for seed in seeds
             )
@@ -173,6 +178,7 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         rate=math.nan,
         seed=0,
         numerics=code(model.name, at.data),
+        trainer=claim.trainer,
     )
     if not isinstance(claim, TimeClaim):
         return trial
@@ -206,6 +212,8 @@ def _arm(claim: _Itself, scale: str, recipe: str, arm: str, fingerprint: str) ->
 
 def code(model: str, data: str) -> int | str:
     """A trial's `numerics`: our code that it reaches, and packages whose net or images it takes."""
+    if model == COMMAND:
+        return 1  # its numbers come from no code of ours
     ours, theirs = numerics(model), versions(model, data)
     if not theirs:
         return ours

@@ -15,6 +15,7 @@ from repro.registry.facts import (
     MetricFacts,
     ModelFacts,
     folder_and_size,
+    metric_facts,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "MetricFacts",
     "ModelFacts",
     "folder_and_size",
+    "metric_facts",
 ]

@@ -23,6 +23,7 @@ __all__ = [
     "MetricFacts",
     "ModelFacts",
     "folder_and_size",
+    "metric_facts",
 ]
 
 
@@ -106,6 +107,12 @@ METRICS = {
     "energy": MetricFacts(title="energy that the device took", unit="Wh", factor=1 / 3600),
     "initial_loss": MetricFacts(title="loss of the untrained net", unit="nats"),
 }
+
+
+def metric_facts(name: str) -> MetricFacts:
+    """Also of a name that is not ours, which a command may measure: the number as it is."""
+    return METRICS.get(name) or MetricFacts(title=name.replace("_", " "), unit="")
+
 
 # What facts are computed of: repro.models.facts has the functions.
 QUANTITIES = (

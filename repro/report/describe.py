@@ -1,11 +1,13 @@
 """Claims, verdicts and data sets as text for a terminal, or as plain values for JSON."""
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
+from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import fingerprint, status, verify
 from repro.errors import ClaimError
 from repro.files import Place
@@ -127,10 +129,14 @@ def describe_claim(claim: Claim) -> str:
 
 
 def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
+    if claim.trainer is not None:
+        yield f"Trained by: {shlex.join(claim.trainer.command)}"
+        yield ""
     yield "Scales:"
     for name, scale in claim.scales.items():
+        what = f"{scale.data}, {scale.model.name}" if claim.trainer is None else scale.data
         yield (
-            f"  {name}: {scale.data}, {scale.model.name}, at most "
+            f"  {name}: {what or OWN_DATA}, at most "
             f"{scale.epochs:g} epoch{'s' * (scale.epochs != 1)}, "
             f"{looks_text(scale.seeds)}"
         )
@@ -158,8 +164,10 @@ def describe_resolved(
         )
     scales = tuple(claim.scales) if scale is None else (scale,)
     fingerprints = {
-        name: fingerprint(name, data_dirs, cache_dir)
-        for name in {claim.scales[scale].data for scale in scales}
+        name: fingerprint_of(claim)
+        if claim.trainer
+        else fingerprint(claim.scales[name].data, data_dirs, cache_dir)
+        for name in scales
     }
     return resolved(claim, scales, fingerprints, Store(store).results())
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
-from repro.registry import METRICS
+from repro.registry import metric_facts
 from repro.report import figures, series
 from repro.report.page import Page
 from repro.report.svg import svg
@@ -195,7 +195,7 @@ def _metrics(page: Page) -> Drawing:
     claim = page.claim
     rows = {recipe: series.metric_rows(page, recipe) for recipe in claim.recipes}
     every = [row for some in rows.values() for row in some]
-    facts = [METRICS[metric_of(claim, arm)] for arm in claim.arms]
+    facts = [metric_facts(metric_of(claim, arm)) for arm in claim.arms]
     same = len({one.title for one in facts}) == 1
     label = f"{facts[0].title if same else 'what each row names'} in {facts[0].unit}"
     name = f"{page.name}-metric"
@@ -226,7 +226,7 @@ def _effects(page: Page) -> Drawing:
     claim = page.claim
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
-    titles = dict.fromkeys(METRICS[metric].title for metric in page.contrasts[0].metrics)
+    titles = dict.fromkeys(metric_facts(metric).title for metric in page.contrasts[0].metrics)
     measured = (
         f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text} training error"
     )

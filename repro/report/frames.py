@@ -176,9 +176,11 @@ def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
                     "evaluate_seconds": result.seconds.evaluate,
                     "other_seconds": result.seconds.other,
                     "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
+                    **{name: v for name, v in result.metrics.items() if name not in METRICS},
                 }
             )
-    return pd.DataFrame(rows, columns=list(TRIAL_COLUMNS))
+    others = sorted({key for row in rows for key in row} - set(TRIAL_COLUMNS))
+    return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *others])
 
 
 def _curve_frame(pages: Sequence[Page]) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from repro.claim import Claim, ExactClaim, TrainedClaim, metric_of, model_for, recipe_for
+from repro.claim.trainer import OWN_DATA
 from repro.plan import Cell, confirm_cells, rate_search
 from repro.trial import Result
 
@@ -22,7 +23,7 @@ def resolved(
 ) -> str:
     """YAML, with a remark behind each value that says whose it is.
 
-    `fingerprints`: of each data set; None where the images are not here, and trials have no
+    `fingerprints`: of each scale's images; None where the images are not here, and trials have no
     identity yet. `results`: finished trials, by which rates are chosen.
     """
     lines = [_line(0, "claim", claim.id), _line(0, "kind", claim.kind)]
@@ -38,7 +39,7 @@ def resolved(
             "scales:",
         ]
         for scale in scales:
-            fingerprint = fingerprints[claim.scales[scale].data]
+            fingerprint = fingerprints[scale]
             lines += _scale(claim, scale, fingerprint, results)
     return "\n".join(lines)
 
@@ -49,10 +50,12 @@ def _scale(
     at = claim.scales[scale]
     yield f"  {scale}:"
     yield _line(4, "digest", claim.digest(scale)[:12], "of what is registered before the first run")
-    yield _line(4, "data", at.data)
+    yield _line(4, "data", at.data or OWN_DATA)
     here = None if fingerprint else "the images are not here (repro data status)"
     yield _line(4, "fingerprint", fingerprint, here)
-    yield _line(4, "images", "all" if at.images is None else at.images, "first of the training set")
+    if claim.trainer is None:
+        images = "all" if at.images is None else at.images
+        yield _line(4, "images", images, "first of the training set")
     yield _line(4, "epochs", at.epochs, "at most")
     threshold = getattr(claim, "threshold", None)
     if threshold is not None:
@@ -75,16 +78,22 @@ def _scale(
 
 def _model(claim: TrainedClaim, scale: str, arm: str) -> Iterator[str]:
     model = model_for(claim, scale, arm)
-    yield _line(10, "model", model.name, f"scale {scale}")
+    if claim.trainer is None:
+        yield _line(10, "model", model.name, f"scale {scale}")
+    else:
+        yield _line(10, "command", list(claim.trainer.command))
     if model.arguments:
         yield "          arguments:"
+    of_arm = {*claim.arms[arm].model, *claim.arms[arm].arguments, "arm"}
     for key, value in model.arguments.items():
-        whose = f"arm {arm}" if key in claim.arms[arm].model else f"scale {scale}"
+        whose = f"arm {arm}" if key in of_arm else f"scale {scale}"
         yield _line(12, key, value, whose)
 
 
 def _recipe(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
-    """Each field by its strongest source."""
+    """Each field by its strongest source; a command has its own recipe."""
+    if claim.trainer is not None:
+        return
     sources = (
         (f"arm {arm}", claim.arms[arm].recipe.keys()),
         (f"scale {scale}", claim.scales[scale].recipe.keys()),

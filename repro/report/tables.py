@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from repro.claim import TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
-from repro.registry import METRICS
+from repro.registry import metric_facts
 from repro.registry.plugins import versions
 from repro.report.page import FactPage, Page
 from repro.report.series import confirmed, ending, metrics_shown, tuned
@@ -275,7 +275,7 @@ def _metrics(page: Page) -> Iterator[Table]:
     """A table for each metric that a contrast reads: arms by seed."""
     claim, seeds = page.claim, _seeds_shown(page)
     for metric, arms in metrics_shown(page).items():
-        facts = METRICS[metric]
+        facts = metric_facts(metric)
         rows: list[tuple[str, ...]] = []
         for recipe in claim.recipes:
             for arm in arms:
@@ -302,7 +302,7 @@ def _metric_cell(found: Outcome | None, metric: str) -> str:
     if found.status == "diverged":
         return f"diverged at {found.epochs:.1f}"
     value = found.metrics.get(metric)
-    return "not measured" if value is None else f"{METRICS[metric].factor * value:.4g}"
+    return "not measured" if value is None else f"{metric_facts(metric).factor * value:.4g}"
 
 
 def _crossings(page: Page) -> Table:

@@ -32,7 +32,7 @@ __all__ = [
 SUMS = "SHA256SUMS"
 
 # What comes and goes beside the facts, by other processes, and decides no number.
-_PASSING = {SUMS, "lock", "progress.json", "fault.json"}
+_PASSING = {SUMS, "lock", "program.lock", "progress.json", "fault.json"}
 # What goes once a trial can be trained no further. A checkpoint has a checksum of its own.
 _OF_TRAINING = {"checkpoint.pt", "checkpoint.corrupt"}
 _OF_STORE = ("store.json", "plans/*", "facts/*", "trials/*/*", "apart/*", "apart/*/*")

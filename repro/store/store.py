@@ -12,6 +12,7 @@
       trials/ID/arrays.npz           what pictures need, where there is anything
       trials/ID/weights.safetensors  the trained net, where asked for; with it inputs.safetensors
                                      and weights.json
+      trials/ID/program/             the folder of the command that trains it, where one does
       trials/ID/progress.json        how far it is, while a process trains it
       trials/ID/fault.json           what kept it from its end, until it is begun again
       trials/ID/result.json          what came out, written last but for the checksums

@@ -343,7 +343,7 @@ def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceD
     return DeviceData(
         dataset,
         device=device,
-        inputs=recipe.inputs,
+        inputs=recipe.inputs,  # type: ignore[arg-type] # a recipe of nets has it
         images=trial.images,
         crop=recipe.crop,
         augment=recipe.augment,
@@ -358,6 +358,6 @@ def untrained(trial: Trial, *, classes: int, size: int) -> nn.Module:
         trial.arguments,
         classes=classes,
         size=size,
-        initialisation=trial.recipe.initialisation,
+        initialisation=trial.recipe.initialisation,  # type: ignore[arg-type] # likewise
         seed=derive_seed("weights", trial.seed),
     )

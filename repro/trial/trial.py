@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import ConfigDict, Field
 
-from repro.claim import Recipe, Scalar
+from repro.claim import Recipe, Scalar, Trainer
 from repro.trial.records import STRICT, Amount, Finite, Number, parse
 
 __all__ = [
@@ -77,6 +77,7 @@ class Trial:
     `crossing` say how that is looked for. Without one it is trained to the length that is asked
     for, and tested after each epoch. `numerics` says which code its numbers come from, see
     `repro.trial.numerics`.
+    With a `trainer` a command trains, whose files and inputs are those of the `fingerprint`.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -94,6 +95,7 @@ class Trial:
     near: Amount = 0.0
     decided_by: Literal["full", "online"] = "full"
     crossing: Literal["first", "median"] = "first"
+    trainer: Trainer | None = None
 
     @cached_property
     def id(self) -> str:
@@ -125,6 +127,8 @@ class Trial:
         }
         said["recipe"] = self.recipe.model_dump(mode="json", exclude_defaults=True)
         said["arguments"] = dict(self.arguments)
+        if self.trainer is not None:
+            said["trainer"] = self.trainer.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(said, sort_keys=True, indent=1)
 
     @classmethod

@@ -276,10 +276,11 @@ def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
 def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
     """With the count of the trials of so many seeds, and what a reader has to know.
 
-    Arms that differ in what is read alone share their trials.
+    Arms that differ in what is read alone share their trials, but for those of a command.
     """
     ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
-    nets = [(arm.model, arm.recipe) for arm in claim.arms.values()]
+    named = claim.trainer is not None  # a command is told its arm's name
+    nets = [(arm.model, arm.recipe, name * named) for name, arm in claim.arms.items()]
     asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
     return replace(
         found,

@@ -24,7 +24,7 @@ from repro.claim import (
     metric_of,
 )
 from repro.errors import MachineError, StatisticsError
-from repro.registry import METRICS
+from repro.registry import metric_facts
 from repro.stats import (
     Estimate,
     Times,
@@ -131,7 +131,7 @@ def _of_a_level(
             name=DECIDING,
             arms=(arm,),
             metrics=(metric,),
-            unit=METRICS[metric].unit,
+            unit=metric_facts(metric).unit,
             says=contrast_text((arm,), (metric,)),
             estimate=estimated(mean_level, values, level=level),
             sd=scatter(values),
@@ -240,14 +240,14 @@ def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, f
     trial does not have is not a number, so that there is no mean over fewer seeds either.
     """
     return {
-        outcome.seed: METRICS[metric].factor * outcome.metrics.get(metric, math.nan)
+        outcome.seed: metric_facts(metric).factor * outcome.metrics.get(metric, math.nan)
         for outcome in outcomes
         if outcome.arm == arm and outcome.status != "diverged"
     }
 
 
 def _unit_of_difference(metric: str) -> str:
-    return "points" if METRICS[metric].unit == "%" else METRICS[metric].unit
+    return "points" if metric_facts(metric).unit == "%" else metric_facts(metric).unit
 
 
 def estimated(estimator: Callable[..., Estimate], *samples: Any, level: float) -> Estimate | None:

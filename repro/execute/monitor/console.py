@@ -3,6 +3,7 @@
 Talk goes to stderr; stdout is for results. NO_COLOR and TERM=dumb are honoured by rich.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -181,7 +182,7 @@ def _table(standings: Sequence[Standing]) -> Table:
             Text(printable(one.name)),
             ProgressBar(total=one.until, completed=one.epoch, width=20),
             f"{one.epoch:.1f}/{one.until:g}",
-            "" if one.error is None else f"{100 * one.error:.1f} %",
+            "" if one.error is None or math.isnan(one.error) else f"{100 * one.error:.1f} %",
             "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
             "starting" if one.seconds_left is None else duration(one.seconds_left),
         )
@@ -190,12 +191,15 @@ def _table(standings: Sequence[Standing]) -> Table:
 
 def _progress(one: Standing) -> str:
     """The same in a line."""
-    if one.error is None or one.images_per_second is None or one.seconds_left is None:
+    if one.error is None or one.seconds_left is None:
         return "starting"
-    return (
-        f"epoch {one.epoch:.1f} of at most {one.until:g}, training error {100 * one.error:.1f} %, "
-        f"{one.images_per_second:,.0f} images/s, at most {duration(one.seconds_left)} left"
-    )
+    known = [
+        f"epoch {one.epoch:.1f} of at most {one.until:g}",
+        *([] if math.isnan(one.error) else [f"training error {100 * one.error:.1f} %"]),
+        *([f"{one.images_per_second:,.0f} images/s"] if one.images_per_second else []),
+        f"at most {duration(one.seconds_left)} left",
+    ]
+    return ", ".join(known)
 
 
 def overview_lines(found: Overview) -> list[str]:

@@ -30,8 +30,9 @@ class Measurement:
 class Event:
     """A trial's progress, for whoever looks on.
 
-    `error`: online, of the last window; `images`: training images of an epoch; `rows`: all that
-    was measured since the last event.
+    `error`: online, of the last window; `images`: training images of an epoch, 0 where a command
+    trains, whose `images_per_second` are 0, too; `rows`: all that was measured since the last
+    event.
     """
 
     trial_id: str
@@ -40,6 +41,14 @@ class Event:
     images_per_second: float  # of training alone
     images: int
     rows: tuple[Measurement, ...] = ()
+    seconds: float = 0.0  # of training, of a command, since its beginning
+
+    @property
+    def seconds_an_epoch(self) -> float:
+        """So far."""
+        if self.images:
+            return self.images / self.images_per_second
+        return self.seconds / self.epoch if self.epoch else 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

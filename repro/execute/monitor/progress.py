@@ -100,13 +100,13 @@ def standing_of(cell: Cell, event: Event | None, *, now: datetime) -> Standing:
     start = Standing(**_named(cell, now), epoch=0.0, until=cell.until)
     if event is None:
         return start
-    left = max(0.0, cell.until - event.epoch) * event.images / event.images_per_second
+    left = max(0.0, cell.until - event.epoch) * event.seconds_an_epoch
     return Standing(
         **{
             **asdict(start),
             "epoch": event.epoch,
             "error": event.error,
-            "images_per_second": event.images_per_second,
+            "images_per_second": event.images_per_second or None,
             "seconds_left": left,
         }
     )
@@ -135,7 +135,7 @@ class Pace(Observer):
         """Speed, and what has been trained since the plan was last asked."""
         self.first.setdefault(event.trial_id, event.epoch)
         self.latest[event.trial_id] = event.epoch
-        self.seconds_an_epoch[event.trial_id] = event.images / event.images_per_second
+        self.seconds_an_epoch[event.trial_id] = event.seconds_an_epoch
 
     def finish(self, cell: Cell, ended: TrainedCell) -> None:
         """What it has trained is in the store now."""

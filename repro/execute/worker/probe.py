@@ -39,7 +39,7 @@ def check_nets(
 
 def _net(trial: Trial) -> tuple[str, ...]:
     """Equal for trials of which one shows what the others do."""
-    return trial.shape, str(sorted(trial.arguments.items())), trial.recipe.initialisation
+    return trial.shape, str(sorted(trial.arguments.items())), str(trial.recipe.initialisation)
 
 
 def _check(trial: Trial, dataset: Dataset) -> None:

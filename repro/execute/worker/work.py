@@ -32,6 +32,7 @@ from repro.execute.machine import Ended, Flag, Machine
 from repro.execute.monitor.observer import Event, Measurement, TrainedCell
 from repro.execute.worker.checkpoints import Checkpoints
 from repro.execute.worker.profile import traced
+from repro.execute.worker.program import train_by_command
 from repro.execute.worker.weights import packed
 from repro.files import Place
 from repro.plan import Cell, code
@@ -190,7 +191,7 @@ def train_held(
             ended[name] = error
     if left:
         try:
-            for name, one in _train(left, machine, store, stop, on_event, trainer):
+            for name, one in _trained(left, machine, store, stop, on_event, trainer):
                 ended[name] = one
         except Exception as error:  # in these trials; it must not keep the others
             fault = fault_of(error, left[0].trial, machine)
@@ -200,6 +201,21 @@ def train_held(
             ended |= {cell.trial.id: fault for cell in left if cell.trial.id not in ended}
             traceback.clear_frames(error.__traceback__)  # they hold nets and images
     return ended
+
+
+def _trained(
+    cells: Sequence[Cell],
+    machine: Machine,
+    store: TrialStore,
+    stop: Flag,
+    on_event: Callable[[Event], None],
+    trainer: Trainer,
+) -> Iterator[tuple[str, TrainedCell]]:
+    """By the claim's own command, or by the built-in trainer."""
+    if cells[0].trial.trainer is not None:
+        assert isinstance(store, Store)  # where it is another machine's, commands are refused
+        return train_by_command(cells, machine, store, stop, on_event)
+    return _train(cells, machine, store, stop, on_event, trainer)
 
 
 def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:

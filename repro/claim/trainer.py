@@ -1,0 +1,84 @@
+"""A claim whose nets are trained by a command: what it is told, and which files it is made of."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from repro.claim.spec import TrainedClaim
+from repro.errors import ClaimError
+from repro.files import sha256_of
+
+__all__ = ["OWN_DATA", "PLACEHOLDERS", "command_line", "fingerprint_of", "named_in"]
+
+OWN_DATA = "the command's own data"  # where the claim file does not say which
+
+# What the words of a command may hold, besides the arguments of its arm and scale.
+PLACEHOLDERS = (
+    "arm", "rate", "seed", "epochs", "threshold", "device", "folder", "metrics", "python",
+)  # fmt: skip
+
+_NAMED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_MOST_BYTES = 1 << 40
+
+
+def named_in(word: str) -> list[str]:
+    """The placeholders of a word; braces around anything else are the program's own."""
+    return _NAMED.findall(word)
+
+
+def command_line(command: tuple[str, ...], values: Mapping[str, object]) -> list[str]:
+    """The words with the values filled in."""
+
+    def filled(match: re.Match[str]) -> str:
+        value = values[match[1]]
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return [_NAMED.sub(filled, word) for word in command]
+
+
+def fingerprint_of(claim: TrainedClaim) -> str:
+    """Of the files that the command names and of its inputs, by their names and contents."""
+    assert claim.trainer is not None
+    home, digest = claim.path.parent, hashlib.sha256()
+    for name in sorted({*_files(claim, home), *_inputs(claim, home)}):
+        try:
+            content = sha256_of(home / name, most=_MOST_BYTES)
+        except OSError as error:
+            raise ClaimError(
+                f"{claim.path}: cannot read {name!r}, which the trainer names: {error.strerror}"
+            ) from error
+        digest.update(f"{name}\0{content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _files(claim: TrainedClaim, home: Path) -> Iterator[str]:
+    """Relative files that stand in the command, also behind an equals sign."""
+    for word in claim.trainer.command if claim.trainer else ():
+        for name in (word, word.rpartition("=")[2]):
+            if name and not Path(name).is_absolute() and _is_file(home / name):
+                yield name
+
+
+def _inputs(claim: TrainedClaim, home: Path) -> Iterator[str]:
+    """Files, and all files of folders, hidden ones and compiled code aside."""
+    for name in claim.trainer.inputs if claim.trainer else ():
+        path = home / name
+        if not path.exists():
+            raise ClaimError(f"{claim.path}: there is no {name!r}, which the trainer names")
+        if not path.is_dir():
+            yield name
+            continue
+        for inner in path.rglob("*"):
+            parts = inner.relative_to(path).parts
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+            if inner.is_file() and not hidden:
+                yield str(Path(name, *parts))
+
+
+def _is_file(path: Path) -> bool:
+    """False, too, of a word that cannot be the name of a file."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,374 @@
+"""Trials that a command trains, beside those of the built-in trainer: started, heard, ended.
+
+A trial's folder in the store has the program's own in it, which repro never changes but for two
+files: `metrics.jsonl`, where the program writes, and `output.txt`, with the end of what it printed.
+What was read is kept in the trial's checkpoint; the metrics begin empty at every start.
+"""
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, command_line
+from repro.errors import CommandError, IntegrityError, WriteError
+from repro.execute.machine import Flag, Machine
+from repro.execute.monitor.observer import Event, Measurement, TrainedCell
+from repro.execute.worker import guard
+from repro.files import open_handle, open_regular, parse_json, write_atomic
+from repro.plan import Cell
+from repro.store import Store
+from repro.store.provenance import cores, provenance
+from repro.trial import Clocks, Trial
+from repro.trial.reported import Reported, Training, parse_line, result_of, rows_of
+
+__all__ = ["train_by_command"]
+
+GRACE_SECONDS = 10.0  # to save in, after SIGTERM
+_LOOK_SECONDS = 0.1
+_MOST_LINE = 1 << 16  # bytes
+_MOST_METRICS = 1 << 26  # bytes, of one start
+_MOST_OUTPUT = 1 << 16  # bytes, the last of them
+_SHOWN_LINES = 15
+
+
+def train_by_command(
+    cells: Sequence[Cell],
+    machine: Machine,
+    store: Store,
+    stop: Flag,
+    on_event: Callable[[Event], None],
+) -> Iterator[tuple[str, TrainedCell]]:
+    """Each to its end, one after another; CommandError when the program failed."""
+    for cell in cells:
+        if stop.is_set():
+            yield cell.trial.id, TrainedCell(outcome="paused")
+            continue
+        yield cell.trial.id, _Program(cell, machine, store, stop, on_event).train()
+
+
+class _Fault(Exception):  # noqa: N818 - a sentence on its way to an error
+    """What the program did, in words that follow its name."""
+
+
+class _Program:
+    """One trial, from one start of its command to the end of that."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        machine: Machine,
+        store: Store,
+        stop: Flag,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.cell, self.machine, self.store, self.stop = cell, machine, store, stop
+        self.on_event = on_event
+        trial = Store(machine.store).folder(cell.trial.id)
+        self.lock, self.folder = trial / "program.lock", trial / "program"
+        self.metrics = self.folder / "metrics.jsonl"
+        self.training = Training(trial=cell.trial, until=cell.until)
+        self.before = 0.0  # seconds of earlier starts
+        self.trained = 0.0  # of which of training, up to what was measured last
+        self.offset = 0  # of `metrics`, up to which it was read
+        self.started = self.heard = self.saved = time.monotonic()
+        self.tail = _Tail()
+
+    def train(self) -> TrainedCell:
+        """To the end of its budget, its threshold, or a pause."""
+        with _held(self.lock, self.stop) as lock:
+            if lock is None:
+                return TrainedCell(outcome="paused")
+            self._continue()
+            try:
+                if self.training.status is None:
+                    self._run(lock)
+            except _Fault as fault:
+                raise self._error(fault) from None
+            finally:
+                self._save()
+        if self.training.status is None:
+            return TrainedCell(outcome="paused")
+        facts = provenance(self.machine.device) | {"data": self.cell.trial.data or OWN_DATA}
+        result = result_of(self.training, self._clocks(), facts)
+        self.store.finish(result)
+        return TrainedCell(outcome="finished", result=result)
+
+    def _error(self, fault: "_Fault") -> CommandError:
+        lines = self.tail.content().decode(errors="replace").strip().splitlines()
+        printed = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:])
+        said = f"; its last lines:{printed}" if printed else "; it printed nothing"
+        return CommandError(f"the command of trial {self.cell.trial.id} {fault}{said}")
+
+    # Before it starts
+
+    def _continue(self) -> None:
+        """Take up what earlier starts have said, the last of it from the file itself."""
+        try:
+            checkpoint = self.store.checkpoint(self.cell.trial.id)
+            if checkpoint is not None:
+                self._load(parse_json(checkpoint))
+        except (IntegrityError, ValueError, TypeError, KeyError):
+            self.store.set_aside(self.cell.trial.id)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with suppress(_Fault):  # it was told when it was read first
+            self._listen(whole=False)
+        self.before, self.offset = self._wall(), 0
+        self.started = time.monotonic()
+        self.trained = self.training.reported[-1].seconds if self.training.reported else 0.0
+        self._save()
+        with suppress(OSError):
+            shutil.rmtree(self.metrics) if self.metrics.is_dir() else self.metrics.unlink()
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        for line in state["reported"]:
+            self.training.take(Reported(*line))
+        self.before, self.offset = float(state["seconds"]), int(state["offset"])
+
+    def _save(self) -> None:
+        state = {
+            "reported": self.training.reported,
+            "seconds": self._wall(),
+            "offset": self.offset,
+        }
+        self.store.save(
+            self.cell.trial.id,
+            checkpoint=json.dumps(state).encode(),
+            curve=rows_of(self.training.reported),
+        )
+        self.saved = time.monotonic()
+
+    # While it runs
+
+    def _run(self, lock: int) -> None:
+        process = self._start(lock)
+        code: int | None = None
+        try:
+            while code is None:
+                with suppress(subprocess.TimeoutExpired):
+                    code = process.wait(_LOOK_SECONDS)
+                self._listen(whole=code == 0)
+                if code is not None:
+                    break
+                if self.training.status is not None or self.stop.is_set():
+                    code = _ask_to_end(process)
+                    self._listen(whole=code == 0)  # what it has said meanwhile
+                self._look_after()
+        finally:
+            self._leave(process)
+        self._judge(code)
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        if now - self.heard >= self.machine.stall_seconds:
+            raise _Fault(f"wrote no metric for {self.machine.stall_seconds:g} s, and was stopped")
+        if now - self.saved >= self.machine.checkpoint_seconds:
+            self._save()
+
+    def _start(self, lock: int) -> "subprocess.Popen[bytes]":
+        trial = self.cell.trial
+        assert trial.trainer is not None
+        values = {**trial.arguments, **self._values()}
+        command = command_line(trial.trainer.command, values)
+        process = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
+            [sys.executable, "-I", guard.__file__, str(GRACE_SECONDS), *command],
+            cwd=self.cell.home,
+            env=_environment(trial, values, self.machine),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+            pass_fds=[lock],
+        )
+        assert process.stdout is not None
+        self.tail.follow(process.stdout)
+        self.started = self.heard = time.monotonic()
+        return process
+
+    def _values(self) -> dict[str, object]:
+        trial = self.cell.trial
+        return {
+            "rate": repr(trial.rate),
+            "seed": trial.seed,
+            "epochs": f"{self.cell.until:g}",
+            "threshold": "" if trial.threshold is None else repr(trial.threshold),
+            "device": self.machine.device,
+            "folder": self.folder.absolute(),
+            "metrics": self.metrics.absolute(),
+            "python": sys.executable,
+        }
+
+    def _listen(self, *, whole: bool) -> None:
+        """Read what was added. `whole`: the last line, too, where it has no end yet."""
+        for text in self._lines(whole=whole):
+            try:
+                line = parse_line(
+                    text,
+                    steps_per_epoch=self.cell.trial.trainer.steps_per_epoch,  # type: ignore[union-attr] # it has one
+                    seconds=time.monotonic() - self.started,
+                )
+            except ValueError as error:
+                shown = text if len(text) <= 200 else f"{text[:200]}..."
+                raise _Fault(f"wrote what is no measurement: {error}: {shown}") from None
+            if line is not None:
+                line = line._replace(seconds=self.trained + line.seconds)
+            self.training.take(line)
+            self.heard = time.monotonic()
+            if line is not None:
+                self.on_event(self._event(line))
+
+    def _lines(self, *, whole: bool) -> Iterator[str]:
+        try:
+            with open_regular(self.metrics) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > _MOST_METRICS:
+                    raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
+                if size < self.offset:  # it began the file anew
+                    self.offset = 0
+                file.seek(self.offset)
+                added = file.read(size - self.offset)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _Fault(f"left no file for its metrics: {error.strerror}") from error
+        complete, end, rest = added.rpartition(b"\n")
+        if len(rest) > _MOST_LINE:
+            raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
+        read = added if whole else complete + end
+        for raw in read.splitlines():
+            if raw.strip():
+                yield raw.decode(errors="replace")
+        self.offset += len(read)
+
+    # When it has ended
+
+    def _leave(self, process: "subprocess.Popen[bytes]") -> None:
+        """Nothing of it runs any more, and the end of what it printed is kept."""
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.close()
+        process.wait()
+        self.tail.close()
+        with suppress(WriteError):
+            write_atomic(self.folder / "output.txt", self.tail.content())
+
+    def _judge(self, code: int) -> None:
+        """Of a program that has ended: whether the trial has, too."""
+        training = self.training
+        if training.status is not None:
+            return
+        if code == 0 and training.reported and training.epoch >= training.until - 1e-9:
+            training.end()
+        elif self.stop.is_set():
+            return
+        elif code != 0:
+            raise _Fault(f"ended with exit code {code}")
+        elif not training.reported:
+            raise _Fault(f"ended, and wrote no metric into {self.metrics} ({{metrics}})")
+        else:
+            raise _Fault(
+                f"ended at epoch {training.epoch:g} of {training.until:g} (an epoch counts once it "
+                'is done, so the first is 1); one that stops early by itself writes {"ended": true}'
+            )
+
+    def _clocks(self) -> Clocks:
+        train = self.training.reported[-1].seconds if self.training.reported else 0.0
+        return Clocks(train=train, other=max(0.0, self._wall() - train))
+
+    def _wall(self) -> float:
+        return self.before + time.monotonic() - self.started
+
+    def _event(self, line: Reported) -> Event:
+        rows = rows_of([line])
+        return Event(
+            trial_id=self.cell.trial.id,
+            epoch=line.epoch,
+            error=next((row.error for row in rows if row.source != "test"), math.nan),
+            images_per_second=0.0,
+            images=0,
+            seconds=line.seconds,
+            rows=tuple(
+                Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)
+                for row in rows
+            ),
+        )
+
+
+class _Tail:
+    """The end of what a program prints, however much that is."""
+
+    def __init__(self) -> None:
+        self._kept = b""
+        self._thread: threading.Thread | None = None
+
+    def follow(self, pipe: IO[bytes]) -> None:
+        """Read it in a thread, so that the program never waits."""
+        self._thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
+        self._thread.start()
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            while chunk := os.read(pipe.fileno(), _MOST_OUTPUT):
+                self._kept = (self._kept + chunk)[-_MOST_OUTPUT:]
+
+    def close(self) -> None:
+        """Once the program has ended."""
+        if self._thread is not None:
+            self._thread.join(GRACE_SECONDS)
+
+    def content(self) -> bytes:
+        """So far."""
+        return self._kept
+
+
+@contextmanager
+def _held(path: Path, stop: Flag) -> Iterator[int | None]:
+    """The program's lock, which its guard holds, too: one of a killed worker may still be ending.
+
+    None when it is to stop before that.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = open_handle(path, os.O_RDWR | os.O_CREAT)
+    try:
+        while not stop.is_set():
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield handle
+                return
+            time.sleep(_LOOK_SECONDS)
+        yield None
+    finally:
+        os.close(handle)
+
+
+def _ask_to_end(process: "subprocess.Popen[bytes]") -> int:
+    """By SIGTERM; the guard does the rest."""
+    assert process.stdin is not None
+    with suppress(OSError):
+        process.stdin.write(b"s")
+        process.stdin.flush()
+    return process.wait()
+
+
+def _environment(trial: Trial, values: Mapping[str, object], machine: Machine) -> dict[str, str]:
+    """That of the worker, and what the command is told."""
+    given = {name: value for name, value in values.items() if name in PLACEHOLDERS}
+    arguments = {name: value for name, value in trial.arguments.items() if name != "arm"}
+    threads = max(1, cores() // machine.workers)
+    return {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONUNBUFFERED": "1",
+        # A worker takes no modules from the working folder; a script has its own beside it.
+        **{name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
+        **{f"REPRO_{name.upper()}": str(value) for name, value in given.items()},
+        "REPRO_ARGUMENTS": json.dumps(arguments),
+    }

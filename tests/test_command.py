@@ -1,0 +1,507 @@
+"""A command as trainer: trusted once, heard by its metrics, ended with all that it has started."""
+
+import errno
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro.claim import TrainedClaim, load
+from repro.claim.trainer import fingerprint_of
+from repro.errors import ClaimError, CommandError, ReproError
+from repro.execute import Machine
+from repro.execute.machine import PlainFlag
+from repro.execute.monitor.observer import Event, TrainedCell
+from repro.execute.worker.work import train_cells
+from repro.plan import Cell, next_cells
+from repro.store import Store
+from repro.trial import Trial
+from repro.trial.reported import Reported, Training, by_epoch, parse_line
+from tests.commands import repro
+from tests.shell import started, wait_for
+
+PROGRAM = """\
+import json, os, pathlib, signal, subprocess, sys, time
+
+mode, rate, seed, epochs, folder = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), \\
+    float(sys.argv[4]), pathlib.Path(sys.argv[5])
+home = pathlib.Path(__file__).parent
+(home / "ran").touch()
+saved = folder / "epoch"
+first = int(saved.read_text()) if saved.exists() else 0
+
+
+def say(epoch, name, value):
+    with open(os.environ["REPRO_METRICS"], "a") as file:
+        file.write(json.dumps({"epoch": epoch, "name": name, "value": value}) + "\\n")
+
+
+with open(home / "starts", "a") as file:
+    print(os.environ["REPRO_ARM"], seed, first, epochs, file=file)
+for epoch in range(first + 1, int(epochs) + 1):
+    worse = 1.0 if os.environ["REPRO_ARM"] == "good" else 1.5
+    error = (0.5 / epoch + seed % 10 * 0.001) * worse
+    say(epoch, "train_error", error)
+    say(epoch, "test_error", error + 0.02)
+    say(epoch, "depth", 10 * epoch + seed)
+    saved.write_text(str(epoch))
+    print("epoch", epoch, flush=True)
+    if mode == "wait" and epoch == 1 and not (home / "gate").exists():
+        child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+        pids = home / f"pids-{seed}-{os.environ['REPRO_ARM']}"
+        pids.write_text(f"{os.getpid()} {child.pid}\\n")
+        time.sleep(1000)
+if mode == "fail":
+    print("no such layer")
+    sys.exit(3)
+if mode == "nonsense":
+    with open(os.environ["REPRO_METRICS"], "a") as file:
+        file.write("loss: 3\\n")
+if mode == "percent":
+    say(epochs, "test_error", 31.0)
+if mode == "long":
+    with open(os.environ["REPRO_METRICS"], "a") as file:
+        file.write("x" * 100_000)
+    time.sleep(1000)
+if mode == "huge":
+    with open(os.environ["REPRO_METRICS"], "a") as file:
+        file.truncate(1 << 40)
+    time.sleep(1000)
+if mode == "fifo":
+    os.unlink(os.environ["REPRO_METRICS"])
+    os.mkfifo(os.environ["REPRO_METRICS"])
+    time.sleep(1000)
+if mode == "nan":
+    say(epochs, "train_loss", float("nan"))
+    time.sleep(1000)
+if mode == "flood":
+    for _ in range(200):
+        sys.stdout.write("y" * 50_000 + "\\n")
+if mode == "hang":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(1000)
+if mode == "on":
+    say(epochs + 1, "test_error", 0.0)
+    time.sleep(1000)
+if mode == "daemon":
+    code = "import os, time; open('daemon', 'w').write(str(os.getpid())); time.sleep(1000)"
+    subprocess.Popen([sys.executable, "-c", code], cwd=home, start_new_session=True)
+    while not (home / "daemon").exists() or not (home / "daemon").read_text():
+        time.sleep(0.01)
+"""
+
+CLAIM = """\
+version: 1
+id: mine
+title: The good arm is better
+kind: difference
+paper: {section: sec. 1, states: It is better., unit: points of test error}
+question: Test error of the bad arm less that of the good one.
+confounds: None.
+deviations: []
+trainer:
+  command: ["{python}", program.py, "{mode}", "{rate}", "{seed}", "{epochs}", "{folder}"]
+metric: test_error
+arms: {good: {}, bad: {}}
+contrast: {higher: bad, lower: good}
+region: {low: 0.5}
+scales:
+  smoke: {epochs: 2, seeds: 3, rate: 0.1, arguments: {mode: plain}}
+"""
+
+
+def claim_file(folder: Path, *, mode: str = "plain") -> Path:
+    """The claim and its program, which does what the mode says."""
+    (folder / "program.py").write_text(PROGRAM)
+    path = folder / "mine.yaml"
+    path.write_text(CLAIM.replace("mode: plain", f"mode: {mode}"))
+    return path
+
+
+def changed(path: Path, old: str, new: str) -> Path:
+    """The file with one text in place of another."""
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+def trained_claim(path: Path) -> TrainedClaim:
+    """The claim of the file."""
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    return claim
+
+
+def cells_of(path: Path, store: Path) -> list[Cell]:
+    """What is left to run."""
+    claim = trained_claim(path)
+    return next_cells(claim, "smoke", fingerprint_of(claim), Store(store).results())
+
+
+def machine(folder: Path, *, stall_seconds: float = 600.0) -> Machine:
+    """One worker, which keeps what it hears at once."""
+    return Machine(
+        device="cpu", workers=1, store=folder / "store", data_dirs=(folder,),
+        cache_dir=folder / "cache", checkpoint_seconds=0.0, stall_seconds=stall_seconds,
+    )  # fmt: skip
+
+
+def train(path: Path, *, stall_seconds: float = 600.0) -> TrainedCell | ReproError:
+    """How the first trial has ended."""
+    folder = path.parent
+    cell = cells_of(path, folder / "store")[0]
+    there = machine(folder, stall_seconds=stall_seconds)
+    try:
+        ended = train_cells([cell], there, stop=PlainFlag(), on_event=lambda _: None)
+    except ReproError as error:
+        return error
+    return ended[cell.trial.id]
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process has the number; one that has ended and waits for its parent is gone."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_a_command_decides_a_claim(tmp_path: Path) -> None:
+    """From a claim file to a verdict, a report and a store that agrees with itself."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+
+    ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+    report = tmp_path / "report"
+    told = repro("report", "--claims", tmp_path, "--store", store, "--out", report)
+    verified = repro("verify", store, "--claims", tmp_path, "--report", report)
+
+    assert ran.exit_code == 0, ran.output
+    assert "mine, command recipe, smoke scale (not evidence)" in ran.output
+    assert "ours 12." in ran.output
+    assert told.exit_code == 0, told.output
+    assert verified.exit_code == 0, verified.output
+    trials = (report / "trials.csv").read_text().splitlines()
+    assert trials[0].endswith(",depth")
+    assert [line.rpartition(",")[2] for line in trials[1:4]] == ["20.0", "21.0", "22.0"]
+
+
+def test_a_command_runs_only_from_a_file_that_was_trusted_as_it_stands(tmp_path: Path) -> None:
+    """The error shows the command; trust is of the content, and ends where that changes."""
+    path = claim_file(tmp_path)
+    run = ("run", path, "--scale", "smoke", "--store", tmp_path / "store", "--workers", "1")
+
+    refused = repro(*run)
+    assert refused.exit_code == 2
+    assert "error[E101]" in refused.output
+    assert "program.py '{mode}'" in refused.output
+    assert not (tmp_path / "ran").exists()
+
+    assert "program.py" in repro("trust", path).output
+    assert repro(*run).exit_code == 0
+    changed(path, "None.", "Many.")
+    assert "error[E101]" in repro(*run).output
+
+
+def test_no_other_command_runs_it(tmp_path: Path) -> None:
+    """Also once the file is trusted."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    here = ("--claims", tmp_path)
+    assert repro("trust", path).exit_code == 0
+
+    for words in (
+        ("validate", path),
+        ("list", *here),
+        ("show", path),
+        ("show", path, "--resolved"),
+        ("plan", path, "--scale", "smoke"),
+        ("plan", path, "--scale", "smoke", "--register", "--store", store),
+        ("report", *here, "--store", store, "--out", tmp_path / "report"),
+        ("doctor", *here),
+    ):
+        assert "Traceback" not in repro(*words).output
+
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("fail", r"ended with exit code 3; its last lines:\n.*epoch 2\n    no such layer"),
+        ("nonsense", "wrote what is no measurement: .*: loss: 3"),
+        ("percent", "test_error is a fraction from 0 to 1, not 31"),
+        ("long", "wrote a line of metrics of more than 65536 bytes"),
+        ("huge", "wrote 1099511627776 bytes of metrics"),
+        ("fifo", "left no file for its metrics: not a regular file"),
+    ],
+)
+def test_a_program_that_fails_is_told_of(tmp_path: Path, mode: str, said: str) -> None:
+    """An error with what it did; the trial has no result, and is begun again."""
+    path = claim_file(tmp_path, mode=mode)
+
+    ended = train(path)
+
+    assert isinstance(ended, CommandError)
+    assert re.search(said, str(ended), re.DOTALL), str(ended)
+    assert ended.code == "E306"
+    assert not Store(tmp_path / "store").results()
+    again = train(claim_file(tmp_path, mode=mode))
+    assert isinstance(again, CommandError)
+
+
+def test_a_program_that_hangs_is_stopped(tmp_path: Path) -> None:
+    """Also one that does not heed SIGTERM; what it said is told as all that it said."""
+    ended = train(claim_file(tmp_path, mode="hang"), stall_seconds=0.5)
+
+    assert isinstance(ended, CommandError)
+    assert "wrote no metric for 0.5 s, and was stopped" in str(ended)
+
+
+def test_what_is_not_a_number_is_a_result(tmp_path: Path) -> None:
+    """The trial has diverged, and its program is stopped."""
+    ended = train(claim_file(tmp_path, mode="nan"))
+
+    assert isinstance(ended, TrainedCell)
+    assert ended.result is not None
+    assert ended.result.status == "diverged"
+
+
+def test_a_program_is_stopped_at_its_budget(tmp_path: Path) -> None:
+    """What it says of later epochs does not count."""
+    ended = train(claim_file(tmp_path, mode="on"))
+
+    assert isinstance(ended, TrainedCell)
+    assert ended.result is not None
+    assert (ended.result.status, ended.result.epochs) == ("finished", 2.0)
+    assert ended.result.metric("test_error") == pytest.approx(0.27)
+
+
+def test_a_program_ends_before_its_budget_only_where_it_says_so(tmp_path: Path) -> None:
+    """Else epochs were counted from zero, or an error was swallowed."""
+    path = claim_file(tmp_path)
+    program = tmp_path / "program.py"
+    changed(program, "int(epochs) + 1", "int(epochs)")
+
+    early = train(path)
+    assert isinstance(early, CommandError)
+    assert "ended at epoch 1 of 2" in str(early)
+
+    program.write_text(
+        program.read_text() + 'open(os.environ["REPRO_METRICS"], "a").write(\'{"ended": true}\')\n'
+    )
+    ended = train(path)
+    assert isinstance(ended, TrainedCell)
+    assert ended.result is not None
+    assert (ended.result.status, ended.result.epochs) == ("plateaued", 1.0)
+
+
+def test_however_much_is_printed_only_its_end_is_kept(tmp_path: Path) -> None:
+    """Ten megabytes neither stop the program nor fill the store."""
+    ended = train(claim_file(tmp_path, mode="flood"))
+
+    assert isinstance(ended, TrainedCell)
+    assert ended.outcome == "finished"
+    (output,) = (tmp_path / "store").glob("trials/*/program/output.txt")
+    assert output.stat().st_size <= 1 << 16
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems adopt no orphans")
+def test_no_process_of_a_program_is_left(tmp_path: Path) -> None:
+    """Not even one that has left its group."""
+    ended = train(claim_file(tmp_path, mode="daemon"))
+
+    assert isinstance(ended, TrainedCell)
+    assert is_gone(int((tmp_path / "daemon").read_text()))
+
+
+def test_a_program_that_is_paused_goes_on_in_its_folder(tmp_path: Path) -> None:
+    """It is asked to end, and started again where it left off."""
+    path, stop = claim_file(tmp_path, mode="wait"), PlainFlag()
+    cell = cells_of(path, tmp_path / "store")[0]
+
+    def stop_at_once(_: Event) -> None:
+        stop.set()
+
+    (paused,) = train_cells([cell], machine(tmp_path), stop=stop, on_event=stop_at_once).values()
+    assert isinstance(paused, TrainedCell)
+    assert paused.outcome == "paused"
+
+    (tmp_path / "gate").touch()
+    ended = train(path)
+    assert isinstance(ended, TrainedCell)
+    assert ended.result is not None
+    assert ended.result.test_errors == pytest.approx((0.52, 0.27))
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems adopt no orphans")
+def test_kill_9_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    """The program ends with its worker; the same command continues, with the same numbers."""
+    path, whole = claim_file(tmp_path, mode="wait"), tmp_path / "whole"
+    words = ("run", path, "--scale", "smoke", "--trust", "--workers", "1", "--store")
+    process = started(*map(str, words), tmp_path / "store", group=True)
+    pids = tmp_path / "pids-0-good"
+    wait_for(lambda: pids.exists() and pids.read_text().endswith("\n"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+    (tmp_path / "gate").touch()
+    assert repro(*words, tmp_path / "store").exit_code == 0
+    assert repro(*words, whole).exit_code == 0
+
+    for pid in map(int, pids.read_text().split()):
+        assert is_gone(pid)
+    one, two = Store(tmp_path / "store"), Store(whole)
+    assert one.results().keys() == two.results().keys()
+    for name in two.results():
+        assert one.numbers(name) == two.numbers(name)
+
+
+def test_a_threshold_ends_a_trial(tmp_path: Path) -> None:
+    """Between the two measurements around it."""
+    path = claim_file(tmp_path)
+    changed(path, "kind: difference", "kind: time_to_threshold\nnear: 0\ndecided_by: full")
+    changed(path, "metric: test_error", "metric: train_error\nthreshold: 0.3")
+    changed(path, "{higher: bad, lower: good}", "{slow: bad, fast: good}")
+    changed(path, "{low: 0.5}", "{low: 1.2}")
+    changed(path, "epochs: 2,", "epochs: 9,")
+
+    ended = train(path)
+
+    assert isinstance(ended, TrainedCell)
+    assert ended.result is not None
+    assert (ended.result.status, ended.result.crossing_full) == ("crossed", (1.0, 2.0))
+
+
+def test_a_search_trains_the_same_folders_further(tmp_path: Path) -> None:
+    """Each rung continues where the one before ended."""
+    path = claim_file(tmp_path)
+    changed(path, "rate: 0.1", "search: {rates: [0.1, 0.2, 0.3], rungs: [1, 2]}")
+
+    ran = repro(
+        "run", path, "--scale", "smoke", "--store", tmp_path / "store", "--trust", "--workers", "1"
+    )
+
+    assert "reproduced" in ran.output or "inconclusive" in ran.output, ran.output
+    assert "good 1000 1 2.0" in (tmp_path / "starts").read_text().splitlines()
+
+
+def test_files_that_the_command_names_and_its_inputs_are_its_identity(tmp_path: Path) -> None:
+    """Another program or input makes other trials; nothing else does."""
+    path = claim_file(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.txt").write_text("1")
+    changed(path, "trainer:\n", "trainer:\n  inputs: [data]\n")
+    first = fingerprint_of(trained_claim(path))
+
+    (tmp_path / "other.txt").touch()
+    assert fingerprint_of(trained_claim(path)) == first
+    (tmp_path / "data" / "x.txt").write_text("2")
+    second = fingerprint_of(trained_claim(path))
+    assert second != first
+    changed(tmp_path / "program.py", "0.001", "0.002")
+    assert fingerprint_of(trained_claim(path)) not in (first, second)
+
+
+def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    """With its command, arm and arguments."""
+    trial = cells_of(claim_file(tmp_path), tmp_path / "store")[0].trial
+
+    assert Trial.from_json(trial.to_json()) == trial
+    assert trial.arguments == {"mode": "plain", "arm": "good"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"{mode}"', '"{mood}"', r"\{mood\} has no value for arm good at smoke scale \(did you"),
+        ("metric:", "verdict_recipe: x\nmetric:", "verdict_recipe: has no effect: the command"),
+        ("good: {}", "good: {model: {a: 1}}", "arms.good.model: has no effect: the command"),
+        ("mode: plain", "seed: 3", "arguments.seed: the command is told this anyway"),
+        ("trainer:\n", "trainer:\n  inputs: [nowhere]\n", "there is no 'nowhere' in the claim"),
+        ("trainer:\n", "trainer:\n  data: x\n", r"unknown key \(known: command, inputs, steps"),
+        ("rate: 0.1, ", "", "has no rates here"),
+    ],
+)
+def test_what_a_command_cannot_be_told_is_named(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """With the key, and what there is instead."""
+    path = changed(claim_file(tmp_path), old, new)
+
+    with pytest.raises(ClaimError, match=said):
+        load(path)
+
+
+def test_arguments_belong_to_a_command(tmp_path: Path) -> None:
+    """A claim without one has nothing that would read them."""
+    path = claim_file(tmp_path)
+    text = path.read_text()
+    path.write_text(re.sub(r"trainer:\n.*\n", "", text))
+
+    with pytest.raises(ClaimError) as error:
+        load(path)
+
+    assert "scales.smoke.arguments: only a `trainer`'s command has arguments" in str(error.value)
+    assert "recipes: missing key" in str(error.value)
+    assert "scales.smoke.model: missing key" in str(error.value)
+
+
+# Lines
+
+
+@given(st.one_of(st.text(), st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(
+        st.sampled_from(["epoch", "step", "name", "value", "images", "seconds"]), inner),
+).map(json.dumps)))  # fmt: skip
+def test_any_line_is_a_measurement_or_a_sentence(text: str) -> None:
+    """Whatever a program writes."""
+    try:
+        line = parse_line(text, steps_per_epoch=None, seconds=0.0)
+    except ValueError:
+        return
+    assert line is None or line.epoch >= 0
+
+
+def training(tmp_path: Path) -> Training:
+    """Of a trial that has begun."""
+    trial = cells_of(claim_file(tmp_path), tmp_path / "store")[0].trial
+    return Training(trial=trial, until=3.0)
+
+
+def test_a_program_that_goes_on_takes_back_what_it_said_since_its_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """As after kill -9 between a line and the checkpoint that follows it."""
+    found = training(tmp_path)
+    for epoch, value in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.45)):
+        found.take(Reported(float(epoch), "test_error", value))
+
+    assert [(one.epoch, one.value) for one in found.reported] == [(1.0, 0.5), (2.0, 0.45)]
+
+
+def test_steps_are_epochs_by_what_the_claim_says() -> None:
+    """Without it there is no budget to hold them against."""
+    text = json.dumps({"step": 50, "name": "test_error", "value": 0.5})
+
+    line = parse_line(text, steps_per_epoch=100, seconds=0.0)
+
+    assert line is not None
+    assert line.epoch == 0.5
+    with pytest.raises(ValueError, match="'step' needs `steps_per_epoch`"):
+        parse_line(text, steps_per_epoch=None, seconds=0.0)
+
+
+def test_errors_by_epoch_are_the_newest_by_then() -> None:
+    """Whatever the program's own rhythm."""
+    said = [Reported(epoch, "test_error", value) for epoch, value in ((0.5, 0.9), (2.0, 0.5))]
+
+    assert by_epoch(said, "test_error") == (0.9, 0.5)
