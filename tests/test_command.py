@@ -48,6 +48,7 @@ for epoch in range(first + 1, int(epochs) + 1):
     worse = 1.0 if os.environ["REPRO_ARM"] == "good" else 1.5
     error = (0.5 / epoch + seed % 10 * 0.001) * worse
     say(epoch, "train_error", error)
+    say(epoch, "online_error", error)
     say(epoch, "test_error", error + 0.02)
     say(epoch, "depth", 10 * epoch + seed)
     saved.write_text(str(epoch))
@@ -505,3 +506,23 @@ def test_errors_by_epoch_are_the_newest_by_then() -> None:
     said = [Reported(epoch, "test_error", value) for epoch, value in ((0.5, 0.9), (2.0, 0.5))]
 
     assert by_epoch(said, "test_error") == (0.9, 0.5)
+
+
+def test_times_of_a_command_decide_a_claim(tmp_path: Path) -> None:
+    """With a search, from the store alone, and derived once more from its curves."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    changed(path, "kind: difference", "kind: time_to_threshold\nnear: 0\ndecided_by: full")
+    changed(path, "metric: test_error", "metric: train_error\nthreshold: 0.12")
+    changed(path, "{higher: bad, lower: good}", "{slow: bad, fast: good}")
+    changed(path, "{low: 0.5}", "{low: 1.2}")
+    changed(path, "epochs: 2,", "epochs: 9,")
+
+    ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+    report = tmp_path / "report"
+    told = repro("report", "--claims", tmp_path, "--store", store, "--out", report)
+    verified = repro("verify", store, "--claims", tmp_path, "--report", report)
+
+    assert ran.exit_code == 0, ran.output
+    assert "ours 1.4" in ran.output
+    assert told.exit_code == 0, told.output
+    assert verified.exit_code == 0, verified.output
