@@ -75,7 +75,7 @@ def wheel(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         session.run("uv", "build", "--quiet", "--wheel", "--out-dir", folder)
         (built,) = Path(folder).glob("*.whl")
-        session.install("-c", "constraints.txt", "--reinstall-package", "repro", str(built))
+        session.install("-c", "constraints.txt", "--reinstall-package", "repro-claims", str(built))
         session.cd(folder)
         for command in (
             ("python", "-c", INSTALLED),

@@ -22,6 +22,7 @@ __all__ = [
     "contrast_text",
     "crossing",
     "duration",
+    "effect_text",
     "energy_text",
     "estimate_text",
     "interval_text",
@@ -120,6 +121,13 @@ def interval_text(estimate: Estimate | None) -> str:
     return f"{number(estimate.low)} to {number(estimate.high)} {level}"
 
 
+def effect_text(estimate: Estimate | None) -> str:
+    """`3.10 [2.20, 4.40]`, as papers print an interval; `at least 2.10` where it is a bound."""
+    if estimate is None or estimate.bound != "two-sided" or estimate.low == -math.inf:
+        return value_text(estimate)
+    return f"{value_text(estimate)} [{number(estimate.low)}, {number(estimate.high)}]"
+
+
 def looks_text(seeds: tuple[int, ...]) -> str:
     """`5 confirming seeds`, or `5, 8 or 12 confirming seeds`, until a look settles it."""
     if len(seeds) == 1:
@@ -136,9 +144,9 @@ def p_text(p: float) -> str:
 
 
 def paper_text(claim: Claim) -> str:
-    """The printed number: `6`, `more than 1`, or `no number`."""
+    """The printed number: `6`, `more than 1`, or `not reported`."""
     if claim.paper.value is None:
-        return "no number"
+        return "not reported"
     return f"{'more than ' * claim.paper.more_than}{claim.paper.value:g}"
 
 

@@ -8,6 +8,7 @@ Chromium is the system's own (Debian: apt-get install chromium); the tests skip 
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="nox -s browser ins
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-MOST_BYTES = 300_000  # of a claim that was run at two scales, with two recipes
+MOST_BYTES = 200_000  # of a claim that was run at two scales, with two recipes
+CURVES = "#planted > .figures figure >> nth=1"  # the effect is the first
 
 RATIO = Estimate(
     value=3.1, low=2.5, high=4.0, level=0.95, seeds=3, method="planted", bound="two-sided"
 )
+SMALL = replace(RATIO, value=2.0, low=1.5)
 PLANTED = {
     "period": Planted(
         fast=(6.0, 6.2, 6.5), slow=(None, 19.5, 19.0), estimate=RATIO, word="reproduced"
@@ -39,7 +42,8 @@ PLANTED = {
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report and a site of one planted claim: measured at one scale, and run at smoke scale.
 
-    `two`: a report of it and of another claim, of which nothing was run.
+    `two`: a report of it and of another claim, of which nothing was run. `several`: of three
+    claims, of which one has no number.
     """
     folder = tmp_path_factory.mktemp("written")
     claim = written_claim(folder)
@@ -48,6 +52,16 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_site(shown, folder / "site")
     another = claim.model_copy(update={"id": "another", "title": "Another claim"})
     write_report([*shown, empty_page(another)], folder / "two", ["html"])
+    words = {"second": ("direction only", SMALL), "third": ("inconclusive", None)}
+    several = [
+        planted_page(
+            claim.model_copy(update={"id": name, "title": f"The {name} claim"}),
+            {"period": replace(PLANTED["period"], word=word, estimate=estimate)},
+        )
+        for name, (word, estimate) in words.items()
+    ]
+    report = write_report([shown[0], *several], folder / "more", ["html"])
+    report.rename(folder / "several.html")
     return folder
 
 
@@ -79,7 +93,7 @@ def open_page(browser: "sync_api.Browser") -> Iterator["sync_api.Page"]:
 
 
 def column(page: "sync_api.Page", number: int) -> list[str]:
-    cells = page.locator(f"#verdicts tbody tr:visible > :nth-child({number})")
+    cells = page.locator(f".verdicts tbody tr:visible > :nth-child({number})")
     return [text.strip() for text in cells.all_inner_texts()]
 
 
@@ -91,46 +105,47 @@ def test_the_page_is_small(written: Path) -> None:
 def test_verdicts_are_sorted_by_their_numbers(open_page: "sync_api.Page", written: Path) -> None:
     """Up, then down; what has no number stays at the end; the heading says so to all readers."""
     page = open_page
-    page.goto((written / "report.html").as_uri())
-    header = page.locator("#verdicts").get_by_role("columnheader", name="Ours")
+    page.goto((written / "several.html").as_uri())
+    header = page.locator(".verdicts").get_by_role("columnheader", name="Effect")
     button = header.get_by_role("button")
+    up = ["2.00 [1.50, 4.00]", "3.10 [2.50, 4.00]", "not measured"]
 
     assert header.get_attribute("aria-sort") is None
     button.click()
     assert header.get_attribute("aria-sort") == "ascending"
-    assert column(page, 5) == ["3.10 ratio of epochs", "not measured"]
+    assert column(page, 3) == up
     button.focus()
     page.keyboard.press("Enter")
     assert header.get_attribute("aria-sort") == "descending"
-    assert column(page, 5) == ["3.10 ratio of epochs", "not measured"]
-    page.locator("#verdicts").get_by_role("columnheader", name="Verdict").get_by_role(
+    assert column(page, 3) == [up[1], up[0], up[2]]
+    page.locator(".verdicts").get_by_role("columnheader", name="Verdict").get_by_role(
         "button"
     ).click()
     assert header.get_attribute("aria-sort") is None
-    assert column(page, 2) == ["inconclusive", "reproduced"]
+    assert column(page, 2) == ["direction only", "inconclusive", "reproduced"]
 
 
 def test_verdicts_are_filtered(open_page: "sync_api.Page", written: Path) -> None:
     """By verdict, scale and text together; how many are left is said."""
     page = open_page
-    page.goto((written / "report.html").as_uri())
+    page.goto((written / "several.html").as_uri())
 
     page.get_by_role("combobox", name="Verdict").select_option("reproduced")
     assert column(page, 2) == ["reproduced"]
-    assert page.get_by_text("1 of 2 rows").is_visible()
+    assert page.get_by_text("1 of 3 rows").is_visible()
     page.get_by_role("searchbox", name="Text").fill("no such words")
     assert column(page, 2) == []
-    page.get_by_role("searchbox", name="Text").fill("PERIOD")
-    assert column(page, 4) == ["period"]
+    page.get_by_role("searchbox", name="Text").fill("ONE ARM")
+    assert column(page, 2) == ["reproduced"]
 
 
-def test_an_arm_the_papers_points_and_the_axis_are_switched(
+def test_an_arm_and_the_papers_points_are_switched(
     open_page: "sync_api.Page", written: Path
 ) -> None:
     """A figure without an arm is without its line, its range and its points of the paper."""
     page = open_page
     page.goto((written / "report.html").as_uri())
-    figure = page.locator("#planted-paper figure").first
+    figure = page.locator(CURVES)
     fast, paper = figure.locator(".arm-0:visible"), figure.locator(".paper-0:visible")
     before = (fast.count(), paper.count())
 
@@ -142,18 +157,39 @@ def test_an_arm_the_papers_points_and_the_axis_are_switched(
     assert (fast.count(), paper.count()) == before
     figure.get_by_role("button", name="the paper's points").click()
     assert (fast.count() > 0, paper.count()) == (True, 0)
-    figure.get_by_role("button", name="log axis").click()
-    assert figure.locator(".plot.log").is_visible()
-    assert figure.locator(".plot").first.is_hidden()
+
+
+def test_a_link_into_what_is_folded_opens_it(open_page: "sync_api.Page", written: Path) -> None:
+    """Whoever is sent to a scale of a claim sees it."""
+    page = open_page
+    page.goto((written / "report.html").as_uri() + "#planted-paper")
+
+    assert page.locator("#planted-paper figure").first.is_visible()
+    assert page.locator("#planted details:not([open])").count() > 0
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_is_wider_than_the_screen(
+    open_page: "sync_api.Page", written: Path, width: int
+) -> None:
+    """The picture and the verdicts fit; the picture of the narrow form is for the narrow screen."""
+    page = open_page
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto((written / "several.html").as_uri())
+    wide = page.evaluate("document.documentElement.scrollWidth")
+
+    assert wide <= width
+    assert page.locator(".narrow-picture").is_visible() == (width < 900)
+    assert page.locator(".wide-picture").is_visible() == (width >= 900)
 
 
 def test_values_are_read_where_the_pointer_is(open_page: "sync_api.Page", written: Path) -> None:
     """The paper's last point of the slow arm, 25 % at epoch 36, through the scales of the axes."""
     page = open_page
     page.goto((written / "report.html").as_uri())
-    figure = page.locator("#planted-paper figure").first
+    figure = page.locator(CURVES)
     figure.scroll_into_view_if_needed()
-    point = figure.locator(".plot:not(.log) .paper-1 use[x]").last
+    point = figure.locator(".plot .paper-1 use[x]").last
     box = point.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -171,13 +207,12 @@ def test_tables_are_copied(open_page: "sync_api.Page", written: Path) -> None:
         "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
     )
     page.goto((written / "report.html").as_uri())
-    name = "A verdict for each claim, scale and recipe"
+    name = "Claims, at the highest scale that was run"
 
-    page.get_by_role("combobox", name="Verdict").select_option("reproduced")
     page.get_by_role("button", name=f"Copy as TSV: {name}").click()
     head, *rows = [line.split("\t") for line in page.evaluate("window.copied").split("\n")]
-    assert head[:4] == ["Claim", "Verdict", "Scale", "Recipe"]
-    assert [row[:4] for row in rows] == [["One arm is faster", "reproduced", "paper", "period"]]
+    assert head == ["Claim", "Verdict", "Effect [CI]", "Paper", "Scale"]
+    assert rows == [["One arm is faster", "reproduced", "3.10 [2.50, 4.00]", "6", "paper"]]
     page.get_by_role("button", name=f"Copy as Markdown: {name}").click()
     assert page.evaluate("window.copied").split("\n")[1] == "|" + " --- |" * len(head)
     assert page.get_by_text("Copied.").count() == 1
@@ -188,9 +223,9 @@ def test_without_a_script_everything_is_there(browser: "sync_api.Browser", writt
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto((written / "report.html").as_uri())
 
-    assert page.locator("#verdicts tbody tr:visible").count() == 2
+    assert page.locator(".verdicts tbody tr:visible").count() == 1
     assert page.locator("button:visible, input:visible, select:visible").count() == 0
-    assert page.locator("#planted-paper figure .plot:visible").count() == 4
+    assert page.locator("#planted > .figures figure .plot:visible").count() == 2
     page.context.close()
 
 
@@ -227,22 +262,19 @@ def test_figures_follow_the_scheme(open_page: "sync_api.Page", written: Path) ->
         )
 
     assert colours == [["#1b1f24", "#ffffff"], ["#e6e9ec", "#14181d"], ["#000000", "#ffffff"]]
-    assert json.loads(page.locator("figure").first.get_attribute("data-arms") or "") == [
+    assert json.loads(page.locator(CURVES).get_attribute("data-arms") or "") == [
         "fast",
         "slow",
     ]
 
 
 def test_on_paper_nothing_waits_for_a_click(open_page: "sync_api.Page", written: Path) -> None:
-    """No controls, the lists of trials open, verdicts across the sheet, claims along it."""
+    """No controls, and what is folded is open."""
     page = open_page
     page.goto((written / "report.html").as_uri())
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     controls = page.locator(".tools:visible, .filter:visible, select:visible, input:visible")
-    sheet = "(name) => getComputedStyle(document.querySelector(name)).page"
 
     assert controls.count() == 0
-    assert page.get_by_role("table", name="Finished trials").first.is_visible()
-    assert page.evaluate(sheet, ".scroll:has(#verdicts)") == "verdicts"
-    assert page.evaluate(sheet, ".claim") == "auto"
+    assert page.get_by_role("table", name="Where the numbers come from").first.is_visible()

@@ -5,6 +5,7 @@ import math
 import re
 from functools import partial
 from html import unescape
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 
 from repro.claim import Region
 from repro.report import figures
@@ -24,13 +26,14 @@ from repro.report.figures import (
     Band,
     CrossingRow,
     EffectRow,
+    ForestRow,
     MetricRow,
     PaperCurve,
     RatePoint,
     Seeds,
 )
 from repro.report.figures.style import PAPER
-from repro.report.svg import svg
+from repro.report.svg import layout, svg
 from repro.stats import Estimate
 
 EPOCHS = np.arange(1.0, 11.0)
@@ -505,15 +508,15 @@ def test_a_query_has_the_name_of_its_class(ax: Axes) -> None:
 
 def rates(**changes: object) -> ArmRates:
     def point(rate: float, error: float, **more: object) -> RatePoint:
-        fields = {"crossed": math.inf, "diverged": False, "chosen": False}
+        fields = {"diverged": False, "chosen": False}
         return RatePoint(rate=rate, error=error, **(fields | more))  # type: ignore[arg-type] # fields by name
 
     points = (
         point(0.001, 0.4),
-        point(0.01, 0.3, crossed=6.1, chosen=True),
+        point(0.01, 0.3, chosen=True),
         point(0.1, math.nan, diverged=True),
     )
-    return ArmRates(**({"arm": "fast", "points": points, "at_edge": False} | changes))  # type: ignore[arg-type] # fields by name
+    return ArmRates(**({"arm": "fast", "points": points} | changes))  # type: ignore[arg-type] # fields by name
 
 
 def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
@@ -523,17 +526,11 @@ def test_rates_ring_the_chosen_and_cross_out_the_diverged(ax: Axes) -> None:
     assert xs(line(ax, "fast: chosen")) == [0.01]
     assert xs(line(ax, "fast: diverged")) == [0.1]
     assert line(ax, "fast: diverged").get_marker() == "x"
-    assert "6.1" in texts(ax)
-    assert "edge" not in texts(ax)
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["fast", "chosen", "diverged"]
     assert ax.get_xscale() == "log"
     assert ax.get_ylabel() == "training error in %"
-
-
-def test_a_rate_at_the_edge_is_named(ax: Axes) -> None:
-    """Beyond the edge a better rate may lie: the reader is told."""
-    figures.rate_sensitivity(ax, [rates(at_edge=True)], label="training error in %")
-
-    assert "edge" in texts(ax)
 
 
 def test_a_search_that_was_not_run_says_so(ax: Axes) -> None:
@@ -592,30 +589,11 @@ def test_every_colour_has_a_name_for_the_dark() -> None:
         figures.effects, rows=rows, region=Region(low=3.0), paper=6.0, no_effect=1.0, label="r"
     )
     text = svg("one", [("", draw)], inches=(5, 3)) + svg("two", [("", effect)], inches=(5, 3))
-    found = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", text))
+    found = set(re.findall(r"(?:fill|stroke):(#[0-9a-f]{6})", text))
 
     assert found
     assert found <= figures.SCHEME.keys()
-    assert all("fill: #" in one for one in re.findall("<text[^>]*>", text))  # none black by default
-
-
-def test_errors_on_a_log_axis_leave_out_zero() -> None:
-    """Two panels share the lower end of the smaller errors."""
-    left, right = Figure().subplots(1, 2, sharey=True)
-    band = Band(
-        seeds=1,
-        counted=1,
-        epochs=EPOCHS,
-        median=np.linspace(0.2, 0, 10),
-        low=EPOCHS,
-        high=EPOCHS,
-    )
-    low = arm("fast", band=band)
-    figures.learning_curves(left, [low], threshold=0.25, until=40, log=True)
-    figures.learning_curves(right, [arm("fast")], threshold=0.25, until=40, log=True)
-
-    assert left.get_yscale() == right.get_yscale() == "log"
-    assert 0 < left.get_ylim()[0] < 100 * 0.2 / 9
+    assert all("fill:#" in one for one in re.findall("<text[^>]*>", text))  # none black by default
 
 
 def test_a_confusion_matrix_is_in_percent_of_its_rows(ax: Axes) -> None:
@@ -674,3 +652,95 @@ def test_a_recipe_that_was_not_run_stands_beside_one_that_was() -> None:
               (("raw", run), ("unit", missing))]  # fmt: skip
 
     assert svg("two", panels, inches=(8, 3)).startswith("<svg")
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Texts of a figure that lie over each other, or that the figure cuts off."""
+    figure.draw_without_rendering()
+    beyond = {
+        tick.label1
+        for ax in figure.axes
+        for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, sorted(ax.get_ylim())))
+        for tick in axis.get_major_ticks()
+        if not (ax.axison and low <= tick.get_loc() <= high)
+    }
+    shown = [
+        text
+        for text in figure.findobj(Text)
+        if isinstance(text, Text) and text.get_visible() and text.get_text().strip()
+        if text not in beyond
+    ]
+    boxes = [(text.get_text(), text.get_window_extent().padded(-0.5)) for text in shown]
+    edge = figure.bbox.padded(1)
+    cut = [
+        (name, "the edge")
+        for name, box in boxes
+        if not (edge.x0 <= box.x0 < box.x1 <= edge.x1 and edge.y0 <= box.y0 < box.y1 <= edge.y1)
+    ]
+    over = [(a, b) for (a, one), (b, two) in combinations(boxes, 2) if one.overlaps(two)]
+    return cut + over
+
+
+def test_no_text_of_a_figure_is_cut_off_or_lies_over_another() -> None:
+    """Long names wrap; of ticks that would collide some have no name."""
+    close = [
+        RatePoint(
+            rate=0.0001 * 1.5**step, error=0.9 - 0.02 * step, diverged=False, chosen=step == 3
+        )
+        for step in range(12)
+    ]
+    searched = ArmRates(arm="fast", points=tuple(close))
+    long = "test error (top-1, ten crops, their average) of the net with all of its layers in %"
+    rows = [
+        MetricRow(label=f"authors arm {mark}", mark=mark, values=Seeds(counted=(40.0,)), diverged=1)
+        for mark in range(3)
+    ]
+    panels = {
+        "rates": (2, partial(figures.rate_sensitivity, arms=[searched], label="error in %")),
+        "metric": (1, partial(figures.metric_points, rows=rows, label=long)),
+        "curves": (
+            2,
+            partial(
+                figures.learning_curves, arms=[arm("fast"), arm("slow")], threshold=0.25, until=40
+            ),
+        ),
+    }
+    found = {
+        name: overlaps(
+            layout([(f"the {name} recipe, after 4 epochs", draw)] * many, inches=(4.6, 2.8))[0]
+        )
+        for name, (many, draw) in panels.items()
+    }
+
+    assert found == {"rates": [], "metric": [], "curves": []}
+
+
+FOREST = [
+    ForestRow(title="A claim whose title says in many words what it is that the paper says " * 2,
+              word="not reproduced", scale="large_proxy", number="-2.00 [-13.29, -0.70]",
+              value=-20.0, low=-33.0, high=-7.0, region=(1.0, math.inf)),
+    ForestRow(title="Short", word="direction only", scale="large_proxy", number="at least 2.90",
+              low=0.3, high=math.inf, region=(0.5, 1.2), paper=True),
+    ForestRow(title="Counts", word="reproduced", scale="exact", number="19 of 19 facts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("width", "stacked"), [(780.0, False), (330.0, True)])
+def test_the_picture_of_all_claims_is_legible(width: float, stacked: bool) -> None:
+    """No title runs into a bar, no number into a chip, on a wide screen and on a narrow one."""
+    height = figures.forest_height(FOREST, width, stacked=stacked)
+    figure = Figure(figsize=(width / 72, height / 72))
+    figures.forest(figure, FOREST, width=width, stacked=stacked)
+
+    assert overlaps(figure) == []
+
+
+def test_the_picture_shows_where_an_interval_goes_on() -> None:
+    """An arrow at an end beyond the axis; no dot where the estimate itself lies there."""
+    figure = Figure(figsize=(11, 3))
+    ax = figures.forest(figure, FOREST, width=780.0, stacked=False)
+    markers = [str(one.get_marker()) for one in ax.get_lines()]
+
+    assert (markers.count("<"), markers.count(">")) == (2, 1)
+    assert markers.count("o") == 1  # in the legend
+    assert markers.count("D") == 2  # the paper's number of one claim, and the legend's

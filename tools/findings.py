@@ -48,6 +48,15 @@ trials were there when the plan that now stands was registered:
 [which, and why](../reports/README.md)."""
 
 
+PICTURE = """\
+![Every measured claim: its effect, interval, range, verdict and scale][picture]
+
+[picture]: ../reports/report/figures/claims.svg
+
+*Each effect in units of the paper's; where the paper reports no number, of the smallest effect that
+counts as reproduced. Ratios are compared on a log scale.*"""
+
+
 def claims(words: Path = WORDS) -> list[str]:
     """Names of the paper's claims, beside which a person's own may lie."""
     return sorted(yaml.safe_load(words.read_text(encoding="utf-8"))["readings"])
@@ -57,7 +66,7 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
     """The page, in Markdown; `found` are the pages of all claims."""
     said = yaml.safe_load(words.read_text(encoding="utf-8"))
     best = _best(found)
-    parts = [INTRODUCTION, summary(found)]
+    parts = [INTRODUCTION, PICTURE, summary(found)]
     for page in best:
         parts += _section(page, said["readings"][page.claim.id], found)
     parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
@@ -80,22 +89,20 @@ def _best(found: Iterable[Page | FactPage]) -> list[Page | FactPage]:
     return list(best.values())
 
 
-def summary(found: Sequence[Page | FactPage], *, here: str = "") -> str:
-    """A row for each claim, at its best scale, which leads to its section; `here`: of that page."""
+def summary(found: Sequence[Page | FactPage]) -> str:
+    """A row for each claim, at its best scale, which leads to its section."""
     best = _best(found)
     if not best:
         return "Nothing was measured yet."
     return table(
-        ("Claim", "Scale", "Verdict", "Ours", "Paper", "Reproduced where", "Unit"),
+        ("Claim", "Verdict", "Effect [CI]", "Paper", "Scale"),
         (
             (
-                f"[{page.claim.title}]({here}#{page.claim.id})",
-                row.scale,
+                f"[{page.claim.title}](#{page.claim.id})",
                 f"**{row.word}**",
-                row.estimate or row.ours,
+                row.effect,
                 row.paper,
-                row.region,
-                row.measure,
+                row.scale,
             )
             for page in best
             if (row := _row(page)) is not None

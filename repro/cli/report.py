@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "publish", "report"]
 
-FORMATS = ("html", "md", "csv", "svg", "parquet", "summary", "junit")
-USUAL = FORMATS[:4]
+FORMATS = ("html", "md", "csv", "svg", "card", "parquet", "summary", "junit")
+USUAL = FORMATS[:5]
 
 
 @command(
@@ -67,7 +67,8 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     html     report.html: one page that needs nothing besides itself
     md       report.md, for a page of a repository
     csv      verdicts, effects, facts, trials and curves, a file each
-    svg      figures/
+    svg      figures/, of which claims.svg has all claims
+    card     claims.png, the picture that sites show beside a link
     parquet  the tables of csv
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     junit    junit.xml: a test case for each claim and scale

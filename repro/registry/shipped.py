@@ -25,7 +25,7 @@ def claim_files(folder: Path | None) -> list[Path]:
 
 def is_shipped(path: Path) -> bool:
     """Whether a claim file of `claim_files` is one of those that come with repro."""
-    return path.parent == _shipped()
+    return path.parent.resolve() == _shipped().resolve()
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -42,11 +42,8 @@ def write_report(
         "junit": lambda: {"junit.xml": render_junit(pages)},
         "csv": lambda: csv_files(pages),
         "parquet": lambda: parquet_files(pages),
-        "svg": lambda: {
-            f"figures/{drawing.name}.svg": drawing.svg
-            for claim in whole.claims
-            for drawing in claim.drawings
-        },
+        "svg": lambda: {f"figures/{name}": svg for name, svg in whole.figures.items()},
+        "card": lambda: {f"{part.anchor}.png": part.card for part in whole.parts if part.measured},
     }
     made = [make() for name, make in makers.items() if name in asked]
     for files in made:

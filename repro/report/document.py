@@ -3,20 +3,27 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
+from typing import get_args
 
-from repro.claim import SCALES, Claim
+from repro.claim import SCALES, Claim, Paper
 from repro.report.drawings import Drawing, drawings
+from repro.report.figures import ForestRow
 from repro.report.matrix import Row, command, rows
+from repro.report.overview import card, forest_row, forest_svg
 from repro.report.page import FactPage, Page
+from repro.report.svg import standalone
 from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
-from repro.text import rule_text
-from repro.verdict import EXACT
+from repro.text import duration, rule_text
+from repro.verdict import EXACT, Word
 from repro.verdict.prior import prior
 
-__all__ = ["ClaimSection", "Document", "ScaleSection", "document"]
+__all__ = ["ClaimSection", "Document", "Part", "ScaleSection", "document"]
 
 _BEST_FIRST = (EXACT, *reversed(SCALES))
+# As a reader asks: what holds, what half holds, what does not, what is open.
+_WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,12 +36,21 @@ class ScaleSection:
     drawings: tuple[Drawing, ...]
     tables: tuple[Table, ...]
     command: str
-    drawable: bool = True  # False where there is never anything to draw
+
+    @property
+    def leading(self) -> tuple[Drawing, ...]:
+        """The effect, and the learning curves: what is looked at first."""
+        kinds = [("-effect", "-ratio"), ("-curves",)]
+        return tuple(one for kind in kinds for one in self.drawings if one.name.endswith(kind))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimSection:
-    """One claim. `facts`: what is stated, compared and decided, with headings."""
+    """One claim. `facts`: what is stated, compared and decided, with headings.
+
+    `headline`: the verdict that decides at the best scale that was measured; `best`: that scale;
+    `forest`: the verdict as a row of the picture. All are None while nothing was measured.
+    """
 
     anchor: str
     title: str
@@ -43,11 +59,20 @@ class ClaimSection:
     scales: tuple[ScaleSection, ...]
     smoke: ScaleSection | None  # kept apart wherever it is shown; None while nothing was run
     rows: tuple[Row, ...]
+    headline: Row | None
+    best: ScaleSection | None
+    forest: ForestRow | None
 
     @property
     def measured(self) -> bool:
         """Whether there is a verdict on something."""
-        return any(row.measured for row in self.rows)
+        return self.headline is not None
+
+    @property
+    def others(self) -> tuple[ScaleSection, ...]:
+        """The other scales of which there is something to see."""
+        measured = {row.anchor for row in self.rows if row.measured}
+        return tuple(s for s in self.scales if s.anchor in measured and s is not self.best)
 
     @property
     def drawings(self) -> tuple[Drawing, ...]:
@@ -56,57 +81,160 @@ class ClaimSection:
         return tuple(drawing for part in parts for drawing in part.drawings)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Document:
-    """Evidence first; then, apart, what ran at smoke scale, and what was not run.
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The claims of one paper, those that were measured first, by their verdict."""
 
-    `refused`: the problems of claim files that are not valid, a line each.
-    """
-
+    anchor: str
+    paper: Paper
     claims: tuple[ClaimSection, ...]
-    family: Table
-    smoke: Table
-    refused: tuple[str, ...] = ()
 
     @property
-    def measured(self) -> tuple[Row, ...]:
-        """The verdicts of all claims on what was measured, the best evidence first."""
-        return tuple(row for row in self._rows if row.measured)
+    def measured(self) -> tuple[ClaimSection, ...]:
+        return tuple(claim for claim in self.claims if claim.measured)
 
     @property
     def unrun(self) -> tuple[Row, ...]:
         """A row for each claim and scale of which nothing was measured."""
-        return tuple(row for row in self._rows if row.decides and not row.measured)
+        rows = (row for claim in self.claims for row in claim.rows)
+        return tuple(row for row in rows if row.decides and not row.measured)
 
     @property
-    def _rows(self) -> list[Row]:
-        found = [row for claim in self.claims for row in claim.rows]
-        return sorted(found, key=lambda row: _BEST_FIRST.index(row.scale))
+    def summary(self) -> str:
+        """How many claims are what."""
+        return summary([claim.headline.word for claim in self.claims if claim.headline])
 
     @property
-    def standing(self) -> str:
-        """How many claims and scales stand how, by the recipe that decides."""
-        counts = Counter(row.word for row in self.measured if row.decides)
-        words = ", ".join(f"{count} {word}" for word, count in counts.most_common()) or "none"
-        unrun = len(self.unrun)
-        return f"Of {counts.total() + unrun} claims and scales: {words}; {unrun} not run."
+    def forest(self) -> tuple[ForestRow, ...]:
+        return tuple(claim.forest for claim in self.claims if claim.forest)
+
+    @cached_property
+    def picture(self) -> str:
+        """All claims in one figure."""
+        return forest_svg(self.anchor, self.forest, stacked=False)
+
+    @cached_property
+    def narrow_picture(self) -> str:
+        """The same for a narrow screen."""
+        return forest_svg(f"{self.anchor}-narrow", self.forest, stacked=True)
+
+    @property
+    def alt(self) -> str:
+        """The figure in words."""
+        return "; ".join(f"{row.title}: {row.word}, {row.number}" for row in self.forest)
+
+    @property
+    def card(self) -> bytes:
+        """The figure as sites show for a link."""
+        title = ": ".join(filter(None, (self.paper.cited, self.paper.title)))
+        return card(self.forest, title=title, summary=self.summary)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """Evidence first; then, apart, what ran at smoke scale, and what was not run.
+
+    `refused`: the problems of claim files that are not valid, a line each. `cost`: of all trials.
+    """
+
+    parts: tuple[Part, ...]
+    family: Table
+    smoke: Table
+    cost: str
+    refused: tuple[str, ...] = ()
+
+    @property
+    def claims(self) -> tuple[ClaimSection, ...]:
+        """Those of all papers."""
+        return tuple(claim for part in self.parts for claim in part.claims)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """Every figure by the name of its file."""
+        drawn = {drawing.name: drawing.svg for claim in self.claims for drawing in claim.drawings}
+        for part in self.parts:
+            if part.measured:
+                drawn |= {part.anchor: part.picture, f"{part.anchor}-narrow": part.narrow_picture}
+        return {f"{name}.svg": standalone(svg) for name, svg in drawn.items()}
+
+    @property
+    def measured(self) -> tuple[Row, ...]:
+        """The verdicts of all claims on what was measured, the best evidence first."""
+        rows = [row for claim in self.claims for row in claim.rows if row.measured]
+        return tuple(sorted(rows, key=lambda row: _BEST_FIRST.index(row.scale)))
+
+    @property
+    def unrun(self) -> tuple[Row, ...]:
+        """A row for each claim and scale of which nothing was measured."""
+        return tuple(row for part in self.parts for row in part.unrun)
+
+    @property
+    def summary(self) -> str:
+        """How many claims are what."""
+        return summary([claim.headline.word for claim in self.claims if claim.headline])
+
+
+def summary(words: Sequence[str]) -> str:
+    """Counts, such as `5 of 19 measured claims reproduced; 13 inconclusive, 1 invalid.`."""
+    if not words:
+        return "No results yet beyond smoke tests."
+    counts = Counter(words)
+    reproduced = counts.pop("reproduced", 0)
+    rest = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])
+    many = f"{len(words)} measured claim{'s' * (len(words) > 1)}"
+    return f"{reproduced} of {many} reproduced{f'; {rest}' * bool(rest)}."
 
 
 def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> Document:
-    """All pages, those of a claim beside each other, as one document; what was measured first."""
-    claims = [_claim(list(scales)) for _, scales in groupby(pages, key=lambda page: page.claim.id)]
-    claims.sort(key=lambda claim: not claim.measured)
+    """All pages as one document, a part a paper."""
+    groups: dict[tuple[object, ...], list[ClaimSection]] = {}
+    papers: dict[tuple[object, ...], Paper] = {}
+    for _, its in groupby(pages, key=lambda page: page.claim.id):
+        scales = list(its)
+        paper = scales[0].claim.paper
+        key = (paper.title, paper.authors, paper.year, paper.link)
+        papers.setdefault(key, paper)
+        groups.setdefault(key, []).append(_claim(scales))
     return Document(
-        claims=tuple(claims),
+        parts=tuple(
+            Part(
+                anchor=f"claims-{number}" if number else "claims",
+                paper=papers[key],
+                claims=tuple(sorted(claims, key=_order)),
+            )
+            for number, (key, claims) in enumerate(groups.items())
+        ),
         family=family_table(pages),
         smoke=smoke_table(_smoke_pages(pages)),
+        cost=_cost(pages),
         refused=tuple(refused),
     )
+
+
+def _order(claim: ClaimSection) -> tuple[int, int]:
+    row = claim.headline
+    if row is None:
+        return len(_WORDS), 0
+    return _WORDS.index(row.word), _BEST_FIRST.index(row.scale)
+
+
+def _cost(pages: Sequence[Page | FactPage]) -> str:
+    """Of every trial once, though several claims may share it."""
+    trained = [page for page in pages if isinstance(page, Page) and not page.smoke]
+    results = {name: result for page in trained for name, result in page.results.items()}
+    devices = sorted({v.device for page in trained for v in page.verdicts if v.device})
+    seconds = sum(result.seconds.wall for result in results.values())
+    if not results:
+        return ""
+    return f"{len(results):,} training runs, {duration(seconds)} in all, on {'; '.join(devices)}."
 
 
 def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
     claim = pages[0].claim
     run = _smoke_pages(pages)
+    by_page = [(page, row) for page in pages for row in rows(page)]
+    best = next(((page, row) for page, row in by_page if row.decides and row.measured), None)
+    scales = [_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)]
     return ClaimSection(
         anchor=claim.id,
         title=claim.title,
@@ -120,10 +248,18 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
             *(("Changed since trials were run", change) for change in claim.amended),
         ),
         deviations=claim.deviations,
-        scales=tuple(_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)),
+        scales=tuple(scales),
         smoke=_smoke(run[0]) if run else None,
-        rows=tuple(row for page in pages for row in rows(page)),
+        rows=tuple(row for _, row in by_page),
+        headline=best[1] if best else None,
+        best=next(s for s in scales if s.anchor == best[1].anchor) if best else None,
+        forest=_forest(*best) if best else None,
     )
+
+
+def _forest(page: Page | FactPage, row: Row) -> ForestRow:
+    verdicts = (page.verdict,) if isinstance(page, FactPage) else page.verdicts
+    return forest_row(page, next(v for v in verdicts if v.decides), row.effect)
 
 
 def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:
@@ -151,7 +287,6 @@ def _scale(page: Page | FactPage) -> ScaleSection:
             drawings=(),
             tables=fact_tables(page),
             command=command(page),
-            drawable=False,
         )
     return ScaleSection(
         anchor=page.name,

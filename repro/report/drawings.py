@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -32,7 +31,7 @@ class Drawing:
 
     `name`: of its file, without the ending; `alt`: what it shows, in words; `panels`: title and
     what draws it; `inches`: of a panel; `arms`: those that it tells apart, in the order of their
-    marks; `log_panels`: the same with errors on a log axis, where that is worth looking at.
+    marks.
     """
 
     name: str
@@ -41,19 +40,11 @@ class Drawing:
     panels: Sequence[Panel]
     inches: tuple[float, float]
     arms: tuple[str, ...] = ()
-    log_panels: Sequence[Panel] = ()
 
     @cached_property
     def svg(self) -> str:
         """The figure's file."""
         return svg(self.name, self.panels, inches=self.inches)
-
-    @cached_property
-    def log(self) -> str | None:
-        """The figure on a log axis."""
-        if not self.log_panels:
-            return None
-        return svg(f"{self.name}-log", self.log_panels, inches=self.inches)
 
 
 def drawings(page: Page) -> tuple[Drawing, ...]:
@@ -125,10 +116,8 @@ def _count_of_them(bands: Iterable[figures.Band | None]) -> str:
     return f" In brackets: how many of the seeds count; {rest}." if some else ""
 
 
-def _curves(
-    page: Page, panels: Sequence[tuple[str, partial[Axes]]], alt: str, caption: str
-) -> Drawing:
-    """Panels of errors against epochs, with their twins on a log axis."""
+def _curves(page: Page, panels: Sequence[Panel], alt: str, caption: str) -> Drawing:
+    """Panels of errors against epochs."""
     name = f"{page.name}-curves"
     return Drawing(
         name=name,
@@ -137,7 +126,6 @@ def _curves(
         panels=panels,
         inches=(WIDTH if len(panels) > 1 else 6.0, HEIGHT),
         arms=tuple(page.claim.arms),
-        log_panels=[(title, partial(draw, log=True)) for title, draw in panels],
     )
 
 
@@ -230,7 +218,7 @@ def _effects(page: Page) -> Drawing:
     measured = (
         f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text} training error"
     )
-    label = fill(f"{page.unit}{measured}", 64)  # letters in a line
+    label = f"{page.unit}{measured}"
     draw = partial(
         figures.effects,
         rows=rows,
@@ -314,8 +302,7 @@ def _rates(page: Page) -> Drawing:
             "The search for the rate, on seeds that measure nothing else: "
             f"{'training' if times else 'test'} error at the latest epoch that all rates reached. "
             f"{_ranked(page, times=times)} A best rate at an end of the grid extends it once, for "
-            f"that arm alone.{' A number: the epoch at which that rate crossed.' * times} Ringed: "
-            "chosen; edge: where the grid ends. A cross at the top: diverged."
+            "that arm alone. Ringed: chosen. A cross at the top: diverged."
         ),
         alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
         arms=tuple(page.claim.arms),

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from repro.report.document import ClaimSection, Document
-from repro.report.svg import inline
+from repro.report.svg import inline, palette, share
 
 __all__ = ["ASSETS", "asset", "render_claim", "render_html", "render_index"]
 
@@ -54,14 +54,14 @@ def _render(template: str, *, link: Callable[[str, str], str], **values: object)
         "asset": lambda name: Markup(asset(name)),  # noqa: S704 - our own files
         "link": link,
     }
-    return environment.get_template(template).render(**values)
+    return share(environment.get_template(template).render(**values))
 
 
 def asset(name: str) -> str:
-    """The text of one of ASSETS."""
+    """The text of one of ASSETS; the style sheet begins with the colours of figures."""
     loader = PackageLoader("repro", "report/templates")
     text, _, _ = loader.get_source(Environment(autoescape=True), name)
-    return text
+    return palette() + text if name == "report.css" else text
 
 
 def _sorting(value: float) -> str:

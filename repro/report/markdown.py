@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from repro.report.document import ClaimSection, Document, ScaleSection
+from repro.report.document import ClaimSection, Document, Part, ScaleSection
 from repro.report.matrix import measured_table, unrun_table, verdict_table
 from repro.report.tables import Table
 
@@ -17,7 +17,7 @@ def render_markdown(document: Document, *, figures: bool) -> str:
 
 def render_summary(document: Document) -> str:
     """How many claims stand how, what was measured, and where: half a screen."""
-    lines = [document.standing, ""]
+    lines = [document.summary, ""]
     if document.measured:
         lines += markdown_table(measured_table(document.measured))
         lines.append(measured_with(document))
@@ -44,7 +44,10 @@ def markdown_table(table: Table) -> Iterator[str]:
 
 
 def _lines(document: Document, *, figures: bool) -> Iterator[str]:
-    yield from ("# Reproduction report", "", document.standing, "", "## Verdicts", "")
+    yield from ("# Reproduction report", "", document.summary, "")
+    for part in document.parts:
+        yield from _part(part, figures=figures)
+    yield from ("## Verdicts", "")
     if document.measured:
         yield from markdown_table(verdict_table(document.measured))
     if document.family.rows:
@@ -55,6 +58,16 @@ def _lines(document: Document, *, figures: bool) -> Iterator[str]:
     yield from _smoke(document, figures=figures)
     yield from _unrun(document, figures=figures)
     yield from _refused(document)
+
+
+def _part(part: Part, *, figures: bool) -> Iterator[str]:
+    """The paper, and all its claims in one figure."""
+    name = ": ".join(_escape(text) for text in (part.paper.cited, part.paper.title) if text)
+    link = part.paper.link
+    if name:
+        yield from (f"[{name}](<{link}>)" if link else name, "")
+    if figures and part.measured:
+        yield from (f"![{_escape(part.alt)}](figures/{part.anchor}.svg)", "")
 
 
 def _smoke(document: Document, *, figures: bool) -> Iterator[str]:

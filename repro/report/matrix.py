@@ -11,6 +11,7 @@ from repro.report.tables import Table
 from repro.text import (
     NOT_RUN,
     duration,
+    effect_text,
     estimate_text,
     interval_text,
     paper_text,
@@ -42,6 +43,7 @@ class Row:
     ours: str
     interval: str
     estimate: str  # both
+    effect: str  # both, as papers print them
     paper: str
     unit: str
     seeds: str
@@ -93,6 +95,7 @@ def _fact_row(page: FactPage) -> Row:
         ours=f"{holding} of {len(counted)} facts" if counted else NOT_RUN,
         interval="",
         estimate="",
+        effect=f"{holding} of {len(counted)} facts" if counted else NOT_RUN,
         paper="",
         unit=page.claim.paper.unit,
         measure=page.claim.paper.unit,
@@ -121,6 +124,7 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             ours=value_text(estimate),
             interval=interval_text(estimate),
             estimate=estimate_text(estimate),
+            effect=effect_text(estimate),
             paper=paper_text(page.claim),
             unit=page.unit,
             measure=page.claim.paper.unit,

@@ -78,7 +78,7 @@ def ending(outcome: Outcome) -> str:
 
 # Learning curves
 
-_DRAWN = 100  # points along an axis, or one an epoch where that is more
+_DRAWN = 50  # points along an axis, or one an epoch where that is more
 
 
 def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
@@ -289,7 +289,6 @@ def arm_rates(page: Page, recipe: str, arm: str, *, age: int) -> ArmRates:
             _rate_point(found, [r for t, r in results if t.rate == found.rate], age, search.chosen)
             for found in search.outcomes
         ),
-        at_edge=search.at_edge,
     )
 
 
@@ -304,7 +303,6 @@ def _rate_point(
     return RatePoint(
         rate=found.rate,
         error=median(errors) if errors else math.nan,
-        crossed=found.crossed,
         diverged="diverged" in found.status,
         chosen=found.rate == chosen,
     )

@@ -27,10 +27,11 @@ def write_site(pages: Sequence[Page | FactPage], out: Path, refused: Sequence[st
         ".nojekyll": "",  # for GitHub's Pages: serve the files as they are
         **{f"assets/{name}": asset(name) for name in ASSETS},
         **{f"data/{name}": content for name, content in data.items()},
+        **{f"figures/{name}": svg for name, svg in whole.figures.items()},
+        **{f"{part.anchor}.png": part.card for part in whole.parts if part.measured},
     }
     for claim in whole.claims:
         files[f"claims/{claim.anchor}.html"] = render_claim(claim)
-        files |= {f"figures/{drawing.name}.svg": drawing.svg for drawing in claim.drawings}
     files["index.html"] = render_index(whole, tuple(data))
     files[SUMS] = as_text({name: sha256(content) for name, content in files.items()})
     for name, content in files.items():

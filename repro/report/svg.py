@@ -7,9 +7,12 @@ on these. Letters are text, which can be searched, selected and read out.
 
 import io
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from math import ceil
+from textwrap import fill
 from typing import Any
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
@@ -22,7 +25,7 @@ from matplotlib.figure import Figure
 
 from repro.report.figures import SCHEME, STYLE
 
-__all__ = ["inline", "svg"]
+__all__ = ["free_png", "free_svg", "inline", "layout", "palette", "share", "standalone", "svg"]
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", _SVG)
@@ -32,6 +35,8 @@ ET.register_namespace("xlink", _XLINK)
 _FAMILY = "DejaVu Sans, Verdana, sans-serif"
 _READ_TWICE = 2  # with more panels than these there is one legend for all, below them
 _ABREAST = 3  # entries of that legend in a row
+_LETTER, _TITLE = 4.9, 6.0  # points that a letter takes in labels and in titles
+_APART = 3  # dots between two names of an axis
 _ARM = re.compile(r"(?:arm|band|paper)-\d+")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
@@ -55,31 +60,87 @@ def svg(
     The same data give the same bytes: no date, and ids salted by `name`, so that several figures
     may stand in one page.
     """
-    settings = _DEFAULTS | STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}
-    with mpl.rc_context(settings):
-        columns = min(len(panels), 2)
-        rows = ceil(len(panels) / columns)
-        size = (columns * inches[0], rows * inches[1])
-        figure = Figure(figsize=size, layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
-        axes = grid[: len(panels)]
-        for ax, (title, draw) in zip(axes, panels, strict=True):
-            draw(ax).set_title(title)
-        if len(panels) > _READ_TWICE:
-            _one_legend(figure, axes)
-        for ax in axes[1::2]:
-            ax.set_ylabel("")
-            ax.tick_params(labelleft=False)
-        for ax in grid[len(panels) :]:
-            ax.set_axis_off()
-        file = io.StringIO()
-        empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
-        figure.savefig(file, format="svg", metadata=empty)
-        scales = json.dumps([_scales(ax, axes[0]) for ax in axes if ax.axison])
-    root = ET.fromstring(file.getvalue())  # noqa: S314 - matplotlib wrote it
-    used = set(re.findall(r'(?:href="|url\()#([^")]*)', file.getvalue()))
+    with _styled(name):
+        figure, axes = layout(panels, inches=inches)
+        text = _text(figure)
+        scales = [_scales(ax, axes[0]) for ax in axes if ax.axison]
+    return _tidied(text, scales)
+
+
+def layout(
+    panels: Sequence[tuple[str, Callable[[Axes], Axes]]], *, inches: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+    """The panels drawn and laid out, with no label cut off and none over another."""
+    columns = min(len(panels), 2)
+    rows = ceil(len(panels) / columns)
+    figure = Figure(figsize=(columns * inches[0], rows * inches[1]), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
+    axes = list(grid[: len(panels)])
+    for ax, (title, draw) in zip(axes, panels, strict=True):
+        draw(ax).set_title(fill(title, int(72 * inches[0] / _TITLE)))
+        ax.set_xlabel(fill(ax.get_xlabel(), int(0.75 * 72 * inches[0] / _LETTER)))
+    if len(panels) > _READ_TWICE:
+        _one_legend(figure, axes)
+    for ax in axes[1::2]:
+        ax.set_ylabel("")
+        ax.tick_params(labelleft=False)
+    for ax in grid[len(panels) :]:
+        ax.set_axis_off()
+    figure.draw_without_rendering()
+    for ax in axes:
+        _thin_labels(ax)
+    return figure, axes
+
+
+def _thin_labels(ax: Axes) -> None:
+    """Of names along the x axis, those that do not run into the one before."""
+    ticks = [float(tick) for tick in ax.get_xticks()]
+    names = [label.get_text() for label in ax.get_xticklabels()]
+    end, kept = -math.inf, []
+    for label, name in zip(ax.get_xticklabels(), names, strict=True):
+        box = label.get_window_extent()
+        clear = bool(name) and box.x0 > end + _APART
+        kept.append(name if clear else "")
+        end = box.x1 if clear else end
+    if kept != names:
+        ax.set_xticks(ticks, kept)
+
+
+def free_svg(name: str, draw: Callable[[Figure], object], *, points: tuple[float, float]) -> str:
+    """A figure of so many points, wide and high, that lays itself out, as an SVG element."""
+    with _styled(name):
+        figure = Figure(figsize=(points[0] / 72, points[1] / 72))
+        draw(figure)
+        text = _text(figure)
+    return _tidied(text, [])
+
+
+def free_png(draw: Callable[[Figure], object], *, points: tuple[float, float], dpi: int) -> bytes:
+    """The same as a picture of dots."""
+    with _styled("png"):
+        figure = Figure(figsize=(points[0] / 72, points[1] / 72), dpi=dpi)
+        draw(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return file.getvalue()
+
+
+def _styled(name: str) -> AbstractContextManager[None]:
+    return mpl.rc_context(_DEFAULTS | STYLE | {"svg.fonttype": "none", "svg.hashsalt": name})
+
+
+def _text(figure: Figure) -> str:
+    file = io.StringIO()
+    empty = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    figure.savefig(file, format="svg", metadata=empty)
+    return file.getvalue()
+
+
+def _tidied(text: str, scales: Sequence[object]) -> str:
+    root = ET.fromstring(text)  # noqa: S314 - matplotlib wrote it
+    used = set(re.findall(r'(?:href="|url\()#([^")]*)', text))
     _tidy(root, used)
-    root.attrib |= {"data-axes": scales, "font-family": _FAMILY} | _JOINS
+    root.attrib |= {"data-axes": json.dumps(scales), "font-family": _FAMILY} | _JOINS
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
@@ -102,9 +163,47 @@ def inline(text: str, alt: str) -> Markup:
     return start + Markup(coloured)  # noqa: S704 - drawn above, names in it are escaped
 
 
+def share(page: str) -> str:
+    """A page of figures with each style written once, as a class, and with short names of parts."""
+    styles = {style: f"s{n}" for n, style in enumerate(dict.fromkeys(_STYLE.findall(page)))}
+    parts = {part: f"p{n}" for n, part in enumerate(dict.fromkeys(_PART.findall(page)))}
+    sheet = "".join(f".{name}{{{style}}}" for style, name in styles.items())
+    page = _STYLE.sub(lambda found: f'class="{styles[found[1]]}"', page)
+    page = _PART.sub(lambda found: parts[found[0]], page).replace("xlink:href=", "href=")
+    return page.replace("</head>", f"<style>{sheet}</style>\n</head>", 1)
+
+
+# Of what has no class yet, since a script finds arms by theirs.
+_STYLE = re.compile(
+    r'(?<!class="arm-\d" )(?<!class="band-\d" )(?<!class="paper-\d" )style="([^"<>]*)"'
+)
+_PART = re.compile(r"(?<=[#\"])[mp][0-9a-f]{10}\b")
+
+
 def _variable(colour: str) -> str:
-    name = SCHEME.get(colour)
-    return f"var({name}, {colour})" if name else colour
+    return f"var({SCHEME[colour][0]})" if colour in SCHEME else colour
+
+
+def palette() -> str:
+    """A style sheet of the colours of figures, with those for the dark."""
+    light, dark = (
+        "".join(f"{name}:{shades[which]};" for name, *shades in _SHADES) for which in (0, 1)
+    )
+    return f":root{{{light}}}\n@media screen and (prefers-color-scheme: dark){{:root{{{dark}}}}}\n"
+
+
+_SHADES = [(name, light, dark) for light, (name, dark) in SCHEME.items()]
+
+
+def standalone(text: str) -> str:
+    """The SVG element as a file, which a browser shows dark where its reader wants that."""
+    rules = "".join(
+        f'[style*="{part}:{colour}"]{{{part}:{SCHEME[colour][1]}!important}}'
+        for colour in sorted(set(_COLOUR.findall(text)) & SCHEME.keys())
+        for part in ("fill", "stroke")
+    )
+    start, rest = text.split(">", 1)
+    return f"{start}>\n<style>@media (prefers-color-scheme: dark){{{rules}}}</style>{rest}"
 
 
 def _scales(ax: Axes, first: Axes) -> dict[str, object]:
@@ -157,15 +256,17 @@ def _tidy_attributes(attributes: dict[str, str], used: set[str]) -> None:
     elif name in used:
         attributes["id"] = name
     for key in attributes.keys() & {"d", "x", "y"}:
-        attributes[key] = " ".join(_NUMBER.sub(_rounded, attributes[key]).split())
+        numbers = " ".join(_NUMBER.sub(_rounded, attributes[key]).split())
+        attributes[key] = re.sub(" ?([A-Za-z]) ?", r"\1", numbers)
     if attributes.get("transform", "").startswith("rotate(-0 "):
         del attributes["transform"]
     if "style" in attributes:
-        attributes["style"] = attributes["style"].replace(" font-family: 'DejaVu Sans';", "")
+        style = attributes["style"].replace(" font-family: 'DejaVu Sans';", "")
+        attributes["style"] = re.sub("([:;]) ", r"\1", style)
 
 
 def _rounded(number: re.Match[str]) -> str:
-    text = f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+    text = f"{float(number[0]):.1f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 

@@ -15,12 +15,15 @@ from repro.report.figures.curves import (
     learning_curves,
 )
 from repro.report.figures.effects import EffectRow, effects
+from repro.report.figures.forest import ForestRow, forest, forest_height
 from repro.report.figures.images import confusion, examples, kernels, nearest
 from repro.report.figures.rates import ArmRates, RatePoint, rate_sensitivity
 from repro.report.figures.seeds import CrossingRow, MetricRow, Seeds, crossing_times, metric_points
-from repro.report.figures.style import MARKS, SCHEME, STYLE
+from repro.report.figures.style import GREY, INK, MARKS, SCHEME, STYLE
 
 __all__ = [
+    "GREY",
+    "INK",
     "MARKS",
     "SCHEME",
     "STYLE",
@@ -31,6 +34,7 @@ __all__ = [
     "CrossingRow",
     "EffectRow",
     "Floats",
+    "ForestRow",
     "MetricRow",
     "PaperCurve",
     "RatePoint",
@@ -40,6 +44,8 @@ __all__ = [
     "effects",
     "error_curves",
     "examples",
+    "forest",
+    "forest_height",
     "kernels",
     "learning_curves",
     "metric_points",

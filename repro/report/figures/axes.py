@@ -3,13 +3,12 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from repro.report.figures.style import GREY
 
-__all__ = ["errors_y", "linear_x", "log_x", "not_run", "rows_y"]
+__all__ = ["linear_x", "log_x", "not_run", "rows_y"]
 
 
 def log_x(
@@ -34,24 +33,6 @@ def linear_x(ax: Axes, low: float, high: float) -> tuple[float, float]:
     room = 0.12 * (high - low) or 1.0
     ax.set_xlim(low - room, high + room)
     return low - room, high + room
-
-
-def errors_y(ax: Axes, top: float, *, log: bool) -> None:
-    """Errors in percent; on a log axis with plain numbers, and zero has no place on it."""
-    if not log:
-        ax.set_ylim(0, top)
-        return
-    drawn = [np.asarray(line.get_ydata(), dtype=float) for line in ax.get_lines()]
-    shown = np.concatenate([y[np.isfinite(y) & (y > 0)] for y in drawn] or [np.empty(0)])
-    bottom = max(0.8 * float(shown.min(initial=top)), top / 1000)
-    if ax.get_yscale() == "log":  # a panel beside this one, which shares the axis
-        bottom = min(bottom, ax.get_ylim()[0])
-    ax.set_yscale("log")
-    ax.set_ylim(bottom, top)
-    ticks = [step * 10.0**k for k in range(-2, 3) for step in (1, 2, 3, 5, 7)]
-    ax.yaxis.set_major_locator(FixedLocator(ticks))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def rows_y(ax: Axes, labels: Sequence[str]) -> None:

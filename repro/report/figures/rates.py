@@ -3,26 +3,30 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 
 from repro.report.figures.axes import log_x, not_run
-from repro.report.figures.style import MARKS
+from repro.report.figures.style import GREY, MARKS
 
 __all__ = ["ArmRates", "RatePoint", "rate_sensitivity"]
+
+RING: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "o",
+    "markersize": 12,
+    "markerfacecolor": "none",
+}
+CROSS: dict[str, Any] = {"linestyle": "none", "marker": "x", "markersize": 7}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RatePoint:
-    """A rate on the tuning seeds.
-
-    `error`: fraction at the common age, NaN when it diverged or has none; `crossed`: epochs,
-    infinite when it has not.
-    """
+    """A rate on the tuning seeds; `error`: fraction at the common age, NaN where there is none."""
 
     rate: float
     error: float
-    crossed: float
     diverged: bool
     chosen: bool
 
@@ -33,88 +37,58 @@ class ArmRates:
 
     arm: str
     points: tuple[RatePoint, ...]
-    at_edge: bool
 
 
 def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
     """Error, all at one age, against the rate.
 
-    A number at a point is the epoch at which that rate crossed; the chosen rate is ringed, a
-    diverged one is an x at the top, and a choice at the grid's edge is called so.
+    The chosen rate is ringed, and a diverged one is an x at the top.
     """
     rates = {point.rate for arm in arms for point in arm.points}
-    ran = any(p.diverged or math.isfinite(p.error) for arm in arms for p in arm.points)
     for mark, arm in enumerate(arms):
-        colour, marker = MARKS[mark]
-        shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
-        ax.plot(
-            [p.rate for p in shown],
-            [100 * p.error for p in shown],
-            color=colour,
-            marker=marker,
-            markersize=5,
-            gid=f"arm-{mark}",
-            label=arm.arm,
-        )
-        _rate_notes(ax, arm, shown, mark=mark)
+        _arm_rates(ax, arm, mark)
     if rates:
         log_x(ax, min(rates), max(rates), ticks=sorted(rates))
     ax.margins(y=0.15)
     ax.set(xlabel="learning rate", ylabel=label)
-    if ran:
+    if any(p.diverged or math.isfinite(p.error) for arm in arms for p in arm.points):
+        _signs(ax, arms)
         ax.legend(loc="best")
     else:
         not_run(ax)
     return ax
 
 
-def _rate_notes(ax: Axes, arm: ArmRates, shown: Sequence[RatePoint], *, mark: int) -> None:
-    colour, gid = MARKS[mark][0], f"arm-{mark}"
-    for point in shown:
-        if math.isfinite(point.crossed):
-            ax.annotate(
-                f"{point.crossed:.1f}",
-                (point.rate, 100 * point.error),
-                textcoords="offset points",
-                xytext=(0, (12 if point.chosen else 8) if mark else -15),  # off the ring
-                ha="center",
-                fontsize=8,
-                color=colour,
-                gid=gid,
-            )
+def _arm_rates(ax: Axes, arm: ArmRates, mark: int) -> None:
+    colour, marker = MARKS[mark]
+    gid = f"arm-{mark}"
+    shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
     ringed = [p for p in shown if p.chosen]
-    for point in ringed if arm.at_edge else ():
-        last = point.rate == max(p.rate for p in arm.points)
-        ax.annotate(
-            "edge",
-            (point.rate, 100 * point.error),
-            textcoords="offset points",
-            xytext=((-1 if last else 1) * (10 + 3 * mark), 5 if mark % 2 else -13),
-            ha="right" if last else "left",
-            fontsize=8,
-            color=colour,
-            gid=gid,
-        )
+    lost = [p.rate for p in arm.points if p.diverged]
+    ax.plot(
+        [p.rate for p in shown],
+        [100 * p.error for p in shown],
+        color=colour, marker=marker, markersize=5, gid=gid, label=arm.arm,
+    )  # fmt: skip
     ax.plot(
         [p.rate for p in ringed],
         [100 * p.error for p in ringed],
-        color=colour,
-        linestyle="none",
-        marker="o",
-        markersize=12 + 5 * mark,  # both are seen where both chose the same
-        markerfacecolor="none",
-        gid=gid,
-        label=f"_{arm.arm}: chosen",  # the underscore keeps it out of the legend
-    )
-    lost = [p.rate for p in arm.points if p.diverged]
+        color=colour, gid=gid, label=f"_{arm.arm}: chosen",  # an underscore: not in the legend
+        **RING,
+    )  # fmt: skip
     ax.plot(
         lost,
         [0.97 - 0.05 * mark] * len(lost),
         transform=ax.get_xaxis_transform(),
-        color=colour,
-        linestyle="none",
-        marker="x",
-        markersize=7,
-        gid=gid,
-        label=f"_{arm.arm}: diverged",
-    )
+        color=colour, gid=gid, label=f"_{arm.arm}: diverged",
+        **CROSS,
+    )  # fmt: skip
+
+
+def _signs(ax: Axes, arms: Sequence[ArmRates]) -> None:
+    """What a ring and a cross are, in the legend."""
+    points = [point for arm in arms for point in arm.points]
+    if any(point.chosen for point in points):
+        ax.plot([], [], color=GREY, label="chosen", **RING)
+    if any(point.diverged for point in points):
+        ax.plot([], [], color=GREY, label="diverged", **CROSS)

@@ -5,7 +5,17 @@ that a black and white print is read the same way. All colours but those of imag
 so that a page can give each a twin for the dark.
 """
 
-__all__ = ["GREY", "GRID", "INK", "MARKS", "PAPER", "SCHEME", "SHADE", "STYLE"]
+__all__ = [
+    "GREY",
+    "GRID",
+    "INK",
+    "MARKS",
+    "PAPER",
+    "SCHEME",
+    "SHADE",
+    "STYLE",
+    "VERDICTS",
+]
 
 # Okabe and Ito 2008: blue, vermillion, bluish green, reddish purple, orange, sky blue; a marker
 # for each.
@@ -19,14 +29,38 @@ MARKS = (
 )
 INK, GREY, GRID, PAPER = "#1b1f24", "#57606a", "#d8dee4", "#ffffff"
 SHADE = MARKS[2][0]
+VERDICTS = {
+    "reproduced": "#116329",
+    "direction only": "#7d4e00",
+    "gap only": "#7d4e00",
+    "not reproduced": "#a40e26",
+    "inconclusive": "#0b4f8a",
+    "invalid": "#6e3aa8",
+    "not run": GREY,
+}
 
-# Each colour of a figure, as matplotlib writes it, by the name that a style sheet gives it.
+# Each colour of a figure, as matplotlib writes it: its name in a style sheet, and its twin for the
+# dark, the same hue and lighter.
 SCHEME = {
-    INK: "--ink",
-    GREY: "--grey",
-    GRID: "--grid",
-    PAPER: "--page",
-    **{colour.lower(): f"--arm-{mark}" for mark, (colour, _) in enumerate(MARKS)},
+    INK: ("--ink", "#e6e9ec"),
+    GREY: ("--grey", "#a2abb5"),
+    GRID: ("--grid", "#343c45"),
+    PAPER: ("--page", "#14181d"),
+    **{
+        colour.lower(): (f"--arm-{mark}", dark)
+        for mark, ((colour, _), dark) in enumerate(
+            zip(
+                MARKS,
+                ("#3fa7e6", "#ff8740", "#2ec79b", "#e6a3c8", "#f5c04a", "#a5d8f7"),
+                strict=True,
+            )
+        )
+    },
+    VERDICTS["reproduced"]: ("--reproduced", "#4cc38a"),
+    VERDICTS["direction only"]: ("--direction-only", "#f0b429"),
+    VERDICTS["not reproduced"]: ("--not-reproduced", "#ff8f99"),
+    VERDICTS["inconclusive"]: ("--inconclusive", "#79b8ff"),
+    VERDICTS["invalid"]: ("--invalid", "#c9a4ff"),
 }
 
 STYLE = {

@@ -1,6 +1,6 @@
 "use strict";
 // What can be done with the page beyond reading it: sort and filter verdicts, copy tables, look at
-// single arms, a log axis and values. The page says the same without it.
+// single arms and values. The page says the same without it.
 (() => {
   const MARKS = ["●", "■", "◆", "✚", "▲", "▼"];
 
@@ -17,7 +17,7 @@
   // Sorting
 
   const valueOf = (cell) => {
-    const text = cell.dataset.sort ?? cell.textContent.trim();
+    const text = cell.dataset.sort ?? cell.dataset.copy ?? cell.textContent.trim();
     const value = Number.parseFloat(text.replace(/^[^\d-]*(?=-?\d)/, ""));
     return { text, value };
   };
@@ -51,9 +51,8 @@
 
   // Filtering
 
-  const form = document.getElementById("filter");
-  if (form) {
-    const rows = [...document.querySelectorAll("#verdicts tbody tr")];
+  for (const form of document.querySelectorAll(".filter")) {
+    const rows = [...document.getElementById(form.dataset.table).tBodies[0].rows];
     const filter = () => {
       const { text, verdict, scale } = Object.fromEntries(new FormData(form));
       for (const row of rows) {
@@ -71,12 +70,21 @@
     filter();
   }
 
+  // A link into what is folded opens it.
+
+  const unfold = () => {
+    let place = document.getElementById(location.hash.slice(1));
+    for (; place; place = place.parentElement) if (place.tagName === "DETAILS") place.open = true;
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+
   // Copying
 
   const cellsOf = (table) =>
     [...table.rows]
       .filter((row) => !row.hidden)
-      .map((row) => [...row.cells].map((cell) => cell.textContent.trim().replace(/\s+/g, " ")));
+      .map((row) => [...row.cells].map((cell) => (cell.dataset.copy ?? cell.textContent).trim().replace(/\s+/g, " ")));
 
   const asTSV = (table) => cellsOf(table).map((row) => row.join("\t")).join("\n");
 
@@ -103,10 +111,10 @@
       button.addEventListener("click", () => copy(format(table)));
       tools.append(button);
     }
-    table.parentElement.after(tools);
+    (table.closest(".scroll") ?? table).after(tools);
   }
 
-  // Figures: arms, the paper's points, a log axis
+  // Figures: arms, the paper's points
 
   const pressed = (button) => button.getAttribute("aria-pressed") === "true";
 
@@ -149,15 +157,6 @@
     if (figure.querySelector('[class^="paper-"]')) {
       tools.append(toggle("part", ["the paper's points"], true, change("paper")));
     }
-    const log = figure.querySelector(".plot.log");
-    if (log) {
-      tools.append(
-        toggle("view", ["log axis"], false, (on) => {
-          log.hidden = !on;
-          figure.querySelector(".plot").hidden = on;
-        }),
-      );
-    }
     return tools;
   };
 
@@ -172,7 +171,7 @@
         points.push({ group, mark, paper, x: +use.getAttribute("x"), y: +use.getAttribute("y") });
       }
       for (const path of group.querySelectorAll(":scope > path")) {
-        for (const [, x, y] of path.getAttribute("d").matchAll(/[ML] (\S+) (\S+)/g)) {
+        for (const [, x, y] of path.getAttribute("d").matchAll(/[ML]([^ A-Z]+) ([^ A-Z]+)/g)) {
           points.push({ group, mark, paper, x: +x, y: +y });
         }
       }
@@ -200,7 +199,6 @@
   };
 
   const watch = (plot, arms) => {
-    if (matchMedia("(max-width: 40rem)").matches) plot.tabIndex = 0; // to be moved by keys, too
     const svg = plot.querySelector("svg");
     const axes = JSON.parse(svg.dataset.axes);
     if (!axes.length) return;
