@@ -17,6 +17,7 @@ from repro.store import Store
 pytestmark = pytest.mark.evidence
 
 ROOT = Path(__file__).parents[1]
+MOST_BYTES = 1_500_000  # of the page that is sent round
 AGAIN = "run: python tools/evidence.py"
 
 
@@ -30,6 +31,7 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
     write_report(found, tmp_path, ["csv"])
     tables = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.csv")}
     drawn = {drawing.name for claim in whole.claims for drawing in claim.drawings}
+    drawn |= {f"{part.anchor}{form}" for part in whole.parts for form in ("", "-narrow")}
 
     assert len(tables) == 5
     del tables[evidence.IN_THE_STORE]
@@ -40,6 +42,7 @@ def test_the_readmes_and_the_kept_report_are_of_the_kept_store(
     kept = (evidence.REPORT / "report.md").read_text(encoding="utf-8")
     assert kept == render_markdown(whole, figures=True), AGAIN
     assert {path.stem for path in evidence.REPORT.glob("figures/*.svg")} == drawn, AGAIN
+    assert (evidence.REPORT / "report.html").stat().st_size < MOST_BYTES
 
 
 @pytest.fixture
