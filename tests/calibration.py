@@ -198,8 +198,8 @@ def _searched(ratio: float, *, seeds: int, step: float, sd: float = 0.1) -> Draw
 ALONE = {"noise": _still, "correlated": 0.0, "sd": 1.2 * math.sqrt(2)}  # the other arm is still
 BOUNDED = (3.0, 9.0)
 POINTS = (0.5, 2.5)
-SKEWED = "differences as skewed as an exponential: means of few seeds lie to one side"
-FAILING = "failing seeds make most of the scatter of differences: few seeds may show none of them"
+SKEWED = "errors that are skewed in one arm: means of few seeds lie to one side"
+FAILING = "seeds that fail in one arm: few seeds may show none of them"
 SEARCHED = "that another rate may be the best is not in the interval, least of all in a rough grid"
 
 # Just outside of the region, where words are false most often.
@@ -232,10 +232,11 @@ CASES: tuple[Case, ...] = (
     *_differences("normal", 0.0, BELOW, 1.4, ABOVE),
     *_differences("heavy tails", BELOW, 1.4, noise=_student),
     *_differences("skewed alike", BELOW, 1.4, noise=_skewed, correlated=0.0),
-    *_differences("one arm skewed", BELOW, 1.4, ABOVE, first=_skewed, correlated=0.0),
+    *_differences("one arm skewed", BELOW, 1.4, ABOVE, first=_skewed, correlated=0.0, limit=SKEWED),
     *_differences("all scatter skewed", BELOW, 1.4, ABOVE, **ALONE, first=_skewed, limit=SKEWED),
     *_differences("a tenth fails, alike", BELOW, 1.4, noise=_failing, correlated=0.0),
-    *_differences("a tenth of one arm fails", BELOW, 1.4, ABOVE, first=_failing, correlated=0.0),
+    *_differences("a tenth of one arm fails", BELOW, 1.4, ABOVE, first=_failing, correlated=0.0,
+                  limit=FAILING),
     *_differences("a tenth fails, all scatter", BELOW, 1.4, ABOVE, **ALONE, first=_failing,
                   limit=FAILING),
     *_differences("arms not correlated", BELOW, 1.4, correlated=0.0),
