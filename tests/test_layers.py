@@ -35,6 +35,7 @@ FLOW = (
     "bench",
     "audit",
     "cli",
+    "api",
     "__main__",
 )
 RANKS = {room: rank for rank, room in enumerate(FLOW)}

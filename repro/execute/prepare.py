@@ -14,7 +14,7 @@ from repro.store import Store
 from repro.talk import say
 from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
 
-__all__ = ["Work", "having", "open_images", "prepare", "register_plans"]
+__all__ = ["Work", "fingerprint_at", "having", "open_images", "prepare", "register_plans"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +68,13 @@ def prepare(
         found = len(evidence.trials) if evidence else 0
         say(f"{claim.id} at {at} scale on {title}: {found} trials found done")
     return work, faults
+
+
+def fingerprint_at(
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+) -> str:
+    """Of what the claim is trained on at the scale."""
+    return _found(claim, scale, data_dirs, cache_dir)[0].fingerprint
 
 
 def _found(

@@ -15,7 +15,7 @@ from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome
 from repro.verdict.effects import DECIDING
 
-__all__ = ["csv_files", "parquet_files"]
+__all__ = ["csv_files", "data_frames", "parquet_files"]
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
@@ -37,21 +37,22 @@ def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, str]:
     """verdicts, effects, facts, trials and curves as CSV, by the name of the file."""
     return {
         f"{name}.csv": frame.to_csv(index=False, lineterminator="\n")
-        for name, frame in _frames(pages).items()
+        for name, frame in data_frames(pages).items()
     }
 
 
 def parquet_files(pages: Sequence[Page | FactPage]) -> dict[str, bytes]:
     """The same tables as Parquet, by the name of the file."""
     files = {}
-    for name, frame in _frames(pages).items():
+    for name, frame in data_frames(pages).items():
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
         files[f"{name}.parquet"] = buffer.getvalue()
     return files
 
 
-def _frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
+def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
+    """The tables themselves, by name."""
     trained = [page for page in pages if isinstance(page, Page)]
     return {
         "verdicts": _verdict_frame(pages),

@@ -1,0 +1,159 @@
+"""For notebooks and scripts: claims, plans, runs and results as Python values and data frames.
+
+    from repro import api
+
+    claim = api.load("claims/lrn.yaml")
+    api.plan(claim, "smoke")                     # the trials that come next
+    found = api.run(claim, "smoke")              # trains what is missing
+    found.verdicts, found.effects, found.trials, found.curves
+
+Importing this imports no torch; `run` does when it trains.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from repro.claim import Claim, TrainedClaim, load_all, load_valid
+from repro.cli.options import cache_dir_for, data_dirs_for, machine_from
+from repro.cli.settings import user_folder
+from repro.errors import ClaimError
+from repro.files import Place
+from repro.registry.shipped import claim_files
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Results", "load", "plan", "results", "run", "validate"]
+
+Named = Claim | str | Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """What a store says of claims, as tables whose rows carry claim, scale, recipe, arm and seed.
+
+    `verdicts`: a row a claim, scale and recipe. `effects`: each contrast with its interval.
+    `trials`: each finished trial with its metrics, as stored: errors are fractions. `curves`: all
+    that was measured on the way.
+    """
+
+    verdicts: "pd.DataFrame"
+    effects: "pd.DataFrame"
+    trials: "pd.DataFrame"
+    curves: "pd.DataFrame"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdicts, with their numbers and what these stand on."""
+        columns = ["claim", "scale", "recipe", "verdict", "estimate", "low", "high", "paper"]
+        shown: str = self.verdicts[[*columns, "seeds", "reason"]].to_html(index=False, na_rep="")
+        return shown
+
+
+def load(path: str | Path) -> Claim:
+    """The claim of a file; ClaimError has a line for everything that is wrong with it."""
+    return load_all([Path(path)])[0]
+
+
+def validate(path: str | Path) -> list[str]:
+    """All that is wrong with a claim file, each with line and column; empty where it is valid."""
+    _, faults = load_valid([Path(path)])
+    return [line for fault in faults for line in str(fault).splitlines()]
+
+
+def plan(
+    claim: Named,
+    scale: str | None = None,
+    *,
+    store: str | Path = "runs",
+    data_dir: Place | None = None,
+    cache_dir: Path | None = None,
+) -> "pd.DataFrame":
+    """The trials that come next, a row each; nothing is trained."""
+    import pandas as pd
+
+    from repro.execute.prepare import fingerprint_at
+    from repro.store import Store
+    from repro.verdict.session import default_scale, next_trials
+
+    found = _claim(claim)
+    if not isinstance(found, TrainedClaim):
+        raise ClaimError(f"{found.id} needs no trials", hint="repro run computes its facts")
+    at = scale or default_scale(found)
+    dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
+    images = fingerprint_at(found, at, dirs, cache)
+    cells = next_trials(found, at, images, Store(Path(store)).results())
+    columns = ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "epochs", "trial"]
+    rows = [
+        (found.id, at, c.recipe, c.arm, c.purpose, c.trial.rate, c.trial.seed, c.until, c.trial.id)
+        for c in cells
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def run(
+    claims: Named | Sequence[Named],
+    scale: str | None = None,
+    *,
+    store: str | Path = "runs",
+    device: str = "auto",
+    data_dir: Place | None = None,
+    cache_dir: Path | None = None,
+    max_seeds: int | None = None,
+    seconds: float | None = None,
+    trust: bool = False,
+) -> Results:
+    """Run what is missing of the claims in this process; what the store says of them then.
+
+    Ctrl-C saves and stops, and the same call continues. A fault of data or machine is raised once
+    all else has run. `trust`: run a claim file's own command, as `repro run --trust` does.
+    """
+    from repro.execute import Local
+    from repro.execute.running import run_claims
+    from repro.execute.trust import require_trust
+
+    chosen = _claims(claims)
+    if not trust:
+        require_trust(chosen, user_folder("config"))
+    machine = machine_from(
+        store=Path(store), data_dir=data_dir, cache_dir=cache_dir, device=device, workers=1
+    )
+    outcome = run_claims(
+        chosen,
+        scale=scale,
+        machine=machine,
+        backend=Local(machine),
+        max_seeds=max_seeds,
+        budget=seconds,
+    )
+    for fault in outcome.faults:
+        raise fault
+    return results(store, chosen)
+
+
+def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None = None) -> Results:
+    """What the store says of the claims; without any, of all that `repro list` shows."""
+    from repro.report.frames import data_frames
+    from repro.report.pages import pages
+    from repro.store import Store
+
+    chosen = load_all(claim_files(None)) if claims is None else _claims(claims)
+    frames = data_frames(pages(chosen, Store(Path(store))))
+    trials, whose = frames["trials"], ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed"]
+    return Results(
+        verdicts=frames["verdicts"],
+        effects=frames["effects"],
+        trials=trials,
+        curves=trials[[*whose, "trial"]].merge(frames["curves"], on="trial"),
+    )
+
+
+def _claims(named: Named | Iterable[Named]) -> list[Claim]:
+    if isinstance(named, Claim | str | Path):
+        return [_claim(named)]
+    return [_claim(one) for one in named]
+
+
+def _claim(named: Named) -> Claim:
+    return named if isinstance(named, Claim) else load(named)
