@@ -1,5 +1,6 @@
 """A claim file, checked: all its problems at once, each with line, column, key path, suggestion."""
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -98,7 +99,7 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
         later = (amount_rule, resolved_rules, sameness_rule)
         findings = next(filter(None, (list(rule(claim)) for rule in later)), [])
         problems = [source.problem(where, what) for where, what in findings]
-    return claim, _unique(problems)
+    return claim, _causes(problems)
 
 
 def _kind(name: object) -> type[Claim]:
@@ -107,8 +108,21 @@ def _kind(name: object) -> type[Claim]:
     return KINDS[close[0] if close else "difference"]
 
 
-def _unique(problems: Sequence[Problem]) -> list[Problem]:
-    return list(dict.fromkeys(problems))
+_MISSPELLED = re.compile(r"unknown key \(did you mean '(\w+)'\?")
+
+
+def _causes(problems: Sequence[Problem]) -> list[Problem]:
+    """Each once; a key that is missing because it is misspelled is told as misspelled alone."""
+    misspelled = {
+        ".".join([*problem.path.split(".")[:-1], found[1]])
+        for problem in problems
+        if (found := _MISSPELLED.match(problem.sentence))
+    }
+    return [
+        problem
+        for problem in dict.fromkeys(problems)
+        if problem.sentence != "missing key" or problem.path not in misspelled
+    ]
 
 
 def _tells(details: Any) -> bool:
