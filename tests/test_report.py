@@ -575,3 +575,19 @@ def test_numbers_are_written_for_readers() -> None:
     equal = estimate(low=-float("inf"), high=float("inf"))
     assert (estimate_text(equal), interval_text(equal)) == ("1.70 (no interval)", "not known")
     assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"
+
+
+def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Path) -> None:
+    """Named and linked as the claims say; the one of which something was measured first."""
+    paper = {"title": "Some title", "authors": "Some authors", "year": 2020}
+    cited = claim.paper.model_copy(update=paper | {"link": "https://example.org/paper"})
+    other = claim.model_copy(update={"id": "other", "title": "Another claim", "paper": cited})
+    own = claim.paper.model_copy(update={"title": "First title", "authors": "First authors"})
+    first = replace(page, claim=claim.model_copy(update={"paper": own}))
+    elements = Elements(html([empty_page(other), first], tmp_path))
+
+    assert elements.text.index("First title") < elements.text.index("Some title")
+    assert "Some authors (2020)" in elements.text
+    assert {"href": "https://example.org/paper"} in elements.all("a")
+    assert "0 of 1 measured claim reproduced; 1 inconclusive." in elements.text
+    assert "No results yet beyond smoke tests." in elements.text

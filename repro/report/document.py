@@ -195,6 +195,7 @@ def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> D
         key = (paper.title, paper.authors, paper.year, paper.link)
         papers.setdefault(key, paper)
         groups.setdefault(key, []).append(_claim(scales))
+    measured_first = sorted(groups.items(), key=lambda pair: not any(c.measured for c in pair[1]))
     return Document(
         parts=tuple(
             Part(
@@ -202,7 +203,7 @@ def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> D
                 paper=papers[key],
                 claims=tuple(sorted(claims, key=_order)),
             )
-            for number, (key, claims) in enumerate(groups.items())
+            for number, (key, claims) in enumerate(measured_first)
         ),
         family=family_table(pages),
         smoke=smoke_table(_smoke_pages(pages)),
