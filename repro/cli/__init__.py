@@ -32,16 +32,26 @@ Exit codes:
 """
 
 
-@group(epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+TASKS = {
+    "Get started": ("list", "show", "new", "validate", "doctor"),
+    "Run": ("plan", "run", "status", "data", "trust"),
+    "Read": ("report", "why", "explain"),
+    "Share": ("publish", "export", "weights", "diff", "merge", "verify"),
+    "Maintain": ("bench", "config", "completion", "schema"),
+}
+
+
+@group(epilog=EXIT_CODES, tasks=TASKS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="repro")
 def main() -> None:
-    """Decide, with statistics and on real hardware, which claims of the AlexNet paper hold.
+    """Test the claims of a paper with controlled, multi-seed training runs.
 
     \b
     repro list                              the claims
-    repro run relu_speedup --scale smoke    try the machinery, in a minute
-    repro run relu_speedup                  decide on real images
-    repro report                            HTML, Markdown, CSV and SVG
+    repro run architecture                  an exact claim, in seconds
+    repro run relu_speedup --scale smoke    a smoke test on embedded data, in a minute
+    repro run relu_speedup                  the claim itself, on real images
+    repro report                            report/report.html
     """  # noqa: D301 - click wants the character itself
 
 

@@ -14,7 +14,7 @@ NAMES = ("steps", "populations", "lrn", "input")
 
 
 @command(
-    short_help="How fast this machine is at what trials are made of.",
+    short_help="Benchmark training steps and data loading.",
     examples="""
     repro bench                # all, some minutes
     repro bench lrn --rounds 3

@@ -231,7 +231,7 @@ def _print_forecasts(
 
 
 @command(
-    short_help="How far a run is that goes on elsewhere, and what failed.",
+    short_help="Show the progress of a run in another process, and what failed.",
     examples="""
     repro status                  # of runs/: which trials run now, how far, and how fast
     repro status --watch          # until nothing runs any more

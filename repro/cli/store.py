@@ -141,7 +141,7 @@ def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
 
 
 @command(
-    short_help="Say why a stored trial is a hit or stale.",
+    short_help="Explain why a cached trial is or is not reused.",
     examples="""
     repro why relu_speedup
     repro why 00e4d988d13b1a46 --store reports/store
@@ -151,7 +151,7 @@ def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
 @option_store
 @option_claims
 def why(target: str, store: Path, claims: Path | None) -> None:
-    """Say why a stored trial is a hit or stale: which field, or which code, the plan wants else."""
+    """Explain why a cached trial is or is not reused: which field, or which code, the plan wants else."""
     from repro.audit import why as reason
 
     echo(reason(target, opened(store), load_claims(claims_in(claims))))
