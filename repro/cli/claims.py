@@ -176,7 +176,7 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
 @command(
     short_help="Let the commands of claim files run, as the files stand now.",
     examples="""
-    repro trust claims/mine.yaml    # prints what may run; asked again once the file has changed
+    repro trust examples/own_script/label_smoothing.yaml    # prints what may run
     """,
 )
 @click.argument("names", metavar="CLAIMS...", nargs=-1, required=True, type=CLAIM)
