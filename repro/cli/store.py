@@ -151,7 +151,7 @@ def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
 @option_store
 @option_claims
 def why(target: str, store: Path, claims: Path | None) -> None:
-    """Explain why a cached trial is or is not reused: which field, or which code, the plan wants else."""
+    """Explain why a cached trial is or is not reused: which field or code the plan wants else."""
     from repro.audit import why as reason
 
     echo(reason(target, opened(store), load_claims(claims_in(claims))))
