@@ -30,7 +30,7 @@ def offered(*line: str) -> list[str]:
 def test_a_claim_has_a_name() -> None:
     """In the folder `claims`, or in the one that is named."""
     assert repro("show", "relu_speedup").output == repro("show", "claims/relu_speedup.yaml").output
-    assert repro("validate", "lrn", "depth").output == "lrn: valid\ndepth: valid\n"
+    assert repro("validate", "lrn", "depth").stdout == "lrn: valid\ndepth: valid\n"
     assert repro("show", "lrn", "--claims", "claims").exit_code == 0
 
 
@@ -75,8 +75,8 @@ def test_the_claims_that_come_with_repro_are_found_from_any_folder(elsewhere: Pa
     assert names[:3] == ["lrn", "tiny", "architecture"]
     assert len(names) == len(set(names)) > 20
     assert json.loads(repro("show", "lrn", "--json").stdout)["title"] == "One arm is faster"
-    assert repro("validate", "depth").output == "depth: valid\n"
-    assert repro("validate").output == "".join(f"{name}: valid\n" for name in names)
+    assert repro("validate", "depth").stdout == "depth: valid\n"
+    assert repro("validate").stdout == "".join(f"{name}: valid\n" for name in names)
     assert [one["id"] for one in json.loads(repro("list", "--claims", "claims", "--json").stdout)] \
         == ["lrn", "tiny"]  # fmt: skip
 

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from repro.claim import Recipe
+from repro.claim import Recipe, Trainer
 from repro.errors import IntegrityError
 from repro.trial import Clocks, Result, Trial, derive_seed
 
@@ -40,6 +40,8 @@ OTHER = {
     "near": 0.02,
     "decided_by": "online",
     "numerics": "Run=2",
+    "crossing": "median",
+    "trainer": Trainer(command=("{python}", "train.py")),
 }
 
 RESULT = Result(
