@@ -78,24 +78,30 @@ def crossing(interval: tuple[float, float] | None) -> str:
 
 
 def estimate_text(estimate: Estimate | None) -> str:
-    """`3.10 (95 % interval 2.20 to 4.40)`, `at least 2.10 (95 % bound)`, or `not measured`."""
+    """`3.10 (95 % CI 2.20 to 4.40)`, `at least 2.10 (95 % bound)`, or `not measured`."""
     if estimate is None:
         return "not measured"
     if estimate.low == -math.inf:  # the seeds came out equal, so that their scatter is not known
         return f"{value_text(estimate)} (no interval)"
-    level = f"{100 * estimate.level:.3g} %"
+    level = level_percent(estimate.level)
     if estimate.bound != "two-sided":
         return f"{value_text(estimate)} ({level} bound)"
     low, high = number(estimate.low), number(estimate.high)
-    return f"{value_text(estimate)} ({level} interval {low} to {high})"
+    return f"{value_text(estimate)} ({level} CI {low} to {high})"
+
+
+def level_percent(level: float) -> str:
+    """`98.4 %`, with as many digits as it takes to differ from 100 %."""
+    digits = next(n for n in range(3, 18) if f"{100 * level:.{n}g}" != "100" or level >= 1)
+    return f"{100 * level:.{digits}g} %"
 
 
 def level_text(estimate: Estimate) -> str:
-    """`the 91.5 % interval, 2.40 to 4.20`, or `the 91.5 % bound, 2.10`."""
-    level = f"the {100 * estimate.level:.3g} %"
+    """`the 91.5 % CI, 2.40 to 4.20`, or `the 91.5 % bound, 2.10`."""
+    level = f"the {level_percent(estimate.level)}"
     if estimate.bound != "two-sided":
         return f"{level} bound, {number(estimate.value)}"
-    return f"{level} interval, {number(estimate.low)} to {number(estimate.high)}"
+    return f"{level} CI, {number(estimate.low)} to {number(estimate.high)}"
 
 
 def value_text(estimate: Estimate | None) -> str:
@@ -113,7 +119,7 @@ def interval_text(estimate: Estimate | None) -> str:
     """`2.20 to 4.40 (95 %)`, or `a bound (95 %)`; empty where nothing was measured."""
     if estimate is None:
         return ""
-    level = f"({100 * estimate.level:.3g} %)"
+    level = f"({level_percent(estimate.level)})"
     if estimate.bound != "two-sided":
         return f"a bound {level}"
     if estimate.low == -math.inf:
@@ -129,13 +135,11 @@ def effect_text(estimate: Estimate | None) -> str:
 
 
 def looks_text(seeds: tuple[int, ...]) -> str:
-    """`5 confirming seeds`, or `5, 8 or 12 confirming seeds`, until a look settles it."""
+    """`5 evaluation seeds`, or `5, 8 or 12 evaluation seeds`, until a look settles it."""
     if len(seeds) == 1:
-        return f"{seeds[0]} confirming seeds"
+        return f"{seeds[0]} evaluation seeds"
     *first, last = seeds
-    return (
-        f"{', '.join(map(str, first))} or {last} confirming seeds: a look that settles it is last"
-    )
+    return f"{', '.join(map(str, first))} or {last} evaluation seeds, until an analysis settles it"
 
 
 def p_text(p: float) -> str:

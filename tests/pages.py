@@ -95,7 +95,7 @@ class Planted:
     slow: Sequence[float | None]
     estimate: Estimate | None
     word: str = "reproduced"
-    reason: str = "the interval lies in the region"
+    reason: str = "the CI lies in the pre-registered range"
 
 
 def written_claim(folder: Path, *, title: str = "One arm is faster", epochs: float = 20) -> Claim:

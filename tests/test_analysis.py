@@ -22,7 +22,7 @@ def claim(tmp_path: Path) -> Claim:
 
 
 def fill(claim: Claim, store: Store, confirming: dict[tuple[str, int], float | None]) -> None:
-    """Run the plan with planted outcomes: rate 0.01 is best, confirming seeds as given.
+    """Run the plan with planted outcomes: rate 0.01 is best, evaluation seeds as given.
 
     A seed that is not in `confirming` is left out.
     """
@@ -110,7 +110,7 @@ def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> No
     found = analyse(claim, "smoke", PRINT, store.results()).recipes["period"]
 
     assert found.missing == 1
-    assert "5 of 6 planned confirming trials were run" in found.caveats
+    assert "5 of 6 planned evaluation trials were run" in found.caveats
 
 
 def test_a_censored_trial_is_never_taken_as_crossed(claim: Claim, tmp_path: Path) -> None:

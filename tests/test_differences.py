@@ -124,10 +124,10 @@ def planted(effect: float, noise: float = 0.001) -> Errors:
 @pytest.mark.parametrize(
     ("effect", "word", "reason"),
     [
-        (0.02, "reproduced", "the interval lies in the region 1 to 3"),
-        (0.005, "direction only", "below the region"),
-        (0.06, "direction only", "above the region"),
-        (0.0, "not reproduced", "includes no effect, and lies wholly below the region"),
+        (0.02, "reproduced", "the CI lies in the pre-registered range 1 to 3"),
+        (0.005, "direction only", "below the pre-registered range"),
+        (0.06, "direction only", "above the pre-registered range"),
+        (0.0, "not reproduced", "includes no effect, and lies wholly below the pre-registered range"),
         (-0.02, "not reproduced", "has no effect in the claimed direction"),
         (0.0101, "inconclusive", "crosses the edge 1"),
     ],
@@ -153,7 +153,7 @@ def test_an_interval_that_leaves_out_the_printed_number_says_so(
 ) -> None:
     """The paper has 2 points; the interval may lie in the region all the same."""
     _, verdict = judged(tmp_path, claim_of(tmp_path), planted(effect))
-    said = "the 95 % interval leaves out the paper's 2"
+    said = "the 95 % CI leaves out the paper's 2"
 
     assert (said in verdict.reason) == left_out
 
@@ -163,7 +163,7 @@ def test_an_interval_that_may_not_be_judged_is_not_quoted(tmp_path: Path) -> Non
     _, sound = judged(tmp_path / "sound", claim_of(tmp_path), planted(0.015))
     _, odd = judged(tmp_path / "odd", claim_of(tmp_path), planted(0.015), loss=40.0)
 
-    for said in ("the word is by the 90 % interval", "leaves out the paper's 2"):
+    for said in ("the word is by the 90 % CI", "leaves out the paper's 2"):
         assert said in sound.reason
         assert said not in odd.reason
 
@@ -179,7 +179,7 @@ def test_a_paper_that_says_more_than_a_number_is_not_left_out_from_above(tmp_pat
     _, below = judged(tmp_path / "below", claim, planted(0.015))
 
     assert "leaves out" not in above.reason
-    assert "the 95 % interval leaves out the paper's more than 2" in below.reason
+    assert "the 95 % CI leaves out the paper's more than 2" in below.reason
 
 
 GAP = """\
@@ -193,7 +193,7 @@ also:
 @pytest.mark.parametrize(
     ("more", "noise", "word", "reason"),
     [
-        (0.02, 0.001, "reproduced", "the test error is higher, too: 2.00 (90 % interval"),
+        (0.02, 0.001, "reproduced", "the test error is higher, too: 2.00 (90 % CI"),
         (-0.02, 0.001, "gap only", "but the test error of without is not higher than that of with"),
         (0.0, 0.01, "gap only", "but the test error of without is not shown to be higher"),
     ],
@@ -621,7 +621,7 @@ def test_a_training_counts_once_however_often_it_is_read(
     found = evidence.recipes["authors"]
 
     assert (found.planned, found.missing) == (asked, asked // 2)
-    assert f"{asked // 2} of {asked} planned confirming trials were run" in verdict.reason
+    assert f"{asked // 2} of {asked} planned evaluation trials were run" in verdict.reason
 
 
 def test_different_nets_are_not_paired_by_image(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def a_budget_that_ends_before_there_is_a_number(folder: Path) -> Seen:
     return Seen(
         command=["run", TIMES, "--budget", "0.001s", "--store", folder / "runs", "--workers", "1"],
         exit_code=4,
-        says=["no number yet", "times at smoke scale: 0 of 2 confirming trials are finished"],
+        says=["no number yet", "times at smoke scale: 0 of 2 evaluation trials are finished"],
         next=f"repro run {TIMES} --budget 0.001s",
     )  # fmt: skip
 

@@ -127,7 +127,7 @@ def test_between_looks_the_verdict_is_that_of_the_last_one(tmp_path: Path) -> No
     assert found.basis is not None
     assert found.basis.level == look_levels(LOOKS, paired=True)[0]
     assert decide(claim, four, "authors").seeds == 3
-    assert "seeds beyond the look at 3 (1)" in decide(claim, four, "authors").reason
+    assert "1 seed beyond the analysis at n = 3" in decide(claim, four, "authors").reason
 
 
 def test_before_the_first_look_nothing_is_decided(tmp_path: Path) -> None:

@@ -219,7 +219,7 @@ def test_the_verdict_stands_with_its_company(page: Page, tmp_path: Path) -> None
         "2 of 3 slow trials did not cross",
         "at least 2.90 (95 % bound)",
         "direction only, 1.70 [1.50, 1.90]",
-        "1.70 (95 % interval 1.50 to 1.90)",
+        "1.70 (95 % CI 1.50 to 1.90)",
         "modern (sensitivity)",
         "3 of 3",
         "planted images",
@@ -325,7 +325,7 @@ def test_many_recipes_stand_in_one_table_first(claim: Claim, tmp_path: Path) -> 
 
     grid = text.split("Which recipe makes the difference")[1].split("What is compared")[0]
     assert "What is compared" not in text.split("Which recipe makes the difference")[0]
-    assert "| modern | 1.70 (95 % interval 1.50 to 1.90) |" in grid
+    assert "| modern | 1.70 (95 % CI 1.50 to 1.90) |" in grid
     assert "| third | not measured |" in grid
     assert "| never | neither arm crossed |" in grid
     assert "; doubtful: an arm failed a check" in grid
@@ -571,7 +571,7 @@ def test_numbers_are_written_for_readers() -> None:
     assert percent(float("nan")) == ""
     assert [duration(s) for s in (42.4, 190, 7500)] == ["42 s", "3 min 10 s", "2 h 05 min"]
     assert estimate_text(None) == "not measured"
-    assert estimate_text(estimate(high=float("inf"))) == "1.70 (95 % interval 1.50 to ∞)"
+    assert estimate_text(estimate(high=float("inf"))) == "1.70 (95 % CI 1.50 to ∞)"
     equal = estimate(low=-float("inf"), high=float("inf"))
     assert (estimate_text(equal), interval_text(equal)) == ("1.70 (no interval)", "not known")
     assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"

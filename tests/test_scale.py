@@ -30,7 +30,7 @@ def on(number: int, folder: Path, **changes: float) -> Forecast:
 
 
 def test_one_device_takes_the_work_and_its_start(tmp_path: Path) -> None:
-    """Nothing is idle; three rates of two arms, their extensions, and twelve confirming trials."""
+    """Nothing is idle; three rates of two arms, their extensions, and twelve evaluation trials."""
     one = on(1, tmp_path)
 
     assert one.seconds == pytest.approx(START + one.work)

@@ -105,11 +105,11 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Claim:
 
 
 TABLE = [
-    (estimate(4, 8), "reproduced", "the interval lies in the region 3 to 9"),
-    (estimate(3, 9), "reproduced", "the interval lies in the region"),
-    (estimate(1.5, 2.9), "direction only", "below the region 3 to 9"),
-    (estimate(9.5, 20), "direction only", "above the region 3 to 9"),
-    (estimate(2, 5), "inconclusive", "the direction holds, but the interval crosses the edge 3"),
+    (estimate(4, 8), "reproduced", "the CI lies in the pre-registered range 3 to 9"),
+    (estimate(3, 9), "reproduced", "the CI lies in the pre-registered range"),
+    (estimate(1.5, 2.9), "direction only", "below the pre-registered range 3 to 9"),
+    (estimate(9.5, 20), "direction only", "above the pre-registered range 3 to 9"),
+    (estimate(2, 5), "inconclusive", "the direction holds, but the CI crosses the edge 3"),
     (estimate(5, 12), "inconclusive", "crosses the edge 9"),
     (estimate(0.5, 5), "inconclusive", "includes no effect"),
     (estimate(0.2, 0.9), "not reproduced", "has no effect in the claimed direction"),
@@ -188,7 +188,7 @@ def test_a_bound_below_the_region_is_no_reproduction_to_come(claim: Claim) -> No
     assert verdict.estimate is not None
     assert 1 < verdict.estimate.high < 3
     assert verdict.word == "not reproduced"
-    assert "the bound lies below the region 3 to 9" in verdict.reason
+    assert "the bound lies below the pre-registered range 3 to 9" in verdict.reason
 
 
 def test_smoke_never_decides(claim: Claim) -> None:

@@ -96,7 +96,7 @@ def _measurements(found: Sequence[Page | FactPage], whole: Document) -> str:
     table = Table(
         caption="What was measured, and where",
         columns=("Claim", "Scale", "Data", "Device", "Seeds an arm", "Time of all trials",
-                 "Confirming trials before the plan"),
+                 "Evaluation trials before the plan"),
         rows=tuple(
             (row.claim, row.scale, row.data, row.device, row.seeds, row.time,
              _counted(there[row.claim, row.scale]))

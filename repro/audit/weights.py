@@ -33,7 +33,7 @@ class Wanted:
 
 
 def trial_of(claim: Claim, wanted: Wanted, store: Store) -> str:
-    """Identity of the confirming trial that is wanted; ClaimError says what there is instead."""
+    """Identity of the evaluation trial that is wanted; ClaimError says what there is instead."""
     if not isinstance(claim, TrainedClaim):
         raise ClaimError(f"{claim.id} trains nothing", hint="`repro list` shows the scales of each")
     scale = wanted.scale or default_scale(claim)

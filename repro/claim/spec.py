@@ -344,7 +344,7 @@ class Scale(Strict):
     `rate`: by recipe, given and the same for all arms. A command has one recipe, which is not
     named: `rate: 0.1`.
 
-    `seeds`: confirming seeds an arm at which the results are looked at; a run ends at the first
+    `seeds`: evaluation seeds an arm at which the results are looked at; a run ends at the first
     look that settles the claim. A plain number is a single look. `taken`: so many of these looks
     were taken before this file said how its words are read off: under the older rule of equal
     intervals that hold together 95 times in 100. They keep it, and what they spent is not spent

@@ -43,7 +43,7 @@ __all__ = [
     "rate_search",
 ]
 
-# Tuning seeds are counted from here, confirming seeds from 0: no seed serves both.
+# Tuning seeds are counted from here, evaluation seeds from 0: no seed serves both.
 TUNING_SEEDS_FROM = MOST_SEEDS
 
 
@@ -354,7 +354,7 @@ def next_cells(
 ) -> list[Cell]:
     """All that can run now, most valuable first; empty when the plan is done.
 
-    `seeds`: how many confirming seeds an arm are wanted, by recipe; those of the first look unless
+    `seeds`: how many evaluation seeds an arm are wanted, by recipe; those of the first look unless
     said otherwise, since only who has seen the results can say whether another look is needed.
     The recipe that decides comes first, and of all recipes the arms that decide before those that
     explain; an arm whose search is done does not wait for another; seed 0 before seed 1, so that

@@ -71,9 +71,9 @@ def describe_family(members: Sequence[Member]) -> str:
 
 
 def seeds_text(verdict: Verdict) -> str:
-    """`5 seeds an arm (look 2 of 4)`."""
+    """`5 seeds an arm (interim analysis 2 of 4)`."""
     look = verdict.look
-    which = f" (look {look.number} of {look.of})" if look and look.of > 1 else ""
+    which = f" (interim analysis {look.number} of {look.of})" if look and look.of > 1 else ""
     return f"{verdict.seeds} seeds an arm{which}"
 
 

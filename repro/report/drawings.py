@@ -136,7 +136,7 @@ def _crossings(page: Page) -> Drawing:
     return Drawing(
         name=name,
         caption=(
-            f"Epochs to {page.threshold_text} training error, a point a confirming seed; the axis "
+            f"Epochs to {page.threshold_text} training error, a point a evaluation seed; the axis "
             "is logarithmic. A triangle pointing right: not crossed by then (censored). A cross: "
             f"diverged.{_hollow(s for row in every for s in (row.crossed, row.censored))}"
         ),
@@ -172,7 +172,7 @@ def _errors(page: Page) -> Drawing:
         page,
         panels,
         f"Test error of {_arms(page)} against epochs, for {_names(page)}",
-        "Test error after each epoch, over confirming seeds that did not diverge; dotted, the "
+        "Test error after each epoch, over evaluation seeds that did not diverge; dotted, the "
         "error of that epoch's training batches, as the net met them: cropped, mirrored and with "
         "dropout where the arm has these."
         + _count_of_them(arm.test for arms in shown.values() for arm in arms),
@@ -190,7 +190,7 @@ def _metrics(page: Page) -> Drawing:
     return Drawing(
         name=name,
         caption=(
-            f"{label[0].upper()}{label[1:]}, a point a confirming seed."
+            f"{label[0].upper()}{label[1:]}, a point a evaluation seed."
             f"{_hollow(row.values for row in every)}"
         ),
         alt=_listing([_values(row) for row in rows[claim.verdict_recipe]], len(every)),

@@ -141,12 +141,12 @@ def _trained_rows(page: Page) -> Iterator[Row]:
 
 
 def _seeds(page: Page, verdict: Verdict) -> str:
-    """`3 of 3`, or `5 (look 2 of 4: 3, 5, 8, 12)`."""
+    """`3 of 3`, or `5 (analysis 2 of 4: n = 3, 5, 8, 12)`."""
     looks = page.scale.seeds
     if len(looks) == 1:
         return f"{verdict.seeds} of {looks[0]}"
-    which = f"look {verdict.look.number} of {len(looks)}" if verdict.look else "no look yet"
-    return f"{verdict.seeds} ({which}: {', '.join(map(str, looks))})"
+    which = f"analysis {verdict.look.number} of {len(looks)}" if verdict.look else "no analysis yet"
+    return f"{verdict.seeds} ({which}: n = {', '.join(map(str, looks))})"
 
 
 def verdict_table(found: Sequence[Row]) -> Table:

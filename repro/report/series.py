@@ -43,7 +43,7 @@ __all__ = [
 
 
 def confirmed(page: Page, recipe: str, arm: str) -> list[Outcome]:
-    """What the confirming seeds of one arm gave, by seed."""
+    """What the evaluation seeds of one arm gave, by seed."""
     return sorted((o for o in page.recipe(recipe).outcomes if o.arm == arm), key=lambda o: o.seed)
 
 
@@ -99,7 +99,7 @@ def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
 
 
 def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
-    """The confirming seeds of one arm, as dense as an axis of `until` epochs can show.
+    """The evaluation seeds of one arm, as dense as an axis of `until` epochs can show.
 
     A band past the first stop would be of fewer seeds, the slow ones: it ends there, and the
     others go on as lines of their own.
@@ -173,7 +173,7 @@ def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
 
 
 def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
-    """Test error after each epoch, and the batches' error of that epoch, over confirming seeds.
+    """Test error after each epoch, and the batches' error of that epoch, over evaluation seeds.
 
     One an arm, in their order. Arms that are read from the same trials have one curve, the first's
     with all their names; the others have none.

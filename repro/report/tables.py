@@ -131,7 +131,7 @@ def smoke_table(pages: Sequence[Page]) -> Table:
     """What ran at smoke scale: counts, and no verdict that somebody could quote."""
     return Table(
         caption="Smoke runs: these show that the machinery works and are not evidence",
-        columns=("Claim", "Recipe", "Confirming trials", "Ours", "Data", "Device"),
+        columns=("Claim", "Recipe", "Evaluation trials", "Ours", "Data", "Device"),
         rows=tuple(
             (
                 page.claim.title,
@@ -249,7 +249,7 @@ def _images_row(page: Page, found: RecipeEvidence, contrast: Contrast) -> list[t
 
 
 def _checks(page: Page) -> Table:
-    """How complete the measurement is, and which of its gates failed."""
+    """How complete the measurement is, and which of its sanity checks failed."""
     rows = []
     for recipe in page.claim.recipes:
         found = page.recipe(recipe)
@@ -260,13 +260,20 @@ def _checks(page: Page) -> Table:
                 _ran(page, recipe),
                 str(ends.count("censored")) if ends else "",
                 str(found.diverged),
-                "; ".join(found.gates) or "none",
+                "; ".join(found.failed_checks) or "none",
                 "; ".join(found.caveats),
             )
         )
     return Table(
         caption="Checks of the measurement",
-        columns=("Recipe", "Confirming trials", "Censored", "Diverged", "Failed gates", "Note"),
+        columns=(
+            "Recipe",
+            "Evaluation trials",
+            "Censored",
+            "Diverged",
+            "Failed sanity checks",
+            "Note",
+        ),
         rows=tuple(rows),
     )
 
@@ -283,7 +290,7 @@ def _metrics(page: Page) -> Iterator[Table]:
                 cells = (_metric_cell(known.get(seed), metric) for seed in seeds)
                 rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
         yield Table(
-            caption=f"{facts.title.capitalize()} in {facts.unit}, by confirming seed",
+            caption=f"{facts.title.capitalize()} in {facts.unit}, by evaluation seed",
             columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
             rows=tuple(rows),
         )
@@ -314,7 +321,7 @@ def _crossings(page: Page) -> Table:
             cells = (_crossing_cell(known.get(seed)) for seed in seeds)
             rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
     return Table(
-        caption=f"Epochs to {page.threshold_text} training error, by confirming seed",
+        caption=f"Epochs to {page.threshold_text} training error, by evaluation seed",
         columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
         rows=tuple(rows),
     )
@@ -428,9 +435,9 @@ def _registered(page: Page) -> str:
         return NOT_RUN
     before = page.evidence.finished_before
     if before == 0:
-        return f"{page.plan.registered}, before any of its confirming trials"
+        return f"{page.plan.registered}, before any of its evaluation trials"
     seen = "an unknown number" if before is None else str(before)
-    return f"{page.plan.registered}, when {seen} of its confirming trials were already there"
+    return f"{page.plan.registered}, when {seen} of its evaluation trials were already there"
 
 
 def trial_rows(page: Page) -> Iterator[TrialRow]:

@@ -76,7 +76,7 @@ MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
 class PlanRecord:
     """What stood in the claim file before the first trial ran. `registered`: UTC, ISO 8601.
 
-    `finished_before`: confirming trials of this plan that were already there, run for another
+    `finished_before`: evaluation trials of this plan that were already there, run for another
     claim or under an earlier plan. `sha256`: of all else, which the store adds. Both are None in
     records of older versions.
     """

@@ -56,13 +56,13 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeEvidence:
-    """What is known under one recipe. `planned` and `missing` count confirming trials.
+    """What is known under one recipe. `planned` and `missing` count evaluation trials.
 
     `outcomes`: of all seeds that were run; `contrasts`, the deciding one first, of those of the
     `look` that counts: the first that settles the claim, else the last whose seeds are complete;
     None before the first look, whose seeds so far are then shown. `bases`: the same
     at the look's level, which the word is read off. `seeds`: finished in all arms that decide,
-    without a gap. `wanted`: seeds an arm that are asked for by now. `gates`: checks of the
+    without a gap. `wanted`: seeds an arm that are asked for by now. `failed_checks`: checks of the
     measurement that failed, a sentence each: with one of them no number counts.
     `doubtful`: the arms that failed one, those that do not decide among them.
     """
@@ -75,7 +75,7 @@ class RecipeEvidence:
     missing: int
     diverged: int
     caveats: tuple[str, ...]
-    gates: tuple[str, ...] = ()
+    failed_checks: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
     look: Look | None = None
     bases: tuple[Contrast, ...] = ()
@@ -106,7 +106,7 @@ class RecipeEvidence:
 class Evidence:
     """All that the store knows of a claim at a scale. `provenance`: distinct values by key.
 
-    `finished_before`: confirming trials that there were when the plan was registered; None where
+    `finished_before`: evaluation trials that there were when the plan was registered; None where
     that was not written down.
     """
 
@@ -227,7 +227,7 @@ def _recipe(
                 *(said for arm in claim.arms if arm not in deciding for said in doubts[arm]),
                 *undertrained(claim, scale, counted),
             ),
-            gates=tuple(said for arm in deciding for said in doubts[arm]),
+            failed_checks=tuple(said for arm in deciding for said in doubts[arm]),
             doubtful=frozenset(arm for arm, said in doubts.items() if said),
             look=look,
             bases=effects if look else (),
@@ -390,10 +390,11 @@ def sampled_images(
 def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -> Iterable[str]:
     look, outcomes = found.look, found.outcomes
     if 0 < ran < asked:
-        yield f"{ran} of {asked} planned confirming trials were run"
+        yield f"{ran} of {asked} planned evaluation trials were run"
     beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
     if look and beyond:
-        yield f"seeds beyond the look at {look.seeds} ({len(beyond)}) are shown and do not count"
+        some = "1 seed" if len(beyond) == 1 else f"{len(beyond)} seeds"
+        yield f"{some} beyond the analysis at n = {look.seeds}: shown, not counted"
     estimate = found.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
         yield "all seeds came out equal, so that their scatter, and the interval, are not known"

@@ -47,7 +47,7 @@ DECIDING = "contrast"  # the name of the one that decides, as in the claim file
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a confirming trial ended.
+    """How a evaluation trial ended.
 
     With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
     infinite when it did not, as for a diverged trial, which no further training would bring there.
@@ -95,7 +95,7 @@ def contrasts(
 ) -> tuple[Contrast, ...]:
     """Every effect that the claim asks for, the deciding one first.
 
-    outcomes: of the confirming trials that count, of all arms; some may be missing. level: of each
+    outcomes: of the evaluation trials that count, of all arms; some may be missing. level: of each
     interval. Chosen by the claim's class: `@contrasts.register` one for a class of your own.
     """
     raise MachineError(

@@ -47,7 +47,7 @@ class Scatter:
             return f"scatter over seeds {self.sd:.3g}, as the claim file expects"
         return (
             f"scatter over seeds {self.sd:.3g}, as {self.df + 1} seeds an arm have it; in "
-            "brackets: by the 80 % interval of the scatter"
+            "brackets: by the 80 % CI of the scatter"
         )
 
     def limits(self) -> tuple[float, float]:

@@ -22,8 +22,8 @@ inconclusive.
 What would be reproduced or direction only of a gap between test and training error is `gap only`
 unless the test error of the same arms shows it, too.
 
-Before that: a failed gate is `invalid`; no confirming trial is `not run`; an unfinished search,
-fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
+Before that: a failed sanity check is `invalid`; no evaluation trial is `not run`; an unfinished
+search, fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
 averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
 
 The first look that settles the claim ends the run: what more seeds could change is inconclusive
@@ -46,7 +46,7 @@ from repro.claim import (
     is_paired,
 )
 from repro.stats import ERROR, Estimate, holm, over_all_looks
-from repro.text import estimate_text, level_text, paper_text
+from repro.text import estimate_text, level_percent, level_text, paper_text
 from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
 from repro.verdict.effects import Contrast
@@ -172,8 +172,8 @@ def _beside_the_paper(
         return
     most = math.inf if claim.paper.more_than else printed
     if estimate.high < printed or most < estimate.low:
-        what = "interval" if estimate.bound == "two-sided" else "bound"
-        said = f"the {100 * estimate.level:.3g} % {what} leaves out"
+        what = "CI" if estimate.bound == "two-sided" else "bound"
+        said = f"the {level_percent(estimate.level)} {what} leaves out"
         yield f"{said} the paper's {paper_text(claim)}"
 
 
@@ -267,8 +267,8 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
     if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
         why = "not every arm that decides has a finished trial yet"
         return Ruling("not run", why, open=True)
-    if found.gates:
-        return Ruling("invalid", "; ".join(found.gates))
+    if found.failed_checks:
+        return Ruling("invalid", "; ".join(found.failed_checks))
     unready = _unready(claim, found)
     if unready is not None:
         return unready
@@ -337,7 +337,7 @@ def _nothing_confirmed(found: RecipeEvidence) -> Ruling:
         return Ruling("inconclusive", "every learning rate diverged in every arm")
     why = "nothing was run"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
-        why = "no confirming trial has ended yet"
+        why = "no evaluation trial has ended yet"
         if not done:
             why = "the search for rates is not finished"
     return Ruling("not run", why, open=True)
@@ -380,48 +380,44 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
 def _bounds(region: Region) -> tuple[float, str]:
     """The region's upper end, and the region in words."""
     if region.high is None:
-        return math.inf, f"the region {region.low:g} or above"
-    return region.high, f"the region {region.low:g} to {region.high:g}"
+        return math.inf, f"the pre-registered range {region.low:g} or above"
+    return region.high, f"the pre-registered range {region.low:g} to {region.high:g}"
 
 
 def _level(region: Region, estimate: Estimate) -> Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
-        return Ruling("reproduced", f"the interval lies in {inside}")
+        return Ruling("reproduced", f"the CI lies in {inside}")
     if estimate.high < region.low:
-        return Ruling("not reproduced", f"the interval lies wholly below {inside}")
+        return Ruling("not reproduced", f"the CI lies wholly below {inside}")
     if estimate.low > top:
-        return Ruling("not reproduced", f"the interval lies wholly above {inside}")
+        return Ruling("not reproduced", f"the CI lies wholly above {inside}")
     edge = region.low if estimate.low < region.low else top
-    why = f"the interval crosses the edge {edge:g} of {inside} (seeds)"
+    why = f"the CI crosses the edge {edge:g} of {inside} (seeds)"
     return Ruling("inconclusive", why, open=True)
 
 
 def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
     top, inside = _bounds(region)
     if region.low <= estimate.low and estimate.high <= top:
-        return Ruling("reproduced", f"the interval lies in {inside}")
+        return Ruling("reproduced", f"the CI lies in {inside}")
     if estimate.high <= nothing:
-        return Ruling("not reproduced", "the interval has no effect in the claimed direction")
+        return Ruling("not reproduced", "the CI has no effect in the claimed direction")
     if estimate.low <= nothing and estimate.high < region.low:
         return Ruling(
-            "not reproduced", f"the interval includes no effect, and lies wholly below {inside}"
+            "not reproduced", f"the CI includes no effect, and lies wholly below {inside}"
         )
     if estimate.low <= nothing:
-        why = f"the interval includes no effect {_wanting(estimate)}"
+        why = f"the CI includes no effect {_wanting(estimate)}"
         return Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
-        return Ruling(
-            "direction only", f"the interval lies beyond no effect, and wholly below {inside}"
-        )
+        return Ruling("direction only", f"the CI lies beyond no effect, and wholly below {inside}")
     if estimate.low > top:
-        return Ruling(
-            "direction only", f"the interval lies beyond no effect, and wholly above {inside}"
-        )
+        return Ruling("direction only", f"the CI lies beyond no effect, and wholly above {inside}")
     edge = region.low if estimate.low < region.low else top
     return Ruling(
         "inconclusive",
-        f"the direction holds, but the interval crosses the edge {edge:g} of {inside} "
+        f"the direction holds, but the CI crosses the edge {edge:g} of {inside} "
         f"{_wanting(estimate)}",
         open=True,
     )

@@ -59,7 +59,7 @@ def register(
 ) -> PlanRecord:
     """Write down what will be run, before the first trial; the first record of it stands.
 
-    How many of its confirming trials were finished by then, for whatever claim they were run, is
+    How many of its evaluation trials were finished by then, for whatever claim they were run, is
     written down with it: results that were there could have been looked at.
     """
     claim = as_registered(claim, scale, store)

@@ -41,7 +41,7 @@ class Band:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmCurves:
-    """One arm's confirming seeds. Points are (epoch, error as a fraction).
+    """One arm's evaluation seeds. Points are (epoch, error as a fraction).
 
     The band ends with the first seed that stops; `tails` are the others from there on, each
     (epochs, errors).
@@ -67,7 +67,7 @@ class PaperCurve:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArmErrors:
-    """One arm's confirming seeds, epoch by epoch: test error, and error of the training batches."""
+    """One arm's evaluation seeds, epoch by epoch: test error, and error of the training batches."""
 
     arm: str
     test: Band | None
