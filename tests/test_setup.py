@@ -186,4 +186,4 @@ def test_the_doctor_exits_5_when_something_is_broken(tmp_path: Path) -> None:
 
     assert done.exit_code == 5
     assert "broken   store" in done.stdout
-    assert f"broken   tiny               2 problems: repro validate {path}" in done.stdout
+    assert f"broken   tiny               1 problem: repro validate {path}" in done.stdout

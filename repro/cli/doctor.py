@@ -75,7 +75,7 @@ def checks(
             load(path)
         except ClaimError as error:
             count = len(str(error).splitlines())
-            found = f"{count} problems: repro validate {path}"
+            found = f"{count} problem{'s' * (count != 1)}: repro validate {path}"
             yield Check(name=path.stem, state="broken", found=found)
 
 
