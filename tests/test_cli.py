@@ -455,3 +455,19 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
 
     assert process.returncode == 130, talk
     assert talk.splitlines()[-1] == "interrupted: left at once; the same command continues"
+
+
+def test_alone_it_says_where_one_is(
+    ran: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store that the settings name, the claims, and a command that works as it stands."""
+    monkeypatch.chdir(tmp_path)
+    fresh = repro()
+    (tmp_path / "repro.toml").write_text(f"store = '{ran[0] / 'runs'}'\n")
+    later = repro()
+
+    assert (fresh.exit_code, later.exit_code) == (0, 0)
+    assert "0 training runs finished" in fresh.stdout
+    assert "repro run architecture" in fresh.stdout
+    assert f"{len(Store(ran[0] / 'runs').finished())} training runs finished" in later.stdout
+    assert "repro report" in later.stdout

@@ -12,7 +12,8 @@ from repro.cli.command import group
 from repro.cli.data import data
 from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run, status
-from repro.cli.setup import completion, config, doctor
+from repro.cli.settings import defaults
+from repro.cli.setup import completion, config, doctor, here
 from repro.cli.store import diff, explain, merge, verify, why
 from repro.cli.weights import weights
 
@@ -41,9 +42,15 @@ TASKS = {
 }
 
 
-@group(epilog=EXIT_CODES, tasks=TASKS, context_settings={"help_option_names": ["-h", "--help"]})
+@group(
+    epilog=EXIT_CODES,
+    tasks=TASKS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="repro")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Test the claims of a paper with controlled, multi-seed training runs.
 
     \b
@@ -53,6 +60,10 @@ def main() -> None:
     repro run relu_speedup                  the claim itself, on real images
     repro report                            report/report.html
     """  # noqa: D301 - click wants the character itself
+    if ctx.invoked_subcommand is None:
+        as_for_report = defaults(main).get("report")
+        with here.make_context("here", [], parent=ctx, default_map=as_for_report) as inner:
+            here.invoke(inner)
 
 
 for command in (

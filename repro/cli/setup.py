@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,11 +18,42 @@ from repro.cli.options import (
 )
 from repro.cli.settings import config_files, effective, is_there
 from repro.files import Place
-from repro.registry.shipped import claim_files
+from repro.registry.shipped import claim_files, is_shipped
 
-__all__ = ["completion", "config", "doctor"]
+if TYPE_CHECKING:
+    from repro.execute.monitor.progress import Overview
+
+__all__ = ["completion", "config", "doctor", "here"]
 
 EXIT_BROKEN = 5
+
+
+@command(hidden=True, short_help="What `repro` alone prints.", examples="repro")
+@option_store
+@option_claims
+def here(store: Path, claims: Path | None) -> None:
+    """Print what lies in the store, how many claims there are, and what could come next."""
+    from repro.execute.monitor.progress import overview
+    from repro.store import Store
+
+    paths = claim_files(claims)
+    shipped = sum(map(is_shipped, paths))
+    state = overview(Store(store))
+    runs = f"{state.finished} training runs finished, {state.unfinished} unfinished"
+    echo(f"store   {store}: {runs}, {len(state.running)} running now")
+    echo(f"claims  {len(paths) - shipped} of your own, {shipped} that come with repro: repro list")
+    echo(f"next    {_next_step(state)}")
+    echo("help    repro --help")
+
+
+def _next_step(state: "Overview") -> str:
+    if state.running:
+        return "repro status --watch    # follow what runs"
+    if state.faults or state.unfinished:
+        return "repro status            # what was stopped, and what continues it"
+    if state.finished:
+        return "repro report            # the page of what was measured"
+    return "repro run architecture  # an exact claim, decided in seconds"
 
 
 @command(
