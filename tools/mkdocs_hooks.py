@@ -15,8 +15,9 @@ from reference import pages
 
 ROOT = Path(__file__).parents[1]
 
-# [text](../claims/lrn.yaml) and ![text](../reports/report/figures/lrn-proxy-effect.svg)
-_OUTSIDE = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
+# [text](../claims/lrn.yaml), ![text](../reports/report/figures/lrn-proxy-effect.svg), and at the end
+# of a page [name]: ../claims/lrn.yaml
+_UPWARD = re.compile(r"(?:(?<=\]\()|(?<=\]: ))((?:\.\./)+[^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -24,8 +25,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for place, text in pages().items():
         files.append(File.generated(config, place, content=text))
     for page in list(files.documentation_pages()):
-        for link in _OUTSIDE.findall(page.content_string):
-            found = _outside(page.src_uri, link)
+        for link in _UPWARD.findall(page.content_string):
+            found = _in_site(page.src_uri, link)
             if found is not None and files.get_file_from_path(found) is None:
                 files.append(
                     File.generated(
@@ -43,16 +44,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     del config, files
 
     def moved(link: re.Match[str]) -> str:
-        found = _outside(page.file.src_uri, link[1])
+        found = _in_site(page.file.src_uri, link[1])
         here = posixpath.dirname(page.file.src_uri)
         return link[1] if found is None else posixpath.relpath(found, here or ".")
 
-    return _OUTSIDE.sub(moved, markdown)
+    return _UPWARD.sub(moved, markdown)
 
 
-def _outside(page: str, link: str) -> str | None:
-    """A link's target below the root of the repository; None where it stays inside docs/."""
-    target = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
-    if target.startswith(("docs/", "..")) or not (ROOT / target).is_file():
+def _in_site(page: str, link: str) -> str | None:
+    """Where the site has a link's target; None where that is no file of the repository."""
+    here = page if (ROOT / page).is_file() else f"docs/{page}"  # a page that was carried along
+    target = posixpath.normpath(posixpath.join(posixpath.dirname(here), link))
+    if target.startswith("..") or not (ROOT / target).is_file():
         return None
-    return target
+    return target.removeprefix("docs/")
