@@ -75,7 +75,7 @@ def plan(
 
     from repro.execute.prepare import fingerprint_at
     from repro.store import Store
-    from repro.verdict.session import default_scale, next_trials
+    from repro.verdict.session import as_registered, default_scale, next_trials
 
     found = _claim(claim)
     if not isinstance(found, TrainedClaim):
@@ -83,7 +83,9 @@ def plan(
     at = scale or default_scale(found)
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
     images = fingerprint_at(found, at, dirs, cache)
-    cells = next_trials(found, at, images, Store(Path(store)).results())
+    facts = Store(Path(store))
+    rule = as_registered(found, at, facts)
+    cells = next_trials(rule, at, images, facts.results(), records=facts)
     columns = ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "epochs", "trial"]
     rows = [
         (found.id, at, c.recipe, c.arm, c.purpose, c.trial.rate, c.trial.seed, c.until, c.trial.id)

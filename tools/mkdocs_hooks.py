@@ -15,8 +15,8 @@ from reference import pages
 
 ROOT = Path(__file__).parents[1]
 
-# [text](../claims/lrn.yaml), ![text](../reports/report/figures/lrn-proxy-effect.svg), and at a page's
-# end [name]: ../claims/lrn.yaml
+# [text](../claims/lrn.yaml), ![text](../reports/report/figures/lrn-proxy-effect.svg), and at a
+# page's end [name]: ../claims/lrn.yaml
 _UPWARD = re.compile(r"(?:(?<=\]\()|(?<=\]: ))((?:\.\./)+[^)#\s]+)")
 
 

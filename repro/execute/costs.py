@@ -1,6 +1,6 @@
 """What running claims on this machine will cost, said beforehand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +17,7 @@ from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_data, using
-from repro.trial import WINDOWS, Result, Trial
+from repro.trial import WINDOWS, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
 from repro.verdict.forecast import outlook
@@ -64,7 +64,7 @@ def describe_plan(
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
-    lines += _chances(claim, at, dataset.fingerprint, results, max_seeds=max_seeds)
+    lines += _chances(claim, at, dataset.fingerprint, store, max_seeds=max_seeds)
     return "\n".join(lines)
 
 
@@ -72,12 +72,12 @@ def _chances(
     claim: TrainedClaim,
     scale: str,
     fingerprint: str,
-    results: Mapping[str, Result],
+    store: Store,
     *,
     max_seeds: int | None,
 ) -> Iterator[str]:
     """How likely the words are by the seeds that are planned, of the recipe that decides."""
-    evidence = analyse(claim, scale, fingerprint, results, settles=settles)
+    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
     found = evidence.recipes[claim.verdict_recipe]
     for sentence in outlook(claim, scale, found, seeds=max_seeds).sentences:
         yield f"  {sentence}"
@@ -85,13 +85,16 @@ def _chances(
 
 def _of_command(claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None) -> str:
     """Nothing is run to find out what a trial takes: those in the store say it."""
-    results = Store(machine.store).results()
-    cells = next_trials(claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds)
+    store = Store(machine.store)
+    claim, results = as_registered(claim, scale, store), store.results()
+    cells = next_trials(
+        claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds, records=store
+    )
     if not cells:
         return f"{claim.id} at {scale} scale: nothing left to run"
     lines = [f"{claim.id} at {scale} scale, by its command: {len(cells)} trials can run now"]
     lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
-    found = judge(claim, scale, Store(machine.store)).evidence
+    found = judge(claim, scale, store).evidence
     epochs = sum(results[name].epochs for name in found.trials) if found else 0.0
     if not found or not epochs:
         return "\n".join([*lines, "how long one takes is known once the first has ended"])

@@ -397,7 +397,7 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
         yield f"{some} beyond the analysis at n = {look.seeds}: shown, not counted"
     estimate = found.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
-        yield "all seeds came out equal, so that their scatter, and the interval, are not known"
+        yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval"
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)
