@@ -87,6 +87,10 @@ if mode == "flood":
 if mode == "hang":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
+if mode == "signals":
+    heeded = [s for s in ("SIGHUP", "SIGINT", "SIGTERM")
+              if signal.getsignal(getattr(signal, s)) != signal.SIG_IGN]
+    (home / "heeded").write_text(" ".join(heeded))
 if mode == "on":
     say(epochs + 1, "test_error", 0.0)
     time.sleep(1000)
@@ -263,6 +267,19 @@ def test_a_program_that_hangs_is_stopped(tmp_path: Path) -> None:
 
     assert isinstance(ended, CommandError)
     assert "wrote no metric for 0.5 s, and was stopped" in str(ended)
+
+
+def test_a_program_heeds_signals_though_its_worker_ignores_them(tmp_path: Path) -> None:
+    """So that SIGTERM ends it at once, and not the SIGKILL after it."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        train(claim_file(tmp_path, mode="signals"))
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+    assert (tmp_path / "heeded").read_text() == "SIGHUP SIGINT SIGTERM"
 
 
 def test_what_is_not_a_number_is_a_result(tmp_path: Path) -> None:

@@ -27,7 +27,11 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def _die_with_guard() -> None:
+def _before_command() -> None:
+    """In the command's process: workers ignore signals, and what is ignored stays so in a child."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -44,7 +48,7 @@ def main(grace: float, command: list[str]) -> int:
             command,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_guard,  # noqa: PLW1509 - there is one thread
+            preexec_fn=_before_command,  # noqa: PLW1509 - there is one thread
         )
     except OSError as error:
         print(f"cannot start {command[0]}: {error.strerror}", flush=True)  # noqa: T201 - kept
