@@ -193,7 +193,8 @@ def trust(names: tuple[Path, ...]) -> None:
         shown = commands_of(claim)
         if shown:
             trust(claim, user_folder("config"))
-        echo(f"{claim.id}: {shown or 'runs no command, and needs no trust'}")
+        may = f"trusted, and may run {shown}" if shown else "runs no command, and needs no trust"
+        echo(f"{claim.id}: {may}")
 
 
 @command(

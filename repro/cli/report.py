@@ -148,7 +148,11 @@ def _check(found: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", s
     if faults:
         sys.exit(faults[0].exit_code)
     if not any(page.measured for page in found):
-        raise NothingMeasuredError(f"{store} has no finished trial of these claims, and no facts")
+        raise NothingMeasuredError(
+            f"{store} has no finished trial of these claims, and no facts",
+            hint="`--claims FOLDER` names the folder of the claim files that were run; "
+            "`repro run FILE` measures; `--store` names the folder of results",
+        )
 
 
 @command(
