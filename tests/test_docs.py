@@ -159,10 +159,11 @@ def parse(words: list[str]) -> None:
 )
 def test_example_claims_are_valid(block: Block, tmp_path: Path) -> None:
     """A reader who saves an example gets no error."""
-    path = tmp_path / "gelu_speedup.yaml"
+    name = yaml.safe_load(block.body)["id"]
+    path = tmp_path / f"{name}.yaml"
     path.write_text(block.body, encoding="utf-8")
 
-    assert load(path).id == "gelu_speedup"
+    assert load(path).id == name
 
 
 def test_the_manifest_for_kubernetes_is_whole() -> None:

@@ -155,7 +155,7 @@ def _unmeasured(one: Judged) -> Iterator[str]:
     if recipe.missing:
         ran = recipe.planned - recipe.missing
         yield (
-            f"{one.claim.id} at {one.deciding.scale} scale: {ran} of {recipe.planned} confirming "
+            f"{one.claim.id} at {one.deciding.scale} scale: {ran} of {recipe.planned} evaluation "
             "trials are finished"
         )
 
