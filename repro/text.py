@@ -83,6 +83,8 @@ def estimate_text(estimate: Estimate | None) -> str:
         return "not measured"
     if estimate.low == -math.inf:  # the seeds came out equal, so that their scatter is not known
         return f"{value_text(estimate)} (no interval)"
+    if estimate.bound == "upper" and estimate.high == math.inf:
+        return value_text(estimate)
     level = level_percent(estimate.level)
     if estimate.bound != "two-sided":
         return f"{value_text(estimate)} ({level} bound)"
@@ -110,6 +112,8 @@ def value_text(estimate: Estimate | None) -> str:
         return "not measured"
     if estimate.bound == "lower":
         return f"at least {number(estimate.low)}"
+    if estimate.bound == "upper" and estimate.high == math.inf:  # of one seed
+        return "no bound known"
     if estimate.bound == "upper":
         return f"at most {number(estimate.high)}"
     return number(estimate.value)

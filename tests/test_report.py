@@ -575,6 +575,8 @@ def test_numbers_are_written_for_readers() -> None:
     equal = estimate(low=-float("inf"), high=float("inf"))
     assert (estimate_text(equal), interval_text(equal)) == ("1.70 (no interval)", "not known")
     assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"
+    unbounded = estimate(bound="upper", high=float("inf"))
+    assert estimate_text(unbounded) == "no bound known"
 
 
 def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Path) -> None:
