@@ -1,6 +1,7 @@
 """How likely a word is, before its seeds are run: against what is known in closed form."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,18 @@ def test_what_is_settled_has_no_outlook(tmp_path: Path) -> None:
     assert none.startswith("not reproduced by 12 seeds an arm if there is no effect: ")
     assert scatter.startswith("scatter over seeds 2.5, as 3 seeds an arm have it")
     assert sentences({**results(claim, SETTLED)}) == sentences({}) == ()
+
+
+def test_a_scatter_below_that_of_the_images_is_not_forecast_with(tmp_path: Path) -> None:
+    """The verdict does not believe it either."""
+    claim = looking(tmp_path)
+    evidence = analyse(claim, "paper", PRINT, {**results(claim, OPEN)}, settles=settles)
+    found = evidence.recipes["authors"]
+    deciding = replace(found.deciding, least_sd=4.0)
+    floored = replace(found, contrasts=(deciding, *found.contrasts[1:]))
+
+    assert outlook(claim, "paper", found).sentences[-1].startswith("scatter over seeds 2.5, ")
+    assert outlook(claim, "paper", floored).sentences[-1].startswith("scatter over seeds 4, ")
 
 
 @pytest.mark.parametrize(

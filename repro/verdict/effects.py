@@ -72,8 +72,9 @@ class Contrast:
     `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
     by name; none for times. `says`: what it is, in words. `correlation`: of the arms over seeds.
     `sd`: of the values that were averaged, of their logarithms for a ratio (of arms that are not
-    paired, the larger); None under two seeds, and where all came out equal. `by_seed`: the effect
-    at each seed that all its arms finished; for times, where both crossed.
+    paired, the larger); None under two seeds, and where all came out equal. `least_sd`: as much as
+    the test images alone give. `by_seed`: the effect at each seed that all its arms finished; for
+    times, where both crossed.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Contrast:
     estimate: Estimate | None
     correlation: float = math.nan
     sd: float | None = None
+    least_sd: float = 0.0
     by_seed: Mapping[int, float] = field(default_factory=dict)
 
 
@@ -198,22 +200,19 @@ def _difference(
     shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
     one, two = (np.array([values[seed] for seed in shared]) for values in found)
     paired, arms_apart = is_paired(claim), [np.array(list(values.values())) for values in found]
+    least = _least(outcomes, arms, metrics, shared) if paired else 0.0
     return Contrast(
         name=name,
         arms=arms,
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
         says=contrast_text(arms, metrics),
-        estimate=estimated(
-            partial(paired_difference, least=_least(outcomes, arms, metrics, shared)),
-            one,
-            two,
-            level=level,
-        )
+        estimate=estimated(partial(paired_difference, least=least), one, two, level=level)
         if paired
         else estimated(welch_difference, *arms_apart, level=level),
         correlation=correlation(one, two),
         sd=scatter(one - two, one, two) if paired else _largest(map(scatter, arms_apart)),
+        least_sd=least,
         by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
     )
 

@@ -2,7 +2,8 @@
 
 Runs are simulated: seeds that are there stay what they are, those to come are normal about a truth
 that is supposed, and every look asks the rule of verdicts itself. Of checks that fail, of trials
-that diverge or are censored, and of test errors beside a gap nothing is forecast.
+that diverge or are censored, and of test errors beside a gap nothing is forecast. Times are taken
+as points, not brackets, so that of ratios too much is promised.
 """
 
 import math
@@ -124,7 +125,7 @@ def measured_scatter(found: RecipeEvidence) -> Scatter | None:
     sd, estimate = found.deciding.sd, found.estimate
     if sd is None or estimate is None or estimate.bound != "two-sided":
         return None
-    return Scatter(sd=sd, df=estimate.seeds - 1)
+    return Scatter(sd=max(sd, found.deciding.least_sd), df=estimate.seeds - 1)
 
 
 def expected_scatter(claim: TrainedClaim, scale: str) -> Scatter | None:
