@@ -238,6 +238,11 @@ def machine_fault(error: Exception, during: str = "") -> MachineError | None:
     """
     if isinstance(error, MemoryError):
         return OutOfMemoryError(f"{during}out of memory")
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return MachineError(
+            f"{during}the system starts no more threads",
+            hint="`ulimit -u` and `ulimit -v` show its limits; fewer --workers need fewer threads",
+        )
     if not isinstance(error, OSError) or error.errno in {None, errno.EBADF, errno.EINVAL}:
         return None
     path = isinstance(error.filename, str | bytes) and f"{os.fsdecode(error.filename)}: "

@@ -31,7 +31,7 @@ from repro.execute.monitor.progress import Pace, StandingFiles
 from repro.plan import next_cells
 from repro.report.svg import svg
 from repro.store import Store
-from repro.store.provenance import code_commit, code_version, cores
+from repro.store.provenance import code_commit, code_version, cores, sources
 from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
@@ -168,6 +168,21 @@ def test_what_the_system_says_is_a_fault_of_the_machine(
 def test_what_no_system_says_is_a_bug(error: Exception) -> None:
     """Its traceback is wanted."""
     assert machine_fault(error) is None
+
+
+def test_a_system_that_starts_no_more_threads_is_no_bug() -> None:
+    """As Python says it, of a stack for which no address space has room."""
+    size = threading.stack_size(2**46)
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            threading.Thread(target=print).start()
+    finally:
+        threading.stack_size(size)
+
+    fault = machine_fault(caught.value)
+
+    assert isinstance(fault, MachineError)
+    assert "starts no more threads" in str(fault)
 
 
 def test_a_thread_that_a_full_disk_ends_is_told_in_a_line() -> None:
@@ -351,6 +366,21 @@ def test_without_git_the_version_has_no_commit(
     assert code_version() == package.__version__
     assert first.state == "missing"
     assert first.found.endswith(f"results do not say which commit they are of: {problem}")
+
+
+def test_nodes_know_the_same_code_by_its_sources_alone(tmp_path: Path) -> None:
+    """Wherever it lies and whatever is committed beside it; a changed line is other code."""
+    for name in ("a", "b"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / name / "inner" / "one.py").write_text("x = 1\n", encoding="utf-8")
+    (tmp_path / "b" / "notes.txt").write_text("of no concern", encoding="utf-8")
+
+    assert sources(tmp_path / "a") == sources(tmp_path / "b")
+
+    (tmp_path / "c" / "inner").mkdir(parents=True)
+    (tmp_path / "c" / "inner" / "one.py").write_text("x = 2\n", encoding="utf-8")
+
+    assert sources(tmp_path / "c") != sources(tmp_path / "a")
 
 
 def test_a_commit_is_of_the_packages_own_checkout(

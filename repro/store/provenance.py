@@ -1,5 +1,6 @@
 """Where a result comes from: versions, code, machine. Never imports torch."""
 
+import hashlib
 import os
 import platform
 import signal
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import repro
+from repro.errors import SourcesMissingError
 
-__all__ = ["Commit", "code_commit", "code_version", "cores", "cpu_name", "provenance"]
+__all__ = ["Commit", "code_commit", "code_version", "cores", "cpu_name", "provenance", "sources"]
 
 _PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
@@ -64,6 +66,22 @@ def code_version() -> str:
     """Package version, with the git commit where there is one."""
     commit = code_commit().name
     return f"{repro.__version__}+{commit}" if commit else repro.__version__
+
+
+@cache
+def sources(package: Path = Path(repro.__file__).parent) -> str:
+    """Twelve hex digits of the package's own files; a commit of what lies beside them is no change.
+
+    Raises SourcesMissingError where one cannot be read.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0")
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:  # as in the middle of an update
+            raise SourcesMissingError(f"{path} cannot be read: {error.strerror}") from error
+    return digest.hexdigest()[:12]
 
 
 def cores() -> int:

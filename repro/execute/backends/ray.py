@@ -33,7 +33,7 @@ from repro.execute.worker.work import fault_of, population_bytes, train_held
 from repro.plan import Cell
 from repro.store import Store
 from repro.store.arrays import Array
-from repro.store.provenance import code_version
+from repro.store.provenance import code_version, sources
 from repro.trial import Result, Row, Trial
 
 try:
@@ -171,10 +171,11 @@ def _train(
     seat: Seat | None = None,
 ) -> Ended | ReproError:
     """What a worker does with cells, alone or at its seat; errors are answers here too."""
-    if code != code_version():
+    if code != sources():
         return MachineError(
-            f"node {socket.gethostname()} has repro {code_version()}, the driver has {code}",
-            hint="install the same version on every node",
+            f"node {socket.gethostname()} has other code than the driver: repro {code_version()}, "
+            f"sources {sources()} in place of {code}",
+            hint="install the same version on every node; a run heeds no change of its own code",
         )
     link = _Link(home, attempt)
     store = Store(machine.store) if mark and (machine.store / mark).exists() else link
@@ -359,7 +360,7 @@ class OnRay:
         for cell in mine:
             self._attempts[cell.trial.id] = self._attempts.get(cell.trial.id, 0) + 1
         attempt = _Attempt(numbers={cell.trial.id: self._attempts[cell.trial.id] for cell in mine})
-        told = mine, self.machine, self._home, attempt, self.mark, code_version()
+        told = mine, self.machine, self._home, attempt, self.mark, sources()
         settle = self._settling(ended, busy, locks)
         if self.machine.processes == 1:
             task = self._train.options(num_gpus=self.share(mine)).remote(*told)
