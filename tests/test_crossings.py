@@ -27,7 +27,7 @@ def test_what_full_passes_have_measured_stands() -> None:
     passes = [row(k / 10, "train", error) for k, error in enumerate((0.4, 0.3, 0.29, 0.26), 4)]
     curve = [*FALLING, *passes, row(0.8, "train", 0.249)]
 
-    assert measured_lower(curve, 0.25, (0.7, 0.8)) == 0.7
+    assert measured_lower(curve, 0.25, 0.8) == 0.7
 
 
 def test_a_tenth_that_nobody_measured_is_not_taken_for_above() -> None:
@@ -39,24 +39,29 @@ def test_a_tenth_that_nobody_measured_is_not_taken_for_above() -> None:
 
     # At 0.6 the mean of three is 30.7 %, at 0.7 27.7 %: 25.7 % less the gap, and four standard
     # errors of 0.12 points leave it above; less a larger gap they would not.
-    assert measured_lower(curve, 0.25, (0.7, 0.8)) == 0.7
-    assert measured_lower([*FALLING, row(0.8, "train", 0.22)], 0.25, (0.7, 0.8)) == 0.6
+    assert measured_lower(curve, 0.25, 0.8) == 0.7
+    assert measured_lower([*FALLING, row(0.8, "train", 0.22)], 0.25, 0.8) == 0.6
 
 
 def test_a_standard_error_makes_the_bracket_wider() -> None:
     """Of few images a tenth, four of them reach further back."""
     few = online(0.50, 0.45, 0.40, 0.35, 0.30, 0.27, 0.26, 0.25, images=500)
 
-    assert measured_lower([*few, row(0.8, "train", 0.24, images=500)], 0.25, (0.7, 0.8)) < 0.6
+    assert measured_lower([*few, row(0.8, "train", 0.24, images=500)], 0.25, 0.8) < 0.6
 
 
 def test_a_pass_above_does_not_say_what_was_before_it() -> None:
     """Full errors jump: the known part ends at the first tenth that may have been below."""
     jumps = [row(0.7, "train", 0.255), row(0.8, "train", 0.2)]  # a gap of 6 points at the end
 
-    assert measured_lower([*FALLING, *jumps], 0.25, (0.7, 0.8)) == pytest.approx(0.5)
+    assert measured_lower([*FALLING, *jumps], 0.25, 0.8) == pytest.approx(0.5)
 
 
-def test_a_curve_that_was_not_kept_says_nothing() -> None:
-    """What the result says stands."""
-    assert measured_lower([], 0.25, (0.7, 0.8)) == 0.7
+def test_a_lower_end_is_never_assumed() -> None:
+    """Zero of a curve that was not kept, without full passes, and of windows without an image."""
+    below = row(0.8, "train", 0.24)
+
+    assert measured_lower([], 0.25, 0.8) == 0
+    assert measured_lower(FALLING, 0.25, 0.8) == 0
+    assert measured_lower([below], 0.25, 0.8) == 0
+    assert measured_lower([*online(0.5, 0.4, 0.3, images=0), below], 0.25, 0.8) == 0

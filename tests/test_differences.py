@@ -222,6 +222,8 @@ def test_a_wider_gap_alone_is_gap_only(
     assert verdict.word == word
     assert reason in verdict.reason
     assert verdict.exit_code == (0 if word == "reproduced" else 3)
+    assert verdict.effect is not None
+    assert (verdict.effect.p < 0.05) == (word == "reproduced")  # of overfitting, not of the gap
 
 
 def test_a_gap_without_a_further_contrast_of_test_errors_is_gap_only(tmp_path: Path) -> None:

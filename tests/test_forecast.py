@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 from repro.claim import Region, TrainedClaim, is_paired, load
 from repro.verdict import settles
 from repro.verdict.analysis import analyse, planned_looks
+from repro.verdict.effects import Outcome
 from repro.verdict.forecast import Chance, Scatter, chances, outlook, warnings
 from tests.commands import repro
 from tests.test_differences import PRINT, claim_of
@@ -112,6 +113,41 @@ def test_a_scatter_below_that_of_the_images_is_not_forecast_with(tmp_path: Path)
 
     assert outlook(claim, "paper", found).sentences[-1].startswith("scatter over seeds 2.5, ")
     assert outlook(claim, "paper", floored).sentences[-1].startswith("scatter over seeds 4, ")
+
+
+def test_a_look_of_one_seed_is_no_look(tmp_path: Path) -> None:
+    """It has no scatter, and no verdict comes of it."""
+    claim = claim_of(tmp_path)
+    alone, whole = (
+        chances(at(claim, *looks), "paper", Scatter(sd=1.2)) for looks in ((1, SEEDS), (SEEDS,))
+    )
+
+    assert chances(at(claim, 1), "paper", Scatter(sd=1.2)) == ()
+    assert alone[0].value == pytest.approx(whole[0].value, abs=0.06)
+
+
+def test_times_to_come_have_brackets_as_wide_as_those_so_far(tmp_path: Path) -> None:
+    """Wide ones make every word less likely; before any is known, the reader is told."""
+    claim = tiny_claim(tmp_path, seeds=SEEDS)
+    assert isinstance(claim, TrainedClaim)
+    scale = claim.scales["smoke"].model_copy(update={"seeds": (3, SEEDS), "scatter": 0.3})
+    claim = claim.model_copy(update={"scales": {"smoke": scale}})
+    found = analyse(claim, "smoke", PRINT, {}).recipes["period"]
+
+    def likely(width: float) -> float:
+        outcomes = tuple(
+            Outcome(
+                arm=arm, seed=seed, trial_id=f"{arm}{seed}", status="crossed", epochs=upper,
+                metrics={}, lower=upper * (1 - width), upper=upper,
+            )
+            for arm, middle in (("slow", 48), ("fast", 8))
+            for seed, upper in enumerate(middle * np.array([0.9, 1.0, 1.1]))
+        )  # fmt: skip
+        known = replace(found, outcomes=outcomes, seeds=3)
+        return by_truth(chances(claim, "smoke", Scatter(sd=0.3), found=known))["paper"].value
+
+    assert likely(0.3) < likely(0.01)
+    assert outlook(claim, "smoke", found).sentences[-1].startswith("crossing times are taken as ex")
 
 
 @pytest.mark.parametrize(

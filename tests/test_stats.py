@@ -54,6 +54,17 @@ def test_interval_holds_the_truth_95_times_in_100(n: int, fast: float, slow: flo
     assert 0.93 <= held / 2000 <= 0.975
 
 
+def test_a_time_without_a_lower_end_leaves_the_ratio_unbounded() -> None:
+    """How early it crossed is not known: no bound below of the slow arm, none above of the fast."""
+    measured, early = times((8, 8.1), (9, 9.1), (8, 8.2)), times((0, 0.1), (0.2, 0.3), (0.2, 0.3))
+
+    assert ratio_of_times(early, measured).low == 0
+    assert math.isfinite(ratio_of_times(early, measured).high)
+    assert ratio_of_times(measured, early).high == math.inf
+    assert ratio_of_times(measured, early).low > 1
+    assert ratio_of_times(measured, early).p == 1
+
+
 @pytest.mark.parametrize("n", [3, 5])
 def test_lower_bound_holds_when_a_whole_arm_is_censored(n: int) -> None:
     """Of all draws, at most 5 in 100 give a bound that lies above the truth."""

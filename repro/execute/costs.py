@@ -21,7 +21,14 @@ from repro.trial import WINDOWS, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
 from repro.verdict.forecast import outlook
-from repro.verdict.session import as_registered, default_scale, judge, next_trials
+from repro.verdict.session import (
+    as_registered,
+    default_scale,
+    finished,
+    judge,
+    next_trials,
+    planned,
+)
 
 __all__ = ["describe_plan", "forecasts"]
 
@@ -64,8 +71,20 @@ def describe_plan(
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
+    lines += _known_before(claim, at, dataset.fingerprint, store)
     lines += _chances(claim, at, dataset.fingerprint, store, max_seeds=max_seeds)
     return "\n".join(lines)
+
+
+def _known_before(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> Iterator[str]:
+    """That a plan which is not registered yet has results that could have been looked at."""
+    there = finished(claim, scale, fingerprint, store.results())
+    if there and planned(claim, scale, store) is None:
+        grid = " at rates of its grid" * bool(claim.scales[scale].search)
+        yield (
+            f"  {there} of its evaluation trials{grid} are in the store already, run for another "
+            "claim or plan: the report will say so"
+        )
 
 
 def _chances(

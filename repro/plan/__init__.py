@@ -13,6 +13,7 @@ from repro.plan.plan import (
     merged,
     most_epochs_left,
     next_cells,
+    possible_cells,
     rate_search,
 )
 
@@ -26,5 +27,6 @@ __all__ = [
     "merged",
     "most_epochs_left",
     "next_cells",
+    "possible_cells",
     "rate_search",
 ]

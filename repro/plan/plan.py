@@ -40,6 +40,7 @@ __all__ = [
     "merged",
     "most_epochs_left",
     "next_cells",
+    "possible_cells",
     "rate_search",
 ]
 
@@ -342,6 +343,16 @@ def confirm_cells(
     Those of all looks, in the order of their seeds.
     """
     return _arm(_Itself(claim), scale, recipe, arm, fingerprint).confirming(rate)
+
+
+def possible_cells(
+    claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str
+) -> tuple[Cell, ...]:
+    """The evaluation trials at every rate that the arm's grid has, or the one that is given."""
+    at = claim.scales[scale]
+    rates = (at.rate[recipe],) if recipe in at.rate else at.search[recipe].rates
+    where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
+    return tuple(cell for rate in rates for cell in where.confirming(rate))
 
 
 def next_cells(

@@ -112,7 +112,8 @@ def family_table(pages: Sequence[Page | FactPage]) -> Table:
         caption=(
             "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
             "the contrast that decides, at the best scale whose measurement is sound. This asks "
-            "more than a verdict of its own: a claim can be reproduced and not shown here. It "
+            "more than a verdict of its own: a claim can be reproduced and not shown here. Of a "
+            "claim about the gap it asks for a wider gap and a higher test error, both. It "
             "holds whatever claims have in common; those that share trials, mostly of a baseline, "
             "tend to err together"
         ),
@@ -436,8 +437,10 @@ def _registered(page: Page) -> str:
     before = page.evidence.finished_before
     if before == 0:
         return f"{page.plan.registered}, before any of its evaluation trials"
+    searched = page.claim.scales[page.evidence.scale].search
+    trials = "trials that may be its evaluation trials" if searched else "of its evaluation trials"
     seen = "an unknown number" if before is None else str(before)
-    return f"{page.plan.registered}, when {seen} of its evaluation trials were already there"
+    return f"{page.plan.registered}, when {seen} {trials} were already there"
 
 
 def trial_rows(page: Page) -> Iterator[TrialRow]:

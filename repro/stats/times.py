@@ -23,12 +23,18 @@ __all__ = ["Times", "ratio_of_times"]
 class Times:
     """Epochs to a threshold, (lower, upper] of each seed, (n,); upper infinite where censored.
 
+    A lower end of 0 says that nothing was measured before it crossed: how fast it was has no bound.
     `step`: epochs between two measurements; by default the narrowest bracket.
     """
 
     lower: Array
     upper: Array
     step: float | None = None
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether one crossed before anything was measured: nothing says how early."""
+        return bool((~self.censored & (self.lower == 0)).any())
 
     @property
     def censored(self) -> npt.NDArray[np.bool_]:
@@ -43,6 +49,8 @@ class Times:
             raise StatisticsError(f"the {arm} arm has a time that is not a number")
         if (self.lower < 0).any() or (self.upper <= self.lower).any():
             raise StatisticsError(f"the {arm} arm has a time whose interval is empty")
+        if (self.censored & (self.lower == 0)).any():
+            raise StatisticsError(f"the {arm} arm has a time of which nothing is known")
         return self
 
 
@@ -54,7 +62,8 @@ def ratio_of_times(slow: Times, fast: Times, *, level: float = 0.95) -> Estimate
     censored: a one-sided bound, which says nothing beyond the budget, and no more than the other
     arm's spread allows. A time may lie anywhere in its bracket, and all times of an arm at the same
     end of it: each end of the interval is that of the least favourable ones (Imbens and Manski
-    2004). Raises StatisticsError when neither arm crossed at all.
+    2004), and has no bound where a time has none below. Raises StatisticsError when neither arm
+    crossed at all.
     """
     slow.checked("slow"), fast.checked("fast")
     if slow.censored.all() and fast.censored.all():
@@ -63,10 +72,13 @@ def ratio_of_times(slow: Times, fast: Times, *, level: float = 0.95) -> Estimate
             hint="give both arms more epochs",
         )
     least, middle, most = (_at_points(slow, fast, share, level) for share in (0.0, 0.5, 1.0))
-    value = {"lower": least.low, "upper": most.high, "two-sided": middle.value}[middle.bound]
+    low = 0.0 if slow.unbounded else least.low
+    high = math.inf if fast.unbounded else most.high
+    value = {"lower": low, "upper": high, "two-sided": middle.value}[middle.bound]
     same_side = (least.value > 1) == (most.value > 1)
-    p = max(one.p if one.p is not None else 1.0 for one in (least, most)) if same_side else 1.0
-    return replace(middle, value=value, low=least.low, high=most.high, p=p)
+    bounded = not (slow.unbounded or fast.unbounded)
+    p = max(one.p if one.p is not None else 1.0 for one in (least, most))
+    return replace(middle, value=value, low=low, high=high, p=p if same_side and bounded else 1.0)
 
 
 def _at_points(slow: Times, fast: Times, share: float, level: float) -> Estimate:
@@ -91,8 +103,8 @@ class _Points:
 
 def _points(times: Times, share: float) -> _Points:
     seen = ~times.censored
-    # A quarter of the upper end where it crossed before the first measurement.
-    low = np.log(np.where(times.lower > 0, times.lower, times.upper / 4))
+    # A time without a lower end needs some point for the estimate; its interval has no bound there.
+    low = np.log(np.where(times.lower > 0, times.lower, times.upper / 2))
     high = np.where(seen, np.log(times.upper), low)
     step = high - low
     if times.step is not None:

@@ -327,7 +327,7 @@ def _times(
     measured = measured or claim.trainer is not None  # a command says each of its full passes
     if measured or records is None or cell.trial.threshold is None:
         return seen
-    return measured_lower(records.rows(result.trial_id), cell.trial.threshold, seen), seen[1]
+    return measured_lower(records.rows(result.trial_id), cell.trial.threshold, seen[1]), seen[1]
 
 
 # The same nets, looked at twice
@@ -405,6 +405,12 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
             yield (
                 f"{open_ended} of {len(of_arm)} {arm} trials did not cross the threshold and "
                 "count as censored"
+            )
+        early = sum(outcome.lower == 0 for outcome in of_arm)
+        if early:
+            yield (
+                f"{early} of {len(of_arm)} {arm} trials crossed before anything was measured: how "
+                "early is not known, and the CI has no bound on that side"
             )
         diverged = sum(outcome.status == "diverged" for outcome in of_arm)
         if diverged:

@@ -18,33 +18,37 @@ _WINDOWS = 3  # tenths of an epoch of which the online error is averaged, as in 
 _ERRORS = 4
 
 
-def measured_lower(rows: Sequence[Row], threshold: float, seen: tuple[float, float]) -> float:
+def measured_lower(rows: Sequence[Row], threshold: float, upper: float) -> float:
     """The last tenth of an epoch up to which the full error is known to be above the threshold.
 
-    `rows`: the trial's curve. `seen`: (lower, upper] as it was written down when the trial ended.
+    `rows`: the trial's curve. `upper`: the tenth at which it was seen to have crossed. Zero where
+    nothing was measured before that: of a curve that was not kept, or without a full pass beside
+    an online error, whose gap is then not known.
     """
-    lower, upper = seen
     passes = {row.epoch: row.error for row in rows if row.source == "train"}
     online = _online(rows)
-    if not passes or not online:
-        return lower
-    gap = max(0.0, *(online[epoch][0] - passes[epoch] for epoch in passes if epoch in online))
+    gaps = [online[epoch][0] - error for epoch, error in passes.items() if epoch in online]
+    gap = max(0.0, *gaps) if gaps else math.inf
     known = 0.0
     for epoch, (error, standard_error) in online.items():
         least = passes.get(epoch, error - gap - _ERRORS * standard_error)
-        if epoch > upper - 1e-9 or least <= threshold:
+        if epoch > upper - 1e-9 or not least > threshold:
             break
         known = epoch
     return known
 
 
 def _online(rows: Sequence[Row]) -> dict[float, tuple[float, float]]:
-    """At each tenth of an epoch the online error of the last windows, and its standard error."""
+    """At each tenth of an epoch the online error of the last windows, and its standard error.
+
+    Of windows without an image as low as an error can be: they say nothing.
+    """
     windows = [row for row in rows if row.source == "online"]
     found = {}
     for end in range(_WINDOWS, len(windows) + 1):
         last = windows[end - _WINDOWS : end]
         images = sum(row.images for row in last)
-        error = sum(row.error * row.images for row in last) / images
-        found[last[-1].epoch] = error, math.sqrt(error * (1 - error) / images)
+        error = sum(row.error * row.images for row in last) / images if images else 0.0
+        spread = math.sqrt(max(error * (1 - error), 0.0) / images) if images else 0.0
+        found[last[-1].epoch] = error, spread
     return found

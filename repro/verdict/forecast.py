@@ -2,23 +2,24 @@
 
 Runs are simulated: seeds that are there stay what they are, those to come are normal about a truth
 that is supposed, and every look asks the rule of verdicts itself. Of checks that fail, of trials
-that diverge or are censored, and of test errors beside a gap nothing is forecast. Times are taken
-as points, not brackets, so that of ratios too much is promised.
+that diverge or are censored, and of test errors beside a gap nothing is forecast. Times to come
+have brackets as wide as those so far; where there are none yet, they are points, and the reader is
+told.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import scipy
 
-from repro.claim import TimeClaim, TrainedClaim, arms_of, is_paired, metric_of
+from repro.claim import LEAST_SEEDS, TimeClaim, TrainedClaim, arms_of, is_paired, metric_of
 from repro.stats import Array, Estimate
 from repro.text import paper_text
 from repro.verdict.analysis import Look, RecipeEvidence, planned_looks
-from repro.verdict.effects import values_of
+from repro.verdict.effects import Outcome, values_of
 from repro.verdict.rule import Word, ruling_of, settles
 
 __all__ = ["Chance", "Outlook", "Scatter", "chances", "outlook", "warnings"]
@@ -28,6 +29,10 @@ Supposed = Literal["paper", "none", "ours"]
 _RUNS: Final = 1000
 _LEVEL: Final = 0.8  # of the interval of a scatter that few seeds have shown
 _HARDLY: Final = 0.2  # a word that is less likely is warned of
+_POINTS: Final = (
+    "crossing times are taken as exact, since none was measured yet: their brackets make the CI "
+    "wider, and every word less likely"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,17 +97,22 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
-    """What the seeds to come may change; no chances where that is settled or not known."""
+    """What the seeds to come may change; no chances where that is settled or not known.
+
+    `points`: times were forecast without the brackets that they will have.
+    """
 
     scatter: Scatter | None
     chances: tuple[Chance, ...]
+    points: bool = False
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """One for each truth that is supposed, and what they rest on."""
         if not self.chances or self.scatter is None:
             return ()
-        return (*(chance.sentence for chance in self.chances), self.scatter.sentence)
+        rests = (self.scatter.sentence, *(_POINTS,) * self.points)
+        return (*(chance.sentence for chance in self.chances), *rests)
 
 
 def outlook(
@@ -116,14 +126,16 @@ def outlook(
     if scatter is None or (found.look is not None and settles(claim, found)):
         return Outlook(scatter=scatter, chances=())
     return Outlook(
-        scatter=scatter, chances=chances(claim, scale, scatter, found=found, seeds=seeds)
+        scatter=scatter,
+        chances=chances(claim, scale, scatter, found=found, seeds=seeds),
+        points=isinstance(claim, TimeClaim) and found.seeds == 0,
     )
 
 
 def measured_scatter(found: RecipeEvidence) -> Scatter | None:
     """What the seeds so far have shown; None where they have not."""
     sd, estimate = found.deciding.sd, found.estimate
-    if sd is None or estimate is None or estimate.bound != "two-sided":
+    if sd is None or estimate is None or estimate.bound != "two-sided" or estimate.seeds < 2:
         return None
     return Scatter(sd=max(sd, found.deciding.least_sd), df=estimate.seeds - 1)
 
@@ -151,7 +163,7 @@ def chances(
     looks = [
         look
         for look in planned_looks(claim, scale)
-        if look.number > now and (seeds is None or look.seeds <= seeds)
+        if look.number > now and LEAST_SEEDS <= look.seeds <= (math.inf if seeds is None else seeds)
     ]
     known = _known(claim, found)
     if not looks or known is None:
@@ -204,10 +216,32 @@ def _truths(claim: TrainedClaim, found: RecipeEvidence | None) -> Iterator[tuple
         yield "none", claim.no_effect
 
 
+class _Known(NamedTuple):
+    """The values so far of the effect, or of an arm, (n,): the middles of their brackets.
+
+    `half`: half the width of each bracket, of logarithms; zero where values are points.
+    """
+
+    value: Array
+    half: Array
+
+    @classmethod
+    def points(cls, values: Sequence[float] | Array) -> "_Known":
+        """What was measured exactly."""
+        return cls(np.array(values, dtype=float), np.zeros(len(values)))
+
+    @classmethod
+    def brackets(cls, outcomes: Sequence[Outcome]) -> "_Known":
+        """Times, by their logarithms; infinite where one has no lower or no upper end."""
+        with np.errstate(divide="ignore"):
+            low, high = np.log([[o.lower, o.upper] for o in outcomes]).reshape(-1, 2).T
+        return cls((low + high) / 2, (high - low) / 2)
+
+
 def _chance(
     claim: TrainedClaim,
     looks: Sequence[Look],
-    known: Sequence[Array],
+    known: Sequence[_Known],
     scatter: Scatter,
     supposed: Supposed,
     truth: float,
@@ -228,39 +262,38 @@ def _chance(
     )
 
 
-def _known(claim: TrainedClaim, found: RecipeEvidence | None) -> list[Array] | None:
-    """The values so far: of the effect, or of each arm; None where one is not known.
+def _known(claim: TrainedClaim, found: RecipeEvidence | None) -> list[_Known] | None:
+    """What is there so far: of the effect, or of each arm; None where a value is not known.
 
     A time that was censored, or a metric that is no number, would have to be guessed.
     """
     arms = 1 if is_paired(claim) else 2
     if found is None:
-        return [np.empty(0)] * arms
+        return [_Known.points([])] * arms
     counted = [o for o in found.outcomes if o.seed < found.seeds]
     contrast = found.deciding
     if arms == 1:
-        values = [np.array([contrast.by_seed.get(s, math.nan) for s in range(found.seeds)])]
+        values = [_Known.points([contrast.by_seed.get(s, math.nan) for s in range(found.seeds)])]
     elif isinstance(claim, TimeClaim):
-        values = [
-            np.array([math.log(o.upper) for o in counted if o.arm == arm]) for arm in contrast.arms
-        ]
+        values = [_Known.brackets([o for o in counted if o.arm == arm]) for arm in contrast.arms]
     else:
         values = [
-            np.array([*values_of(counted, arm, metric_of(claim, arm)).values()])
+            _Known.points([*values_of(counted, arm, metric_of(claim, arm)).values()])
             for arm in contrast.arms
         ]
-    return values if all(np.isfinite(each).all() for each in values) else None
+    return values if all(np.isfinite(each.value).all() for each in values) else None
 
 
 def _words(
-    claim: TrainedClaim, looks: Sequence[Look], known: Sequence[Array], truth: float, sd: float
+    claim: TrainedClaim, looks: Sequence[Look], known: Sequence[_Known], truth: float, sd: float
 ) -> list[Word]:
     """How `_RUNS` runs end."""
     samples = _samples(claim, known, truth, sd, looks[-1].seeds)
+    halves = [_halves(each, looks[-1].seeds) for each in known]
     words: list[Word] = ["inconclusive"] * _RUNS
     going = list(range(_RUNS))
     for look in looks:
-        estimates = _estimates(claim, samples, look)
+        estimates = _estimates(claim, samples, halves, look)
         rulings = {run: ruling_of(claim, estimates[run]) for run in going}
         for run, ruling in rulings.items():
             words[run] = ruling.word
@@ -269,7 +302,7 @@ def _words(
 
 
 def _samples(
-    claim: TrainedClaim, known: Sequence[Array], truth: float, sd: float, seeds: int
+    claim: TrainedClaim, known: Sequence[_Known], truth: float, sd: float, seeds: int
 ) -> list[Array]:
     """(runs, seeds) of the effect, or of each arm about what both have in common."""
     generator = np.random.default_rng(0)  # the same plan says the same
@@ -277,13 +310,14 @@ def _samples(
     if len(known) == 1:
         centres = [effect]
     else:
-        common = float(np.mean([each.mean() for each in known])) if len(known[0]) else 0.0
+        seen = [each.value.mean() for each in known if len(each.value)]
+        common = float(np.mean(seen)) if seen else 0.0
         centres = [common + effect / 2, common - effect / 2]
     return [
         np.concatenate(
             (
-                np.broadcast_to(each, (_RUNS, len(each))),
-                generator.normal(centre, sd, (_RUNS, max(seeds - len(each), 0))),
+                np.broadcast_to(each.value, (_RUNS, len(each.value))),
+                generator.normal(centre, sd, (_RUNS, max(seeds - len(each.value), 0))),
             ),
             axis=1,
         )
@@ -291,8 +325,20 @@ def _samples(
     ]
 
 
-def _estimates(claim: TrainedClaim, samples: Sequence[Array], look: Look) -> list[Estimate]:
-    """Student's interval of each run at the look, Welch's of two arms."""
+def _halves(known: _Known, seeds: int) -> Array:
+    """Of the brackets of all seeds, (seeds,): those to come are as wide as those so far."""
+    usual = float(known.half.mean()) if len(known.half) else 0.0
+    return np.concatenate((known.half, np.full(max(seeds - len(known.half), 0), usual)))
+
+
+def _estimates(
+    claim: TrainedClaim, samples: Sequence[Array], halves: Sequence[Array], look: Look
+) -> list[Estimate]:
+    """Student's interval of each run at the look, Welch's of two arms.
+
+    Each end is that of the least favourable points in the brackets, as in `ratio_of_times`. Their
+    widths are taken as equal within an arm, so that all of them shift it alike.
+    """
     n = look.seeds
     parts = [each[:, :n] for each in samples]
     variances = np.array([part.var(1, ddof=1) / n for part in parts])  # (arms, runs)
@@ -300,6 +346,7 @@ def _estimates(claim: TrainedClaim, samples: Sequence[Array], look: Look) -> lis
     total = variances.sum(0)
     df = (n - 1) * total**2 / (variances**2).sum(0)
     half = scipy.special.stdtrit(df, (1 + look.level) / 2) * np.sqrt(total)
+    half += sum(each[:n].mean() for each in halves)
     ends = [value, value - half, value + half]
     if claim.no_effect == 1:
         ends = [np.exp(each) for each in ends]

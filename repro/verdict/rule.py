@@ -90,7 +90,11 @@ EXIT_CODES: dict[Word, int] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed."""
+    """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed.
+
+    Of a gap, the effect is overfitting: the larger p of gap and test error, which both have to show
+    it on the same side.
+    """
 
     p: float
     claimed: bool
@@ -188,9 +192,14 @@ def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | 
     estimate = found.estimate
     if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
         return None
+    p, claimed = estimate.p, estimate.value > claim.no_effect and estimate.bound != "upper"
+    if _of_gap(found):
+        tested = _test_error(found)
+        error = tested.estimate if tested else None
+        same = error is not None and (error.value > 0) == claimed
+        p = max(p, error.p) if error is not None and error.p is not None and same else 1.0
     return Effect(
-        p=over_all_looks(estimate.p, claim.scales[scale].seeds, paired=is_paired(claim)),
-        claimed=estimate.value > claim.no_effect and estimate.bound != "upper",
+        p=over_all_looks(p, claim.scales[scale].seeds, paired=is_paired(claim)), claimed=claimed
     )
 
 
@@ -279,7 +288,11 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
     if estimate is None:
         return Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
     ruling = ruling_of(claim, estimate)
-    return _overfitting(found, ruling) if set(found.deciding.metrics) == {"gap"} else ruling
+    return _overfitting(found, ruling) if _of_gap(found) else ruling
+
+
+def _of_gap(found: RecipeEvidence) -> bool:
+    return set(found.deciding.metrics) == {"gap"}
 
 
 def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:

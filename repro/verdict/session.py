@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
 from repro.errors import DataError
-from repro.plan import Cell, next_cells
+from repro.plan import Cell, next_cells, possible_cells
 from repro.registry import DATASETS
 from repro.store import PlanRecord, Store
 from repro.trial import Result
@@ -20,6 +20,7 @@ __all__ = [
     "Judged",
     "as_registered",
     "default_scale",
+    "finished",
     "judge",
     "judge_at",
     "judge_exact",
@@ -63,7 +64,6 @@ def register(
     written down with it: results that were there could have been looked at.
     """
     claim = as_registered(claim, scale, store)
-    found = analyse(claim, scale, fingerprint, store.results())
     return store.register(
         PlanRecord(
             claim_id=claim.id,
@@ -72,9 +72,26 @@ def register(
             fingerprint=fingerprint,
             data_title=title,
             registered=datetime.now(UTC).isoformat(timespec="seconds"),
-            finished_before=sum(len(recipe.outcomes) for recipe in found.recipes.values()),
+            finished_before=finished(claim, scale, fingerprint, store.results()),
         )
     )
+
+
+def finished(
+    claim: TrainedClaim, scale: str, fingerprint: str, results: Mapping[str, Result]
+) -> int:
+    """How many of its evaluation trials there are, for whatever claim they were run.
+
+    Where rates are searched, those at every rate of the grid count: any of them may be chosen.
+    """
+    cells = {
+        cell.trial.id
+        for recipe in claim.recipes
+        for arm in claim.arms
+        for cell in possible_cells(claim, scale, recipe, arm, fingerprint)
+        if cell.done(results)
+    }
+    return len(cells)
 
 
 def as_registered(claim: TrainedClaim, scale: str, store: Store) -> TrainedClaim:
