@@ -133,7 +133,8 @@ def test_a_smoke_run_ends_with_0_and_says_that_it_is_no_evidence(ran: tuple[Path
 
     assert done.exit_code == 0, done.output
     assert "tiny, period recipe, smoke scale (not evidence): " in done.stdout
-    assert "the paper's 6" in done.stdout
+    assert "  paper  6 ratio of epochs" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
     assert "handwritten digits" in done.stdout
     assert "0 trials found done" in done.stderr
 

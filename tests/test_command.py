@@ -190,7 +190,7 @@ def test_a_command_decides_a_claim(tmp_path: Path) -> None:
 
     assert ran.exit_code == 0, ran.output
     assert "mine, command recipe, smoke scale (not evidence)" in ran.output
-    assert "ours 12." in ran.output
+    assert "ours   12." in ran.output
     assert told.exit_code == 0, told.output
     assert verified.exit_code == 0, verified.output
     trials = (report / "trials.csv").read_text().splitlines()
@@ -540,6 +540,6 @@ def test_times_of_a_command_decide_a_claim(tmp_path: Path) -> None:
     verified = repro("verify", store, "--claims", tmp_path, "--report", report)
 
     assert ran.exit_code == 0, ran.output
-    assert "ours 1.4" in ran.output
+    assert "ours   1.4" in ran.output
     assert told.exit_code == 0, told.output
     assert verified.exit_code == 0, verified.output

@@ -43,7 +43,7 @@ __all__ = ["plan", "run", "status"]
     repro run claims/*.yaml --scale proxy            # all that have the scale, each trial once
     repro run relu_speedup --scale smoke --profile   # what does the time go on?
     repro run lrn --device cuda:1 --store /data/runs --json
-    repro run lrn --log tensorboard --log mlflow:/data/mlruns
+    repro run examples/own_script/label_smoothing.yaml --trust   # trained by a script of yours
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
     repro run claims/*.yaml --executor slurm --slurm partition=gpu --slurm gpus-per-node=1
     repro run headline_2012 --executor ray --address auto --ranks-per-trial 8

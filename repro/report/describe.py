@@ -2,8 +2,9 @@
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
@@ -29,45 +30,56 @@ __all__ = [
 
 
 def describe_verdict(claim: Claim, verdict: Verdict) -> str:
-    """The word, the number with its interval, and its company: paper, scale, data, seeds, time."""
+    """The word, and below it, in 80 columns: ours, the paper's, why, of what, by the prior."""
     if isinstance(claim, ExactClaim):
-        return f"{claim.id}: {verdict.word}\n  {verdict.reason}\n  ({claim.paper.section})"
+        rows = {"paper": claim.paper.section, "why": verdict.reason}
+        return _sheet(f"{claim.id}: {verdict.word}", rows)
     assert isinstance(claim, TrainedClaim)
     role = "" if verdict.recipe == claim.verdict_recipe else " (sensitivity)"
     evidence = "" if verdict.decides or role else " (not evidence)"
-    printed = "a number it does not give" if claim.paper.value is None else paper_text(claim)
-    return (
-        f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}: "
-        f"{verdict.word}\n"
-        f"  {verdict.reason}\n"
-        f"  ours {estimate_text(verdict.estimate)}, the paper's {printed} "
-        f"({claim.paper.unit}, {claim.paper.section})\n"
-        f"  {seeds_text(verdict)}, {verdict.data or 'no data yet'}, "
-        f"{verdict.device or 'no device yet'}, {duration(verdict.seconds)} of trials"
-        f"{_prior_line(claim) if verdict.decides else ''}"
-    )
+    unit = f" {claim.paper.unit}"
+    rows = {
+        "ours": f"{estimate_text(verdict.estimate)}{unit * (verdict.estimate is not None)}",
+        "paper": f"{paper_text(claim)}{unit * (claim.paper.value is not None)} "
+        f"({claim.paper.section})",
+        "why": verdict.reason,
+        "from": f"{seeds_text(verdict)}, {duration(verdict.seconds)} of trials; "
+        f"{verdict.data or 'no data yet'}; {verdict.device or 'no device yet'}",
+    }
+    found = prior(claim) if verdict.decides else None
+    if found is not None:
+        rows["note"] = f"the paper's own evidence: {found.sentence}"
+    head = f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}"
+    return _sheet(f"{head}: {verdict.word}", rows)
 
 
-def _prior_line(claim: Claim) -> str:
-    found = prior(claim)
-    return "" if found is None else f"\n  the paper's own evidence: {found.sentence}"
+def _sheet(head: str, rows: Mapping[str, str]) -> str:
+    """A line, and rows of a name and a text that fit 80 columns."""
+    filled = (
+        fill(
+            text, 80, initial_indent=f"  {name:7}", subsequent_indent=" " * 9,
+            break_long_words=False, break_on_hyphens=False,
+        )
+        for name, text in rows.items()
+    )  # fmt: skip
+    return "\n".join([head, *filled])
 
 
 def describe_family(members: Sequence[Member]) -> str:
     """What may be said of all claims at once; empty for fewer than two."""
     if len(members) < 2:
         return ""
-    lines = [
-        f"{len(members)} claims as one family (Holm), no effect against an effect; "
+    head = (
+        f"{len(members)} claims as one family (Holm), no effect against an effect;\n"
         "all that is said here errs at most 5 times in 100:"
-    ]
-    lines += [
+    )
+    lines = [
         f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.said}, p {p_text(m.p)}, "
         f"among the others {p_text(m.adjusted)}"
         f"{f', shares trials with {m.sharing} of them' * (m.sharing > 0)}"
         for m in members
     ]
-    return "\n".join(lines)
+    return "\n".join([head, *(fill(line, 80, subsequent_indent=" " * 6) for line in lines)])
 
 
 def seeds_text(verdict: Verdict) -> str:
