@@ -65,12 +65,14 @@ def test_in_the_middle(moment: str, function: str, times: int, whole: Whole, tal
     survives(whole, f"{moment} {function} {times}", Dies(function=function, times=times), tally)
 
 
+# Written, and not yet under its name, where the next start would miss it most.
+BRIEF = {(name, "whole") for name in ("store.json", "checkpoint.pt", "result.json", "SHA256SUMS")}
+
+
 @pytest.mark.parametrize(
     "point",
     [
-        pytest.param(
-            point, id="-".join(point), marks=[] if "whole" in point else [pytest.mark.slow]
-        )
+        pytest.param(point, id="-".join(point), marks=[] if point in BRIEF else [pytest.mark.slow])
         for point in POINTS
     ],
 )
