@@ -10,6 +10,8 @@ import json
 import os
 import secrets
 import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,10 @@ from typing import Any
 from repro.errors import WriteError
 
 __all__ = [
+    "File",
+    "Part",
     "Place",
+    "exists",
     "is_url",
     "open_handle",
     "open_regular",
@@ -27,11 +32,38 @@ __all__ = [
     "reason_of",
     "sha256_of",
     "write_atomic",
+    "write_parts",
 ]
 
 Place = Path | str  # a folder, or a URL that fsspec knows
 
 _MOST_BYTES = 1 << 26  # 64 MiB: texts and tables that people write or that a trial leaves
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file inside an archive that compresses nothing: `size` bytes of `archive` from `start`."""
+
+    archive: Path
+    member: str  # its path in the archive
+    start: int
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The last word of its path."""
+        return self.member.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.member}"
+
+
+File = Path | Part
+
+
+def exists(file: File) -> bool:
+    """Whether it is there; a part of an archive is."""
+    return isinstance(file, Part) or file.exists()
 
 
 def is_url(text: str) -> bool:
@@ -69,8 +101,10 @@ def _too_large(path: Path | str, most: int) -> OSError:
     return OSError(0, f"larger than {most} bytes, which no such file is", str(path))
 
 
-def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
+def read_bytes(path: File | str, *, most: int = _MOST_BYTES) -> bytes:
     """What a regular file of at most `most` bytes holds; OSError as `open_regular` raises it."""
+    if isinstance(path, Part):
+        return _read_part(path, most)
     with open_regular(path, most=most) as file:
         size = _size(file)
         content = file.read(size + 1)  # no more: what is asked for is allocated at once
@@ -81,13 +115,26 @@ def read_bytes(path: Path | str, *, most: int = _MOST_BYTES) -> bytes:
     return content
 
 
-def sha256_of(path: Path | str, *, most: int = _MOST_BYTES) -> str:
+def _read_part(part: Part, most: int) -> bytes:
+    if part.size > most:
+        raise _too_large(str(part), most)
+    with open_regular(part.archive) as file:
+        file.seek(part.start)
+        content = file.read(min(part.size, _size(file)))
+    if len(content) != part.size:
+        raise OSError(0, "its archive is cut off", str(part))
+    return content
+
+
+def sha256_of(path: File | str, *, most: int = _MOST_BYTES) -> str:
     """The SHA-256 of what `read_bytes` would give, in little memory."""
+    if isinstance(path, Part):
+        return hashlib.sha256(_read_part(path, most)).hexdigest()
     with open_regular(path, most=most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_text(path: Path | str, *, most: int = _MOST_BYTES) -> str:
+def read_text(path: File | str, *, most: int = _MOST_BYTES) -> str:
     """The same as text in UTF-8, with or without a byte-order mark; else UnicodeDecodeError.
 
     Line ends are as in the file.
@@ -114,12 +161,17 @@ def write_atomic(path: Path, *content: bytes | str) -> None:
     Its folder is made when missing; who may read it follows the umask, as for any new file.
     Raises WriteError when the disk is full or the folder cannot be written.
     """
+    write_parts(path, content)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | str]) -> None:
+    """The same of parts that are made while they are written."""
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with new.open("xb") as file:
-                for part in content:
+                for part in parts:
                     file.write(part.encode() if isinstance(part, str) else part)
                 file.flush()
                 os.fsync(file.fileno())

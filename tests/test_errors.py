@@ -121,7 +121,7 @@ def a_fact_that_does_not_hold(folder: Path) -> Seen:
 
 def stores_that_differ(folder: Path) -> Seen:
     store = Store(golden(folder))
-    (plan,) = (store.plan_path(one) for one in store.plans("levels", "smoke"))
+    (plan,) = (store.plan_file(one) for one in store.plans("levels", "smoke"))
     plan.unlink()
     return Seen(command=["diff", GOLDEN / "store-1", store.root, *CLAIMS], exit_code=3)
 

@@ -1,76 +1,169 @@
-"""The evidence of a store, small enough to keep with the code."""
+"""The evidence of a store as a few files, to keep with the code: an archive for each claim.
 
-from collections.abc import Mapping
+`results.csv` beside them has a row for each trial and each arm that it belongs to, for programs
+that know nothing of this one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from repro.audit.merge import copy_file, disagreement
+from repro.audit.merge import content_of, disagreement
+from repro.claim import Claim, TrainedClaim
 from repro.errors import ContradictionError, NothingMeasuredError
-from repro.files import write_atomic
+from repro.files import File, exists, write_atomic, write_parts
+from repro.plan import TUNING_SEEDS_FROM, next_cells
 from repro.registry import DATASETS
-from repro.store import Store, checksums, facts_in
-from repro.store.arrays import Array, pack
+from repro.report.frames import table_of_trials, trial_cells
+from repro.store import ARCHIVED, Store, checksums, facts_in
+from repro.store.archive import pack
+from repro.store.arrays import Array
+from repro.store.arrays import pack as pack_arrays
+from repro.trial import Trial
 
 __all__ = ["export"]
 
+_OTHERS = "others"  # the archive of trials that no claim at hand asks for
 
-def export(store: Store, out: Path) -> tuple[int, int]:
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Arm:
+    claim: str
+    scale: str
+    recipe: str
+    arm: str
+
+
+_Arms = Mapping[str, Sequence[_Arm]]  # by what the trials of an arm have in common
+
+
+@dataclass(kw_only=True, slots=True)
+class _Archive:
+    """What goes into one: plans and facts by their paths, and trials with the store that has it."""
+
+    records: dict[str, File] = field(default_factory=dict)
+    trials: dict[str, Store] = field(default_factory=dict)
+
+
+def export(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tuple[int, int]:
     """Copy what is evidence: plans, facts, and finished trials without checkpoints and nets.
 
-    `out` is sealed: one file has the checksums of all others.
+    A trial goes into the archive of the first of the claims that has it; what lies in an archive of
+    `out` stays in that one. `out` is sealed: one file has the checksums of all others.
 
     Returns how many trials were copied, and how many were left, since `out` has them trained
     further. Images in pictures stay behind, unless they are of a data set that anyone may pass
     on. Raises NothingMeasuredError for a store with no results and no facts, and
     ContradictionError, before anything is written, where `out` has other numbers of a trial.
     """
-    results = store.results()
-    facts = store.fact_files()
-    if not results and not facts:
-        raise NothingMeasuredError(f"{store.root} holds no finished trial and no facts")
     target = Store(out)
     for each in (store, target):
         each.check()
+    results = store.results()
+    if not results and not store.fact_files():
+        raise NothingMeasuredError(f"{store.root} holds no finished trial and no facts")
     for trial_id in results:
-        why = disagreement(target, store, trial_id)
-        if why is not None:
-            raise ContradictionError(
-                f"{store.folder(trial_id)} contradicts {target.folder(trial_id)} ({why}): nothing "
-                "was exported",
-                hint="`repro merge` keeps both; an export into another folder has this one alone",
-            )
-    target.prepare()
+        _check_agreement(store, target, trial_id)
+    there = target.results()
+    further = {n for n in results.keys() & there.keys() if there[n].epochs > results[n].epochs}
+    holders = dict.fromkeys(there, target) | {n: store for n in results if n not in further}
+    arms = _arms(claims)
+    archives = _cut(store, target, holders, arms)
+    target.prepare(ARCHIVED)
     target.unseal()
-    for path in store.plan_files():
-        target.register(store.plan(path))
-    for path in facts:
-        facts_in(path)
-        copy_file(path, out / "facts" / path.name)
-    copied = 0
-    for trial_id, result in results.items():
-        there = target.result(trial_id)
-        if there is None or there.epochs <= result.epochs:
-            if there is not None and there.epochs < result.epochs:
-                target.drop_weights(trial_id)  # the net of less training
-            _copy(store, target, trial_id)
-            copied += 1
+    for name, archive in archives.items():
+        write_parts(out / f"{name}.tar", pack(_members(archive)))
+    write_atomic(out / "results.csv", _table(Store(out), arms))
     checksums.seal(out)
-    return copied, len(results) - copied
+    return len(results) - len(further), len(further)
 
 
-def _copy(store: Store, target: Store, trial_id: str) -> None:
-    """One trial, its result last."""
+def _check_agreement(store: Store, target: Store, trial_id: str) -> None:
+    why = disagreement(target, store, trial_id)
+    if why is not None:
+        one, two = (each.file(trial_id, "result.json") for each in (store, target))
+        raise ContradictionError(
+            f"{one} contradicts {two} ({why}): nothing was exported",
+            hint="`repro merge` keeps both; an export into another folder has this one alone",
+        )
+
+
+def _arms(claims: Iterable[Claim]) -> dict[str, list[_Arm]]:
+    """Every arm of the claims: its first trials tell which others are of it."""
+    arms: defaultdict[str, list[_Arm]] = defaultdict(list)
+    for claim in claims:
+        if not isinstance(claim, TrainedClaim):
+            continue
+        for scale in claim.scales:
+            for cell in next_cells(claim, scale, "", {}):
+                arm = _Arm(claim=claim.id, scale=scale, recipe=cell.recipe, arm=cell.arm)
+                if arm not in arms[_arm_key(cell.trial)]:
+                    arms[_arm_key(cell.trial)].append(arm)
+    return arms
+
+
+def _arm_key(trial: Trial) -> str:
+    """Equal for trials that differ in rate and seed, or in the images or the code that they had."""
+    return replace(trial, rate=0.0, seed=0, numerics=0, fingerprint="").id
+
+
+def _cut(
+    store: Store, target: Store, holders: Mapping[str, Store], arms: _Arms
+) -> dict[str, _Archive]:
+    """What goes into which archive, by its name."""
+    archives: defaultdict[str, _Archive] = defaultdict(_Archive)
+    place = _places(target)
+    for each in (store, target):  # a plan that is registered there already stands
+        for file in each.plan_files():
+            path, claim = f"plans/{file.name}", each.plan(file).claim_id
+            archives[place.get(path, claim)].records[path] = file
+    for each in (target, store):
+        for file in each.fact_files():
+            facts_in(file)
+            path, claim = f"facts/{file.name}", file.name.rpartition("-")[0] or _OTHERS
+            archives[place.get(path, claim)].records[path] = file
+    for trial_id, holder in holders.items():
+        of = [arm.claim for arm in arms.get(_arm_key(holder.trial(trial_id)), ())]
+        archives[place.get(trial_id, [*of, _OTHERS][0])].trials[trial_id] = holder
+    return archives
+
+
+def _places(target: Store) -> dict[str, str]:
+    """In which archive each plan, each file of facts and each trial lies already."""
+    return {name: part.archive.stem for name, part in target.archived.records.items()} | {
+        trial_id: next(iter(files.values())).archive.stem
+        for trial_id, files in target.archived.trials.items()
+    }
+
+
+def _members(archive: _Archive) -> Iterator[tuple[str, bytes]]:
+    for path, file in sorted(archive.records.items()):
+        yield path, content_of(file)
+    for trial_id, store in sorted(archive.trials.items()):
+        files = _evidence(store, trial_id)
+        sums = {name: checksums.sha256(content) for name, content in files.items()}
+        files[checksums.SUMS] = checksums.as_text(sums).encode()
+        for name in sorted(files):
+            yield f"trials/{trial_id}/{name}", files[name]
+
+
+def _evidence(store: Store, trial_id: str) -> dict[str, bytes]:
+    """The files of a finished trial that are kept, by their names."""
     trial = store.trial(trial_id)
-    target.begin(trial)
-    known = DATASETS.get(trial.data)
-    shared = known is not None and known.shared
+    files = {"trial.json": trial.to_json().encode()}
     for name in ("curve.csv", "arrays.npz", "result.json"):
-        path, copy = (each.folder(trial_id) / name for each in (store, target))
-        if shared or name != "arrays.npz":
-            copy_file(path, copy)
-        elif path.exists():
-            write_atomic(copy, pack(_imageless(store.arrays(trial_id))))
+        file = store.file(trial_id, name)
+        if exists(file):
+            files[name] = content_of(file)
+    known = DATASETS.get(trial.data)
+    arrays = store.arrays(trial_id)
+    kept = arrays if known is not None and known.shared else _imageless(arrays)
+    if len(kept) < len(arrays):
+        files["arrays.npz"] = pack_arrays(kept)
+    return files
 
 
 def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -80,3 +173,24 @@ def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:
         for name, array in arrays.items()
         if not (array.dtype == np.uint8 and array.ndim > 2)
     }
+
+
+def _table(store: Store, arms: _Arms) -> str:
+    """A row for each trial and each arm of the claims that it belongs to."""
+    nowhere = [_Arm(claim="", scale="", recipe="", arm="")]
+    rows = [
+        {
+            **asdict(arm),
+            "purpose": "tune" if trial.seed >= TUNING_SEEDS_FROM else "confirm",
+            **trial_cells(trial, result),
+        }
+        for trial, result in ((store.trial(name), r) for name, r in store.results().items())
+        for arm in arms.get(_arm_key(trial), nowhere)
+    ]
+    return (
+        table_of_trials(rows)
+        .sort_values(
+            ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"
+        )
+        .to_csv(index=False, lineterminator="\n")
+    )

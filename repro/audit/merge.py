@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
-from repro.files import read_bytes, write_atomic
+from repro.files import File, Part, exists, read_bytes, write_atomic
 from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, checksums, facts_in
 
-__all__ = ["APART", "Merged", "copy_file", "disagreement", "merge"]
+__all__ = ["APART", "Merged", "content_of", "disagreement", "merge"]
 
 APART = "apart"  # what contradicts the store, kept beside it
 
@@ -58,22 +58,22 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
 def _join(into: Store, source: Store, merged: Merged) -> None:
     damage = checksums.damage(source.root)
     merged.apart += [f"{sentence}: left where it is" for sentence in damage.values()]
-    damaged = {*damage, *(path.parent for path in damage)}
-    if source.root in damaged:
+    if {source.root / name for name in (checksums.SUMS, "store.json")} & damage.keys():
         return  # nothing says what its files were
+    damaged = {_holder(path, source.root) for path in damage}
     before = merged.unfinished
     into.prepare()
     for path in source.plan_files():
         with _leaving(merged):
-            if path not in damaged:
+            if _holder(path, source.root) not in damaged:
                 _plan(into, source.plan(path), merged)
     for path in source.fact_files():
         with _leaving(merged):
-            if path not in damaged:
+            if _holder(path, source.root) not in damaged:
                 _facts(into, path, merged)
-    for name in _names(source):
+    for name in source.names():
         with _leaving(merged):
-            if source.folder(name) not in damaged:
+            if _holder(source.file(name, "trial.json"), source.root) not in damaged:
                 _trial(into, source, name, merged)
     if unfinished := merged.unfinished - before:
         merged.notes.append(
@@ -86,19 +86,20 @@ def _join(into: Store, source: Store, merged: Merged) -> None:
     ]
 
 
-def _names(store: Store) -> list[str]:
-    try:
-        return sorted(path.name for path in (store.root / "trials").iterdir() if path.is_dir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise IntegrityError(f"cannot read {store.root / 'trials'}: {error.strerror}") from error
+def _holder(file: File, root: Path) -> Path:
+    """What is left as a whole where a part of it is damaged: an archive, or a trial's folder."""
+    path = Path(str(file))
+    first, *rest = path.relative_to(root).parts
+    if first.endswith(".tar"):
+        return root / first
+    return path.parent if first == "trials" and len(rest) > 1 else path
 
 
 def _check(source: Store) -> None:
-    if not _names(source) and not source.fact_files():
+    names = source.names()
+    if not names and not source.fact_files():
         raise NothingMeasuredError(f"{source.root} holds no trial and no facts")
-    for name in _names(source):
+    for name in names:
         if source.held(name):  # what is copied would be of several moments
             raise MachineError(f"trial {name} is being trained in {source.root} just now")
 
@@ -114,30 +115,31 @@ def _leaving(merged: Merged) -> Iterator[None]:
 
 def _plan(into: Store, record: PlanRecord, merged: Merged) -> None:
     """When something was registered here is not for another store to say."""
-    merged.plans += not into.plan_path(record).exists()
+    merged.plans += not exists(into.plan_file(record))
     standing = into.register(record)
     if record != standing:
         merged.notes.append(
-            f"{into.plan_path(record)}: registered {standing.registered} here, and "
+            f"{into.plan_file(record)}: registered {standing.registered} here, and "
             f"{record.registered} in the source: ours stands"
         )
 
 
-def _facts(into: Store, path: Path, merged: Merged) -> None:
+def _facts(into: Store, path: File, merged: Merged) -> None:
     facts_in(path)  # readable, before anything is written
-    place, content = into.root / "facts" / path.name, _content(path)
-    if not place.exists():
+    place, content = into.root / "facts" / path.name, content_of(path)
+    ours = {file.name: file for file in into.fact_files()}.get(path.name)
+    if ours is None:
         into.unseal()
         write_atomic(place, content)
-    elif _content(place) != content:
-        apart = into.root / APART / f"{path.stem}-{_short(content)}.json"
+    elif content_of(ours) != content:
+        apart = into.root / APART / f"{place.stem}-{_short(content)}.json"
         into.unseal()
         write_atomic(apart, content)
-        merged.apart.append(f"{path} differs from {place}: kept apart in {apart}")
+        merged.apart.append(f"{path} differs from {ours}: kept apart in {apart}")
 
 
 def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
-    if not (source.folder(name) / "trial.json").exists():
+    if not exists(source.file(name, "trial.json")):
         return  # killed before it began
     if source.held(name):
         raise MachineError(f"trial {name} is being trained in {source.root} since a moment ago")
@@ -148,7 +150,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
     with into.lock(name) as mine:
         if not mine:
             raise MachineError(f"trial {name} is being trained in {into.root} just now")
-        if not (into.folder(name) / "trial.json").exists():
+        if not exists(into.file(name, "trial.json")):
             source.numbers(name)  # readable, before anything is written
             _take(into, source, name, (*_FILES, *WEIGHTS))
             merged.added += 1
@@ -162,7 +164,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             return
         apart = into.root / APART / f"{name}-{_short(source.numbers(name).encode())}"
         into.unseal()
-        _copy(source.folder(name), apart, (*_FILES, *WEIGHTS))
+        _copy(source, name, apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"
         )
@@ -209,26 +211,21 @@ def _take_over(into: Store, source: Store, name: str) -> bool:
 
 def _take(into: Store, source: Store, name: str, files: Sequence[str]) -> None:
     """Into the trial, whose checksums are gone until all of it is there."""
-    into.unseal()
-    checksums.drop(into.folder(name))
-    _copy(source.folder(name), into.folder(name), files)
+    into.begin(source.trial(name))
+    _copy(source, name, into.folder(name), files)
     checksums.write(into.folder(name))
 
 
-def _copy(source: Path, target: Path, names: Sequence[str]) -> None:
+def _copy(source: Store, trial_id: str, target: Path, names: Sequence[str]) -> None:
     """In the order of the names; a link may lead out of the store, and is none of its files."""
     for name in names:
-        if not (source / name).is_symlink():
-            copy_file(source / name, target / name)
+        file = source.file(trial_id, name)
+        if exists(file) and (isinstance(file, Part) or not file.is_symlink()):
+            write_atomic(target / name, content_of(file))
 
 
-def copy_file(path: Path, target: Path) -> None:
-    """Of a store; nothing where there is none. IntegrityError when it cannot be read."""
-    if path.exists():
-        write_atomic(target, _content(path))
-
-
-def _content(path: Path) -> bytes:
+def content_of(path: File) -> bytes:
+    """Of a file of a store; IntegrityError when it cannot be read."""
     try:
         return read_bytes(path, most=MOST_BYTES)
     except OSError as error:

@@ -14,10 +14,12 @@ from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, met
 from repro.data import fingerprint
 from repro.errors import IntegrityError, NothingMeasuredError, ReproError
 from repro.execute.monitor.progress import Fault, Standing, report_in
+from repro.files import File, exists
 from repro.registry import DATASETS
 from repro.report import csv_files
 from repro.report.pages import pages
 from repro.store import Store, checksums, facts_in
+from repro.store.archive import archives
 from repro.trial import Result
 from repro.verdict import Verdict
 from repro.verdict.session import judge_at
@@ -45,6 +47,10 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
     found = Verification()
     _check_sums(store, found)
+    try:
+        store.ids()
+    except IntegrityError:  # one of the contradictions already
+        return found
     if not (store.root / "store.json").exists():
         found.contradictions.append(
             f"{store.root / 'store.json'}: missing, so the format is a guess"
@@ -68,13 +74,14 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
 
 
 def _files(store: Store) -> list[Path]:
-    return [path for room in ("plans", "facts", "trials") for path in store.root.glob(f"{room}/*")]
+    rooms = ("plans/*", "facts/*", "trials/*")
+    return [*archives(store.root), *(path for room in rooms for path in store.root.glob(room))]
 
 
 def _check_sums(store: Store, found: Verification) -> None:
     found.contradictions += checksums.damage(store.root).values()
     finished = store.finished()
-    without = [name for name in finished if not checksums.covers(store.root, name)]
+    without = [name for name in finished if not store.is_covered(name)]
     found.checked.append(
         "checksums of the whole store"
         if checksums.is_sealed(store.root)
@@ -91,20 +98,21 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
     """The results of finished trials, as they follow from the curves."""
     derived: dict[str, Result] = {}
     litter: list[Path] = []
-    folders = sorted(path for path in store.root.glob("trials/*") if path.is_dir())
-    for folder in folders:
+    names = store.names()
+    for name in names:
+        folder = store.folder(name)
         litter += folder.glob(".*")
         _check_reports(folder, found)
         with _noting(found, folder):
-            if (folder / "trial.json").exists():
-                derived |= _check_trial(store, folder.name, found)
+            if exists(store.file(name, "trial.json")):
+                derived |= _check_trial(store, name, found)
             # What the driver says of a trial before a worker has begun it.
             elif {path.name for path in folder.glob("[!.]*.*")} - _REPORTS.keys():
                 found.contradictions.append(f"{folder / 'trial.json'}: missing beside other files")
     finished = store.finished()
     unfinished = [name for name in store.ids() if name not in finished]
     found.checked.append(
-        f"{len(folders)} trials ({len(finished)} finished): identities, files, and results against "
+        f"{len(names)} trials ({len(finished)} finished): identities, files, and results against "
         "their curves and arrays"
     )
     if unfinished:
@@ -137,7 +145,7 @@ def _check_trial(store: Store, name: str, found: Verification) -> dict[str, Resu
     trial, curve, result = store.trial(name), store.curve(name), store.result(name)
     if result is None:
         return {}
-    path = store.folder(name) / "result.json"
+    path = store.file(name, "result.json")
     try:
         derived = rederived(trial, curve, result)
     except ValueError as error:
@@ -163,7 +171,7 @@ def _embedded(data: str) -> str | None:
 
 
 @contextmanager
-def _noting(found: Verification, path: Path) -> Iterator[None]:
+def _noting(found: Verification, path: File) -> Iterator[None]:
     """Makes an error of the store one of the contradictions."""
     try:
         yield

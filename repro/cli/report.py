@@ -156,24 +156,36 @@ def _check(found: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", s
 
 
 @command(
-    short_help="Copy a store's evidence, small enough for a repository.",
+    short_help="Copy a store's evidence into a few files.",
     examples="""
     repro export reports/store
     repro export --store runs /data/evidence
     """,
 )
 @option_store
+@option_claims
 @click.argument("out", type=FOLDER)
-def export(store: Path, out: Path) -> None:
-    """Copy the evidence of a store, without checkpoints, small enough to keep with the code.
+def export(store: Path, claims: Path | None, out: Path) -> None:
+    """Copy the evidence of a store into a few files, small enough to keep with the code.
 
-    OUT is sealed: `sha256sum -c SHA256SUMS` in it, or `repro verify OUT`, checks every file.
-    """
+    \b
+    CLAIM.tar    plans, facts, and finished trials without checkpoints and nets
+    results.csv  a row for each trial and arm, for pandas and others
+    SHA256SUMS   checksums, for `repro verify OUT` or `sha256sum -c SHA256SUMS`
+
+    All commands read OUT as they read STORE.
+    """  # noqa: D301 - click wants the character itself
     from repro.audit import export as copy_evidence
+    from repro.claim import load_valid
     from repro.store import Store
 
     if out.resolve() == store.resolve():
         raise click.UsageError(f"{store} cannot be exported into itself")
-    copied, left = copy_evidence(Store(store), out)
+    if any(out.glob("trials/*")):
+        raise click.UsageError(
+            f"{out} has trials in folders, as a store has that is run into; an export needs a "
+            "folder of its own"
+        )
+    copied, left = copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
     further = f"; {left} left, which it has trained further" if left else ""
     echo(f"{copied} trials to {out}{further}")

@@ -4,6 +4,7 @@ May import `claim`, `registry` and `trial`.
 """
 
 from repro.plan.plan import (
+    TUNING_SEEDS_FROM,
     Cell,
     RateOutcome,
     RateSearch,
@@ -18,6 +19,7 @@ from repro.plan.plan import (
 )
 
 __all__ = [
+    "TUNING_SEEDS_FROM",
     "Cell",
     "RateOutcome",
     "RateSearch",

@@ -31,6 +31,7 @@ from repro.trial import LAG, Result, Trial
 from repro.trial.numerics import numerics
 
 __all__ = [
+    "TUNING_SEEDS_FROM",
     "Cell",
     "RateOutcome",
     "RateSearch",

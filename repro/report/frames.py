@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 
 import pandas as pd
@@ -12,10 +12,10 @@ from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.stats import Estimate
-from repro.trial import CURVE_COLUMNS, FactOutcome
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 from repro.verdict.effects import DECIDING
 
-__all__ = ["csv_files", "data_frames", "parquet_files"]
+__all__ = ["csv_files", "data_frames", "parquet_files", "table_of_trials", "trial_cells"]
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
@@ -148,40 +148,50 @@ def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 
 def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
     """A row a finished trial and place in a plan; crossings in epochs, errors as fractions."""
-    unseen = (math.nan, math.nan)
-    rows = []
-    for page in pages:
-        for place in trial_rows(page):
-            trial, result = place.trial, place.result
-            full, online = result.crossing_full or unseen, result.crossing_online or unseen
-            rows.append(
-                {
-                    "claim": page.claim.id,
-                    "scale": page.evidence.scale,
-                    "recipe": place.recipe,
-                    "arm": place.arm,
-                    "purpose": place.purpose,
-                    "trial": trial.id,
-                    "rate": trial.rate,
-                    "seed": trial.seed,
-                    "status": result.status,
-                    "epochs": result.epochs,
-                    "full_lower": full[0],
-                    "full_upper": full[1],
-                    "online_lower": online[0],
-                    "online_upper": online[1],
-                    "online_error": result.train_error,
-                    "loss": result.loss,
-                    **{name: result.metric(name) for name in METRICS},
-                    "train_seconds": result.seconds.train,
-                    "evaluate_seconds": result.seconds.evaluate,
-                    "other_seconds": result.seconds.other,
-                    "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
-                    **{name: v for name, v in result.metrics.items() if name not in METRICS},
-                }
-            )
+    rows = [
+        {
+            "claim": page.claim.id,
+            "scale": page.evidence.scale,
+            "recipe": place.recipe,
+            "arm": place.arm,
+            "purpose": place.purpose,
+            **trial_cells(place.trial, place.result),
+        }
+        for page in pages
+        for place in trial_rows(page)
+    ]
+    return table_of_trials(rows)
+
+
+def table_of_trials(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """With a column for each metric, also for those of a claim's own command."""
     others = sorted({key for row in rows for key in row} - set(TRIAL_COLUMNS))
     return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *others])
+
+
+def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
+    """What was measured of a trial."""
+    unseen = (math.nan, math.nan)
+    full, online = result.crossing_full or unseen, result.crossing_online or unseen
+    return {
+        "trial": trial.id,
+        "rate": trial.rate,
+        "seed": trial.seed,
+        "status": result.status,
+        "epochs": result.epochs,
+        "full_lower": full[0],
+        "full_upper": full[1],
+        "online_lower": online[0],
+        "online_upper": online[1],
+        "online_error": result.train_error,
+        "loss": result.loss,
+        **{name: result.metric(name) for name in METRICS},
+        "train_seconds": result.seconds.train,
+        "evaluate_seconds": result.seconds.evaluate,
+        "other_seconds": result.seconds.other,
+        "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
+        **{name: v for name, v in result.metrics.items() if name not in METRICS},
+    }
 
 
 def _curve_frame(pages: Sequence[Page]) -> pd.DataFrame:

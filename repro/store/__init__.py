@@ -1,9 +1,10 @@
-"""Facts on disk: one folder a trial; and the provenance of a result.
+"""Facts on disk: a folder a trial, or an archive a claim; and the provenance of a result.
 
 May import `claim` and `trial`; knows no statistics and no torch.
 """
 
 from repro.store.store import (
+    ARCHIVED,
     MOST_BYTES,
     WEIGHTS,
     NetRecord,
@@ -13,6 +14,7 @@ from repro.store.store import (
 )
 
 __all__ = [
+    "ARCHIVED",
     "MOST_BYTES",
     "WEIGHTS",
     "NetRecord",

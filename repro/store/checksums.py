@@ -1,8 +1,8 @@
 """Checksums of a store's files, as `sha256sum -c SHA256SUMS` checks them.
 
-A finished trial has a `SHA256SUMS` in its folder. A store that was exported is sealed instead: one
-at its root covers every file. They show damage and careless edits; whoever changes a file on
-purpose can write its new checksum, too.
+A finished trial has a `SHA256SUMS` beside its files, in its folder or in an archive. A store that
+was exported is sealed as well: one at its root covers every file there. They show damage and
+careless edits; whoever changes a file on purpose can write its new checksum, too.
 """
 
 import fcntl
@@ -14,12 +14,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from repro.errors import IntegrityError, WriteError
-from repro.files import open_handle, read_text, reason_of, sha256_of, write_atomic
+from repro.files import (
+    File,
+    Part,
+    open_handle,
+    read_text,
+    reason_of,
+    sha256_of,
+    write_atomic,
+)
+from repro.store.archive import archives, parts_in
 
 __all__ = [
     "SUMS",
     "as_text",
-    "covers",
     "damage",
     "drop",
     "is_sealed",
@@ -35,16 +43,18 @@ SUMS = "SHA256SUMS"
 _PASSING = {SUMS, "lock", "program.lock", "progress.json", "fault.json"}
 # What goes once a trial can be trained no further. A checkpoint has a checksum of its own.
 _OF_TRAINING = {"checkpoint.pt", "checkpoint.corrupt"}
-_OF_STORE = ("store.json", "plans/*", "facts/*", "trials/*/*", "apart/*", "apart/*/*")
+_OF_STORE = (
+    "store.json", "*.csv", "*.tar", "plans/*", "facts/*", "trials/*/*", "apart/*", "apart/*/*"
+)  # fmt: skip
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _TRIAL_FILE = re.compile(r"trials/([0-9a-f]{16})/([^/]+)")
-_MOST_BYTES = {".safetensors": 1 << 34, ".pt": 1 << 34}
+_MOST_BYTES = {".safetensors": 1 << 34, ".pt": 1 << 34, ".tar": 1 << 34, ".csv": 1 << 30}
 
 
 def write(folder: Path) -> None:
     """Of a finished trial, once all else of it is written."""
-    _write(folder, {name: _sha256(folder / name) for name in _of_trial(folder)})
+    _write(folder, {name: _sha256(path) for name, path in _of_trial(folder).items()})
 
 
 def drop(folder: Path) -> None:
@@ -57,20 +67,16 @@ def is_sealed(root: Path) -> bool:
     return (root / SUMS).exists()
 
 
-def covers(root: Path, trial_id: str) -> bool:
-    """Whether there is a checksum of the trial's files."""
-    return is_sealed(root) or (root / "trials" / trial_id / SUMS).exists()
-
-
 def seal(root: Path) -> None:
-    """One file of checksums for the whole store, in place of each trial's."""
-    _write(root, {name: _sha256(root / name) for name in _of_store(root)})
-    for path in root.glob(f"trials/*/{SUMS}"):
-        path.unlink(missing_ok=True)
+    """One file of checksums for the whole store."""
+    _write(root, {name: _sha256(path) for name, path in _of_store(root).items()})
 
 
 def unseal(root: Path) -> None:
-    """Before any file of the store changes: each trial gets the checksums that the seal has."""
+    """Before any file of the store changes.
+
+    Each trial in a folder gets the checksums that the seal has: earlier versions wrote no others.
+    """
     path = root / SUMS
     try:
         handle = open_handle(path, os.O_RDWR)  # on NFS none else is locked
@@ -103,10 +109,33 @@ def damage(root: Path) -> dict[Path, str]:
     wrong = _damage(root, _of_store) if is_sealed(root) else {}
     for path in root.glob(f"trials/*/{SUMS}"):
         wrong |= _damage(path.parent, _of_trial)
+    holders: dict[str, Path] = {}
+    for archive in archives(root):
+        if archive not in wrong:
+            wrong |= _damage_in(archive, holders)
     return wrong
 
 
-def _damage(folder: Path, list_files: Callable[[Path], set[str]]) -> dict[Path, str]:
+def _damage_in(archive: Path, holders: dict[str, Path]) -> dict[Path, str]:
+    """The same of the trials in an archive, and what `holders` have already."""
+    trials: defaultdict[str, dict[str, Part]] = defaultdict(dict)
+    wrong: dict[Path, str] = {}
+    try:
+        for part in parts_in(archive):
+            if (other := holders.setdefault(part.member, archive)) != archive:
+                wrong[archive / part.member] = f"{part}: is in {other}, too"
+            if match := _TRIAL_FILE.fullmatch(part.member):
+                trials[match[1]][match[2]] = part
+        for trial_id, parts in trials.items():
+            folder = archive / "trials" / trial_id
+            sums = _read(parts.pop(SUMS, folder / SUMS))
+            wrong |= _differences(folder, sums, parts)
+    except IntegrityError as error:
+        wrong[archive] = str(error)
+    return wrong
+
+
+def _damage(folder: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> dict[Path, str]:
     path = folder / SUMS
     try:
         before = _read(path)
@@ -126,9 +155,9 @@ def _is_unchanged(path: Path, before: Mapping[str, str]) -> bool:
 
 
 def _differences(
-    folder: Path, sums: Mapping[str, str], present: set[str]
+    folder: Path, sums: Mapping[str, str], present: Mapping[str, File]
 ) -> Iterator[tuple[Path, str]]:
-    for name in sorted(sums.keys() | present):
+    for name in sorted(sums.keys() | present.keys()):
         path = folder / name
         if name not in present:
             yield path, f"{path}: missing, though {folder / SUMS} has its checksum"
@@ -136,38 +165,40 @@ def _differences(
             yield path, f"{path}: added since {folder / SUMS} was written"
         else:
             try:
-                if _sha256(path) != sums[name]:
+                if _sha256(present[name]) != sums[name]:
                     yield path, f"{path}: changed since {folder / SUMS} was written"
             except IntegrityError as error:
                 yield path, str(error)
 
 
-def _of_trial(folder: Path) -> set[str]:
-    return _names(folder, ("*",)) - _OF_TRAINING
+def _of_trial(folder: Path) -> dict[str, Path]:
+    files = _files(folder, ("*",))
+    return {name: path for name, path in files.items() if name not in _OF_TRAINING}
 
 
-def _of_store(root: Path) -> set[str]:
-    return _names(root, _OF_STORE)
+def _of_store(root: Path) -> dict[str, Path]:
+    return _files(root, _OF_STORE)
 
 
-def _names(folder: Path, patterns: Iterable[str]) -> set[str]:
+def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
     """Files below the folder, hidden ones aside: those are of writes that were cut off."""
     return {
-        path.relative_to(folder).as_posix()
+        path.relative_to(folder).as_posix(): path
         for pattern in patterns
         for path in folder.glob(pattern)
         if path.name not in _PASSING and path.name[0] != "." and not path.is_dir()
     }
 
 
-def _sha256(path: Path) -> str:
+def _sha256(path: File) -> str:
+    most = _MOST_BYTES.get(Path(path.name).suffix, 1 << 26)
     try:
-        return sha256_of(path, most=_MOST_BYTES.get(path.suffix, 1 << 26))
+        return sha256_of(path, most=most)
     except OSError as error:
         raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: File) -> dict[str, str]:
     try:
         *lines, end = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,8 @@
 """Facts on disk: one folder a trial, every write in one step. Knows no statistics, no torch.
 
+A store that was exported has the same files in one archive for each claim instead. What is written
+into it lies in folders beside them; a trial that is begun again is unpacked first.
+
     STORE/
       store.json                     the format's version
       plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
@@ -17,7 +20,8 @@
       trials/ID/fault.json           what kept it from its end, until it is begun again
       trials/ID/result.json          what came out, written last but for the checksums
       trials/ID/SHA256SUMS           of a finished trial's files
-      SHA256SUMS                     in place of those, of all files of a store that was exported
+      CLAIM.tar                      plans, facts and trials of a claim that was exported
+      SHA256SUMS                     of all files of a store that was exported
       apart/                         what another store had otherwise (`repro merge`)
 
 A trial without `result.json` is unfinished. NaN stays NaN.
@@ -35,6 +39,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -42,8 +47,18 @@ from pydantic import ConfigDict, Field
 
 from repro.claim import Scalar
 from repro.errors import IntegrityError, LockLostError, OtherFormatError, WriteError
-from repro.files import open_handle, parse_json, read_bytes, reason_of, write_atomic
+from repro.files import (
+    File,
+    Part,
+    exists,
+    open_handle,
+    parse_json,
+    read_bytes,
+    reason_of,
+    write_atomic,
+)
 from repro.store import checksums
+from repro.store.archive import TRIAL_FILES, Contents, contents
 from repro.store.arrays import Array, pack, unpack
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
@@ -51,12 +66,13 @@ from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MOST_BYTES", "WEIGHTS", "NetRecord", "PlanRecord", "Store", "facts_in"]
+__all__ = ["ARCHIVED", "MOST_BYTES", "WEIGHTS", "NetRecord", "PlanRecord", "Store", "facts_in"]
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
 FORMAT = 1
-READABLE = (1,)
+ARCHIVED = 2  # as `repro export` writes it
+READABLE = (FORMAT, ARCHIVED)
 
 # A trained net; the last of them says that there is one.
 WEIGHTS = ("weights.safetensors", "inputs.safetensors", "weights.json")
@@ -123,7 +139,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[str, tuple[tuple[int, ...], Result]] = {}
+        self._known: dict[str, tuple[Part | tuple[int, ...], Result]] = {}
         self._rows: dict[str, tuple[Result | None, tuple[Row, ...]]] = {}
         self._arrays: dict[str, tuple[Result | None, dict[str, Array]]] = {}
         self._tokens: dict[str, bytes] = {}
@@ -142,15 +158,19 @@ class Store:
             if unknown := content.keys() - {"format"}:
                 raise IntegrityError(f"{path}: not a store's format: {', '.join(unknown)}: unknown")
 
-    def prepare(self) -> None:
+    def prepare(self, version: int = FORMAT) -> None:
         """Write down the format, before anything else is written."""
         path = self.root / "store.json"
         if not path.exists():
-            write_atomic(path, json.dumps({"format": FORMAT}))
+            write_atomic(path, json.dumps({"format": version}))
 
     def unseal(self) -> None:
         """Call it before a file changes: from here on the checksums are each trial's own."""
         checksums.unseal(self.root)
+
+    def is_covered(self, trial_id: str) -> bool:
+        """Whether there is a checksum of its files."""
+        return checksums.is_sealed(self.root) or exists(self.file(trial_id, checksums.SUMS))
 
     def check(self) -> None:
         """IntegrityError when a file is not as its checksum says."""
@@ -163,27 +183,50 @@ class Store:
                 "trials that are damaged and run their claims again",
             )
 
+    @cached_property
+    def archived(self) -> Contents:
+        """What lies in archives, whether or not there is something newer in folders."""
+        return contents(self.root)
+
     def folder(self, trial_id: str) -> Path:
-        """Where the facts of one trial lie."""
+        """Where the facts of one trial lie, unless they are in an archive."""
         return self.root / "trials" / trial_id
+
+    def file(self, trial_id: str, name: str) -> File:
+        """Where one of its files lies: in the folder once the trial was begun there."""
+        folder = self.folder(trial_id)
+        part = self.archived.trials.get(trial_id, {}).get(name)
+        return folder / name if part is None or (folder / "trial.json").exists() else part
+
+    def _record(self, path: Path) -> File:
+        """Where a plan or facts lie."""
+        part = self.archived.records.get(f"{path.parent.name}/{path.name}")
+        return path if part is None or path.exists() else part
+
+    def _records(self, room: str) -> list[File]:
+        files: dict[str, File] = {
+            name: part
+            for name, part in self.archived.records.items()
+            if name.startswith(f"{room}/")
+        }
+        files |= {f"{room}/{path.name}": path for path in self.root.glob(f"{room}/*.json")}
+        return [files[name] for name in sorted(files)]
 
     # Plans
 
     def register(self, record: PlanRecord) -> PlanRecord:
         """Keep what was planned, once; returns the record that stands (the first)."""
         self.prepare()
-        path = self.plan_path(record)
-        if not path.exists():
+        if not exists(self.plan_file(record)):
             self.unseal()
             summed = replace(record, sha256=_plan_digest(record))
-            write_atomic(path, json.dumps(asdict(summed), indent=1))
-        return self.plan(path)
+            write_atomic(self._plan_path(record), json.dumps(asdict(summed), indent=1))
+        return self.plan(self.plan_file(record))
 
-    def plan(self, path: Path) -> PlanRecord:
+    def plan(self, path: File) -> PlanRecord:
         """One plan's file; IntegrityError when its name is not that of what it holds."""
         record = read_record(PlanRecord, path, "a plan", hint=f"remove {path}")
-        named = path == self.plan_path(record)
-        if not named:
+        if path.name != self._plan_path(record).name:
             raise IntegrityError(
                 f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
                 f"digest {record.digest!r}, which belongs into a file of another name"
@@ -192,18 +235,21 @@ class Store:
             raise IntegrityError(f"{path}: changed since it was written", hint=f"remove {path}")
         return record
 
-    def plan_files(self) -> list[Path]:
-        """Where plans lie, sorted."""
-        return sorted(self.root.glob("plans/*.json"))
+    def plan_files(self) -> list[File]:
+        """Where plans lie, sorted by their names."""
+        return self._records("plans")
 
     def plans(self, claim_id: str, scale: str) -> list[PlanRecord]:
         """All that was ever registered for the claim at the scale, oldest first."""
-        paths = (self.root / "plans").glob(f"{claim_id}-{scale}-*.json")
-        records = [self.plan(path) for path in paths]
+        start = f"{claim_id}-{scale}-"
+        records = [self.plan(file) for file in self.plan_files() if file.name.startswith(start)]
         return sorted(records, key=lambda r: (r.registered, r.digest))
 
-    def plan_path(self, record: PlanRecord) -> Path:
-        """Where the plan lies: what it is of stands in the name."""
+    def plan_file(self, record: PlanRecord) -> File:
+        """Where the plan lies, or would: what it is of stands in the name."""
+        return self._record(self._plan_path(record))
+
+    def _plan_path(self, record: PlanRecord) -> Path:
         # The data's fingerprint is in the name: the same claim on other images is another plan.
         name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
         return self.root / "plans" / name
@@ -215,18 +261,19 @@ class Store:
         self.prepare()
         path = self._facts_path(claim_id, digest)
         text = json.dumps([asdict(fact) for fact in facts], indent=1)
-        if not path.exists() or read_file(path) != text:
+        file = self._record(path)
+        if not exists(file) or read_file(file) != text:
             self.unseal()
             write_atomic(path, text)
 
     def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
         """What was computed for the claim as it stands; empty when nothing was."""
-        path = self._facts_path(claim_id, digest)
-        return facts_in(path) if path.exists() else []
+        file = self._record(self._facts_path(claim_id, digest))
+        return facts_in(file) if exists(file) else []
 
-    def fact_files(self) -> list[Path]:
-        """Where facts lie, sorted."""
-        return sorted(self.root.glob("facts/*.json"))
+    def fact_files(self) -> list[File]:
+        """Where facts lie, sorted by their names."""
+        return self._records("facts")
 
     def _facts_path(self, claim_id: str, digest: str) -> Path:
         return self.root / "facts" / f"{claim_id}-{digest[:12]}.json"
@@ -235,16 +282,29 @@ class Store:
 
     def ids(self) -> list[str]:
         """All trials that were ever begun, sorted."""
-        return sorted(path.parent.name for path in self.root.glob("trials/*/trial.json"))
+        begun = {path.parent.name for path in self.root.glob("trials/*/trial.json")}
+        return sorted(begun | self.archived.trials.keys())
+
+    def names(self) -> list[str]:
+        """All that lies where trials do, sorted: one may have been killed before it began."""
+        folder = self.root / "trials"
+        try:
+            with os.scandir(folder) as entries:  # of thousands, whose kind it knows already
+                names = {entry.name for entry in entries if entry.is_dir()}
+        except FileNotFoundError:
+            names = set()
+        except OSError as error:
+            raise IntegrityError(f"cannot read {folder}: {error.strerror}") from error
+        return sorted(names | self.archived.trials.keys())
 
     def trial(self, trial_id: str) -> Trial:
         """What was to be trained; IntegrityError when the folder holds another trial's."""
-        path = self.folder(trial_id) / "trial.json"
-        trial = read_record(Trial, path, "a trial's description")
+        file = self.file(trial_id, "trial.json")
+        trial = read_record(Trial, file, "a trial's description")
         if trial.id != trial_id:
             raise IntegrityError(
-                f"{path}: describes trial {trial.id}, not {trial_id}",
-                hint=f"remove the folder {path.parent} and run the claim again",
+                f"{file}: describes trial {trial.id}, not {trial_id}",
+                hint="remove what was changed and run the claim again",
             )
         return trial
 
@@ -253,31 +313,30 @@ class Store:
 
         The driver asks after every trial, and there may be thousands.
         """
-        try:
-            names = sorted(os.listdir(self.root / "trials"))  # noqa: PTH208 - as in `result`
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise IntegrityError(f"cannot read {self.root / 'trials'}: {error.strerror}") from error
-        found = {name: self.result(name) for name in names}
-        return {name: result for name, result in found.items() if result is not None}
+        results = {name: self.result(name) for name in self.names()}
+        return {name: result for name, result in results.items() if result is not None}
 
     def result(self, trial_id: str) -> Result | None:
         """What one trial gave; None while it is unfinished."""
         path = f"{self.root}/trials/{trial_id}/result.json"
+        state: Part | tuple[int, ...]
         try:
             about = os.stat(path)  # noqa: PTH116 - of thousands: a Path takes longer than the file
+            state = (about.st_ino, about.st_mtime_ns, about.st_size)
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            file = self.file(trial_id, "result.json")
+            if isinstance(file, Path):
+                return None
+            state = file
         except OSError as error:
             raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
-        state = (about.st_ino, about.st_mtime_ns, about.st_size)
         known = self._known.get(trial_id)
         if known is not None and known[0] == state:
             return known[1]
-        result = read_record(Result, Path(path), "a trial's result")
+        file = state if isinstance(state, Part) else Path(path)
+        result = read_record(Result, file, "a trial's result")
         if result.trial_id != trial_id:
-            raise IntegrityError(f"{path}: holds the result of trial {result.trial_id!r}")
+            raise IntegrityError(f"{file}: holds the result of trial {result.trial_id!r}")
         self._known[trial_id] = state, result
         return result
 
@@ -285,8 +344,8 @@ class Store:
         """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
         import pandas as pd  # a second, which a worker that only writes curves does not wait for
 
-        path = self.folder(trial_id) / "curve.csv"
-        if not path.exists():
+        path = self.file(trial_id, "curve.csv")
+        if not exists(path):
             return pd.DataFrame(columns=list(CURVE_COLUMNS))
         try:
             curve = pd.read_csv(io.StringIO(read_file(path)), dtype={"source": "str"})
@@ -337,8 +396,8 @@ class Store:
         return known[1]
 
     def _unpacked(self, trial_id: str) -> dict[str, Array]:
-        path = self.folder(trial_id) / "arrays.npz"
-        if not path.exists():
+        path = self.file(trial_id, "arrays.npz")
+        if not exists(path):
             return {}
         try:
             return unpack(read_bytes(path))
@@ -352,10 +411,19 @@ class Store:
         """Write what is to be trained, before it is; its files are about to change."""
         self.prepare()
         self.unseal()
-        checksums.drop(self.folder(trial.id))
         path = self.folder(trial.id) / "trial.json"
         if not path.exists():
+            self._unpack(trial.id)
+        checksums.drop(self.folder(trial.id))
+        if not path.exists():
             write_atomic(path, trial.to_json())
+
+    def _unpack(self, trial_id: str) -> None:
+        """What an archive has of the trial, into its folder; that it was begun there comes last."""
+        parts = self.archived.trials.get(trial_id, {})
+        for name in TRIAL_FILES:
+            if name in parts:
+                write_atomic(self.folder(trial_id) / name, read_bytes(parts[name]))
 
     def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
         """Write how far training has come. The checkpoint alone decides where it goes on."""
@@ -457,7 +525,9 @@ class Store:
 
     def finished(self) -> set[str]:
         """Identities of the trials that have a result; none of them is read."""
-        return {path.parent.name for path in self.root.glob("trials/*/result.json")}
+        return {path.parent.name for path in self.root.glob("trials/*/result.json")} | {
+            name for name, parts in self.archived.trials.items() if "result.json" in parts
+        }
 
     def held(self, trial_id: str) -> bool:
         """Whether a process trains the trial now."""
@@ -549,7 +619,7 @@ def _plan_digest(record: PlanRecord) -> str:
     return checksums.sha256(json.dumps(fields, sort_keys=True))
 
 
-def facts_in(path: Path) -> list[FactOutcome]:
+def facts_in(path: File) -> list[FactOutcome]:
     """What one file of facts holds; IntegrityError when it holds none."""
     return read_record(list[FactOutcome], path, "a list of facts", hint=f"remove {path}, run again")
 

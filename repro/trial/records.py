@@ -7,7 +7,6 @@ another type; "5" is not taken for 5.
 import math
 from datetime import datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -20,7 +19,7 @@ from pydantic import (
 )
 
 from repro.errors import IntegrityError
-from repro.files import read_text, reason_of
+from repro.files import File, read_text, reason_of
 
 __all__ = ["STRICT", "Amount", "Finite", "Moment", "Number", "parse", "read_file", "read_record"]
 
@@ -63,7 +62,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def read_file(path: Path) -> str:
+def read_file(path: File) -> str:
     """Text of a store's file; IntegrityError where it cannot be read safely."""
     try:
         return read_text(path)
@@ -73,7 +72,7 @@ def read_file(path: Path) -> str:
         ) from error
 
 
-def read_record(kind: type[T], path: Path, what: str, *, hint: str = "") -> T:
+def read_record(kind: type[T], path: File, what: str, *, hint: str = "") -> T:
     """A record from its file; IntegrityError names the file and every field that is wrong."""
     text = read_file(path)
     try:

@@ -295,8 +295,13 @@ class OnStore(Attempt):
         if not root.exists():
             return
         said, whole = self.verify(root), Store(self.base / "whole")
-        for path in sorted(root.glob("trials/*/result.json")):
-            name = path.parent.name
+        try:
+            names = sorted(Store(root).finished())
+        except ReproError as error:
+            names = []
+            if not said:
+                self.problem(f"{root.name}: {error}, and verify does not say so")
+        for name in names:
             try:
                 found = numbers(Store(root), name), net(Store(root), name)
             except ReproError as error:
