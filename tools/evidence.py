@@ -2,7 +2,7 @@
 
     python tools/evidence.py
 
-reports/report is what `repro report` writes; docs/findings.md, and the parts of README.md and
+reports/report is what `repro report` writes; docs/findings/, and the parts of README.md and
 reports/README.md between the markers, are made of the same verdicts. tests/test_evidence.py says
 when one of them is stale.
 """
@@ -30,6 +30,7 @@ FORMATS = ("html", "md", "csv", "svg", "card")
 CLAIMS, STORE, REPORT = Path("claims"), Path("reports/store"), Path("reports/report")
 IN_THE_STORE = "curves.csv"  # every row of every trial: not kept twice
 START, END = "<!-- results -->", "<!-- /results -->"
+FINDINGS = Path("docs/findings")
 FIGURES = "reports/report/figures"
 # A narrow screen has the narrow form; both turn dark with the reader's screen.
 PICTURE = f"""\
@@ -48,7 +49,7 @@ def evidence() -> list[Page | FactPage]:
 def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:
     """The files that are made of results, or have a part of them, as they have to be."""
     return {
-        Path("docs/findings.md"): findings.render(found),
+        **{FINDINGS / name: text for name, text in findings.render(found).items()},
         Path("README.md"): _with_results("README.md", _results(whole)),
         Path("reports/README.md"): _with_results("reports/README.md", _measurements(found, whole)),
     }
@@ -76,7 +77,7 @@ def _examples(whole: Document) -> str:
         ("Claim", "Verdict", "Effect [CI]", "Paper", "Scale"),
         (
             (
-                f"[{row.title}](docs/findings.md#{row.claim})",
+                f"[{row.title}](docs/findings/{row.claim}.md)",
                 f"**{row.word}**",
                 f"{row.effect} {row.unit}",
                 row.paper,
@@ -117,6 +118,8 @@ def main() -> None:
     shutil.rmtree(REPORT, ignore_errors=True)  # what is drawn no longer goes
     print(write_report(found, REPORT, FORMATS), file=sys.stderr)
     (REPORT / IN_THE_STORE).unlink()
+    shutil.rmtree(FINDINGS, ignore_errors=True)
+    FINDINGS.mkdir()
     for path, text in texts(found, document(found)).items():
         path.write_text(text, encoding="utf-8")
         print(path, file=sys.stderr)

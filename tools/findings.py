@@ -1,6 +1,6 @@
-"""The findings page, made of the evidence in reports/store and of the words in docs/findings.yaml.
+"""The findings, a page a claim, of the evidence in reports/store and words in docs/findings.yaml.
 
-`python tools/evidence.py` writes it with everything else that is said of the evidence.
+`python tools/evidence.py` writes them with everything else that is said of the evidence.
 """
 
 import math
@@ -38,20 +38,20 @@ BEST_FIRST = (EXACT, *reversed(SCALES))
 INTRODUCTION = """\
 # Findings
 
-What of the paper holds, as far as it was measured.
-Everything on this page but the reading of each claim and what would change our mind is made of the
-evidence in [`reports/`](../reports/README.md) by `python tools/evidence.py`; a test says when it is
-stale. How the words came about: [how a verdict is reached](explanation/verdicts.md); why the scale
-stands with each of them: [what a proxy can say](explanation/scales.md). *Reproduced* means that the
-interval lies in the claim file's region, not that it holds the paper's number. For most claims some
-trials were there when the plan that now stands was registered:
-[which, and why](../reports/README.md)."""
+What of the paper holds, as far as it was measured; a page for each claim.
+All but the reading of each claim and what would change our mind is made of the evidence in
+[`reports/`](../../reports/README.md) by `python tools/evidence.py`; a test says when it is stale.
+How the words came about: [how a verdict is reached](../explanation/verdicts.md); why the scale
+stands with each of them: [what a proxy can say](../explanation/scales.md). *Reproduced* means that
+the interval lies in the claim file's region, not that it holds the paper's number. For most claims
+some trials were there when the plan that now stands was registered:
+[which, and why](../../reports/README.md)."""
 
 
 PICTURE = """\
 ![Every measured claim: its effect, interval, range, verdict and scale][picture]
 
-[picture]: ../reports/report/figures/claims.svg
+[picture]: ../../reports/report/figures/claims.svg
 
 *Each effect in units of the paper's; where the paper reports no number, of the smallest effect that
 counts as reproduced. Ratios are compared on a log scale.*"""
@@ -62,17 +62,26 @@ def claims(words: Path = WORDS) -> list[str]:
     return sorted(yaml.safe_load(words.read_text(encoding="utf-8"))["readings"])
 
 
-def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> str:
-    """The page, in Markdown; `found` are the pages of all claims."""
+def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> dict[str, str]:
+    """Pages in Markdown, by the names of their files; `found`: those of the report."""
     said = yaml.safe_load(words.read_text(encoding="utf-8"))
-    best = _best(found)
-    parts = [INTRODUCTION, PICTURE, summary(found)]
-    for page in best:
-        parts += _section(page, said["readings"][page.claim.id], found)
-    parts += ["## What was not measured", *_unmeasured(found, said["needs"], said["left_out"])]
     measured = [page for page in found if isinstance(page, Page) and _row(page) is not None]
-    parts += ["## What it cost", *_cost(measured)]
-    return "\n\n".join(parts) + "\n"
+    index = [
+        INTRODUCTION,
+        PICTURE,
+        summary(found),
+        "## What was not measured",
+        *_unmeasured(found, said["needs"], said["left_out"]),
+        "## What it cost",
+        *_cost(measured),
+    ]
+    pages: dict[str, Iterable[str]] = {
+        f"{page.claim.id}.md": _claim(page, said["readings"][page.claim.id], found)
+        for page in _best(found)
+    }
+    return {
+        name: "\n\n".join(parts) + "\n" for name, parts in ({"index.md": index} | pages).items()
+    }
 
 
 def _row(page: Page | FactPage) -> Row | None:
@@ -90,7 +99,7 @@ def _best(found: Iterable[Page | FactPage]) -> list[Page | FactPage]:
 
 
 def summary(found: Sequence[Page | FactPage]) -> str:
-    """A row for each claim, at its best scale, which leads to its section."""
+    """A row for each claim, at its best scale, which leads to its page."""
     best = _best(found)
     if not best:
         return "Nothing was measured yet."
@@ -98,7 +107,7 @@ def summary(found: Sequence[Page | FactPage]) -> str:
         ("Claim", "Verdict", "Effect [CI]", "Paper", "Scale"),
         (
             (
-                f"[{page.claim.title}](#{page.claim.id})",
+                f"[{page.claim.title}]({page.claim.id}.md)",
                 f"**{row.word}**",
                 row.effect,
                 row.paper,
@@ -113,14 +122,11 @@ def summary(found: Sequence[Page | FactPage]) -> str:
 # A claim
 
 
-def _section(
-    page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
-) -> Iterator[str]:
+def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]) -> Iterator[str]:
     row = _row(page)
     assert row is not None
     claim = page.claim
-    yield f'<a id="{claim.id}"></a>'  # GitHub and MkDocs make different anchors of titles
-    yield f"## {claim.title}"
+    yield f"# {claim.title}"
     yield f"**{row.word}** at {row.scale} scale: {row.reason}."
     yield f"*The paper* ({claim.paper.section}): {' '.join(claim.paper.states.split())}"
     yield f"*Here:* {_found(page, row)}"
@@ -130,19 +136,19 @@ def _section(
         assert its is not None
         why = f", since {its.reason}" if its.word == "invalid" else ""
         yield f"*At {its.scale} scale*, {its.word}{why}: {_found(other, its)}"
-    yield _read(reading, [page, *others])
-    grid = grid_table(page) if isinstance(page, Page) else None
-    if grid is not None:
-        yield f"*{grid.caption}*"
-        yield table(grid.columns, grid.rows)
     drawn = _drawing(page)
     if drawn is not None:
-        yield f"![{drawn.alt}](../reports/report/figures/{drawn.name}.svg)"
+        yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
         yield f"*{drawn.caption}*"
+    yield _read(reading, [page, *others])
     yield f"*What would change our mind:* {' '.join(claim.reconsidered_if.split())}"
-    yield from (f"*Changed since trials were run:* {change}" for change in claim.amended)
     yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
-    yield _deviations(claim.deviations)
+    grid = grid_table(page) if isinstance(page, Page) else None
+    if grid is not None:
+        yield _folded(grid.caption, table(grid.columns, grid.rows))
+    if claim.amended:
+        yield _folded("Changed since trials were run", _listed(claim.amended))
+    yield _folded("Deviations from the paper", _listed(claim.deviations or ("None is known.",)))
 
 
 def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
@@ -219,12 +225,12 @@ def _spent(row: Row) -> str:
     return f"{row.time} of trials on {row.device}." if row.time else "a second, without training."
 
 
-def _deviations(deviations: Sequence[str]) -> str:
-    listed = "\n".join(f"- {deviation}" for deviation in deviations or ("None is known.",))
-    return (
-        '<details markdown="1">\n<summary>Deviations from the paper</summary>\n\n'
-        f"{listed}\n\n</details>"
-    )
+def _listed(sentences: Sequence[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _folded(heading: str, content: str) -> str:
+    return f'<details markdown="1">\n<summary>{heading}</summary>\n\n{content}\n\n</details>'
 
 
 def filled(text: str, page: Page | FactPage) -> str:
@@ -278,7 +284,7 @@ def _cost(measured: Sequence[Page]) -> Iterator[str]:
     yield (
         "Time is that of all trials, training, evaluation and the rest; on a CPU a trial has one "
         "core. Many trials shared the machine with other work, and took up to several times as "
-        "long as they had to ([which](../reports/README.md)). Trials that several claims share "
+        "long as they had to ([which](../../reports/README.md)). Trials that several claims share "
         "count in each row, once in the total. Energy is the device's, where its driver counts it; "
         "those of CPUs do not."
     )

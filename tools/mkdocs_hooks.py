@@ -20,6 +20,14 @@ ROOT = Path(__file__).parents[1]
 _UPWARD = re.compile(r"(?:(?<=\]\()|(?<=\]: ))((?:\.\./)+[^)#\s]+)")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Give each claim's findings a place in the navigation, in the order of their table."""
+    found = next(entry["Findings"] for entry in config.nav or [] if "Findings" in entry)
+    index = (ROOT / "docs" / found[0]).read_text(encoding="utf-8")
+    found += [f"findings/{name}" for name in re.findall(r"(?m)^\| \[.*\]\((\w+\.md)\)", index)]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference, and what pages link to outside docs/."""
     for place, text in pages().items():
