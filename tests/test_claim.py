@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from repro.claim import (
     Claim,
     FigurePoint,
+    TrainedClaim,
     json_schema,
     load,
     load_all,
@@ -23,6 +24,7 @@ from repro.claim import (
 )
 from repro.claim.yaml_source import read
 from repro.errors import ClaimError
+from repro.plan import next_cells
 from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
@@ -39,15 +41,20 @@ def with_figure(folder: Path) -> Path:
 
 def broken(folder: Path, *changes: tuple[str, str]) -> str:
     """The message for the shipped claim with some of its text replaced, all of it."""
+    with pytest.raises(ClaimError) as caught:
+        load(copied(folder, *changes))
+    return str(caught.value)
+
+
+def copied(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The shipped claim with some of its text replaced."""
     text = TEXT
     for old, new in changes:
         assert old in text, old
         text = text.replace(old, new)
     path = with_figure(folder)
     path.write_text(text)
-    with pytest.raises(ClaimError) as caught:
-        load(path)
-    return str(caught.value)
+    return path
 
 
 def written(folder: Path, data: object) -> Path:
@@ -75,6 +82,17 @@ def test_the_shipped_claim_is_the_papers() -> None:
 def test_the_schema_beside_the_claims_is_the_code_s() -> None:
     """Otherwise: repro schema > claims/schema.json."""
     assert json.loads((ROOT / "claims" / "schema.json").read_text()) == json_schema()
+
+
+def recipe(*keys: str) -> tuple[str, str]:
+    """The change that gives the recipe these keys in place of those of its update rule."""
+    old = ("momentum: 0.9", "weight_decay: 0.0", "bias_rate: 2.0")
+    return ("\n    ".join(old), "\n    ".join(keys))
+
+
+def arguments(keys: str) -> tuple[str, str]:
+    """The change that makes it one of Adam with arguments."""
+    return recipe(f"optimiser: {{name: adam, arguments: {{{keys}}}}}")
 
 
 RULES = [
@@ -149,6 +167,31 @@ RULES = [
         ("{model: {activation: tanh}}", "{metric: colour_split, model: {activation: relu}}"),
         r"colour_split is measured of alexnet_2012 alone, not of cifar_80sec \(arm tanh\)$",
     ),
+    (recipe("optimiser: adamm"), r"optimiser 'adamm' is unknown \(did you mean 'adam.?'\? known: "),
+    (recipe("optimiser: timm:lam"), r"optimiser 'timm:lam' is unknown .*; timm's are timm:NAME \("),
+    (recipe("optimiser: timm:adahessian"), r"optimiser 'timm:adahessian' is unknown"),
+    (recipe("optimiser: {nam: adamw}"), r"optimiser.nam: unknown key \(did you mean 'name'\? know"),
+    (arguments("beta: 0.5"), r"adam takes no 'beta' \(did you mean 'betas'\? known: betas, eps, a"),
+    (arguments("betas: 0.5"), r"betas of adam must be like \[0.9, 0.999\], not 0.5 \(recipe perio"),
+    (arguments("betas: [0.5]"), r"betas of adam must be like \[0.9, 0.999\], not \[0.5\]"),
+    (arguments("eps: true"), r"eps of adam must be like 1e-08, not True"),
+    (arguments("lr: 0.1"), r"adam takes no 'lr': the rate is the scale's: `rate` or `search`"),
+    (arguments("weight_decay: 1"), r"adam takes no 'weight_decay': `weight_decay` is a key of the"),
+    (recipe("optimiser: adam", "momentum: 0.9"), r"`momentum` has no effect: it is that of sgd, a"),
+    (
+        recipe("optimiser: {name: sgd, arguments: {nesterov: true}}", "momentum: 0.0"),
+        r"`nesterov` has no effect without momentum",
+    ),
+    (recipe("schedule: cosin"), r"schedule.name: 'cosin' is not one of .*\(did you mean 'cosine'"),
+    (recipe("schedule: {name: cosine, T_max: 3}"), r"schedule.T_max: unknown key \(.*known: name,"),
+    (recipe("schedule: {name: cosine, gamma: 0.2}"), r"`gamma` has no effect in a cosine schedule"),
+    (recipe("schedule: step"), r"recipes.period.schedule: a step schedule needs `step_size`"),
+    (recipe("schedule: {name: cosine, epochs: 9}"), r"the schedule ends at epoch 9, and the scale"),
+    (recipe("schedule: {name: step, step_size: 1, warmup: 0.25}"), r"warmup: must be in tenths of"),
+    (recipe("schedule: {name: constant, warmup: 9}"), r"a warm-up of 9 epochs takes all 8 of the "),
+    (recipe("schedule: cosine", "drops: [1.0]"), r"the recipe has both `drops` and `schedule`: th"),
+    (recipe("label_smoothing: 1"), r"label_smoothing: input should be less than 1, not 1"),
+    (recipe("clip_norm: 0"), r"period.clip_norm: input should be greater than 0, not 0"),
     (("tanh: {model: {activation: tanh}}", ""), r"a comparison has at least two arms, not 1"),
 ]  # fmt: skip
 
@@ -551,3 +594,31 @@ def test_a_misspelled_key_is_one_problem(tmp_path: Path) -> None:
         load(path)
 
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_schedule_ends_with_the_scale_unless_it_says_when(tmp_path: Path) -> None:
+    """The epoch is then part of each trial: another scale's is another trial."""
+    ends = {}
+    for key in ("schedule: cosine", "schedule: {name: cosine, epochs: 99}", "drops: [1]"):
+        path = copied(tmp_path, recipe(key))
+        claim = load(path)
+        assert isinstance(claim, TrainedClaim)
+        for scale, at in claim.scales.items():
+            schedule = recipe_for(claim, scale, "period", "relu").schedule
+            ends[key, scale] = None if schedule is None else schedule.epochs == at.epochs
+
+    assert all(ends["schedule: cosine", scale] for scale in claim.scales)
+    assert not any(ends["schedule: {name: cosine, epochs: 99}", scale] for scale in claim.scales)
+    assert all(ends["drops: [1]", scale] is None for scale in claim.scales)
+
+
+def test_a_recipe_of_the_paper_says_nothing_of_what_is_new(tmp_path: Path) -> None:
+    """A key at its default, written out or not, leaves a trial the one that it was."""
+    spelled = "optimiser: {name: sgd}", "label_smoothing: 0.0", "clip_norm: null", "schedule: null"
+    ids = []
+    for keys in ((), spelled):
+        claim = load(copied(tmp_path, recipe("bias_rate: 2.0", *keys)))
+        assert isinstance(claim, TrainedClaim)
+        ids.append({cell.trial.id for cell in next_cells(claim, "smoke", "0" * 16, {})})
+
+    assert ids[0] == ids[1]

@@ -73,7 +73,9 @@ def test_code_may_move_to_another_file(copy: Path) -> None:
     text = (copy / "train" / "optim.py").read_text(encoding="utf-8")
     (copy / "train" / "rules.py").write_text(text, encoding="utf-8")
     (copy / "train" / "optim.py").write_text(
-        "from repro.train.rules import MOST_DROPS, PaperSGD, rate_at, stalls\n", encoding="utf-8"
+        "from repro.train.rules import MOST_DROPS, PaperSGD, optimizer_for\n"
+        "from repro.train.rules import rate_at, scheduled_rate, stalls\n",
+        encoding="utf-8",
     )
 
     assert {"train.optim.PaperSGD", "train.rules.PaperSGD"} <= changed(copy)

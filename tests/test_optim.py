@@ -1,12 +1,19 @@
 """The paper's update rule against a loop written from its equation."""
 
+import inspect
+import math
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
 
-from repro.train.optim import PaperSGD, rate_at, stalls
+from repro.claim import Recipe, Schedule
+from repro.registry import OPTIMISERS
+from repro.train.optim import PaperSGD, optimizer_for, rate_at, scheduled_rate, stalls
+from tests.worlds import RECIPE, planned
 
 
 def paper_loop(
@@ -112,3 +119,113 @@ def test_layers_have_a_decay_of_their_own() -> None:
     assert found[id(net.fc10.bias)] == (0.2, 0.0)
     with pytest.raises(ValueError, match="no layer fc11"):
         PaperSGD(net, rate=0.1, momentum=0.9, weight_decay=0.0, layer_decay={"fc11": 0.1})
+
+
+# torch's schedulers, which count epochs one by one, beside the same in a recipe.
+TORCHS = [
+    ({"name": "constant"}, lambda own: torch.optim.lr_scheduler.ConstantLR(own, 1.0)),
+    (
+        {"name": "cosine", "epochs": 20.0, "eta_min": 0.01},
+        lambda own: torch.optim.lr_scheduler.CosineAnnealingLR(own, 20, eta_min=0.01),
+    ),
+    (
+        {"name": "polynomial", "epochs": 20.0, "power": 2.0},
+        lambda own: torch.optim.lr_scheduler.PolynomialLR(own, 20, power=2.0),
+    ),
+    (
+        {"name": "multi_step", "milestones": (5.0, 12.0), "gamma": 0.3},
+        lambda own: torch.optim.lr_scheduler.MultiStepLR(own, [5, 12], gamma=0.3),
+    ),
+    (
+        {"name": "step", "step_size": 6.0},
+        lambda own: torch.optim.lr_scheduler.StepLR(own, 6, gamma=0.1),
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "torchs"), TORCHS)
+def test_schedules_are_torchs(keys: dict[str, object], torchs: object) -> None:
+    """At whole epochs, where torch has them; those of the table and no others."""
+    trial = planned(RECIPE, schedule=Schedule(**keys))
+    own = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=trial.rate)
+    theirs = torchs(own)
+    for epoch in range(20):
+        assert scheduled_rate(trial, epoch) == pytest.approx(own.param_groups[0]["lr"], rel=1e-6)
+        own.step()
+        theirs.step()
+
+
+def test_every_schedule_is_compared_with_torchs() -> None:
+    """None is left out above."""
+    known = Schedule.model_fields["name"].annotation
+
+    assert {keys["name"] for keys, _ in TORCHS} == set(known.__args__)
+
+
+@pytest.mark.parametrize("keys", [keys for keys, _ in TORCHS])
+def test_a_warm_up_grows_linearly_from_zero_and_no_rate_is_zero(keys: dict[str, object]) -> None:
+    """Over its epochs; cosines and lines begin after it, milestones count it."""
+    cold = planned(RECIPE, schedule=Schedule(**keys))
+    warm = planned(RECIPE, schedule=Schedule(**keys, warmup=4.0))
+    rates = [scheduled_rate(warm, epoch / 10) for epoch in range(41)]
+    steps = [after - before for before, after in pairwise(rates)]
+
+    assert rates[0] == pytest.approx(0, abs=1e-9)
+    assert steps == pytest.approx([cold.rate / 40] * 40)
+    assert all(scheduled_rate(warm, epoch) > 0 for epoch in (0.0, 19.95, 20.0, 99.0))
+    if "epochs" in keys:
+        assert scheduled_rate(warm, 12.0) == pytest.approx(scheduled_rate(cold, 10.0))
+    else:
+        assert scheduled_rate(warm, 13.0) == pytest.approx(scheduled_rate(cold, 13.0))
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMISERS.keys() - {"sgd"}))
+def test_arguments_of_optimisers_are_torchs(name: str) -> None:
+    """With torch's defaults; all but what the recipe and the harness say."""
+    facts = OPTIMISERS[name]
+    theirs = inspect.signature(getattr(torch.optim, facts.builder)).parameters.values()
+    ours = {"params", "lr", "weight_decay"} | {
+        *("foreach", "fused", "maximize", "capturable", "differentiable")
+    }
+    known = {each.name: each.default for each in theirs if each.name not in ours}
+    known.pop("decoupled_weight_decay", None) if name == "adam" else None  # which is AdamW
+
+    assert facts.arguments == known
+
+
+@pytest.mark.parametrize("name", ["adamw", "timm:lamb"])
+def test_an_optimiser_is_the_librarys_own_with_the_recipes_groups(name: str) -> None:
+    """Rates, biases and decay as for sgd; a library's weight decay is never its default."""
+    recipe = RECIPE.model_copy(update={"bias_rate": 2.0})
+    changes = {"optimiser": {"name": name, "arguments": {"betas": (0.5, 0.9)}}}
+    trial = planned(Recipe.model_validate(recipe.model_dump() | changes))
+    optimizer = optimizer_for(OneWeight(torch.ones(2)), trial)
+    optimizer.set_rate(0.5)
+    groups = optimizer.own.param_groups
+
+    assert [group["lr"] for group in groups] == [0.5, 1.0]
+    assert [group["weight_decay"] for group in groups] == [0.0, 0.0]
+    assert {group["betas"] for group in groups} == {(0.5, 0.9)}
+
+
+def test_adamw_takes_the_step_that_it_is_known_for() -> None:
+    """The first is the rate times the gradient's sign, after a decay by rate times weight decay."""
+    changes = {"optimiser": "adamw", "weight_decay": 0.1}
+    trial = planned(Recipe.model_validate(RECIPE.model_dump() | changes))
+    model = OneWeight(torch.tensor([1.0, -1.0]))
+    model.weight.grad = torch.tensor([3.0, 0.5])
+    optimizer_for(model, trial).step()
+    decayed = 1 - trial.rate * 0.1
+
+    assert model.weight.tolist() == pytest.approx([decayed - trial.rate, -decayed - trial.rate])
+
+
+def test_nesterov_looks_ahead() -> None:
+    """Torch's own: the gradient and the momentum times the new velocity."""
+    model = OneWeight(torch.zeros(2, dtype=torch.float64))
+    optimizer = PaperSGD(model, rate=0.1, momentum=0.9, weight_decay=0.0, nesterov=True)
+    model.weight.grad = torch.ones(2, dtype=torch.float64)
+    optimizer.step()
+
+    assert model.weight.tolist() == pytest.approx([-0.19, -0.19])
+    assert math.isclose(optimizer.velocity[model.weight][0].item(), 1.0)

@@ -19,6 +19,7 @@ from repro.store import Store
 from repro.text import rule_text
 from repro.verdict.effects import Outcome, contrasts
 from tests.shell import installed
+from tests.worlds import quick_claim_file
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "dropout_paper"
@@ -211,6 +212,50 @@ def test_a_data_set_of_a_package_is_one_like_the_others(install: Install, tmp_pa
     assert "stripes: stripes, 640 + 640 images; fingerprint " in status.stdout
     assert str(first[0].trial.numerics).startswith("1 stripes-data=0.1+")
     assert {cell.trial.id for cell in first}.isdisjoint({cell.trial.id for cell in second})
+
+
+SIGNS = """
+import torch
+from repro.registry import OptimiserFacts
+
+class Signs(torch.optim.Optimizer):
+    def __init__(self, params, lr, weight_decay, sharpness=1.0):
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "sharpness": sharpness})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.sub_(torch.tanh(each.grad * group["sharpness"]), alpha=group["lr"])
+
+FACTS = OptimiserFacts(title="signs", module="sign_steps", builder="Signs",
+                       arguments={"sharpness": 1.0})
+"""
+
+
+def test_an_optimiser_of_a_package_is_one_like_the_others(install: Install, tmp_path: Path) -> None:
+    """By name in a claim file, its arguments checked; the package is part of each trial."""
+    install("sign-steps", {"repro.optimisers": {"signs": "sign_steps:FACTS"}}, SIGNS)
+    path = quick_claim_file(tmp_path)
+    text = path.read_text()
+
+    def asking(argument: str) -> None:
+        keys = f"batch_size: 16, optimiser: {{name: signs, arguments: {{{argument}: 100.0}}}}"
+        path.write_text(text.replace("batch_size: 16", keys))
+
+    asking("sharpnes")
+    with pytest.raises(ClaimError, match=r"signs takes no 'sharpnes' \(did you mean 'sharpness'\?"):
+        load(path)
+    asking("sharpness")
+    done = CliRunner().invoke(
+        main, ["run", str(path), "--store", str(tmp_path / "r"), "--workers", "1"]
+    )
+    store = Store(tmp_path / "r")
+
+    assert done.exit_code == 0, done.output
+    for name, result in store.results().items():
+        assert str(store.trial(name).numerics).startswith("1 sign-steps=0.1+")
+        assert result.provenance["sign-steps"].startswith("0.1+")
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,74 @@ def test_resuming_changes_no_bit(dataset: Dataset, stop_at: int) -> None:
     assert numbers(rest) == numbers(whole)
 
 
+# Each with all that the others leave at its default.
+MODERN: dict[str, dict[str, object]] = {
+    "nesterov": {
+        "optimiser": {"name": "sgd", "arguments": {"nesterov": True}},
+        "weight_decay": 0.1,
+    },
+    "adamw": {"optimiser": "adamw", "schedule": {"name": "cosine", "epochs": 2.0, "warmup": 0.5}},
+    "lamb": {"optimiser": "timm:lamb", "clip_norm": 0.5, "label_smoothing": 0.1},
+    "rmsprop": {"optimiser": "rmsprop", "schedule": {"name": "step", "step_size": 0.5}},
+}
+
+
+@pytest.mark.parametrize("name", MODERN)
+def test_a_modern_recipe_killed_at_every_tenth_changes_no_bit(dataset: Dataset, name: str) -> None:
+    """Weights and curve of one run: a checkpoint holds all that the next step needs."""
+    recipe = Recipe.model_validate(RECIPE.model_dump(exclude_unset=True) | MODERN[name])
+    trial = trial_on(dataset, recipe=recipe, rate=0.001, threshold=None)
+    whole = run(trial, dataset, until=1.5)
+    checkpoint = None
+    for tenth in range(1, 16):
+        part = train(
+            trial,
+            dataset,
+            device=CPU,
+            until=1.5,
+            checkpoint=checkpoint,
+            on_window=lambda r, last=tenth: r.progress.windows < last,
+        )
+        checkpoint = part.state()
+
+    assert numbers(part) == numbers(whole)
+    for a, b in zip(part.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_label_smoothing_is_of_training_alone(dataset: Dataset) -> None:
+    """The online loss has it; the test loss of the same net has not."""
+    plain, smooth = (
+        trial_on(dataset, recipe=RECIPE.model_copy(update={"label_smoothing": share}), rate=1e-9)
+        for share in (0.0, 0.5)
+    )
+    one, two = (run(replace(trial, threshold=None), dataset) for trial in (plain, smooth))
+
+    def loss(run: Run, source: str) -> float:
+        return [row.loss for row in run.progress.rows if row.source == source][-1]
+
+    assert loss(one, "test") == pytest.approx(loss(two, "test"), rel=1e-6)
+    assert loss(one, "online") != pytest.approx(loss(two, "online"), rel=1e-3)
+
+
+def test_gradients_are_clipped_to_their_norm(dataset: Dataset) -> None:
+    """The first step of plain SGD is no longer than the rate times the norm."""
+    recipe = RECIPE.model_copy(update={"clip_norm": 1e-3, "momentum": 0.0, "batch_size": 64})
+    trial = trial_on(dataset, recipe=recipe, rate=1.0)
+    clipped, whole = (
+        run(replace(trial, recipe=each), dataset, until=0.1)
+        for each in (recipe, recipe.model_copy(update={"clip_norm": None}))
+    )
+
+    def moved(run: Run) -> float:
+        start = run._untrained().state_dict()
+        ends = run.model.state_dict()
+        return math.sqrt(sum(float((ends[name] - start[name]).square().sum()) for name in ends))
+
+    assert moved(clipped) == pytest.approx(1e-3, rel=1e-3)
+    assert moved(whole) > 1e-2
+
+
 def test_an_extended_trial_equals_one_trained_at_once(dataset: Dataset) -> None:
     """The budget is not part of a trial: its schedule never looks at the horizon."""
     trial = trial_on(dataset)

@@ -19,6 +19,7 @@ __all__ = [
     "claim_file",
     "curve_of",
     "lasting_claim_file",
+    "planned",
     "planted",
     "quick_claim_file",
     "tiny",
@@ -103,6 +104,20 @@ def trial_on(dataset: Dataset, **changes: object) -> Trial:
         "decided_by": "full",
     }
     return Trial(**(fields | changes))  # type: ignore[arg-type]
+
+
+def planned(recipe: Recipe, **changes: object) -> Trial:
+    """A trial that is not trained, of a recipe and what is changed in it."""
+    return Trial(
+        model="cifar_80sec",
+        arguments={},
+        recipe=recipe.model_copy(update=changes),
+        data="digits",
+        fingerprint="0" * 16,
+        rate=0.1,
+        seed=0,
+        numerics=1,
+    )
 
 
 def claim_file(

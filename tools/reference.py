@@ -16,7 +16,7 @@ from repro.claim import KINDS, json_schema
 from repro.cli import main
 from repro.cli.settings import Setting
 from repro.errors import known_errors
-from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, QUANTITIES
+from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, OPTIMISERS, QUANTITIES
 
 __all__ = ["commands", "pages"]
 
@@ -77,8 +77,8 @@ def _help(name: str, command: click.Command) -> str:
 
 # What is said once for every field of a claim.
 _PARTS = (
-    "Paper", "TimeContrast", "Difference", "Arm", "Region", "Recipe", "Model", "Scale", "Search",
-    "Checks", "Fact",
+    "Paper", "TimeContrast", "Difference", "Arm", "Region", "Recipe", "Optimiser", "Schedule",
+    "Model", "Scale", "Search", "Checks", "Fact",
 )  # fmt: skip
 
 
@@ -212,6 +212,14 @@ def _names_page() -> str:
         )
         for name, facts in MODELS.items()
     )
+    optimisers = (
+        (
+            code(name),
+            facts.title,
+            ", ".join(f"`{key}` {json.dumps(value)}" for key, value in facts.arguments.items()),
+        )
+        for name, facts in OPTIMISERS.items()
+    )
     return "\n\n".join(
         (
             "# Names",
@@ -231,6 +239,10 @@ def _names_page() -> str:
             "## Models",
             "Besides these, `timm:NAME` is any net of timm.",
             table(("`model.name`", "What", "Parameters", "`model.arguments`"), models),
+            "## Optimisers",
+            "Besides these, `timm:NAME` is any of timm's that needs no further package. Rate and "
+            "weight decay are keys of claim and recipe; the decay is 0 unless the recipe says one.",
+            table(("`optimiser.name`", "What", "`optimiser.arguments` and defaults"), optimisers),
             "## Activations",
             ", ".join(code(name) for name in ACTIVATIONS) + ".",
             "## Quantities",

@@ -84,7 +84,22 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "colour": "numbers",
         "drops": "numbers",
         "patience": "numbers",
+        "optimiser": "numbers",
+        "schedule": "numbers",
+        "label_smoothing": "numbers",
+        "clip_norm": "numbers",
         "shuffle": "numbers",
+    },
+    "Optimiser": {"name": "numbers", "arguments": "numbers"},
+    "Schedule": {
+        "name": "numbers",
+        "warmup": "numbers",
+        "epochs": "numbers",
+        "eta_min": "numbers",
+        "power": "numbers",
+        "milestones": "numbers",
+        "step_size": "numbers",
+        "gamma": "numbers",
     },
     "Shuffle": {"block": "numbers", "buffer": "numbers", "lanes": "numbers"},
     "Scale": {
@@ -92,7 +107,8 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "images": "numbers",
         "model": "numbers",
         "arguments": "numbers",
-        "epochs": "rule",  # a trial is trained further, and is the same one
+        # A trial is trained further, and is the same one; but where a schedule ends with the scale.
+        "epochs": "rule",
         "seeds": "rule",
         "taken": "rule",
         "search": "rule",

@@ -19,10 +19,12 @@ from repro.claim.spec import (
     Claim,
     Fact,
     Model,
+    Optimiser,
     Paper,
     Recipe,
     Region,
     Scale,
+    Schedule,
     Search,
     TrainedClaim,
     Trainer,
@@ -168,6 +170,8 @@ _MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
     ("scales", "*", "search", "*"): Search,
 }
 
+_RECIPES_KEYS: dict[str | int, type[BaseModel]] = {"optimiser": Optimiser, "schedule": Schedule}
+
 
 def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
     here = {(): kind, **_MODELS_AT}
@@ -175,6 +179,9 @@ def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
     model = contrast.annotation if contrast is not None else None
     if isinstance(model, type) and issubclass(model, BaseModel):
         here |= {("contrast",): model, ("also", "*"): model}
+    inner = _RECIPES_KEYS.get(path[-1]) if path else None
+    if inner is not None and _names_at(kind, path[:-1]) == list(Recipe.model_fields):
+        return list(inner.model_fields)
     for pattern, model in here.items():
         if len(pattern) == len(path) and all(
             p in ("*", part) for p, part in zip(pattern, path, strict=True)

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from repro.claim.command_rules import command_rules
 from repro.claim.raw import Finding, choices, is_number, mapping, meant, name_rule, plain, shown
+from repro.claim.recipe_rules import recipe_rules
 from repro.claim.spec import (
     COMMAND,
     LEAST_SEEDS,
@@ -204,8 +205,7 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
         yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
     if "crop" in way.augment and way.crop is None:
         yield "the recipe has no `crop`, the size of the random crops of `augment`"
-    if way.drops and way.patience is not None:
-        yield "the recipe has both `drops` and `patience`: the rate follows one"
+    yield from recipe_rules(way, epochs=claim.scales[scale].epochs)
     model = claim.scales[scale].model.name
     for name in _OF_ALEXNET.intersection(_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):

@@ -42,11 +42,13 @@ __all__ = [
     "Fact",
     "LevelClaim",
     "Model",
+    "Optimiser",
     "Paper",
     "Recipe",
     "Region",
     "Scalar",
     "Scale",
+    "Schedule",
     "Search",
     "Strict",
     "TimeClaim",
@@ -162,6 +164,75 @@ class Shuffle(Strict):
     lanes: Annotated[int, Field(ge=1)] = 8
 
 
+def _by_name(value: object) -> object:
+    """A plain name has everything else at its default."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+# Behind `_by_name` pydantic no longer knows that a list was read from JSON, where it is a tuple.
+_LISTED = Field(strict=False)
+
+
+class Optimiser(Strict):
+    """What turns gradients into steps.
+
+    `name`: `sgd` is the paper's update rule (sec. 5), others are torch's, and `timm:NAME` any of
+    timm's. `arguments`: its own; the rate is the scale's, the weight decay the recipe's.
+    """
+
+    name: str
+    arguments: dict[str, Scalar | Annotated[tuple[Scalar, ...], _LISTED]] = {}
+
+
+# The keys that each schedule has besides its warm-up, and which of them it needs.
+_SCHEDULES = {
+    "constant": (),
+    "cosine": ("epochs", "eta_min"),
+    "polynomial": ("epochs", "power"),
+    "multi_step": ("milestones", "gamma"),
+    "step": ("step_size", "gamma"),
+}
+_NEEDED = {"multi_step": "milestones", "step": "step_size"}
+
+
+class Schedule(Strict):
+    """How the learning rate changes, at every tenth of an epoch; keys have torch's names.
+
+    `name`: `constant`; `cosine` from the rate to `eta_min`; `polynomial` to zero; `multi_step`
+    times `gamma` at each of `milestones`; `step` times `gamma` every `step_size` epochs.
+    `warmup`: epochs in which the rate first grows linearly from zero.
+
+    `epochs`: at which `cosine` and `polynomial` end, by default those of the scale. `eta_min`: the
+    rate there. `power`: 1 is a straight line. `milestones`: epochs, warm-up included. `step_size`:
+    epochs. `gamma`: what the rate is multiplied by.
+    """
+
+    name: Literal["constant", "cosine", "polynomial", "multi_step", "step"]
+    warmup: Annotated[float, Field(ge=0), AfterValidator(_tenths)] = 0.0
+    epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)] | None = None
+    eta_min: Annotated[float, Field(ge=0)] = 0.0
+    power: Annotated[float, Field(gt=0, le=10)] = 1.0
+    milestones: Annotated[tuple[Positive, ...], _LISTED, AfterValidator(_increasing)] = ()
+    step_size: Annotated[float, Field(ge=0.1)] | None = None
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    @property
+    def ends(self) -> bool:
+        """Whether it has a last epoch."""
+        return "epochs" in _SCHEDULES[self.name]
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> Self:
+        keys = _SCHEDULES[self.name]
+        for key in sorted(self.model_fields_set - {"name", "warmup", *keys}):
+            known = ", ".join(("warmup", *keys))
+            raise ValueError(f"`{key}` has no effect in a {self.name} schedule (known: {known})")
+        needed = _NEEDED.get(self.name)
+        if needed is not None and not getattr(self, needed):
+            raise ValueError(f"a {self.name} schedule needs `{needed}`")
+        return self
+
+
 class Recipe(Strict):
     """How a net is trained; every field changes the numbers. That of a command has none of them.
 
@@ -171,8 +242,12 @@ class Recipe(Strict):
     and `xavier` scale by fan, `framework` is what PyTorch does when it is not asked.
     `bias_rate`: biases learn that many times faster (2 in the authors' files). `layer_decay`:
     weight decay of single layers, in place of `weight_decay`. `decay_biases`: whether biases decay,
-    too. `batch_size`: images a step. `momentum`: of the velocity. `weight_decay`: as in the paper's
-    update rule (sec. 5).
+    too. `batch_size`: images a step.
+
+    `optimiser`: its name, or a name and arguments. `momentum`: of the velocity of `sgd`.
+    `weight_decay`: as in the paper's update rule (sec. 5), or as the optimiser has it. `clip_norm`:
+    gradients are scaled down to this norm, that of all of them together. `label_smoothing`: share
+    of the target that all classes have alike, in training.
 
     `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
     random places, `flip` left and right (sec. 4.1). `colour`: noise along the principal
@@ -181,7 +256,8 @@ class Recipe(Strict):
     `eigenvalues` of pixels in 0 to 1, as others read the paper.
 
     `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
-    test error has not improved for so many epochs, three times, then stop (sec. 5).
+    test error has not improved for so many epochs, three times, then stop (sec. 5). `schedule`:
+    instead of both, one of today.
 
     `shuffle`: images in a random order within bounds, for data that is read from a pack in a row;
     otherwise every epoch is a permutation of all.
@@ -201,6 +277,14 @@ class Recipe(Strict):
     colour: Literal["none", "deviations", "scaled", "eigenvalues"] = "none"
     drops: Annotated[tuple[Positive, ...], AfterValidator(_increasing)] = ()
     patience: Annotated[int, Field(ge=1)] | None = None
+    optimiser: Annotated[
+        Optimiser, BeforeValidator(_by_name, json_schema_input_type=str | Optimiser)
+    ] = Optimiser(name="sgd")
+    schedule: Annotated[
+        Schedule | None, BeforeValidator(_by_name, json_schema_input_type=str | Schedule | None)
+    ] = None
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_norm: Positive | None = None
     shuffle: Shuffle | None = None
 
     @model_validator(mode="after")
@@ -595,9 +679,17 @@ KINDS: Mapping[str, type[Claim]] = Plugins(
 
 
 def recipe_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Recipe:
-    """The recipe with what the scale and then the arm change in it."""
-    base = claim.recipes[recipe].model_dump()
-    return Recipe.model_validate(base | claim.scales[scale].recipe | claim.arms[arm].recipe)
+    """The recipe with what the scale and then the arm change in it; what is set there is known.
+
+    A schedule that ends, and says no epoch, ends with the scale.
+    """
+    at = claim.scales[scale]
+    base = claim.recipes[recipe].model_dump(exclude_unset=True)
+    way = Recipe.model_validate(base | at.recipe | claim.arms[arm].recipe)
+    if way.schedule is None or not way.schedule.ends or way.schedule.epochs is not None:
+        return way
+    schedule = way.schedule.model_copy(update={"epochs": at.epochs})
+    return way.model_copy(update={"schedule": schedule})
 
 
 def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:

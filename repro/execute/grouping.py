@@ -33,7 +33,7 @@ def in_populations(
 
 
 def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
-    if trial.model not in OWN_MODELS or machine.population == 1:
+    if trial.model not in OWN_MODELS or not trial.batches or machine.population == 1:
         return 1
     if machine.population is not None or machine.device == "cpu":
         return machine.population or 1

@@ -169,17 +169,17 @@ class _Arm:
 def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str) -> Trial:
     """An arm's trial, of which the others differ in rate and seed."""
     at = claim.scales[scale]
-    model = model_for(claim, scale, arm)
+    model, way = model_for(claim, scale, arm), recipe_for(claim, scale, recipe, arm)
     trial = Trial(
         model=model.name,
         arguments=model.arguments,
-        recipe=recipe_for(claim, scale, recipe, arm),
+        recipe=way,
         data=at.data,
         fingerprint=fingerprint,
         images=at.images,
         rate=math.nan,
         seed=0,
-        numerics=code(model.name, at.data),
+        numerics=code(model.name, at.data, way.optimiser.name),
         trainer=claim.trainer,
     )
     if not isinstance(claim, TimeClaim):
@@ -212,11 +212,11 @@ def _arm(claim: _Itself, scale: str, recipe: str, arm: str, fingerprint: str) ->
     return _Arm(claim.claim, scale, recipe, arm, fingerprint)
 
 
-def code(model: str, data: str) -> int | str:
-    """A trial's `numerics`: our code that it reaches, and packages whose net or images it takes."""
+def code(model: str, data: str, optimiser: str) -> int | str:
+    """A trial's `numerics`: our code that it reaches, and packages whose names are among these."""
     if model == COMMAND:
         return 1  # its numbers come from no code of ours
-    ours, theirs = numerics(model), versions(model, data)
+    ours, theirs = numerics(model), versions(model, data, optimiser)
     if not theirs:
         return ours
     return " ".join([str(ours), *(f"{package}={version}" for package, version in theirs.items())])

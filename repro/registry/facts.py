@@ -17,11 +17,13 @@ __all__ = [
     "LOGGERS",
     "METRICS",
     "MODELS",
+    "OPTIMISERS",
     "OWN_MODELS",
     "QUANTITIES",
     "DatasetFacts",
     "MetricFacts",
     "ModelFacts",
+    "OptimiserFacts",
     "folder_and_size",
     "metric_facts",
 ]
@@ -72,6 +74,20 @@ class ModelFacts:
     parameters: int
     arguments: tuple[str, ...]  # what a claim file may set besides the number of classes
     sized: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimiserFacts:
+    """An optimiser by its name, which `builder` of `module` builds.
+
+    The builder takes groups of parameters, `lr`, `weight_decay` and, by keyword, what `arguments`
+    lists, each with its default.
+    """
+
+    title: str
+    module: str
+    builder: str
+    arguments: Mapping[str, Any]
 
 
 def _error(title: str) -> MetricFacts:
@@ -218,6 +234,37 @@ OWN_MODELS = {
 }
 
 MODELS: Mapping[str, ModelFacts] = Plugins("repro.models", OWN_MODELS, kind=ModelFacts)
+
+
+def _torch(builder: str, **arguments: Any) -> OptimiserFacts:
+    return OptimiserFacts(
+        title=f"torch.optim.{builder}", module="torch.optim", builder=builder, arguments=arguments
+    )
+
+
+_ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
+
+# A test holds names and defaults against torch itself.
+_OPTIMISERS = {
+    "sgd": OptimiserFacts(
+        title="SGD with momentum, the paper's update rule",
+        module="repro.train.optim",
+        builder="PaperSGD",
+        arguments={"nesterov": False},
+    ),
+    "adadelta": _torch("Adadelta", rho=0.9, eps=1e-6),
+    "adagrad": _torch("Adagrad", lr_decay=0, initial_accumulator_value=0, eps=1e-10),
+    "adam": _torch("Adam", **_ADAM, amsgrad=False),
+    "adamax": _torch("Adamax", **_ADAM),
+    "adamw": _torch("AdamW", **_ADAM, amsgrad=False),
+    "nadam": _torch("NAdam", **_ADAM, momentum_decay=0.004, decoupled_weight_decay=False),
+    "radam": _torch("RAdam", **_ADAM, decoupled_weight_decay=False),
+    "rmsprop": _torch("RMSprop", alpha=0.99, eps=1e-8, momentum=0, centered=False),
+}
+
+OPTIMISERS: Mapping[str, OptimiserFacts] = Plugins(
+    "repro.optimisers", _OPTIMISERS, kind=OptimiserFacts
+)
 
 # timm's activation names (a test holds them against timm itself) and LeCun's scaled tanh,
 # 1.7159 tanh(2x/3), the usual tanh of the period.

@@ -5,6 +5,8 @@
 | `repro.models`   | a model's, in a claim file | `registry.ModelFacts`, which name the module of |
 |                  |                            | the function that builds the net                |
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
+| `repro.optimisers` | an optimiser's, the same | `registry.OptimiserFacts`, which name what      |
+|                  |                            | builds it                                       |
 | `repro.loggers`  | what `--log` is given      | a callable: folder to `observer.Observer`       |
 | `repro.kinds`    | a kind of claim, the same  | a subclass of `claim.TrainedClaim`, whose       |
 |                  |                            | effects `effects.contrasts` knows               |
@@ -26,7 +28,7 @@ __all__ = ["Plugins", "versions"]
 
 T = TypeVar("T")
 
-GROUPS = ("repro.models", "repro.datasets", "repro.loggers", "repro.kinds")
+GROUPS = ("repro.models", "repro.datasets", "repro.optimisers", "repro.loggers", "repro.kinds")
 
 
 class Plugins(Mapping[str, T]):

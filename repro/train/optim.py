@@ -7,8 +7,11 @@ drops. PyTorch keeps the rate outside (w <- w - eps v): equal at a constant rate
 after a drop, unless the buffers are rescaled as `set_rate` does.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-__all__ = ["MOST_DROPS", "Group", "PaperSGD", "rate_at", "stalls"]
+from repro.registry import OPTIMISERS
+from repro.trial import Trial
+
+__all__ = [
+    "MOST_DROPS",
+    "Group",
+    "Library",
+    "Optimizer",
+    "PaperSGD",
+    "optimizer_for",
+    "rate_at",
+    "scheduled_rate",
+    "stalls",
+]
 
 MOST_DROPS = 3  # sec. 5: the rate "was reduced three times prior to termination"
 
@@ -52,23 +68,10 @@ class PaperSGD:
         bias_rate: float = 1.0,
         decay_biases: bool = False,
         layer_decay: Mapping[str, float] = MappingProxyType({}),
+        nesterov: bool = False,
     ) -> None:
-        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-        unused = set(layer_decay)
-        for name, parameter in model.named_parameters():
-            layer, _, kind = name.rpartition(".")
-            layer = layer.rpartition(".")[2]
-            unused.discard(layer)
-            bias = kind == "bias"
-            decay = layer_decay.get(layer, weight_decay) if decay_biases or not bias else 0.0
-            groups.setdefault((bias_rate if bias else 1.0, decay), []).append(parameter)
-        if unused:
-            raise ValueError(f"layer_decay: the net has no layer {', '.join(sorted(unused))}")
-        self.momentum = momentum
-        self.groups = [
-            Group(parameters=parameters, scale=scale, rate=rate * scale, weight_decay=decay)
-            for (scale, decay), parameters in groups.items()
-        ]
+        self.momentum, self.nesterov = momentum, nesterov
+        self.groups = _groups(model, rate, weight_decay, bias_rate, decay_biases, layer_decay)
         # As PyTorch has it: less the rate, and of the gradient's sign.
         self.velocity: dict[Tensor, Tensor] = {
             parameter: torch.zeros_like(parameter, requires_grad=False)
@@ -104,7 +107,7 @@ class PaperSGD:
                 momentum=self.momentum,
                 lr=group.rate,
                 dampening=0.0,
-                nesterov=False,
+                nesterov=self.nesterov,
                 maximize=False,
                 # One pass over memory, not several; None is PyTorch's own choice.
                 fused=True if any(each.is_cuda for each in learning) else None,
@@ -124,6 +127,120 @@ class PaperSGD:
             group.rate = kept["lr"]
         for place, velocity in enumerate(self.velocity.values()):
             velocity.copy_(state["state"][place]["momentum_buffer"])
+
+
+def _groups(
+    model: nn.Module,
+    rate: float,
+    weight_decay: float,
+    bias_rate: float,
+    decay_biases: bool,
+    layer_decay: Mapping[str, float],
+) -> list[Group]:
+    """The net's parameters by rate and decay. ValueError for a layer that it does not have."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    unused = set(layer_decay)
+    for name, parameter in model.named_parameters():
+        layer, _, kind = name.rpartition(".")
+        layer = layer.rpartition(".")[2]
+        unused.discard(layer)
+        bias = kind == "bias"
+        decay = layer_decay.get(layer, weight_decay) if decay_biases or not bias else 0.0
+        groups.setdefault((bias_rate if bias else 1.0, decay), []).append(parameter)
+    if unused:
+        raise ValueError(f"layer_decay: the net has no layer {', '.join(sorted(unused))}")
+    return [
+        Group(parameters=parameters, scale=scale, rate=rate * scale, weight_decay=decay)
+        for (scale, decay), parameters in groups.items()
+    ]
+
+
+class Library:
+    """An optimiser of torch, timm or a plug-in, with the groups that the paper's has."""
+
+    def __init__(
+        self, build: Callable[..., torch.optim.Optimizer], groups: Sequence[Group], rate: float
+    ) -> None:
+        self.groups = groups
+        each = [
+            {"params": group.parameters, "lr": group.rate, "weight_decay": group.weight_decay}
+            for group in groups
+        ]
+        self.own = build(each, lr=rate, weight_decay=0.0)
+
+    def set_rate(self, rate: float) -> None:
+        """As the library has it: the rate of the next step, and of nothing before it."""
+        for group, theirs in zip(self.groups, self.own.param_groups, strict=True):
+            theirs["lr"] = group.rate = rate * group.scale
+
+    def step(self) -> None:
+        """One update of all parameters that have a gradient."""
+        self.own.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """As the library lays it out."""
+        return self.own.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.own.load_state_dict(state)
+
+
+Optimizer = PaperSGD | Library
+
+
+def optimizer_for(model: nn.Module, trial: Trial) -> Optimizer:
+    """What the trial's recipe asks for. Raises what the library raises of its arguments."""
+    recipe = trial.recipe
+    name = recipe.optimiser.name
+    arguments: dict[str, Any] = {**recipe.optimiser.arguments}
+    common: dict[str, Any] = {
+        "rate": trial.rate,
+        "weight_decay": recipe.weight_decay,
+        "bias_rate": recipe.bias_rate,
+        "decay_biases": recipe.decay_biases,
+        "layer_decay": recipe.layer_decay,
+    }
+    if name == "sgd":
+        return PaperSGD(model, momentum=recipe.momentum, **common, **arguments)
+    return Library(partial(_builder(name), **arguments), _groups(model, **common), trial.rate)
+
+
+def _builder(name: str) -> Callable[..., torch.optim.Optimizer]:
+    if name.startswith("timm:"):
+        from timm.optim import _optim_factory as timm  # which the package does not list as exported
+
+        return timm.get_optimizer_class(name.removeprefix("timm:"))
+    facts = OPTIMISERS[name]
+    builder: Callable[..., torch.optim.Optimizer] = getattr(
+        import_module(facts.module), facts.builder
+    )
+    return builder
+
+
+_LEAST = 1e-12  # of the first rate, and never zero: PaperSGD's velocity is in units of the rate
+
+
+def scheduled_rate(trial: Trial, epoch: float) -> float:
+    """The rate of a trial whose recipe has a schedule, by torch.optim.lr_scheduler's formulas."""
+    keys, rate = trial.recipe.schedule, trial.rate
+    assert keys is not None, "other recipes have `rate_at`"
+    warm = min(1.0, epoch / keys.warmup) if keys.warmup else 1.0
+    # The share that has passed of what comes after the warm-up.
+    last = keys.epochs or math.inf
+    passed = min(1.0, max(0.0, epoch - keys.warmup) / (last - keys.warmup))
+    match keys.name:
+        case "constant":
+            cooled = rate
+        case "cosine":
+            cooled = keys.eta_min + (rate - keys.eta_min) * (1 + math.cos(math.pi * passed)) / 2
+        case "polynomial":
+            cooled = rate * (1 - passed) ** keys.power
+        case "multi_step":
+            cooled = rate * keys.gamma ** sum(epoch >= each for each in keys.milestones)
+        case "step":
+            cooled = rate * keys.gamma ** (epoch // (keys.step_size or math.inf))
+    return max(warm * cooled, _LEAST * rate)
 
 
 def rate_at(

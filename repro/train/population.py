@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
-from repro.train.optim import PaperSGD
+from repro.train.optim import Optimizer, PaperSGD
 from repro.train.precision import Autocast
 from repro.train.ranks import ALONE, Ranks, Share
 
@@ -71,18 +71,22 @@ class Alone:
     """One net of any kind; it is updated in place, step by step, by all `ranks` alike.
 
     `recorded`: on a GPU, as a CUDA graph, which a net that asks the device for numbers has none of.
+    `label_smoothing`, `clip_norm`: as in the recipe.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        optimizer: PaperSGD,
+        optimizer: Optimizer,
         *,
         autocast: Autocast,
         recorded: bool,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.optimizer, self.autocast = model, optimizer, autocast
+        self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.joined = ranks.joined(model)
         self.weight = 1.0  # of the mean loss of the part that this rank has
         device = next(model.parameters()).device
@@ -115,9 +119,11 @@ class Alone:
         self.model.zero_grad()
         with self.autocast():
             logits = self.joined(images)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
         weighed = loss if self.weight == 1 else loss * self.weight
         weighed.backward()  # type: ignore[no-untyped-call]
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         if self.weight:
             self.totals += _totals(logits[None], labels[None], loss[None])
@@ -130,8 +136,14 @@ class Together:
     """Nets of one shape abreast. Weights and velocities are (P, ...), rates and the like (P, 1)."""
 
     def __init__(
-        self, models: Sequence[nn.Module], optimizers: Sequence[PaperSGD], *, autocast: Autocast
+        self,
+        models: Sequence[nn.Module],
+        optimizers: Sequence[PaperSGD],
+        *,
+        autocast: Autocast,
+        label_smoothing: float = 0.0,
     ) -> None:
+        self.label_smoothing = label_smoothing
         self.models, self.optimizers, self.autocast = models, optimizers, autocast
         device = next(models[0].parameters()).device
         self.totals = torch.zeros(len(models), 2, dtype=torch.float64, device=device)
@@ -185,7 +197,12 @@ class Together:
         with self.autocast():
             logits = abreast(self.models[0], _beside(images, nets), self.weights, self.masks)
         wanted = labels.view(nets, -1)
-        each = F.cross_entropy(logits.float().flatten(0, 1), labels, reduction="none")
+        each = F.cross_entropy(
+            logits.float().flatten(0, 1),
+            labels,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
         losses = each.view(nets, -1).mean(1)
         gradients = torch.autograd.grad(losses.sum(), list(self.weights.values()))
         with torch.no_grad():

@@ -17,7 +17,7 @@ from repro.data.device.order import Bounds
 from repro.models import build
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics
-from repro.train.optim import MOST_DROPS, PaperSGD, rate_at, stalls
+from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
 from repro.train.precision import autocast
 from repro.train.progress import Progress
 from repro.train.ranks import ALONE, Ranks
@@ -62,17 +62,8 @@ class Run:
         self.clock = clock or Stopwatch(self.device)
         self.images = len(data.train.labels)
         self.model = self._untrained()
-        recipe = trial.recipe
-        self.optimizer = PaperSGD(
-            self.model,
-            rate=trial.rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-            bias_rate=recipe.bias_rate,
-            decay_biases=recipe.decay_biases,
-            layer_decay=recipe.layer_decay,
-        )
-        self.steps = window_steps(self.images, recipe.batch_size)
+        self.optimizer = optimizer_for(self.model, trial)
+        self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
         self.company = 1  # the most runs that it has taken a step with
         self.metrics: dict[str, float] = {}
@@ -118,7 +109,9 @@ class Run:
         return self._ordered[1]
 
     def rate(self) -> float:
-        """By the recipe's schedule."""
+        """By the recipe's schedule: of one of today, half-way through the window."""
+        if self.trial.recipe.schedule is not None:
+            return scheduled_rate(self.trial, self.progress.epoch + 0.5 / WINDOWS)
         return rate_at(
             self.progress.epoch,
             rate=self.trial.rate,

@@ -11,6 +11,7 @@ from torch.profiler import record_function
 from repro.registry import OWN_MODELS
 from repro.train.evaluate import evaluate_together
 from repro.train.memory import short_of_memory
+from repro.train.optim import PaperSGD
 from repro.train.population import Alone, Step, Together
 from repro.train.ranks import ALONE, Ranks
 from repro.train.run import Run
@@ -25,22 +26,10 @@ class Population:
         self.runs, self.ranks = tuple(runs), ranks
         self.data, self.device = runs[0].data, runs[0].device
         self.clock = runs[0].clock
-        models, optimizers = [run.model for run in runs], [run.optimizer for run in runs]
-        self.step: Step
-        if len(runs) > 1:
-            self.step = Together(models, optimizers, autocast=runs[0].autocast)
-        else:
-            ours = runs[0].trial.model in OWN_MODELS
-            self.step = Alone(
-                models[0],
-                optimizers[0],
-                autocast=runs[0].autocast,
-                recorded=ours and ranks.size == 1,
-                ranks=ranks,
-            )
+        self.step: Step = _alone(runs[0], ranks) if len(runs) == 1 else _together(runs)
 
     def train_window(self) -> None:
-        """A tenth of an epoch of the paper's SGD; its online error costs nothing extra."""
+        """A tenth of an epoch; its online error costs nothing extra."""
         started, recorded = self.clock.now(), self.step.recording
         batches = [
             torch.cat(same) for same in zip(*(run.batches() for run in self.runs), strict=True)
@@ -104,6 +93,31 @@ class Population:
         self.clock.book([run.progress for run in runs], evaluate=self.clock.now() - started)
         for run, one in zip(runs, found, strict=True):
             run.row(source, one.error, one.loss, one.images)
+
+
+def _alone(run: Run, ranks: Ranks) -> Alone:
+    recipe = run.trial.recipe
+    recorded = run.trial.model in OWN_MODELS and isinstance(run.optimizer, PaperSGD)
+    return Alone(
+        run.model,
+        run.optimizer,
+        autocast=run.autocast,
+        recorded=recorded and ranks.size == 1,
+        label_smoothing=recipe.label_smoothing,
+        clip_norm=recipe.clip_norm,
+        ranks=ranks,
+    )
+
+
+def _together(runs: Sequence[Run]) -> Together:
+    optimizers = [run.optimizer for run in runs if isinstance(run.optimizer, PaperSGD)]
+    assert len(optimizers) == len(runs), "others are trained one by one"
+    return Together(
+        [run.model for run in runs],
+        optimizers,
+        autocast=runs[0].autocast,
+        label_smoothing=runs[0].trial.recipe.label_smoothing,
+    )
 
 
 class _Waited:

@@ -66,7 +66,14 @@ CURVE_COLUMNS = Row._fields
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.
 _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
-_FIXED_FIELDS = ("inputs", "batch_size", "precision", "crop", "augment", "colour")
+_FIXED_FIELDS = (
+    *("inputs", "batch_size", "precision", "crop", "augment", "colour"),
+    "label_smoothing",
+)
+
+# What is trained one by one where it is not at its default.
+_UNBATCHED = ("optimiser", "clip_norm")
+_DEFAULTS = Recipe.model_fields
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: they have no room for what is cached
@@ -101,6 +108,12 @@ class Trial:
     def id(self) -> str:
         """Sixteen hex digits."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    @property
+    def batches(self) -> bool:
+        """Whether several of its shape can be trained as one program, of a net that can."""
+        recipe = self.recipe
+        return all(getattr(recipe, name) == _DEFAULTS[name].default for name in _UNBATCHED)
 
     @cached_property
     def shape(self) -> str:

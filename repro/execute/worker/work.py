@@ -233,7 +233,7 @@ def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
 
 
 def _check_code(trial: Trial) -> None:
-    if trial.numerics != code(trial.model, trial.data):
+    if trial.numerics != code(trial.model, trial.data, trial.recipe.optimiser.name):
         raise SourcesMissingError(
             f"the code that trial {trial.id} reaches has changed since the run began",
             hint="run the same command again",
@@ -336,7 +336,7 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     if not run.ended:
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
-    facts |= versions(run.trial.model, run.trial.data)
+    facts |= versions(run.trial.model, run.trial.data, run.trial.recipe.optimiser.name)
     if machine.device == "cpu":
         facts["instructions"] = instructions()
     else:
