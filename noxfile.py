@@ -124,14 +124,6 @@ def evidence(session: nox.Session) -> None:
 
 
 @nox.session
-def loggers(session: nox.Session) -> None:
-    """Run the tests of loggers with every logger installed: some take seconds to import."""
-    install(session, "test")
-    session.install("-c", "constraints.txt", "-e", ".[tensorboard,mlflow,wandb]")
-    session.run("python", "-m", "pytest", *(session.posargs or ["tests/test_loggers.py"]))
-
-
-@nox.session
 def cluster(session: nox.Session) -> None:
     """Run the tests that start a Ray cluster here, or several ranks, and print their table."""
     install(session, "test", extras="[ray]")

@@ -315,11 +315,11 @@ def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> No
     folder, _ = ran
     shared = ("--store", folder / "runs", "--claims", folder)
     short = repro(
-        "report", *shared, "--out", folder / "short", "--format", "summary", "--format", "junit"
+        "report", *shared, "--out", folder / "short", "--format", "summary", "--format", "md"
     )
     site = repro("publish", *shared, folder / "site")
 
-    assert {path.name for path in (folder / "short").iterdir()} == {"summary.md", "junit.xml"}
+    assert {path.name for path in (folder / "short").iterdir()} == {"summary.md", "report.md"}
     assert short.stdout.strip() == str(folder / "short" / "summary.md")
     assert site.stdout.strip() == str(folder / "site" / "index.html")
     assert (folder / "site" / "claims" / "tiny.html").exists()

@@ -63,11 +63,11 @@ def test_where_a_report_goes_and_what_it_holds_are_settings(
     """Of a project, or of a CI that wants a summary alone."""
     claim_file(tmp_path)
     Path("repro.toml").write_text(
-        'claims = "."\n[report]\nout = "pages"\nformat = ["summary", "junit"]\n'
+        'claims = "."\n[report]\nout = "pages"\nformat = ["summary", "md"]\n'
     )
 
-    assert repro("report").stdout == "pages/summary.md\n"
-    assert {path.name for path in Path("pages").iterdir()} == {"summary.md", "junit.xml"}
+    assert repro("report").stdout == "pages/report.md\n"
+    assert {path.name for path in Path("pages").iterdir()} == {"summary.md", "report.md"}
     monkeypatch.setenv("REPRO_FORMAT", "md csv")
     assert repro("report", "--out", "other").exit_code == 4  # nothing was measured
     assert Path("other/report.md").exists()

@@ -5,7 +5,6 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +33,7 @@ from tests.pages import (
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
-ALL = ["html", "md", "summary", "junit", "csv", "parquet", "svg", "card"]
+ALL = ["html", "md", "summary", "csv", "parquet", "svg", "card"]
 REGENERATE = "WRITE_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
 
 
@@ -123,7 +122,6 @@ def test_the_same_pages_give_the_same_bytes(page: Page, tmp_path: Path) -> None:
         "report.html",
         "report.md",
         "summary.md",
-        "junit.xml",
         *(
             f"{name}.{kind}"
             for name in ("verdicts", "effects", "facts", "trials", "curves")
@@ -446,22 +444,6 @@ def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
     assert "not run" in text
 
 
-def test_junit_has_a_case_for_each_claim_and_scale(
-    claim: Claim, page: Page, tmp_path: Path
-) -> None:
-    """No answer is skipped, a claim that fails is a failure, smoke passes when it ran."""
-    smoke = planted_page(claim, {"period": MODERN}, scale="smoke")
-    failed = planted_page(claim, {"period": MODERN})
-    shown = [page, failed, smoke, empty_page(claim, "smoke")]
-    suite = ET.parse(write_report(shown, tmp_path, ["junit"])).getroot()[0]
-
-    assert suite.attrib["tests"] == "4"
-    assert (suite.attrib["failures"], suite.attrib["skipped"]) == ("1", "2")
-    assert [case.attrib["classname"] for case in suite] == ["repro.paper"] * 2 + ["repro.smoke"] * 2
-    assert [case[0].tag for case in suite] == ["skipped", "failure", "system-out", "skipped"]
-    assert "2 of 3 slow trials did not cross" in suite[0][0].attrib["message"]
-
-
 def test_a_summary_fits_into_a_comment(claim: Claim, page: Page, tmp_path: Path) -> None:
     """Counts, what was measured, and where; what was not run is counted alone."""
     text = write_report([page], tmp_path, ["summary"]).read_text()
@@ -530,7 +512,7 @@ def test_any_part_of_a_store_renders(claim: Claim, tmp_path: Path, left_out: str
             store.finish(result)
 
     found = pages([claim], store)
-    write_report(found, tmp_path / "out", ["md", "summary", "junit"])
+    write_report(found, tmp_path / "out", ["md", "summary"])
     index = write_site(found, tmp_path / "site")
     trials = pd.read_csv(index.parent / "data" / "trials.csv")
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "publish", "report"]
 
-FORMATS = ("html", "md", "csv", "svg", "card", "parquet", "summary", "junit")
+FORMATS = ("html", "md", "csv", "svg", "card", "parquet", "summary")
 USUAL = FORMATS[:5]
 
 
@@ -71,7 +71,6 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     card     claims.png, the picture that sites show beside a link
     parquet  the tables of csv
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
-    junit    junit.xml: a test case for each claim and scale
     """  # noqa: D301 - click wants the character itself
     _load_matplotlib()
     from repro.report import write_report

@@ -72,7 +72,7 @@ __all__ = ["plan", "run", "status"]
     type=LogTarget(),
     multiple=True,
     metavar="NAME[:FOLDER]",
-    help="Curves for tensorboard, mlflow or wandb, on this machine; may be given several times. "
+    help="Curves for tensorboard or a plug-in, on this machine; may be given several times. "
     "Default folder: logs/NAME.",
 )
 @setting(

@@ -293,9 +293,7 @@ ACTIVATIONS = (
 
 
 # What `--log` takes: ours by the package that each needs, and those of other packages.
-LOGGERS: Mapping[str, Any] = Plugins(
-    "repro.loggers", {name: name for name in ("tensorboard", "mlflow", "wandb")}
-)
+LOGGERS: Mapping[str, Any] = Plugins("repro.loggers", {"tensorboard": "tensorboard"})
 
 
 def folder_and_size(name: str) -> tuple[str, int | None]:

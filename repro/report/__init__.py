@@ -12,7 +12,6 @@ from repro.files import write_atomic
 from repro.report.document import document
 from repro.report.frames import csv_files, parquet_files
 from repro.report.html import render_html
-from repro.report.junit import render_junit
 from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
 from repro.report.site import write_site
@@ -39,7 +38,6 @@ def write_report(
         "html": lambda: {"report.html": render_html(whole)},
         "md": lambda: {"report.md": render_markdown(whole, figures="svg" in asked)},
         "summary": lambda: {"summary.md": render_summary(whole)},
-        "junit": lambda: {"junit.xml": render_junit(pages)},
         "csv": lambda: csv_files(pages),
         "parquet": lambda: parquet_files(pages),
         "svg": lambda: {f"figures/{name}": svg for name, svg in whole.figures.items()},
