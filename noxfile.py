@@ -28,7 +28,7 @@ PLAIN = (
     "not slow and not gpu and not data and not cluster and not docs and not browser and not faults "
     "and not evidence"
 )
-CLUSTER = ("tests/test_packs.py", "tests/test_ranks.py", "tests/test_ray.py")
+CLUSTER = ("tests/test_ranks.py", "tests/test_ray.py")
 
 
 def install(session: nox.Session, *groups: str, package: bool = True, extras: str = "") -> None:

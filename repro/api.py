@@ -19,7 +19,6 @@ from repro.claim import Claim, TrainedClaim, load_all, load_valid
 from repro.cli.options import cache_dir_for, data_dirs_for, machine_from
 from repro.cli.settings import user_folder
 from repro.errors import ClaimError
-from repro.files import Place
 from repro.registry.shipped import claim_files
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def plan(
     scale: str | None = None,
     *,
     store: str | Path = "runs",
-    data_dir: Place | None = None,
+    data_dir: Path | None = None,
     cache_dir: Path | None = None,
 ) -> "pd.DataFrame":
     """The trials that come next, a row each; nothing is trained."""
@@ -100,7 +99,7 @@ def run(
     *,
     store: str | Path = "runs",
     device: str = "auto",
-    data_dir: Place | None = None,
+    data_dir: Path | None = None,
     cache_dir: Path | None = None,
     max_seeds: int | None = None,
     seconds: float | None = None,

@@ -21,9 +21,7 @@ from repro.errors import WriteError
 __all__ = [
     "File",
     "Part",
-    "Place",
     "exists",
-    "is_url",
     "open_handle",
     "open_regular",
     "parse_json",
@@ -34,8 +32,6 @@ __all__ = [
     "write_atomic",
     "write_parts",
 ]
-
-Place = Path | str  # a folder, or a URL that fsspec knows
 
 _MOST_BYTES = 1 << 26  # 64 MiB: texts and tables that people write or that a trial leaves
 
@@ -64,11 +60,6 @@ File = Path | Part
 def exists(file: File) -> bool:
     """Whether it is there; a part of an archive is."""
     return isinstance(file, Part) or file.exists()
-
-
-def is_url(text: str) -> bool:
-    """Whether it is meant as one: `s3://bucket/data`, `memory://x`."""
-    return "://" in text
 
 
 def open_handle(path: Path | str, flags: int) -> int:

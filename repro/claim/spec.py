@@ -259,7 +259,7 @@ class Recipe(Strict):
     test error has not improved for so many epochs, three times, then stop (sec. 5). `schedule`:
     instead of both, one of today.
 
-    `shuffle`: images in a random order within bounds, for data that is read from a pack in a row;
+    `shuffle`: images in a random order within bounds, for a disk that reads neighbours faster;
     otherwise every epoch is a permutation of all.
     """
 

@@ -24,7 +24,6 @@ from repro.cli.options import (
     print_json,
 )
 from repro.cli.settings import user_folder
-from repro.files import Place
 from repro.registry.shipped import OWN
 from repro.talk import say
 
@@ -77,7 +76,7 @@ def show(
     resolved: bool,
     scale: str | None,
     store: Path,
-    data_dir: Place | None,
+    data_dir: Path | None,
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:

@@ -19,7 +19,6 @@ import torch
 from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
-from repro.files import Place
 from repro.plan import most_epochs_left
 from repro.registry import DATASETS, LOGGERS, MODELS
 from repro.store.provenance import code_commit, code_version, cores, cpu_name
@@ -51,7 +50,7 @@ class Possible:
 
 
 def checks(
-    claims: Sequence[Path], store: Path, data_dirs: Sequence[Place], cache_dir: Path
+    claims: Sequence[Path], store: Path, data_dirs: Sequence[Path], cache_dir: Path
 ) -> Iterator[Check]:
     """In the order in which they matter."""
     yield _repro()
@@ -80,7 +79,7 @@ def checks(
 
 
 def possible(
-    claims: Sequence[Claim], data_dirs: Sequence[Place], cache_dir: Path
+    claims: Sequence[Claim], data_dirs: Sequence[Path], cache_dir: Path
 ) -> Iterator[Possible]:
     """A line for each claim and scale."""
     known = {one.name: one for one in status(data_dirs, cache_dir)}
@@ -215,7 +214,7 @@ def _plugins() -> Iterator[Check]:
 
 
 def _images(
-    name: str, known: dict[str, Status], data_dirs: Sequence[Place], free: int
+    name: str, known: dict[str, Status], data_dirs: Sequence[Path], free: int
 ) -> tuple[bool, str]:
     """Whether the images of a scale are here, or what is to be done."""
     facts = DATASETS.get(name)

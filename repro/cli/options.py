@@ -12,7 +12,6 @@ import click
 
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
-from repro.files import Place, is_url
 from repro.registry.shipped import OWN, claim_files
 from repro.talk import printable
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLAIM",
-    "DATA",
     "FOLDER",
     "SCALE",
     "Duration",
@@ -58,15 +56,6 @@ class Folder(click.Path):
         return super().convert(expanded(value), param, ctx)
 
 
-class DataPlace(Folder):
-    """A folder, or a URL behind which packs lie."""
-
-    name = "folder or URL"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if is_url(str(value)) else super().convert(value, param, ctx)
-
-
 class Duration(click.ParamType[float]):
     """`90s`, `45m`, `2h`: seconds as a float."""
 
@@ -92,7 +81,6 @@ class Duration(click.ParamType[float]):
 CLAIM = ClaimPath()
 SCALE = ScaleName()
 FOLDER = Folder()
-DATA = DataPlace()
 
 
 def option_store(command: F) -> F:
@@ -137,9 +125,9 @@ def options_data(command: F) -> F:
     )(command)
     return setting(
         "--data-dir",
-        type=DATA,
+        type=FOLDER,
         envvar="REPRO_DATA",
-        help="Folder of data sets, or a URL of packs; looked into before the default folder.",
+        help="Folder of data sets; looked into before the default folder.",
     )(command)
 
 
@@ -206,7 +194,7 @@ def claims_in(folder: Path | None) -> list[Path]:
 def machine_from(
     *,
     store: Path,
-    data_dir: Place | None,
+    data_dir: Path | None,
     cache_dir: Path | None,
     device: str,
     workers: int | None,
@@ -235,7 +223,7 @@ def machine_from(
     )
 
 
-def data_dirs_for(asked: Place | None) -> tuple[Place, ...]:
+def data_dirs_for(asked: Path | None) -> tuple[Path, ...]:
     default = user_folder("data")
     return (asked, default) if asked else (default,)
 

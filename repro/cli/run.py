@@ -25,7 +25,6 @@ from repro.cli.options import (
 )
 from repro.cli.settings import setting, user_folder
 from repro.cli.store import opened
-from repro.files import Place
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -205,7 +204,7 @@ def _register(
     scale: str | None,
     *,
     store: Path,
-    data_dir: Place | None,
+    data_dir: Path | None,
     cache_dir: Path | None,
     **_: object,
 ) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from repro.files import is_url, read_bytes
+from repro.files import read_bytes
 
 __all__ = [
     "Effective",
@@ -164,7 +164,7 @@ def _given(
 
 def _value(layer: _Layer, param: Setting, value: Any) -> Any:
     """Checked; a folder is meant from where the file lies."""
-    if isinstance(param.type, click.Path) and isinstance(value, str) and not is_url(value):
+    if isinstance(param.type, click.Path) and isinstance(value, str):
         value = str(layer.path.parent / expanded(value))
     if param.multiple and isinstance(value, str):
         value = [value]

@@ -17,7 +17,6 @@ from repro.cli.options import (
     print_json,
 )
 from repro.cli.settings import config_files, effective, is_there
-from repro.files import Place
 from repro.registry.shipped import claim_files, is_shipped
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def _next_step(state: "Overview") -> str:
 def doctor(
     store: Path,
     claims: Path | None,
-    data_dir: Place | None,
+    data_dir: Path | None,
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:

@@ -5,26 +5,23 @@ from pathlib import Path
 
 from repro.data.dataset import Dataset
 from repro.data.decoded.build import Progress
-from repro.data.decoded.cache import cache_folder, open_cached, open_packed, read_cached
+from repro.data.decoded.cache import cache_folder, open_cached, read_cached
 from repro.data.sources.embedded import EMBEDDED
 from repro.data.sources.find import find, missing
 from repro.data.sources.names import check_name
-from repro.files import Place
 
 __all__ = ["fingerprint", "open_dataset"]
 
 
 def open_dataset(
     name: str,
-    data_dirs: Sequence[Place],
+    data_dirs: Sequence[Path],
     cache_dir: Path,
     *,
-    in_rows: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """The data set, from the first of `data_dirs` that has it, decoded into `cache_dir` once.
 
-    `in_rows`: neighbours are used together, so that images may stay in a pack.
     `progress(decoded, all)` is called while images are decoded, first with those that an
     interrupted call has left decoded.
     Raises DataError when the data set is missing or not what it should be, MachineError when
@@ -36,18 +33,14 @@ def open_dataset(
     source = find(name, data_dirs)
     if source is None:
         raise missing(name, data_dirs)
-    if in_rows and source.pack is not None:
-        return open_packed(name, source.pack, source, cache_dir)
     return open_cached(name, source, cache_dir, progress=progress)
 
 
-def fingerprint(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> str | None:
+def fingerprint(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> str | None:
     """The data set's fingerprint if it can be had without decoding; None otherwise."""
     check_name(name)
     if name in EMBEDDED:
         return EMBEDDED[name]().fingerprint
     source = find(name, data_dirs)
-    if source is not None and source.pack is not None:
-        return source.pack.fingerprint
     dataset = source and read_cached(cache_folder(name, source, cache_dir))
     return dataset.fingerprint if dataset else None

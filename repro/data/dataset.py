@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.data.arrays import Images, Labels
-from repro.data.sources.packs import PackedImages
 
 __all__ = ["Dataset", "Split", "content_fingerprint", "in_turns"]
 
@@ -30,10 +29,10 @@ _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at
 class Split:
     """images: (N, H, W, 3) uint8, grey levels, read-only; labels: (N,) int64 from 0.
 
-    Images are in memory, mapped from disk, or in a pack, which is read when they are asked for.
+    Images are in memory, or mapped from disk.
     """
 
-    images: Images | PackedImages
+    images: Images
     labels: Labels
 
 
@@ -41,8 +40,7 @@ class Split:
 class Dataset:
     """`title` says which copy of the images this is, and goes with every result.
 
-    `folder`: where what is computed of its images lies, and they themselves unless they stay in a
-    pack; None for embedded data.
+    `folder`: where its images lie, and what is computed of them; None for embedded data.
     """
 
     name: str

@@ -15,7 +15,7 @@ from repro.data.sources.embedded import EMBEDDED
 from repro.data.sources.find import Source, find, looking, missing
 from repro.data.sources.text import read_sums
 from repro.errors import DataError
-from repro.files import Place, open_regular
+from repro.files import open_regular
 from repro.registry import DATASETS
 
 __all__ = ["Prepared", "Status", "Verification", "prepare", "status", "verify"]
@@ -55,12 +55,12 @@ class Status:
         return "; ".join(parts)
 
 
-def status(data_dirs: Sequence[Place], cache_dir: Path) -> list[Status]:
+def status(data_dirs: Sequence[Path], cache_dir: Path) -> list[Status]:
     """All registered data sets: where each was found, or that it is missing. Decodes nothing."""
     return [_status(name, data_dirs, cache_dir) for name in DATASETS]
 
 
-def _status(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
+def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
     try:
         return _looked_for(name, data_dirs, cache_dir)
     except DataError as error:
@@ -68,7 +68,7 @@ def _status(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
         return Status(name=name, title=facts.title, images=facts.images, problem=str(error))
 
 
-def _looked_for(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Status:
+def _looked_for(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
     facts = DATASETS[name]
     if name in EMBEDDED:
         dataset = EMBEDDED[name]()
@@ -117,7 +117,7 @@ class Prepared:
 
 def prepare(
     name: str,
-    data_dirs: Sequence[Place],
+    data_dirs: Sequence[Path],
     cache_dir: Path,
     *,
     progress: Progress,
@@ -170,7 +170,7 @@ class Verification:
         return f"{images}; {self.files:,}{among} files as in {self.sums}"
 
 
-def verify(name: str, data_dirs: Sequence[Place], cache_dir: Path) -> Verification:
+def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verification:
     """Compare files with SHA256SUMS beside or above them, and decoded images with their hash.
 
     Decodes the images if that was not done yet. Raises DataError when anything differs.
@@ -203,8 +203,6 @@ def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
 
     DataError where there are some and none lists any: nothing would be compared.
     """
-    if isinstance(source.path, str) or source.pack is not None:
-        return None, {}  # a pack's files are compared with its manifest whenever they are read
     folders = (source.path, *source.path.parents[:2])
     there = [sums for folder in folders if os.path.lexists(sums := folder / "SHA256SUMS")]
     for sums in there:

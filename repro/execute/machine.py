@@ -10,7 +10,6 @@ from typing import Protocol
 
 from repro.errors import ReproError
 from repro.execute.monitor.observer import TrainedCell
-from repro.files import Place
 
 __all__ = ["SIGNALS", "Ended", "Flag", "Machine", "PlainFlag"]
 
@@ -32,7 +31,7 @@ class Machine:
     device: str
     workers: int
     store: Path
-    data_dirs: tuple[Place, ...]
+    data_dirs: tuple[Path, ...]
     cache_dir: Path
     checkpoint_seconds: float = 30.0
     stall_seconds: float = 3600.0

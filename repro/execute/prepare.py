@@ -9,7 +9,6 @@ from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
 from repro.execute.monitor.console import decoding_bar
-from repro.files import Place
 from repro.store import Store
 from repro.talk import say
 from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
@@ -49,7 +48,7 @@ def prepare(
     claims: Sequence[TrainedClaim],
     scale: str | None,
     store: Store,
-    data_dirs: Sequence[Place],
+    data_dirs: Sequence[Path],
     cache_dir: Path,
 ) -> tuple[list[Work], list[DataError]]:
     """Find the images of each claim and write down its plan, before any trial is run."""
@@ -71,14 +70,14 @@ def prepare(
 
 
 def fingerprint_at(
-    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> str:
     """Of what the claim is trained on at the scale."""
     return _found(claim, scale, data_dirs, cache_dir)[0].fingerprint
 
 
 def _found(
-    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> tuple[Work, str]:
     """What it is trained on, and how that is called."""
     if claim.trainer is not None:
@@ -94,7 +93,7 @@ def register_plans(
     claims: Sequence[Claim],
     scale: str | None,
     store: Store,
-    data_dirs: Sequence[Place],
+    data_dirs: Sequence[Path],
     cache_dir: Path,
 ) -> None:
     """Write the plans down, as a run does before its first trial; the first fault is raised."""
@@ -105,7 +104,7 @@ def register_plans(
 
 
 def open_images(
-    claim: TrainedClaim, scale: str, data_dirs: Sequence[Place], cache_dir: Path
+    claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> Dataset:
     """Those of the scale, decoded where they are not yet; DataError says which scales need none."""
     try:
@@ -114,7 +113,6 @@ def open_images(
                 claim.scales[scale].data,
                 data_dirs,
                 cache_dir,
-                in_rows=all(recipe.shuffle for recipe in claim.recipes.values()),
                 progress=progress,
             )
     except DataError as error:

@@ -11,7 +11,6 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import fingerprint, status, verify
 from repro.errors import ClaimError
-from repro.files import Place
 from repro.report.resolved import resolved
 from repro.store import Store
 from repro.text import duration, estimate_text, looks_text, p_text, paper_text, rule_text
@@ -163,7 +162,7 @@ def describe_resolved(
     claim: Claim,
     scale: str | None,
     store: Path,
-    data_dirs: tuple[Place, ...],
+    data_dirs: tuple[Path, ...],
     cache_dir: Path,
 ) -> str:
     """A claim as it will run, at one scale or at all that it has."""
@@ -184,7 +183,7 @@ def describe_resolved(
     return resolved(claim, scales, fingerprints, Store(store).results())
 
 
-def describe_data(data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
+def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
     """One line a data set, and one with the folders in which each was looked for by its name."""
     places = ", ".join(str(place) for place in data_dirs)
     lines = [str(line) for line in status(data_dirs, cache_dir)]
@@ -193,6 +192,6 @@ def describe_data(data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
     )
 
 
-def describe_verification(name: str, data_dirs: tuple[Place, ...], cache_dir: Path) -> str:
+def describe_verification(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
     """What was checked; raises DataError when something is not what it was."""
     return str(verify(name, data_dirs, cache_dir))

@@ -90,11 +90,6 @@ class Run:
         batches = torch.split(self._order(epoch), self.trial.recipe.batch_size)
         return batches[self.steps[tenth] : self.steps[tenth + 1]]
 
-    def later(self) -> Tensor:
-        """Indices of the images that the epoch uses after the next window."""
-        epoch, tenth = divmod(self.progress.windows, WINDOWS)
-        return self._order(epoch)[self.steps[tenth + 1] * self.trial.recipe.batch_size :]
-
     def _order(self, epoch: int) -> Tensor:
         if self._ordered is None or self._ordered[0] != epoch:
             recipe = self.trial.recipe

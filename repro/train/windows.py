@@ -47,8 +47,7 @@ class Population:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(noise[0] + self.ranks.rank)
             shares = [self.ranks.share(batch) for batch in batches]
-            later = [run.later() for run in self.runs]
-            stream = _Waited(self.data.train.stream([share.indices for share in shares], later))
+            stream = _Waited(self.data.train.stream([share.indices for share in shares]))
             for share, (rows, labels) in zip(shares, stream, strict=True):
                 images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
                 self.step(images, labels, share)

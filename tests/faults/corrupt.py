@@ -413,13 +413,12 @@ checkpoint-every = "1s"
 
 
 def build_images(folder: Path) -> None:
-    """The same images in each container; packed; and in a cache."""
+    """The same images in each container, and in a cache."""
     images = [(encoded(picture(seed, height=16, width=16)), seed % 2) for seed in range(12)]
     splits = {"train": images[:8], "test": images[8:]}
     for name, write in WRITERS.items():
         write(folder / "data" / name, **splits)  # type: ignore[operator]
     places = ("--data-dir", folder / "data", "--cache-dir", folder / "cache")
-    _invoke("data", "pack", "folder:folders", folder / "packs" / "folders", *places)
     for name in WRITERS:
         _invoke("data", "prepare", f"folder:{name}", *places)
 
@@ -463,15 +462,6 @@ class OnImages(Attempt):
 WORDS = ("prepare", "verify")
 
 
-class OnPack(OnImages):
-    """Images that were packed are those, or an error."""
-
-    def run(self) -> None:
-        data = self.copy("packs")
-        self.damage(files_in(data))
-        self.check("folders", data, self.folder / "cache", same=True)
-
-
 class OnCache(OnImages):
     """Decoded images that were damaged are decoded again."""
 
@@ -489,7 +479,6 @@ WORLDS: dict[str, type[Attempt]] = {
     "claims": OnClaims,
     "settings": OnSettings,
     "images": OnImages,
-    "pack": OnPack,
     "cache": OnCache,
 }
 

@@ -75,11 +75,6 @@ def test_damaged_images(worlds: Path, seeds: range, tally: Tally, tmp_path: Path
     corrupted("images", worlds, seeds, tally, tmp_path)
 
 
-def test_a_damaged_pack(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
-    """A file of packed images is damaged. The images are the same, or there is an error."""
-    corrupted("pack", worlds, seeds, tally, tmp_path)
-
-
 def test_a_damaged_cache(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
     """A file of decoded images is damaged. They are decoded again."""
     corrupted("cache", worlds, seeds, tally, tmp_path)

@@ -16,7 +16,7 @@ from functools import partial
 from math import prod
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,16 @@ from repro.data.decoded.decode import Decoded, Shape, decode_listing, image_shap
 from repro.data.sources.contents import Contents, Listing, read_contents
 from repro.data.sources.find import Source
 from repro.data.sources.names import is_resized, size_of, title_of
-from repro.data.sources.packs import MANIFEST, SplitName
 from repro.errors import DataError, MachineError
 from repro.files import open_regular, parse_json, read_bytes, write_atomic
 from repro.registry import DATASETS
 
-__all__ = ["SPLITS", "Progress", "build", "check_fingerprint", "digest", "labels_hash"]
+__all__ = ["SPLITS", "Progress", "build", "digest", "labels_hash"]
 
 # Images decoded, images in all; called first with those that were decoded before.
 Progress = Callable[[int, int], None]
 
-SPLITS: tuple[SplitName, SplitName] = ("train", "test")
+SPLITS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 
 _PROGRESS = "progress.json"
 _SAVE_EVERY = 4096  # images: at 256x256 about ten seconds of one core, and 0.8 GB
@@ -270,8 +269,6 @@ def _faults_error(name: str, reached: _Reached) -> DataError:
 
 
 def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
-    if source.pack is not None:
-        return source.pack.title
     title = title_of(name)
     if source.kind == "original":
         return f"{title} (original release)"
@@ -279,16 +276,6 @@ def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
     if is_resized(name):
         about += f", shorter side resized to {size_of(name)}, central square"
     return f"{title} ({'/'.join(formats)} copy, {about})"
-
-
-def check_fingerprint(source: Source, fingerprint: str) -> None:
-    """DataError where a pack holds other images than its manifest says."""
-    if source.pack is not None and fingerprint != source.pack.fingerprint:
-        raise DataError(
-            f"the images of {source.path} have fingerprint {fingerprint}, but its {MANIFEST} says "
-            f"{source.pack.fingerprint}",
-            hint="do not use it; `repro data pack` writes one from the original images",
-        )
 
 
 def _write_meta(
@@ -302,7 +289,6 @@ def _write_meta(
         for split in SPLITS
     }
     fingerprint = content_fingerprint(**splits, classes=contents.classes)
-    check_fingerprint(source, fingerprint)
     meta = {
         "name": name,
         "title": _title(name, source, formats),

@@ -25,13 +25,12 @@ from typing import Any
 import numpy as np
 
 from repro.data.dataset import Dataset, Split, content_fingerprint
-from repro.data.decoded.build import SPLITS, Progress, build, check_fingerprint, digest, labels_hash
+from repro.data.decoded.build import SPLITS, Progress, build, digest, labels_hash
 from repro.data.sources.find import Source, source_key
-from repro.data.sources.packs import Pack, PackedImages
 from repro.errors import MachineError
-from repro.files import open_regular, parse_json, read_bytes, write_atomic
+from repro.files import open_regular, parse_json, read_bytes
 
-__all__ = ["cache_folder", "open_cached", "open_packed", "read_cached"]
+__all__ = ["cache_folder", "open_cached", "read_cached"]
 
 _FORMAT = 1  # raise it when the same files would be decoded to other arrays
 
@@ -71,41 +70,6 @@ def open_cached(
         if not folder.is_dir():  # another process may have built it meanwhile
             build(name, source, folder, progress=progress)
         return _read(folder)
-
-
-def open_packed(name: str, pack: Pack, source: Source, cache_dir: Path) -> Dataset:
-    """The data set of a pack, whose images stay there; the cache has what is computed of them.
-
-    Images that are few are held against the pack's fingerprint, once for each manifest, which has
-    every file's hash. Of many, the pack's statistics are taken, lest they are read for these alone.
-    """
-    folder = cache_folder(name, source, cache_dir)
-    beside = folder.with_name(f"{folder.name}-beside")
-    splits = {
-        split: Split(images=PackedImages(pack, split), labels=pack.labels(split))
-        for split in SPLITS
-    }
-    dataset = Dataset(
-        name=name,
-        title=pack.title,
-        fingerprint=pack.fingerprint,
-        classes=pack.classes,
-        folder=beside,
-        **splits,
-    )
-    few = pack.nbytes <= _ALL_LOOKED_AT
-    file = beside / ("fingerprint" if few else f"statistics-{pack.train.images}.npz")
-    if not file.is_file():
-        content = _checked(dataset, source) if few else pack.read_statistics(file.name)
-        with _writing(cache_dir):
-            write_atomic(file, content)
-    return dataset
-
-
-def _checked(dataset: Dataset, source: Source) -> str:
-    found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
-    check_fingerprint(source, found)
-    return found
 
 
 def read_cached(folder: Path) -> Dataset | None:

@@ -1,6 +1,6 @@
 """Images on the device: batches of tensors, in the order of an epoch.
 
-May import `sources`, for packs; knows no files of images.
+Knows no files of images.
 """
 
 from repro.data.device.images import Augment, DeviceData, DeviceSplit, Inputs, View, moved, ten_crop
@@ -9,7 +9,6 @@ from repro.data.device.statistics import (
     colour_components,
     colour_covariance,
     pixel_statistics,
-    statistics_file,
 )
 
 __all__ = [
@@ -23,6 +22,5 @@ __all__ = [
     "colour_covariance",
     "moved",
     "pixel_statistics",
-    "statistics_file",
     "ten_crop",
 ]

@@ -1,7 +1,7 @@
 """Images on the device: uint8, turned into the net's inputs batch by batch there.
 
 A data set that fits is held on the device and needs no loader: CIFAR-10 is 180 MB. One that does
-not, such as the 252 GB of ImageNet at 256x256, stays mapped from disk, or in a pack; threads read
+not, such as the 252 GB of ImageNet at 256x256, stays mapped from disk; threads read
 the next batches while the device works on this one. The numbers are the same either way.
 
 Inputs are what the paper feeds its nets, raw RGB less the per-pixel mean of the training set
@@ -27,7 +27,6 @@ from torch import Tensor
 from repro.data.arrays import Images
 from repro.data.dataset import Dataset, Split
 from repro.data.device.statistics import Colour, colour_components, image_statistics
-from repro.data.sources.packs import PackedImages
 
 __all__ = [
     "Augment",
@@ -107,10 +106,10 @@ def _copying(device: torch.device) -> torch.cuda.Stream:
 class DeviceSplit:
     """One split: images (N, H, W, 3) uint8, labels (N,) int64 on the device.
 
-    `images` is a tensor on the device, an array mapped from disk, or those of a pack.
+    `images` is a tensor on the device, or an array mapped from disk.
     """
 
-    images: Tensor | Images | PackedImages
+    images: Tensor | Images
     labels: Tensor
     mean: Tensor  # (H, W, 3) float32, grey levels
     scale: Tensor  # (H, W, 3) float32, a number a channel: what centred levels are multiplied by
@@ -121,13 +120,8 @@ class DeviceSplit:
             return self.images.index_select(0, indices)
         return moved(self.images[indices.cpu().numpy()], self.labels.device)
 
-    def stream(
-        self, batches: Sequence[Tensor], later: Sequence[Tensor] | None = None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images and labels of each batch of indices in turn, read ahead where they lie on disk.
-
-        `later`: what the rest of the epoch uses; a pack keeps open what it needs for that.
-        """
+    def stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of each batch of indices in turn, read ahead where they lie on disk."""
         if isinstance(self.images, Tensor):
             for indices in batches:
                 yield self.rows(indices), self.labels.index_select(0, indices)
@@ -135,12 +129,6 @@ class DeviceSplit:
         device = self.labels.device
         # At once, before the device has work: it would have to end first.
         arrays = [indices.cpu().numpy() for indices in batches]
-        if isinstance(self.images, PackedImages):
-            rest = None if later is None else [indices.cpu().numpy() for indices in later]
-            there = (moved(rows, device) for rows in self.images.stream(arrays, rest))
-            for rows, indices in zip(_ahead(there), batches, strict=True):
-                yield rows, self.labels.index_select(0, indices)
-            return
         images = self.images
         with ThreadPoolExecutor(_READERS) as pool:
 
@@ -235,15 +223,6 @@ def _windows(images: Tensor, size: int) -> Tensor:
     return images.unfold(-3, size, 1).unfold(-3, size, 1).movedim(-3, -1)
 
 
-def _ahead(rows: Iterator[Tensor]) -> Iterator[Tensor]:
-    """The same, each made while those before it are used."""
-    with ThreadPoolExecutor(1) as pool:
-        waiting = deque(pool.submit(next, rows, None) for _ in range(_AHEAD))
-        while (found := waiting.popleft().result()) is not None:
-            waiting.append(pool.submit(next, rows, None))
-            yield found
-
-
 class DeviceData:
     """A data set on a device, as the net's inputs. `images`: the first n training images.
 
@@ -264,7 +243,7 @@ class DeviceData:
         colour: Colour = "none",
         held: bool | None = None,
     ) -> None:
-        used = dataset.train.images[:images]  # of a pack, this reads nothing yet
+        used = dataset.train.images[:images]
         side = min(used.shape[1:3])
         if crop is not None and crop > side:
             raise ValueError(f"crops of {crop} pixels do not fit into images of {side}")
@@ -329,7 +308,7 @@ def _free_bytes(device: torch.device) -> int:
     return os.sysconf("SC_AVPHYS_PAGES" if known else "SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _tensor(array: npt.NDArray[np.generic] | PackedImages) -> Tensor:
+def _tensor(array: npt.NDArray[np.generic]) -> Tensor:
     # torch refuses to promise that a read-only memory map stays unwritten; a copy in memory is
     # also what makes gathering a batch quick.
     return torch.from_numpy(np.array(array))

@@ -1,8 +1,8 @@
 """In which order an epoch uses the images.
 
-Images in a pack are read in blocks of neighbours. So that a whole permutation, for which any image
-may be next, needs not be held in memory, an order may be shuffled within bounds: blocks come in a
-random order, and an image is put off by at most a buffer's length. It is a function of the seed
+A disk reads neighbours faster than images here and there, as a whole permutation wants them. An
+order may be shuffled within bounds instead: blocks of neighbours come in a random order, and an
+image is put off by at most a buffer's length. It is a function of the seed
 and of the numbers in the recipe alone, wherever images lie and however many ranks read them.
 """
 

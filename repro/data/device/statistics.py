@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from repro.data.arrays import Images
 from repro.data.dataset import Dataset
-from repro.data.sources.packs import PackedImages
 from repro.files import read_bytes, write_atomic
 
 __all__ = [
@@ -23,7 +22,6 @@ __all__ = [
     "colour_covariance",
     "image_statistics",
     "pixel_statistics",
-    "statistics_file",
 ]
 
 Colour = Literal["none", "deviations", "scaled", "eigenvalues"]
@@ -49,11 +47,6 @@ class ImageStatistics:
     mean: npt.NDArray[np.float64]
     std: npt.NDArray[np.float64]
     covariance: npt.NDArray[np.float64]
-
-
-def statistics_file(dataset: Dataset) -> bytes:
-    """What is kept of all training images beside them, for one who copies them elsewhere."""
-    return _as_file(image_statistics(dataset, None))
 
 
 def _as_file(statistics: ImageStatistics) -> bytes:
@@ -90,7 +83,7 @@ def _read(path: Path, shape: tuple[int, ...]) -> ImageStatistics | None:
 
 
 def pixel_statistics(
-    images: Images | PackedImages,
+    images: Images,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Mean image (H, W, 3) and standard deviation by channel (3,) of the centred images.
 
@@ -111,7 +104,7 @@ def pixel_statistics(
     return mean, np.sqrt(variance.mean((0, 1)).clip(0))
 
 
-def colour_covariance(images: Images | PackedImages) -> npt.NDArray[np.float64]:
+def colour_covariance(images: Images) -> npt.NDArray[np.float64]:
     """Covariance (3, 3) of the RGB values of all pixels, in grey levels squared."""
     products, total = np.zeros((3, 3)), np.zeros(3)
     for start in range(0, len(images), _CHUNK):

@@ -1,4 +1,4 @@
-"""Where images come from: embedded, in a folder, in an archive's shards, in a pack; fetched.
+"""Where images come from: embedded, in a folder, in an archive's shards; fetched.
 
 Imports nothing of `decoded` and `device`.
 """

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from repro.data.arrays import Images, Labels
 from repro.data.sources import shards
 from repro.data.sources.find import Source
-from repro.data.sources.packs import shard_name
 from repro.data.sources.text import read_classes
 from repro.errors import DataError
 from repro.files import open_regular, parse_json
@@ -67,7 +66,6 @@ def read_contents(source: Source) -> Contents:
         "parquet": _parquet,
         "shards": _shards,
         "folder": _folder,
-        "packed": _packed,
     }
     contents = readers[source.kind](source)
     _check_names(source, contents.classes)
@@ -158,28 +156,6 @@ def _original(source: Source) -> Contents:
         train=listing(train, "training"),
         test=listing(test, "test"),
     )
-
-
-# A pack: shards of pixels, and each is read once for all of its images
-
-
-def _packed(source: Source) -> Contents:
-    pack = source.pack
-    assert pack is not None
-
-    def listing(split: Literal["train", "test"]) -> Listing:
-        def chunks(first: int) -> Iterator[list[Item]]:
-            for number in range(first // pack.each, len(pack.of(split).shards)):
-                name, start = f"{pack.place}/{shard_name(split, number)}", number * pack.each
-                items = [
-                    Item(f"{name} image {i}", image)
-                    for i, image in enumerate(pack.shard(split, number))
-                ]
-                yield items[max(0, first - start) :]
-
-        return Listing(labels=pack.labels(split), chunks=chunks)
-
-    return Contents(classes=pack.classes, train=listing("train"), test=listing("test"))
 
 
 # A folder for each class

@@ -1,8 +1,7 @@
 """Where a data set's files lie.
 
-Five containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
-Face image layout, tar shards as webdataset writes them, one folder of images for each class, and
-packs, which alone may lie behind a URL.
+Four containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
+Face image layout, tar shards as webdataset writes them, and one folder of images for each class.
 """
 
 import hashlib
@@ -17,9 +16,8 @@ from typing import Literal
 
 from repro.data.sources.embedded import EMBEDDED
 from repro.data.sources.names import check_name, folder_of, is_hidden, title_of
-from repro.data.sources.packs import MANIFEST, Pack, open_pack
 from repro.errors import DataError
-from repro.files import Place, is_url, open_regular
+from repro.files import open_regular
 from repro.registry import DATASETS
 
 __all__ = ["ORIGINAL", "Source", "find", "looking", "missing", "source_key"]
@@ -39,17 +37,16 @@ _PARQUET_FOLDERS = (".", "data", "plain_text")
 class Source:
     """Files of one data set; train and test in the order in which they are read."""
 
-    kind: Literal["original", "parquet", "shards", "folder", "packed"]
-    path: Place
+    kind: Literal["original", "parquet", "shards", "folder"]
+    path: Path
     train: tuple[Path, ...] = ()
     test: tuple[Path, ...] = ()
     names: Path | None = None  # a list of the classes' names, where the files have none
-    pack: Pack | None = None  # in place of files
 
     @property
     def nbytes(self) -> int:
         """Where they lie."""
-        return self.pack.nbytes if self.pack else sum(file.stat().st_size for file in self.files)
+        return sum(file.stat().st_size for file in self.files)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -58,9 +55,6 @@ class Source:
     @property
     def taken(self) -> str:
         """Which files are read for each split: their names or pattern, and how many."""
-        if self.pack is not None:
-            shards = len(self.pack.train.shards), len(self.pack.test.shards)
-            return f"a pack of {shards[0]:,} shards to train on, {shards[1]:,} to test on"
         return f"{self._taken(self.train)} to train on, {self._taken(self.test)} to test on"
 
     def _taken(self, files: tuple[Path, ...]) -> str:
@@ -74,24 +68,18 @@ class Source:
         return f"{files[0].name} ... {files[-1].name} ({len(files):,} files)"
 
 
-def find(name: str, search_dirs: Sequence[Place]) -> Source | None:
+def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
 
     In each of `search_dirs` a folder of the data set's name is looked into, then the folder
-    itself; behind a URL, the former for a pack. Raises DataError when `name` is no data set's or
+    itself. Raises DataError when `name` is no data set's or
     when a numbered set has gaps.
     """
     check_name(name)
     if name in EMBEDDED:
         return None
     for folder, named in _folders(name, search_dirs):
-        if isinstance(folder, str):
-            if (source := _pack(folder)) is not None:
-                return source
-            continue
         with looking(folder):
-            if named and os.path.lexists(folder / MANIFEST):
-                return _pack(str(folder))
             source = _original(name, folder) or _parquet(name, folder, named)
             if source is None and named:
                 source = _tar_shards(name, folder) or _image_folder(name, folder)
@@ -100,14 +88,7 @@ def find(name: str, search_dirs: Sequence[Place]) -> Source | None:
     return None
 
 
-def _pack(place: str) -> Source | None:
-    pack = open_pack(place)
-    if pack is None:
-        return None
-    return Source(kind="packed", path=place if is_url(place) else Path(place), pack=pack)
-
-
-def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
+def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
     """The error that says what was looked for, where, and how to get it."""
     folder = folder_of(name)
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
@@ -118,13 +99,13 @@ def missing(name: str, search_dirs: Sequence[Place]) -> DataError:
     found = "".join(
         f"\n{place} is there, and holds {_listed(place)}"
         for place, named in _folders(name, search_dirs)
-        if named and isinstance(place, Path) and place.is_dir()
+        if named and place.is_dir()
     )
     get = f"run `repro data fetch {name}`, or " if fetched else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        f"{test}-*.parquet), tar shards (train-*.tar and {test}-*.tar), folders of images "
-        f"(train/CLASS/ and {test}/CLASS/) or a pack ({MANIFEST}); in place of {test} also "
+        f"{test}-*.parquet), tar shards (train-*.tar and {test}-*.tar) or folders of images "
+        f"(train/CLASS/ and {test}/CLASS/); in place of {test} also "
         f"{' or '.join(others)}; in:\n  {places}{found}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
@@ -136,11 +117,8 @@ def source_key(source: Source) -> str:
 
     A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
     other dates is the same data. Of a folder of images, and of more than 4 GB, only names, sizes
-    and dates are hashed, since opening a million files takes minutes. A pack's manifest says all.
+    and dates are hashed, since opening a million files takes minutes.
     """
-    if source.pack is not None:
-        return source.pack.key
-    assert isinstance(source.path, Path)
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
     prefix = len(f"{source.path}/")
     with looking(source.path):
@@ -177,12 +155,9 @@ def looking(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _folders(name: str, search_dirs: Sequence[Place]) -> Iterator[tuple[Place, bool]]:
+def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     """Folders to look into, and whether each is named after the data set."""
     for place in search_dirs:
-        if isinstance(place, str):
-            yield f"{place.rstrip('/')}/{folder_of(name)}", True
-            continue
         yield place / folder_of(name), True
         if name in DATASETS:
             yield place, False

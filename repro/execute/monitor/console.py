@@ -36,14 +36,14 @@ _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leave
 
 
 @contextmanager
-def decoding_bar(what: str = "decoding images, once") -> Iterator[Callable[[int, int], None]]:
-    """A bar for images that are decoded (or packed) now; nothing is shown when none are."""
+def decoding_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for images that are decoded now; nothing is shown when none are."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: list[TaskID] = []
 
         def show(done: int, total: int) -> None:
             if not tasks:
-                tasks.append(progress.add_task(what, total=total))
+                tasks.append(progress.add_task("decoding images, once", total=total))
             progress.update(tasks[0], completed=done)
 
         yield show

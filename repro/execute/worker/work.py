@@ -34,7 +34,6 @@ from repro.execute.worker.checkpoints import Checkpoints
 from repro.execute.worker.profile import traced
 from repro.execute.worker.program import train_by_command
 from repro.execute.worker.weights import packed
-from repro.files import Place
 from repro.plan import Cell, code
 from repro.registry.plugins import versions
 from repro.store import Store
@@ -397,13 +396,12 @@ def _event(run: Run) -> Event:
 
 
 def _dataset_of(trial: Trial, machine: Machine) -> Dataset:
-    in_rows = trial.recipe.shuffle is not None
-    return _dataset(trial.data, machine.data_dirs, machine.cache_dir, in_rows)
+    return _dataset(trial.data, machine.data_dirs, machine.cache_dir)
 
 
 @cache
-def _dataset(name: str, data_dirs: tuple[Place, ...], cache_dir: Path, in_rows: bool) -> Dataset:
-    return open_dataset(name, data_dirs, cache_dir, in_rows=in_rows)
+def _dataset(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> Dataset:
+    return open_dataset(name, data_dirs, cache_dir)
 
 
 def _device_name(device: str) -> str:
