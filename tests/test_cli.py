@@ -320,7 +320,7 @@ def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> No
     site = repro("publish", *shared, folder / "site")
 
     assert {path.name for path in (folder / "short").iterdir()} == {"summary.md", "report.md"}
-    assert short.stdout.strip() == str(folder / "short" / "summary.md")
+    assert short.stdout.strip() == str(folder / "short" / "report.md")
     assert site.stdout.strip() == str(folder / "site" / "index.html")
     assert (folder / "site" / "claims" / "tiny.html").exists()
     assert repro("report", *shared, "--format", "pdf").exit_code == 2
