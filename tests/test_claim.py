@@ -192,6 +192,9 @@ RULES = [
     (recipe("schedule: cosine", "drops: [1.0]"), r"the recipe has both `drops` and `schedule`: th"),
     (recipe("label_smoothing: 1"), r"label_smoothing: input should be less than 1, not 1"),
     (recipe("clip_norm: 0"), r"period.clip_norm: input should be greater than 0, not 0"),
+    (recipe("padding: 4"), r"`padding` has no effect: `augment` has no random crops \("),
+    (recipe("mixup: 0.2"), r"`mixup` does not go with times: training errors are then not of"),
+    (recipe("ema: 0.9"), r"`ema` does not go with times: training errors are then not of the net"),
     (("tanh: {model: {activation: tanh}}", ""), r"a comparison has at least two arms, not 1"),
 ]  # fmt: skip
 

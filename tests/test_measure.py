@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from repro.claim import Recipe
 from repro.data import Dataset
@@ -20,7 +21,7 @@ from repro.data.device import (
     ten_crop,
 )
 from repro.train import train
-from repro.train.evaluate import colour_split, evaluate, evaluate_ten
+from repro.train.evaluate import Evaluation, calibration_error, colour_split, evaluate, evaluate_ten
 from tests.worlds import RECIPE, tiny, trial_on
 
 CPU = torch.device("cpu")
@@ -176,6 +177,43 @@ def test_random_inputs_equal_their_slow_definition(
         assert torch.equal(found[i].permute(1, 2, 0), wanted)
 
 
+def test_padded_crops_reach_into_a_frame_of_mean_colour(dataset: Dataset) -> None:
+    """Every place of the whole image and of the padding; tests see the image as it is."""
+    data = DeviceData(dataset, device=CPU, inputs="centred", crop=32, augment=("crop",), padding=4)
+    rows = data.train.rows(torch.arange(200) % 40)
+    found = data.training_inputs(rows, [torch.Generator().manual_seed(3)])
+    by = torch.Generator().manual_seed(3)
+    top, left = (torch.randint(9, (200,), generator=by).tolist() for _ in range(2))
+    centred = data.train.inputs(rows)
+    framed = F.pad(centred, (4, 4, 4, 4))
+
+    for i, (y, x) in enumerate(zip(top, left, strict=True)):
+        assert torch.equal(found[i], framed[i, :, y : y + 32, x : x + 32])
+    assert {*top} == {*left} == set(range(9))
+    assert torch.equal(data.test.inputs(rows, data.centre), data.test.inputs(rows))
+
+
+def test_calibration_error_is_the_gap_of_confidence_and_accuracy() -> None:
+    """Two bins by hand: 60 images at 0.9, of which 45 are right, and 40 at 0.55, of which 30."""
+    guesses = torch.zeros(100, dtype=torch.int64)
+    confidences = torch.tensor([0.9] * 60 + [0.55] * 40)
+    labels = torch.tensor([0] * 45 + [1] * 15 + [0] * 30 + [1] * 10)
+    found = Evaluation(
+        error=0.25, top5_error=0.0, loss=1.0, images=100, guesses=guesses, confidences=confidences
+    )
+
+    assert calibration_error(found, labels) == pytest.approx(0.6 * 0.15 + 0.4 * 0.2)
+
+
+def test_confidences_are_those_of_the_guesses(dataset: Dataset) -> None:
+    """The largest probability of each image, in whatever batches."""
+    data = on_device(dataset)
+    found = evaluate(Fixed(), data.test, None, autocast=no_autocast)
+    images, _ = data.test.batch(torch.arange(100))
+
+    assert torch.equal(found.confidences, Fixed()(images).softmax(1).amax(1))
+
+
 def test_without_flips_no_image_is_mirrored(dataset: Dataset) -> None:
     """And without crops the place is the central one, as in tests."""
     data = on_device(dataset, crop=24, augment=())
@@ -252,7 +290,8 @@ def test_a_trial_measures_all_that_its_net_and_data_allow(tmp_path: Path) -> Non
     result = run.result({})
 
     assert {
-        "train_error", "test_error", "test_top5_error", "gap", "test_error_ten_crop",
+        "train_error", "test_error", "test_top5_error", "test_loss", "calibration_error",
+        "gap", "test_error_ten_crop",
         "test_top5_error_ten_crop", "colour_split", "neighbours_features", "neighbours_pixels",
         "first_epoch_error", "epochs_to_plateau", "initial_loss", "days_for_90_epochs",
     } <= result.metrics.keys()  # fmt: skip

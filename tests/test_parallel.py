@@ -17,7 +17,7 @@ from repro.execute.backends import torchrun as ranks
 from repro.plan import Cell
 from repro.train import Run, device_data
 from repro.train.ranks import Ranks, check_splits
-from tests.worlds import tiny, trial_on
+from tests.worlds import RECIPE, planned, tiny, trial_on
 
 
 @given(images=st.integers(1, 300), size=st.integers(1, 9))
@@ -48,8 +48,15 @@ def test_batch_normalisation_is_refused() -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
 
     with pytest.raises(ValueError, match="batch normalisation cannot be trained over several"):
-        check_splits(net)
-    check_splits(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)))
+        check_splits(net, planned(RECIPE))
+    check_splits(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3)), planned(RECIPE))
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+def test_blended_images_are_refused(way: str) -> None:
+    """The other image may be another rank's."""
+    with pytest.raises(ValueError, match="`mixup` and `cutmix` cannot be trained over several"):
+        check_splits(torch.nn.Linear(2, 2), planned(RECIPE, **{way: 0.2}))
 
 
 @pytest.mark.parametrize(

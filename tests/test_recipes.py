@@ -27,6 +27,12 @@ def test_a_modern_recipe_is_planned_trained_and_kept(tmp_path: Path) -> None:
         "weight_decay": 0.05,
         "label_smoothing": 0.1,
         "clip_norm": 1.0,
+        "crop": 32,
+        "padding": 4,
+        "augment": ["crop", "flip"],
+        "mixup": 0.2,
+        "cutmix": 1.0,
+        "ema": 0.9,
     }
 
     assert first.exit_code == again.exit_code == 0, first.output

@@ -23,6 +23,8 @@ from repro.train import (
     train_all,
     window_steps,
 )
+from repro.train.evaluate import evaluate
+from repro.train.mixing import mixed
 from repro.trial import CURVE_COLUMNS, Trial
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
@@ -134,6 +136,8 @@ MODERN: dict[str, dict[str, object]] = {
     },
     "adamw": {"optimiser": "adamw", "schedule": {"name": "cosine", "epochs": 2.0, "warmup": 0.5}},
     "lamb": {"optimiser": "timm:lamb", "clip_norm": 0.5, "label_smoothing": 0.1},
+    "ema": {"optimiser": "adamw", "ema": 0.9, "mixup": 0.2},
+    "both": {"mixup": 0.2, "cutmix": 1.0, "crop": 32, "padding": 4, "augment": ("crop", "flip")},
     "rmsprop": {"optimiser": "rmsprop", "schedule": {"name": "step", "step_size": 0.5}},
 }
 
@@ -157,8 +161,49 @@ def test_a_modern_recipe_killed_at_every_tenth_changes_no_bit(dataset: Dataset, 
         checkpoint = part.state()
 
     assert numbers(part) == numbers(whole)
-    for a, b in zip(part.model.parameters(), whole.model.parameters(), strict=True):
-        assert torch.equal(a, b)
+    for net, other in ((part.model, whole.model), (part.tested, whole.tested)):
+        for a, b in zip(net.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_the_average_of_the_weights_is_what_is_tested(dataset: Dataset) -> None:
+    """Weights, step by step, decayed by what the recipe says; errors and kept nets are of it."""
+    recipe = RECIPE.model_copy(update={"ema": 0.5, "batch_size": 64})
+    trial = trial_on(dataset, recipe=recipe, threshold=None)
+    plain = replace(trial, recipe=recipe.model_copy(update={"ema": None}))
+    steps: list[torch.Tensor] = []
+
+    def keep(run: Run) -> bool:  # a tenth of 640 images is one step of 64
+        steps.append(next(run.model.parameters()).detach().clone())
+        return True
+
+    train(plain, dataset, device=CPU, until=1.0, on_window=keep)
+    average = steps[0]
+    for step in steps[1:]:
+        average = torch.lerp(average, step, 0.5)
+    averaged = run(trial, dataset)
+    tested = evaluate(averaged.tested, averaged.data.test, None, autocast=averaged.autocast)
+
+    assert torch.allclose(next(averaged.tested.parameters()), average, rtol=1e-5, atol=1e-7)
+    assert torch.equal(next(averaged.model.parameters()), steps[-1])
+    assert averaged.result({}).metric("test_error") == tested.error
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+def test_blended_images_carry_their_shares_of_the_labels(way: str) -> None:
+    """White and black images of two classes: each one's label is what can be seen of it."""
+    images = torch.zeros(8, 3, 32, 32)
+    images[::2] = 1.0
+    labels = torch.arange(8) % 2
+    alphas = {"mixup": None, "cutmix": None} | {way: 1.0}
+    blended, shares = mixed(images, labels, classes=3, seed=7, **alphas)
+    again, _ = mixed(images, labels, classes=3, seed=7, **alphas)
+    other, _ = mixed(images, labels, classes=3, seed=8, **alphas)
+
+    assert torch.allclose(blended.mean((1, 2, 3)), shares[:, 0], atol=1e-6)
+    assert torch.allclose(shares.sum(1), torch.ones(8))
+    assert torch.equal(blended, again)
+    assert not torch.equal(blended, other)
 
 
 def test_label_smoothing_is_of_training_alone(dataset: Dataset) -> None:

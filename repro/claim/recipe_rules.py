@@ -11,8 +11,16 @@ from repro.registry import OPTIMISERS, OptimiserFacts
 __all__ = ["recipe_rules"]
 
 
-def recipe_rules(way: Recipe, *, epochs: float) -> Iterator[str]:
-    """All that is wrong with a recipe that is trained for so many epochs."""
+def recipe_rules(way: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
+    """All that is wrong with a recipe that is trained for so many epochs.
+
+    `timed`: until a training error is reached.
+    """
+    if way.padding and "crop" not in way.augment:
+        yield "`padding` has no effect: `augment` has no random crops"
+    for key in ("mixup", "cutmix", "ema"):
+        if timed and getattr(way, key) is not None:
+            yield f"`{key}` does not go with times: training errors are then not of the net alone"
     rates = [f"`{key}`" for key in ("drops", "patience", "schedule") if getattr(way, key)]
     if len(rates) > 1:
         yield f"the recipe has both {' and '.join(rates)}: the rate follows one"

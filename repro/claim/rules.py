@@ -205,7 +205,9 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
         yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
     if "crop" in way.augment and way.crop is None:
         yield "the recipe has no `crop`, the size of the random crops of `augment`"
-    yield from recipe_rules(way, epochs=claim.scales[scale].epochs)
+    yield from recipe_rules(
+        way, epochs=claim.scales[scale].epochs, timed=isinstance(claim, TimeClaim)
+    )
     model = claim.scales[scale].model.name
     for name in _OF_ALEXNET.intersection(_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):

@@ -250,10 +250,16 @@ class Recipe(Strict):
     of the target that all classes have alike, in training.
 
     `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
-    random places, `flip` left and right (sec. 4.1). `colour`: noise along the principal
+    random places, `flip` left and right (sec. 4.1). `padding`: pixels of the mean image's value
+    around the image that is cropped at random. `mixup`: alpha of the Beta distribution by which two
+    images and their labels are blended; `cutmix`: by which a rectangle of the one is put into the
+    other. With both, each step takes one of them by chance. `colour`: noise along the principal
     components of RGB, alpha_i of N(0, 0.1) times the `deviations` (square roots of the
     eigenvalues, as in the authors' code), these with the image `scaled` by 1/1.1 as there, or the
     `eigenvalues` of pixels in 0 to 1, as others read the paper.
+
+    `ema`: weights that are tested are an exponential moving average of those of all steps, with
+    this decay a step.
 
     `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
     test error has not improved for so many epochs, three times, then stop (sec. 5). `schedule`:
@@ -285,6 +291,10 @@ class Recipe(Strict):
     ] = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Positive | None = None
+    padding: Annotated[int, Field(ge=0, le=64)] = 0
+    mixup: Annotated[float, Field(gt=0, le=100)] | None = None
+    cutmix: Annotated[float, Field(gt=0, le=100)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     shuffle: Shuffle | None = None
 
     @model_validator(mode="after")

@@ -103,6 +103,10 @@ METRICS = {
     "test_error_ten_crop": _error("test error (top-1, ten crops)"),
     "test_top5_error_ten_crop": _error("test error (top-5, ten crops)"),
     "test_error_ten_crop_logits": _error("test error (top-1, ten crops, logits averaged)"),
+    "test_loss": MetricFacts(title="test loss", unit="nats"),
+    "calibration_error": MetricFacts(
+        title="expected calibration error (15 bins)", unit="%", factor=100.0
+    ),
     "gap": MetricFacts(title="test error less training error", unit="%", factor=100.0),
     "first_epoch_error": _error("training error of the first epoch's batches"),
     "epochs_to_plateau": MetricFacts(

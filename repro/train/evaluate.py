@@ -23,6 +23,7 @@ from repro.train.ranks import ALONE, Ranks
 __all__ = [
     "Arrays",
     "Evaluation",
+    "calibration_error",
     "colour_split",
     "evaluate",
     "evaluate_ten",
@@ -35,6 +36,7 @@ __all__ = [
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _BATCH = 1000
+_BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
 
@@ -44,6 +46,7 @@ class Evaluation:
     """Errors as fractions, loss in nats, averaged over `images`.
 
     `guesses`: (images,) int64, the likeliest class of each; -1 where an output is not a number.
+    `confidences`: (images,) float32, the probability that it is given.
     """
 
     error: float
@@ -51,6 +54,7 @@ class Evaluation:
     loss: float
     images: int
     guesses: Tensor = field(compare=False, repr=False)
+    confidences: Tensor = field(compare=False, repr=False)
 
 
 def evaluate(
@@ -134,6 +138,7 @@ def _evaluate(
     labels = split.labels[:first]
     totals = torch.zeros(nets, len(averages), 3, dtype=torch.float64, device=labels.device)
     guesses = torch.zeros(nets, len(averages), len(labels), dtype=torch.int64, device=labels.device)
+    confidences = torch.zeros(guesses.shape, device=labels.device)
     everything = torch.arange(len(labels), device=labels.device)
     together = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
@@ -152,15 +157,23 @@ def _evaluate(
                 totals += torch.stack([together(mean, wanted) for mean in means], 1)
             for average, mean in enumerate(means):
                 guesses[:, average, places] = _guesses(mean)
-    totals, guesses = ranks.total(totals), ranks.total(guesses)
+                confidences[:, average, places] = mean.softmax(-1).amax(-1)
+    totals, guesses, confidences = map(ranks.total, (totals, guesses, confidences))
     return [
         [
             Evaluation(
-                error=wrong, top5_error=wrong5, loss=loss, images=len(labels), guesses=guessed
+                error=wrong,
+                top5_error=wrong5,
+                loss=loss,
+                images=len(labels),
+                guesses=guessed,
+                confidences=confidence,
             )
-            for (wrong, wrong5, loss), guessed in zip(net, its, strict=True)
+            for (wrong, wrong5, loss), guessed, confidence in zip(net, *its, strict=True)
         ]
-        for net, its in zip((totals / max(1, len(labels))).tolist(), guesses, strict=True)
+        for net, *its in zip(
+            (totals / max(1, len(labels))).tolist(), guesses, confidences, strict=True
+        )
     ]
 
 
@@ -187,6 +200,18 @@ def _guesses(logits: Tensor) -> Tensor:
     return logits.argmax(-1).masked_fill(logits.isnan().any(-1), -1)
 
 
+def calibration_error(evaluation: Evaluation, labels: Tensor) -> float:
+    """Expected calibration error (Guo et al. 2017): the gap of confidence and accuracy by bin.
+
+    Mean over images of the absolute difference of the two in each of 15 equal bins of confidence.
+    """
+    confidence = evaluation.confidences.double()
+    bins = (confidence * _BINS).ceil().clamp(1, _BINS).nan_to_num(1).long() - 1
+    gap = confidence - (evaluation.guesses == labels).double()
+    sums = torch.zeros(_BINS, dtype=torch.float64, device=labels.device)
+    return float(sums.index_add_(0, bins, gap).abs().sum() / max(1, len(labels)))
+
+
 def final_metrics(
     model: nn.Module,
     untrained: nn.Module,
@@ -207,6 +232,8 @@ def final_metrics(
         "train_error": train.error,
         "test_error": test.error,
         "test_top5_error": test.top5_error,
+        "test_loss": test.loss,
+        "calibration_error": calibration_error(test, data.test.labels),
         "gap": test.error - train.error,
         "initial_loss": start.loss,
     }

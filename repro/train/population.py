@@ -23,6 +23,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
 from repro.train.optim import Optimizer, PaperSGD
@@ -48,6 +49,8 @@ _WARM = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
 class Step(Protocol):
     """One update of every net, from (P B, 3, S, S) inputs and (P B,) labels.
 
+    A single net takes shares of each label, (B, classes), as well.
+
     `share` says what part of the batch they are: all of it, where there is a single rank.
 
     Between `begin` and `settle`, `totals` sums (P, 2) float64: the loss, and the number of images
@@ -71,7 +74,7 @@ class Alone:
     """One net of any kind; it is updated in place, step by step, by all `ranks` alike.
 
     `recorded`: on a GPU, as a CUDA graph, which a net that asks the device for numbers has none of.
-    `label_smoothing`, `clip_norm`: as in the recipe.
+    `label_smoothing`, `clip_norm`: as in the recipe. `average`: of the weights, kept up to date.
     """
 
     def __init__(
@@ -83,10 +86,12 @@ class Alone:
         recorded: bool,
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
+        average: AveragedModel | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.optimizer, self.autocast = model, optimizer, autocast
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
+        self.average = average
         self.joined = ranks.joined(model)
         self.weight = 1.0  # of the mean loss of the part that this rank has
         device = next(model.parameters()).device
@@ -114,6 +119,8 @@ class Alone:
             self.noise.layers[name][0].mask = mask[0][ours]
         self.weight = share.weight
         self.update(images, labels)
+        if self.average is not None:
+            self.average.update_parameters(self.model)
 
     def _update(self, images: Tensor, labels: Tensor) -> None:
         self.model.zero_grad()
@@ -126,7 +133,8 @@ class Alone:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
         if self.weight:
-            self.totals += _totals(logits[None], labels[None], loss[None])
+            classes = labels.argmax(1) if labels.dim() == 2 else labels  # of blended images
+            self.totals += _totals(logits[None], classes[None], loss[None])
 
     def settle(self) -> None:
         """Nothing is left to do."""

@@ -14,6 +14,8 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from repro.trial import Trial
+
 __all__ = ["ALONE", "Ranks", "Share"]
 
 
@@ -72,8 +74,13 @@ class Ranks:
 ALONE = Ranks()
 
 
-def check_splits(model: nn.Module) -> None:
-    """ValueError for a net with batch normalisation, whose statistics would be of a part."""
+def check_splits(model: nn.Module, trial: Trial) -> None:
+    """ValueError for what is made of a whole batch: batch normalisation, and blended images."""
+    if trial.recipe.mixup is not None or trial.recipe.cutmix is not None:
+        raise ValueError(
+            "`mixup` and `cutmix` cannot be trained over several ranks: an image and the one that "
+            "it is blended with may be of two of them"
+        )
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ValueError(
             "a net with batch normalisation cannot be trained over several ranks: each would "

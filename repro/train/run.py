@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
@@ -17,6 +18,7 @@ from repro.data.device.order import Bounds
 from repro.models import build
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics
+from repro.train.mixing import mixed
 from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
 from repro.train.precision import autocast
 from repro.train.progress import Progress
@@ -63,6 +65,10 @@ class Run:
         self.images = len(data.train.labels)
         self.model = self._untrained()
         self.optimizer = optimizer_for(self.model, trial)
+        self.average: AveragedModel | None = None  # of the weights, where the recipe has one
+        if trial.recipe.ema is not None:
+            averaging = get_ema_multi_avg_fn(trial.recipe.ema)  # type: ignore[no-untyped-call]
+            self.average = AveragedModel(self.model, multi_avg_fn=averaging)
         self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
         self.company = 1  # the most runs that it has taken a step with
@@ -76,6 +82,11 @@ class Run:
         model = untrained(self.trial, classes=self.data.classes, size=self.data.size)
         model.to(memory_format=torch.channels_last)
         return model.to(self.device)
+
+    @property
+    def tested(self) -> nn.Module:
+        """The net that is tested, and kept: the average where there is one."""
+        return self.model if self.average is None else self.average.module
 
     @property
     def ended(self) -> bool:
@@ -125,6 +136,21 @@ class Run:
     def generator(self, purpose: str) -> torch.Generator:
         """Seeded so, on the device."""
         return torch.Generator(self.device).manual_seed(self.seed(purpose))
+
+    def mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step of the window, blended where the recipe says so."""
+        recipe = self.trial.recipe
+        if recipe.mixup is None and recipe.cutmix is None:
+            return images, labels
+        seed = derive_seed("mix", self.seed("mix"), step)
+        return mixed(
+            images,
+            labels,
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+            classes=self.data.classes,
+            seed=seed,
+        )
 
     # What comes of it
 
@@ -202,26 +228,26 @@ class Run:
         """All metrics of the net as it stands. With a threshold, the test error alone counts."""
         if self.trial.threshold is not None:
             # Killed after its last checkpoint and before its result, a trial was tested already.
-            if not self._tested:
+            if not self._test_is_known:
                 self._test(ranks)
             self.metrics = {"test_error": self.progress.rows[-1].error}
             return
         started = self.clock.now()
         self.metrics, self.arrays = final_metrics(
-            self.model, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
+            self.tested, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
         )
         self.clock.book([self.progress], evaluate=self.clock.now() - started)
         self.metrics |= self._speeds()
 
     @property
-    def _tested(self) -> bool:
+    def _test_is_known(self) -> bool:
         last = self.progress.rows[-1]
         return last.source == "test" and last.epoch == self.progress.epoch
 
     def _test(self, ranks: Ranks) -> None:
         started = self.clock.now()
         found = evaluate(
-            self.model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
+            self.tested, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
         )
         self.clock.book([self.progress], evaluate=self.clock.now() - started)
         self.row("test", found.error, found.loss, found.images)
@@ -269,15 +295,15 @@ class Run:
         """All that the next window needs, loadable with `weights_only=True`."""
         self.clock.book([self.progress])
         buffer = io.BytesIO()
-        torch.save(
-            {
-                "trial": self.trial.id,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "progress": {**asdict(self.progress), "rows": [*map(tuple, self.progress.rows)]},
-            },
-            buffer,
-        )
+        state = {
+            "trial": self.trial.id,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "progress": {**asdict(self.progress), "rows": [*map(tuple, self.progress.rows)]},
+        }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        torch.save(state, buffer)
         return buffer.getvalue()
 
     def load(self, checkpoint: bytes) -> None:
@@ -287,6 +313,8 @@ class Run:
             self._check_owner(state["trial"])
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
             progress: dict[str, Any] = state["progress"]
             rows, seconds = itertools.starmap(Row, progress["rows"]), Clocks(**progress["seconds"])
             self.progress = Progress(**{**progress, "rows": [*rows], "seconds": seconds})
@@ -335,6 +363,7 @@ def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceD
         images=trial.images,
         crop=recipe.crop,
         augment=recipe.augment,
+        padding=recipe.padding,
         colour=recipe.colour,
     )
 

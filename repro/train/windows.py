@@ -48,9 +48,10 @@ class Population:
             torch.manual_seed(noise[0] + self.ranks.rank)
             shares = [self.ranks.share(batch) for batch in batches]
             stream = _Waited(self.data.train.stream([share.indices for share in shares]))
-            for share, (rows, labels) in zip(shares, stream, strict=True):
+            for step, (share, (rows, labels)) in enumerate(zip(shares, stream, strict=True)):
                 images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
-                self.step(images, labels, share)
+                # Of several runs none mixes.
+                self.step(*self.runs[0].mixed(images, labels, step), share)
         totals = self.ranks.total(self.step.totals).tolist()
         self.step.settle()
         recording = self.step.recording - recorded
@@ -75,7 +76,7 @@ class Population:
         started = self.clock.now()
         try:
             found = evaluate_together(
-                [run.model for run in runs],
+                [run.tested for run in runs],
                 self.data.train if source == "train" else self.data.test,
                 self.data.centre,
                 autocast=runs[0].autocast,
@@ -104,6 +105,7 @@ def _alone(run: Run, ranks: Ranks) -> Alone:
         recorded=recorded and ranks.size == 1,
         label_smoothing=recipe.label_smoothing,
         clip_norm=recipe.clip_norm,
+        average=run.average,
         ranks=ranks,
     )
 

@@ -68,11 +68,11 @@ CURVE_COLUMNS = Row._fields
 _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
 _FIXED_FIELDS = (
     *("inputs", "batch_size", "precision", "crop", "augment", "colour"),
-    "label_smoothing",
+    *("padding", "label_smoothing"),
 )
 
 # What is trained one by one where it is not at its default.
-_UNBATCHED = ("optimiser", "clip_norm")
+_UNBATCHED = ("optimiser", "clip_norm", "mixup", "cutmix", "ema")
 _DEFAULTS = Recipe.model_fields
 
 

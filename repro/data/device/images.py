@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from repro.data.arrays import Images
 from repro.data.dataset import Dataset, Split
@@ -70,12 +71,14 @@ def ten_crop(size: int, side: int) -> tuple[View, ...]:
 class Augment:
     """What changes from one use of an image to the next.
 
+    `padding`: pixels around an image that is cropped at random.
     `components`: what alpha is multiplied with, (3, 3), one a row, in grey levels; None: no noise.
     """
 
     crop: bool
     flip: bool
     components: Tensor | None
+    padding: int = 0
     shrink: float = 1.0  # of the whole image, where colour noise is added
 
     @property
@@ -179,6 +182,7 @@ class DeviceSplit:
         for by its own generator alone. Where they are a part of `of` images, from the image
         `first` on, all are drawn for: an image gets its own numbers, whoever works on it.
         """
+        rows, mean = _padded(rows, augment.padding), _padded(self.mean, augment.padding)
         count, height, width = rows.shape[:3]
         device = rows.device
         each = (of or count) // len(generators)
@@ -194,7 +198,7 @@ class DeviceSplit:
             ).squeeze(1)
 
         top, left = places(height - size), places(width - size)
-        sides, means = rows[None], self.mean[None]
+        sides, means = rows[None], mean[None]
         side = torch.zeros_like(top)
         if augment.flip:
             # A crop that is mirrored is one of the mirrored image, as far from its other edge.
@@ -202,7 +206,7 @@ class DeviceSplit:
             side = (chance < 0.5).long()
             left = torch.where(side == 1, width - size - left, left)
             sides = torch.stack((rows, rows.flip(2)))
-            means = torch.stack((self.mean, self.mean.flip(1)))
+            means = torch.stack((mean, mean.flip(1)))
         image = torch.arange(count, device=device)
         pixels = _windows(sides, size)[side, image, top, left].to(torch.float32)
         pixels.sub_(_windows(means, size)[side, top, left])
@@ -213,6 +217,11 @@ class DeviceSplit:
             pixels.add_(noise.contiguous()).mul_(augment.shrink)  # by rows: three are too few
         pixels.mul_(self.scale[:size, :size])  # the same at every place
         return pixels.permute(0, 3, 1, 2)
+
+
+def _padded(images: Tensor, by: int) -> Tensor:
+    """Images (..., H, W, 3), or their mean, with as many zeros around: what is centred stays so."""
+    return F.pad(images, (0, 0, by, by, by, by)) if by else images
 
 
 def _windows(images: Tensor, size: int) -> Tensor:
@@ -240,6 +249,7 @@ class DeviceData:
         images: int | None = None,
         crop: int | None = None,
         augment: tuple[str, ...] = (),
+        padding: int = 0,
         colour: Colour = "none",
         held: bool | None = None,
     ) -> None:
@@ -264,6 +274,7 @@ class DeviceData:
         self.augment = Augment(
             crop="crop" in augment,
             flip="flip" in augment,
+            padding=padding,
             components=None
             if colour == "none"
             else floats(colour_components(statistics.covariance, colour)),

@@ -306,7 +306,7 @@ def _train(
         dataset, data = data_for(cells[0].trial, machine)
         runs = [_begin(cell, data, clock, store) for cell in cells]
         if machine.processes > 1:
-            check_splits(runs[0].model)
+            check_splits(runs[0].model, runs[0].trial)
     check_size(runs[0].trial, runs[0].model, data.size)
     saved = dict.fromkeys(runs, time.monotonic())
 
@@ -375,7 +375,7 @@ def _pictures(run: Run, dataset: Dataset) -> Arrays:
     """Nothing of a trial that stops at a threshold: its claim is about time alone."""
     if run.trial.threshold is not None:
         return {}
-    return kept(run.model, run.data, dataset.classes, run.arrays, autocast=run.autocast)
+    return kept(run.tested, run.data, dataset.classes, run.arrays, autocast=run.autocast)
 
 
 def _event(run: Run) -> Event:

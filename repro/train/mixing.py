@@ -1,0 +1,30 @@
+"""Batches whose images are blended with one another: mixup and CutMix, as torchvision has them."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["mixed"]
+
+
+def mixed(
+    images: Tensor,
+    labels: Tensor,
+    *,
+    mixup: float | None,
+    cutmix: float | None,
+    classes: int,
+    seed: int,
+) -> tuple[Tensor, Tensor]:
+    """Images (B, 3, S, S) with their neighbours in them, and shares of the labels, (B, classes).
+
+    `mixup`, `cutmix`: alpha of each; by chance one of them where both are given.
+    """
+    from torchvision.transforms.v2 import CutMix, MixUp  # which most recipes do without
+
+    both = ((MixUp, mixup), (CutMix, cutmix))
+    ways = [way(alpha=alpha, num_classes=classes) for way, alpha in both if alpha is not None]
+    with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's own generator
+        torch.manual_seed(seed)
+        way = ways[int(torch.randint(len(ways), ()))]
+        blended, shares = way(images, labels)
+    return blended, shares
