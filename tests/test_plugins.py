@@ -258,6 +258,34 @@ def test_an_optimiser_of_a_package_is_one_like_the_others(install: Install, tmp_
         assert result.provenance["sign-steps"].startswith("0.1+")
 
 
+SPREAD = """
+from repro.registry import MetricFacts
+
+def spread(net, data):
+    rows = data.test.rows(__import__("torch").arange(20))
+    return net(data.test.inputs(rows, data.centre)).std(0).mean()
+
+FACTS = MetricFacts(title="spread of the logits", unit="nats", measure=spread)
+"""
+
+
+def test_a_metric_of_a_package_decides_a_claim(install: Install, tmp_path: Path) -> None:
+    """It is measured of every net that is trained to its end, and read like ours."""
+    install("logit-spread", {"repro.metrics": {"spread": "logit_spread:FACTS"}}, SPREAD)
+    path = tmp_path / "claims" / "spreads.yaml"
+    CliRunner().invoke(main, ["new", "spreads", "--kind", "level", "--claims", str(path.parent)])
+    path.write_text(path.read_text().replace("metric: test_error", "metric: spread"))
+    done = CliRunner().invoke(
+        main, ["run", str(path), "--scale", "smoke", "--store", str(tmp_path / "r")]
+    )
+    results = Store(tmp_path / "r").results().values()
+
+    assert done.exit_code == 0, done.output
+    assert results
+    assert all(result.metric("spread") > 0 for result in results)
+    assert "ours not measured" not in done.output
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

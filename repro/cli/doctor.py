@@ -20,7 +20,7 @@ from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.plan import most_epochs_left
-from repro.registry import DATASETS, LOGGERS, MODELS
+from repro.registry import DATASETS, LOGGERS, METRICS, MODELS, OPTIMISERS
 from repro.store.provenance import code_commit, code_version, cores, cpu_name
 from repro.train.precision import instructions
 
@@ -199,6 +199,8 @@ def _plugins() -> Iterator[Check]:
         ("data set", DATASETS),
         ("logger", LOGGERS),
         ("kind of claim", KINDS),
+        ("optimiser", OPTIMISERS),
+        ("metric", METRICS),
     )
     for kind, names in added:
         own = getattr(names, "own", names)

@@ -116,6 +116,7 @@ def _checked(
     """
     fit: list[Work] = []
     faults: list[ReproError] = []
+    alone: list[str] = []
     for one in work:
         cells = next_trials(
             one.claim,
@@ -126,6 +127,8 @@ def _checked(
             records=store,
         )
         foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
+        if foreign or not all(cell.trial.batches for cell in cells):
+            alone.append(one.claim.id)
         try:
             if foreign and one.dataset is not None:
                 from repro.execute.worker.probe import check_nets
@@ -134,6 +137,11 @@ def _checked(
             fit.append(one)
         except ReproError as error:
             faults.append(error)
+    if alone and (machine.population or 1) > 1:
+        say(
+            f"trained one by one, whatever --population says: trials of {', '.join(alone)}, whose "
+            "net or recipe does not batch"
+        )
     return fit, faults
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "METRICS",
     "MODELS",
     "OPTIMISERS",
+    "OWN_METRICS",
     "OWN_MODELS",
     "QUANTITIES",
     "DatasetFacts",
@@ -31,11 +32,15 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFacts:
-    """A measured quantity. Stored errors are fractions; `factor` makes them the `unit` shown."""
+    """A measured quantity. Stored errors are fractions; `factor` makes them the `unit` shown.
+
+    `measure`: of a package, a function of a trained net and its `repro.data.device.DeviceData`.
+    """
 
     title: str
     unit: str
     factor: float = 1.0
+    measure: Callable[[Any, Any], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +101,7 @@ def _error(title: str) -> MetricFacts:
 
 # All are measured at the end of a trial, on whole images or, where the recipe crops, on the
 # central crop. A trial has those that make sense for its net and its data.
-METRICS = {
+OWN_METRICS = {
     "train_error": _error("training error"),  # of whole passes over the training set
     "test_error": _error("test error (top-1)"),
     "test_top5_error": _error("test error (top-5)"),
@@ -127,6 +132,8 @@ METRICS = {
     "energy": MetricFacts(title="energy that the device took", unit="Wh", factor=1 / 3600),
     "initial_loss": MetricFacts(title="loss of the untrained net", unit="nats"),
 }
+
+METRICS: Mapping[str, MetricFacts] = Plugins("repro.metrics", OWN_METRICS, kind=MetricFacts)
 
 
 def metric_facts(name: str) -> MetricFacts:

@@ -7,6 +7,7 @@
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
 | `repro.optimisers` | an optimiser's, the same | `registry.OptimiserFacts`, which name what      |
 |                  |                            | builds it                                       |
+| `repro.metrics`  | a metric's, the same       | `registry.MetricFacts` with `measure`           |
 | `repro.loggers`  | what `--log` is given      | a callable: folder to `observer.Observer`       |
 | `repro.kinds`    | a kind of claim, the same  | a subclass of `claim.TrainedClaim`, whose       |
 |                  |                            | effects `effects.contrasts` knows               |
@@ -28,7 +29,14 @@ __all__ = ["Plugins", "versions"]
 
 T = TypeVar("T")
 
-GROUPS = ("repro.models", "repro.datasets", "repro.optimisers", "repro.loggers", "repro.kinds")
+GROUPS = (
+    "repro.models",
+    "repro.datasets",
+    "repro.optimisers",
+    "repro.metrics",
+    "repro.loggers",
+    "repro.kinds",
+)
 
 
 class Plugins(Mapping[str, T]):

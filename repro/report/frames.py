@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 
 import pandas as pd
 
-from repro.registry import METRICS
+from repro.registry import OWN_METRICS
 from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
@@ -29,7 +29,7 @@ EFFECT_COLUMNS = (
 TRIAL_COLUMNS = (
     "claim", "scale", "recipe", "arm", "purpose", "trial", "rate", "seed", "status", "epochs",
     "full_lower", "full_upper", "online_lower", "online_upper", "online_error", "loss",
-    *METRICS, "train_seconds", "evaluate_seconds", "other_seconds", "provenance",
+    *OWN_METRICS, "train_seconds", "evaluate_seconds", "other_seconds", "provenance",
 )  # fmt: skip
 
 
@@ -185,12 +185,12 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
         "online_upper": online[1],
         "online_error": result.train_error,
         "loss": result.loss,
-        **{name: result.metric(name) for name in METRICS},
+        **{name: result.metric(name) for name in OWN_METRICS},
         "train_seconds": result.seconds.train,
         "evaluate_seconds": result.seconds.evaluate,
         "other_seconds": result.seconds.other,
         "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
-        **{name: v for name, v in result.metrics.items() if name not in METRICS},
+        **{name: v for name, v in result.metrics.items() if name not in OWN_METRICS},
     }
 
 

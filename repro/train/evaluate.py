@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
+from repro.registry import METRICS
 from repro.train.population import side_by_side
 from repro.train.precision import Autocast
 from repro.train.ranks import ALONE, Ranks
@@ -256,6 +257,10 @@ def final_metrics(
         }
         metrics |= {f"neighbours_{kind}": share for kind, (share, _) in found.items()}
         arrays |= {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
+    with torch.inference_mode():
+        for name, facts in METRICS.items():
+            if facts.measure is not None:  # a package's
+                metrics[name] = float(facts.measure(model.eval(), data))
     return metrics, arrays
 
 
