@@ -250,20 +250,19 @@ class Recipe(Strict):
     of the target that all classes have alike, in training.
 
     `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
-    random places, `flip` left and right (sec. 4.1). `padding`: pixels of the mean image's value
-    around the image that is cropped at random. `mixup`: alpha of the Beta distribution by which two
-    images and their labels are blended; `cutmix`: by which a rectangle of the one is put into the
-    other. With both, each step takes one of them by chance. `colour`: noise along the principal
+    random places, `flip` left and right (sec. 4.1). `padding`: pixels, zeros as inputs, around the
+    image that is cropped at random. `mixup`: alpha of the Beta distribution of how far two images
+    and their labels are blended. `cutmix`: likewise, of a rectangle of one in the other; with both,
+    each step takes one of them by chance. `colour`: noise along the principal
     components of RGB, alpha_i of N(0, 0.1) times the `deviations` (square roots of the
     eigenvalues, as in the authors' code), these with the image `scaled` by 1/1.1 as there, or the
     `eigenvalues` of pixels in 0 to 1, as others read the paper.
 
-    `ema`: weights that are tested are an exponential moving average of those of all steps, with
-    this decay a step.
+    `ema`: the decay, a step, of an exponential moving average of the weights, which is tested.
 
     `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
     test error has not improved for so many epochs, three times, then stop (sec. 5). `schedule`:
-    instead of both, one of today.
+    in place of `drops` and `patience`, its name, or a name and keys.
 
     `shuffle`: images in a random order within bounds, for a disk that reads neighbours faster;
     otherwise every epoch is a permutation of all.

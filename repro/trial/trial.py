@@ -2,8 +2,8 @@
 
 A trial is one arm, one rate, one seed, at one scale. Its identity is the hash of all that can
 change its numbers and of nothing else: not of the claim, arm or purpose that asked for it, so two
-claims that need the same trial share it; and not of how many epochs it is trained for, since no
-schedule here looks at the horizon, so a trial is continued instead of begun again. What stands at
+claims that need the same trial share it; and not of how many epochs it is trained for, so a trial
+is continued instead of begun again; a schedule that ends says where in the recipe. What stands at
 its default is left out, so that a new field makes no old trial another one.
 """
 
