@@ -72,7 +72,7 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
     errors = [
         _mean(online[i : i + WINDOWS]) for i in range(0, len(online) // WINDOWS * WINDOWS, WINDOWS)
     ]
-    found = replace(
+    anew = replace(
         result,
         status=_status(trial, online, full, crossing, tests),
         epochs=len(online) / WINDOWS,
@@ -84,7 +84,7 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
         loss=online[-1].loss,
         seconds=replace(result.seconds, train=online[-1].train_seconds),
     )
-    return replace(found, metrics={**result.metrics, **_metrics(trial, found, rows, online)})
+    return replace(anew, metrics={**result.metrics, **_metrics(trial, anew, rows, online)})
 
 
 def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
@@ -93,14 +93,14 @@ def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
         return result
     training = Training(trial=trial, until=result.epochs, reported=from_rows(rows))
     training.status = result.status
-    found = result_of(training, result.seconds, {})
-    crossed = found.crossing(trial.decided_by) is not None
+    anew = result_of(training, result.seconds, {})
+    crossed = anew.crossing(trial.decided_by) is not None
     if trial.threshold is not None and crossed != (result.status == "crossed"):
         raise ValueError(f"its status is {result.status}, and by the curve it is not")
     return replace(
-        found,
+        anew,
         epochs=result.epochs,
-        metrics={**result.metrics, **found.metrics},
+        metrics={**result.metrics, **anew.metrics},
         provenance=result.provenance,
     )
 
@@ -127,15 +127,15 @@ def _crossings(
         now, before = count / WINDOWS, (count - 1) / WINDOWS
         if not math.isfinite(row.loss):
             break
-        seen = online[:count]
-        if by_online is None and count >= WINDOWS and _mean(seen[-WINDOWS:]) <= threshold:
+        windows = online[:count]
+        if by_online is None and count >= WINDOWS and _mean(windows[-WINDOWS:]) <= threshold:
             by_online = (before, now)
         if full is not None:
             continue
         if trial.crossing == "median":
             above, full = _by_median([passes[e] for e in passes if e <= now], threshold, now, above)
             continue
-        near = _mean(seen[-_NEAR_WINDOWS:]) <= threshold + trial.near
+        near = _mean(windows[-_NEAR_WINDOWS:]) <= threshold + trial.near
         if near and now not in passes:
             raise ValueError(f"the curve has no full pass at epoch {now:g}, near the threshold")
         if near and passes[now] <= threshold:
@@ -183,25 +183,25 @@ def _stalls(errors: list[float], patience: int) -> int:
 
 
 def _metrics(
-    trial: Trial, found: Result, rows: list[Row], online: list[Row]
+    trial: Trial, result: Result, rows: list[Row], online: list[Row]
 ) -> Mapping[str, float]:
     """Those final metrics that the curve decides."""
     tests = [row.error for row in rows if row.source == "test"]
     if trial.threshold is not None:
         return {"test_error": tests[-1]} if tests else {}
     metrics: dict[str, float] = {}
-    if found.epoch_errors:
-        metrics["first_epoch_error"] = found.epoch_errors[0]
+    if result.epoch_errors:
+        metrics["first_epoch_error"] = result.epoch_errors[0]
     if tests:
         near = [error <= tests[-1] + _PLATEAU for error in tests]
         metrics["epochs_to_plateau"] = near.index(True) + 1.0
-    if tests and found.status != "diverged" and len(online) % WINDOWS == 0:
+    if tests and result.status != "diverged" and len(online) % WINDOWS == 0:
         metrics["test_error"] = tests[-1]
     if len(online) % WINDOWS == 0:
-        seen = sum(row.images for row in online)
-        metrics["days_for_90_epochs"] = online[-1].train_seconds * _PAPER_IMAGES / seen / 86_400
-    if {"test_error", "train_error"} <= found.metrics.keys():
-        metrics["gap"] = found.metrics["test_error"] - found.metrics["train_error"]
+        images = sum(row.images for row in online)
+        metrics["days_for_90_epochs"] = online[-1].train_seconds * _PAPER_IMAGES / images / 86_400
+    if {"test_error", "train_error"} <= result.metrics.keys():
+        metrics["gap"] = result.metrics["test_error"] - result.metrics["train_error"]
     return metrics
 
 

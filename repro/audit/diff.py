@@ -47,7 +47,7 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
 
     Raises NothingMeasuredError when neither says anything.
     """
-    found: list[Difference] = []
+    differences: list[Difference] = []
     for claim in claims:
         scales = claim.scales if isinstance(claim, TrainedClaim) else [""]
         for scale in scales:
@@ -58,7 +58,7 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
             for a, b in zip(sides[0].verdicts, sides[1].verdicts, strict=True):
                 if a.word == "not run" == b.word:
                     continue
-                found.append(
+                differences.append(
                     Difference(
                         claim=claim.id,
                         scale=a.scale,
@@ -68,11 +68,11 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
                         trials=trials,
                     )
                 )
-    if not found:
+    if not differences:
         raise NothingMeasuredError(
             f"neither {one.root} nor {two.root} says anything of these claims"
         )
-    return found
+    return differences
 
 
 def _side(claim: Claim, scale: str, judged: Judged, verdict: Verdict, store: Store) -> Side:

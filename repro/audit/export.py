@@ -158,9 +158,9 @@ def _evidence(store: Store, trial_id: str) -> dict[str, bytes]:
         file = store.file(trial_id, name)
         if exists(file):
             files[name] = content_of(file)
-    known = DATASETS.get(trial.data)
+    facts = DATASETS.get(trial.data)
     arrays = store.arrays(trial_id)
-    kept = arrays if known is not None and known.shared else _imageless(arrays)
+    kept = arrays if facts is not None and facts.shared else _imageless(arrays)
     if len(kept) < len(arrays):
         files["arrays.npz"] = pack_arrays(kept)
     return files

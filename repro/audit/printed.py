@@ -54,8 +54,8 @@ def _differences(printed: list[Row], stored: list[Row]) -> Iterator[str]:
 
     A report of fewer claims is no wrong one; of those that it has, no line may be missing.
     """
-    told = {row[0] for row in printed}
-    missing = [row for row in (Counter(stored) - Counter(printed)).elements() if row[0] in told]
+    names = {row[0] for row in printed}
+    missing = [row for row in (Counter(stored) - Counter(printed)).elements() if row[0] in names]
     wrong = []
     for row in (Counter(printed) - Counter(stored)).elements():
         alike = next((other for other in missing if _alike(row, other)), None)
@@ -66,8 +66,10 @@ def _differences(printed: list[Row], stored: list[Row]) -> Iterator[str]:
     if wrong:
         line = printed.index(wrong[0]) + 2  # after the names of the columns
         nearest = dict(max(missing, key=lambda row: len({*row} & {*wrong[0]}), default=()))
-        said = [f"{c} is {x!r}, not {nearest.get(c)!r}" for c, x in wrong[0] if nearest.get(c) != x]
-        yield f"line {line} is not as the store has it: {', '.join(said[:3])}"
+        cells = [
+            f"{c} is {x!r}, not {nearest.get(c)!r}" for c, x in wrong[0] if nearest.get(c) != x
+        ]
+        yield f"line {line} is not as the store has it: {', '.join(cells[:3])}"
     if len(wrong) > 1:
         yield f"{len(wrong) - 1} other lines are not as the store has them"
     if len(missing) > len(wrong):

@@ -17,46 +17,49 @@ __all__ = [
 ]
 
 
-def verification_text(found: Verification) -> str:
+def verification_text(verification: Verification) -> str:
     """What was checked, every contradiction, and what is worth knowing."""
-    lines = [f"checked: {each}" for each in found.checked]
+    lines = [f"checked: {each}" for each in verification.checked]
     lines += [
         f"  {v.claim_id}, {v.recipe} recipe, {v.scale} scale: {v.word}, {estimate_text(v.estimate)}"
-        for v in found.verdicts
+        for v in verification.verdicts
     ]
-    lines += [f"note: {each}" for each in found.notes]
-    lines += [f"contradiction: {each}" for each in found.contradictions]
-    count = len(found.contradictions)
+    lines += [f"note: {each}" for each in verification.notes]
+    lines += [f"contradiction: {each}" for each in verification.contradictions]
+    count = len(verification.contradictions)
     lines.append("nothing contradicts anything" if count == 0 else f"{count} contradictions")
     return "\n".join(lines)
 
 
-def verification_fields(found: Verification) -> dict[str, Any]:
+def verification_fields(verification: Verification) -> dict[str, Any]:
     """The same as JSON takes it."""
     return {
-        "checked": found.checked,
-        "contradictions": found.contradictions,
-        "notes": found.notes,
-        "verdicts": [verdict_fields(verdict) for verdict in found.verdicts],
+        "checked": verification.checked,
+        "contradictions": verification.contradictions,
+        "notes": verification.notes,
+        "verdicts": [verdict_fields(verdict) for verdict in verification.verdicts],
     }
 
 
-def difference_text(found: Difference) -> str:
+def difference_text(difference: Difference) -> str:
     """The two verdicts, their estimates, and what lies behind them where that differs."""
-    word = "the same" if found.agrees else "DIFFERENT"
+    word = "the same" if difference.agrees else "DIFFERENT"
     lines = [
-        f"{found.claim}, {found.recipe} recipe, {found.scale} scale: {word}",
-        *(f"  {name}: {_side(side)}" for name, side in (("A", found.one), ("B", found.two))),
+        f"{difference.claim}, {difference.recipe} recipe, {difference.scale} scale: {word}",
+        *(
+            f"  {name}: {_side(side)}"
+            for name, side in (("A", difference.one), ("B", difference.two))
+        ),
     ]
-    equal, other, first, second = found.trials
+    equal, other, first, second = difference.trials
     lines.append(
         f"  trials: {equal} in both with equal numbers, {other} with others, "
         f"{first} in A alone, {second} in B alone"
     )
-    if found.one.spec != found.two.spec:
-        lines.append(f"  spec: {found.one.spec or 'none'} and {found.two.spec or 'none'}")
-    for name in sorted(found.one.origin.keys() | found.two.origin.keys()):
-        a, b = (side.origin.get(name, "none") for side in (found.one, found.two))
+    if difference.one.spec != difference.two.spec:
+        lines.append(f"  spec: {difference.one.spec or 'none'} and {difference.two.spec or 'none'}")
+    for name in sorted(difference.one.origin.keys() | difference.two.origin.keys()):
+        a, b = (side.origin.get(name, "none") for side in (difference.one, difference.two))
         if a != b:
             lines.append(f"  {name}: {a} and {b}")
     return "\n".join(lines)
@@ -67,18 +70,18 @@ def _side(side: Side) -> str:
     return f"{verdict.word}, {estimate_text(verdict.estimate)}, {verdict.seeds} seeds an arm"
 
 
-def difference_fields(found: Difference) -> dict[str, Any]:
+def difference_fields(difference: Difference) -> dict[str, Any]:
     """The same as JSON takes it."""
-    equal, other, first, second = found.trials
+    equal, other, first, second = difference.trials
     return {
-        "claim": found.claim,
-        "scale": found.scale,
-        "recipe": found.recipe,
-        "agrees": found.agrees,
+        "claim": difference.claim,
+        "scale": difference.scale,
+        "recipe": difference.recipe,
+        "agrees": difference.agrees,
         "trials": {"equal": equal, "other": other, "only_a": first, "only_b": second},
         **{
             name: verdict_fields(side.verdict) | {"spec": side.spec, "provenance": side.origin}
-            for name, side in (("a", found.one), ("b", found.two))
+            for name, side in (("a", difference.one), ("b", difference.two))
         },
     }
 

@@ -45,32 +45,32 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
     """
     if not _files(store):
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
-    found = Verification()
-    _check_sums(store, found)
+    verification = Verification()
+    _check_sums(store, verification)
     try:
         store.ids()
     except IntegrityError:  # one of the contradictions already
-        return found
+        return verification
     if not (store.root / "store.json").exists():
-        found.contradictions.append(
+        verification.contradictions.append(
             f"{store.root / 'store.json'}: missing, so the format is a guess"
         )
-    found.contradictions += [
+    verification.contradictions += [
         f"{path}: kept apart by `repro merge`, since it contradicts this store"
         for path in sorted(store.root.glob(f"{APART}/*"))
     ]
-    derived = _check_trials(store, found)
-    _check_plans(store, claims, found)
-    _check_facts(store, claims, found)
-    if found.contradictions:
-        found.notes.append("verdicts are not derived from a store that contradicts itself")
+    derived = _check_trials(store, verification)
+    _check_plans(store, claims, verification)
+    _check_facts(store, claims, verification)
+    if verification.contradictions:
+        verification.notes.append("verdicts are not derived from a store that contradicts itself")
     else:
-        _check_verdicts(store, claims, derived, found)
+        _check_verdicts(store, claims, derived, verification)
         if report is not None:
             tables = csv_files(pages(claims, store))
-            found.contradictions += printed.contradictions(report, tables)
-            found.checked.append(f"the tables of {report}, cell by cell")
-    return found
+            verification.contradictions += printed.contradictions(report, tables)
+            verification.checked.append(f"the tables of {report}, cell by cell")
+    return verification
 
 
 def _files(store: Store) -> list[Path]:
@@ -78,23 +78,23 @@ def _files(store: Store) -> list[Path]:
     return [*archives(store.root), *(path for room in rooms for path in store.root.glob(room))]
 
 
-def _check_sums(store: Store, found: Verification) -> None:
-    found.contradictions += checksums.damage(store.root).values()
+def _check_sums(store: Store, verification: Verification) -> None:
+    verification.contradictions += checksums.damage(store.root).values()
     finished = store.finished()
     without = [name for name in finished if not store.is_covered(name)]
-    found.checked.append(
+    verification.checked.append(
         "checksums of the whole store"
         if checksums.is_sealed(store.root)
         else f"checksums of {len(finished) - len(without)} finished trials"
     )
     if without:
-        found.notes.append(
+        verification.notes.append(
             f"{len(without)} finished trials have no checksums, as those of earlier versions: a "
             "change that contradicts nothing cannot be seen in them"
         )
 
 
-def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
+def _check_trials(store: Store, verification: Verification) -> dict[str, Result]:
     """The results of finished trials, as they follow from the curves."""
     derived: dict[str, Result] = {}
     litter: list[Path] = []
@@ -102,26 +102,28 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
     for name in names:
         folder = store.folder(name)
         litter += folder.glob(".*")
-        _check_reports(folder, found)
-        with _noting(found, folder):
+        _check_reports(folder, verification)
+        with _noting(verification, folder):
             if exists(store.file(name, "trial.json")):
-                derived |= _check_trial(store, name, found)
+                derived |= _check_trial(store, name, verification)
             # What the driver says of a trial before a worker has begun it.
             elif {path.name for path in folder.glob("[!.]*.*")} - _REPORTS.keys():
-                found.contradictions.append(f"{folder / 'trial.json'}: missing beside other files")
+                verification.contradictions.append(
+                    f"{folder / 'trial.json'}: missing beside other files"
+                )
     finished = store.finished()
     unfinished = [name for name in store.ids() if name not in finished]
-    found.checked.append(
+    verification.checked.append(
         f"{len(names)} trials ({len(finished)} finished): identities, files, and results against "
         "their curves and arrays"
     )
     if unfinished:
-        found.notes.append(
+        verification.notes.append(
             f"{len(unfinished)} trials are unfinished, as after an interruption: "
             "`repro run` continues them"
         )
     if litter:
-        found.notes.append(
+        verification.notes.append(
             f"{len(litter)} files were left by writes that were cut off, such as {litter[0]}; "
             "nothing reads them"
         )
@@ -131,15 +133,15 @@ def _check_trials(store: Store, found: Verification) -> dict[str, Result]:
 _REPORTS: dict[str, type[Standing | Fault]] = {"progress.json": Standing, "fault.json": Fault}
 
 
-def _check_reports(folder: Path, found: Verification) -> None:
+def _check_reports(folder: Path, verification: Verification) -> None:
     """What other commands read of a trial that runs, or that a fault has stopped."""
     for name, kind in _REPORTS.items():
-        with _noting(found, folder):
+        with _noting(verification, folder):
             if os.path.lexists(folder / name):
                 report_in(folder / name, kind)
 
 
-def _check_trial(store: Store, name: str, found: Verification) -> dict[str, Result]:
+def _check_trial(store: Store, name: str, verification: Verification) -> dict[str, Result]:
     """A finished trial's result as it follows from its curve, by identity; nothing of another."""
     store.held(name)  # its lock can be read
     trial, curve, result = store.trial(name), store.curve(name), store.result(name)
@@ -155,11 +157,11 @@ def _check_trial(store: Store, name: str, found: Verification) -> dict[str, Resu
     arrays = {} if later else store.arrays(name)
     if not later:
         store.weights(name)
-    found.contradictions += [
+    verification.contradictions += [
         f"{path}: {sentence}" for sentence in contradictions(result, derived, arrays)
     ]
     if trial.trainer is None and _embedded(trial.data) not in (None, trial.fingerprint):
-        found.notes.append(f"{name}: {trial.data} has other images on this machine")
+        verification.notes.append(f"{name}: {trial.data} has other images on this machine")
     return {name: derived}
 
 
@@ -171,17 +173,17 @@ def _embedded(data: str) -> str | None:
 
 
 @contextmanager
-def _noting(found: Verification, path: File) -> Iterator[None]:
+def _noting(verification: Verification, path: File) -> Iterator[None]:
     """Makes an error of the store one of the contradictions."""
     try:
         yield
     except ReproError as error:
         sentence = str(error)
         named = str(path) in sentence
-        found.contradictions.append(sentence if named else f"{path}: {sentence}")
+        verification.contradictions.append(sentence if named else f"{path}: {sentence}")
 
 
-def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> None:
+def _check_plans(store: Store, claims: Sequence[Claim], verification: Verification) -> None:
     digests = {
         (claim.id, scale, rule.digest(scale))
         for claim in claims
@@ -191,41 +193,41 @@ def _check_plans(store: Store, claims: Sequence[Claim], found: Verification) -> 
     }
     older = 0
     for path in store.plan_files():
-        with _noting(found, path):
+        with _noting(verification, path):
             record = store.plan(path)
             older += (record.claim_id, record.scale, record.digest) not in digests
-    found.checked.append(f"{len(store.plan_files())} plans: names and digests")
+    verification.checked.append(f"{len(store.plan_files())} plans: names and digests")
     if older:
-        found.notes.append(
+        verification.notes.append(
             f"{older} plans are of claims that are not in the claims folder, or of older files"
         )
 
 
-def _check_facts(store: Store, claims: Sequence[Claim], found: Verification) -> None:
+def _check_facts(store: Store, claims: Sequence[Claim], verification: Verification) -> None:
     from repro.models.facts import compute  # torch is imported for this alone
 
     count = 0
     for path in store.fact_files():
-        with _noting(found, path):
+        with _noting(verification, path):
             facts_in(path)
     for claim in claims:
         if not isinstance(claim, ExactClaim):
             continue
         place = store.root / "facts"
-        with _noting(found, place):
+        with _noting(verification, place):
             stored = {fact.name: fact for fact in store.facts(claim.id, claim.digest())}
             computed = {fact.name: fact for fact in compute(claim)} if stored else {}
             count += len(computed)
-            found.contradictions += [
+            verification.contradictions += [
                 f"{place}: {claim.id}, fact {name!r}: not as it follows from the claim file"
                 for name in {**stored, **computed}
                 if stored.get(name) != computed.get(name)
             ]
-    found.checked.append(f"{count} facts that need no training, computed once more")
+    verification.checked.append(f"{count} facts that need no training, computed once more")
 
 
 def _check_verdicts(
-    store: Store, claims: Sequence[Claim], derived: dict[str, Result], found: Verification
+    store: Store, claims: Sequence[Claim], derived: dict[str, Result], verification: Verification
 ) -> None:
     from_curves = FromCurves(store.root, derived)
     used: set[str] = set()
@@ -236,23 +238,27 @@ def _check_verdicts(
             for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
                 if stored.word == "not run" == anew.word:
                     continue
-                found.verdicts.append(anew)
+                verification.verdicts.append(anew)
                 if stored.word != anew.word or _numbers(stored) != _numbers(anew):
-                    found.contradictions.append(
+                    verification.contradictions.append(
                         f"{store.root}: {claim.id} at {anew.scale} scale, {anew.recipe} "
                         f"recipe: {stored.word} by its results, {anew.word} by its curves"
                     )
-    found.checked.append(f"{len(found.verdicts)} verdicts, derived from the curves once more")
-    judged_claims = {verdict.claim_id for verdict in found.verdicts}
+    verification.checked.append(
+        f"{len(verification.verdicts)} verdicts, derived from the curves once more"
+    )
+    judged_claims = {verdict.claim_id for verdict in verification.verdicts}
     stored_only = sorted(_metrics(c for c in claims if c.id in judged_claims) - FROM_CURVE)
     if stored_only:
-        found.notes.append(
+        verification.notes.append(
             f"no curve holds {', '.join(stored_only)}: held against outcomes by image and kernels "
             "where these were kept, else as stored"
         )
     others = len(derived.keys() - used)
     if others:
-        found.notes.append(f"{others} finished trials belong to no plan of the claims folder")
+        verification.notes.append(
+            f"{others} finished trials belong to no plan of the claims folder"
+        )
 
 
 def _metrics(claims: Iterable[Claim]) -> set[str]:

@@ -19,11 +19,11 @@ from repro.store import NetRecord, Store
 from repro.trial import Result, Trial
 from repro.verdict.session import default_scale, planned
 
-__all__ = ["Wanted", "trial_of", "write_weights"]
+__all__ = ["NetChoice", "trial_of", "write_weights"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class NetChoice:
     """Which of a claim's trained nets: None takes what decides, and the only arm there is."""
 
     scale: str | None = None
@@ -32,41 +32,39 @@ class Wanted:
     seed: int = 0
 
 
-def trial_of(claim: Claim, wanted: Wanted, store: Store) -> str:
+def trial_of(claim: Claim, choice: NetChoice, store: Store) -> str:
     """Identity of the evaluation trial that is wanted; ClaimError says what there is instead."""
     if not isinstance(claim, TrainedClaim):
         raise ClaimError(f"{claim.id} trains nothing", hint="`repro list` shows the scales of each")
-    scale = wanted.scale or default_scale(claim)
-    recipe = wanted.recipe or claim.verdict_recipe
-    for what, given, known in (
+    scale = choice.scale or default_scale(claim)
+    recipe = choice.recipe or claim.verdict_recipe
+    for what, name, names in (
         ("scale", scale, claim.scales),
         ("recipe", recipe, claim.recipes),
-        ("arm", wanted.arm or next(iter(claim.arms)), claim.arms),
+        ("arm", choice.arm or next(iter(claim.arms)), claim.arms),
     ):
-        if given not in known:
+        if name not in names:
             raise ClaimError(
-                f"{claim.id} has no {what} {given!r}", hint=f"it has: {', '.join(known)}"
+                f"{claim.id} has no {what} {name!r}", hint=f"it has: {', '.join(names)}"
             )
-    if wanted.arm is None and len(claim.arms) > 1:
+    if choice.arm is None and len(claim.arms) > 1:
         raise ClaimError(
             f"{claim.id} has several arms", hint=f"give --arm, one of {', '.join(claim.arms)}"
         )
-    arm = wanted.arm or next(iter(claim.arms))
+    arm = choice.arm or next(iter(claim.arms))
     record = planned(claim, scale, store)
     results = store.results()
     fingerprint = record.fingerprint if record else ""
-    chosen = rate_search(claim, scale, recipe, arm, fingerprint, results).chosen
-    cells = (
-        confirm_cells(claim, scale, recipe, arm, fingerprint, chosen) if chosen is not None else []
-    )
+    rate = rate_search(claim, scale, recipe, arm, fingerprint, results).chosen
+    cells = confirm_cells(claim, scale, recipe, arm, fingerprint, rate) if rate is not None else []
     for cell in cells:
-        if cell.trial.seed == wanted.seed and cell.trial.id in results:
+        if cell.trial.seed == choice.seed and cell.trial.id in results:
             return cell.trial.id
     most = claim.scales[scale].seeds[-1]
     raise ClaimError(
-        f"{claim.id}: {recipe}/{arm} with seed {wanted.seed} is not trained at {scale} scale",
+        f"{claim.id}: {recipe}/{arm} with seed {choice.seed} is not trained at {scale} scale",
         hint=f"repro run {claim.id} --scale {scale} --keep-weights"
-        if wanted.seed < most
+        if choice.seed < most
         else f"the claim file asks for {most} seeds, from 0 on",
     )
 
@@ -81,22 +79,22 @@ def write_weights(store: Store, trial_id: str, out: Path) -> Path:
         raise IntegrityError(
             f"{store.root} has no finished trial {trial_id}", hint="`repro show CLAIM --resolved`"
         )
-    kept = store.weights(trial_id)
-    if not kept:
+    files = store.weights(trial_id)
+    if not files:
         raise IntegrityError(
             f"trial {trial_id} was run without --keep-weights",
             hint="run its claim with --keep-weights into another --store: equal numbers come out",
         )
     trial = store.trial(trial_id)
     siblings = {
-        other.seed: found
-        for name, found in store.results().items()
+        other.seed: sibling
+        for name, sibling in store.results().items()
         if replace(other := store.trial(name), seed=trial.seed) == trial
     }
     net = store.net(trial_id)
-    write_atomic(out / "model.safetensors", kept["weights.safetensors"])
-    write_atomic(out / "inputs.safetensors", kept["inputs.safetensors"])
-    write_atomic(out / "config.json", kept["weights.json"])
+    write_atomic(out / "model.safetensors", files["weights.safetensors"])
+    write_atomic(out / "inputs.safetensors", files["inputs.safetensors"])
+    write_atomic(out / "config.json", files["weights.json"])
     write_atomic(out / "README.md", _card(trial, result, siblings, net))
     return out / "README.md"
 
@@ -108,7 +106,7 @@ def _card(trial: Trial, result: Result, siblings: Mapping[int, Result], net: Net
         "license": "mit",
         "datasets": [trial.data],
     }
-    said = yaml.safe_dump(trial.recipe.model_dump(mode="json"), sort_keys=False).strip()
+    recipe = yaml.safe_dump(trial.recipe.model_dump(mode="json"), sort_keys=False).strip()
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=False).strip(),
@@ -131,7 +129,7 @@ def _card(trial: Trial, result: Result, siblings: Mapping[int, Result], net: Net
         "",
         "## Recipe",
         "",
-        f"```yaml\n{said}\n```",
+        f"```yaml\n{recipe}\n```",
         "",
         "## Use",
         "",

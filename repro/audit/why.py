@@ -44,19 +44,19 @@ def why(target: str, store: Store, claims: Sequence[Claim]) -> str:
             raise NothingMeasuredError(f"{store.root} holds no trial {target}")
         places = [place for claim in claims for place in _places(claim, store, results)]
         return "\n".join(_trial(store.trial(target), store, results, places))
-    known = {claim.id: claim for claim in claims}
+    by_name = {claim.id: claim for claim in claims}
     name = target.removesuffix(".yaml").removesuffix(".yml").rpartition("/")[2]
-    if name not in known:
-        close = get_close_matches(name, known, n=1)
+    if name not in by_name:
+        close = get_close_matches(name, by_name, n=1)
         raise ClaimError(
             f"{target!r} is neither a trial nor a claim",
-            hint=f"did you mean {close[0]!r}?" if close else f"claims: {', '.join(known)}",
+            hint=f"did you mean {close[0]!r}?" if close else f"claims: {', '.join(by_name)}",
         )
-    if not isinstance(known[name], TrainedClaim):
+    if not isinstance(by_name[name], TrainedClaim):
         return f"{name}: trains nothing, its facts follow from the claim file"
     lines = [
         line
-        for place in _places(known[name], store, results)
+        for place in _places(by_name[name], store, results)
         for line in _claim(place, store, results)
     ]
     if not lines:
@@ -98,13 +98,13 @@ def _trial(
     if uses or waits:
         return
     yield f"{trial.id}: stale, no plan of these claims wants it"
-    found = [
+    candidates = [
         (_differences(trial, other), place)
         for place in places
         for other in [cell.trial for cell in place.wanted] + [store.trial(i) for i in place.used]
     ]
-    if found:
-        differences, place = min(found, key=lambda pair: len(pair[0]))
+    if candidates:
+        differences, place = min(candidates, key=lambda pair: len(pair[0]))
         yield f"  nearest is a trial of {place.name}, which wants"
         yield from (f"    {difference}" for difference in differences)
 
@@ -128,9 +128,9 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
             yield from (f"    {difference}" for difference in nearest)
 
 
-def _differences(stored: Trial, wanted: Trial) -> list[str]:
+def _differences(stored: Trial, target: Trial) -> list[str]:
     """A sentence for each field that differs; nothing said stands for the default."""
-    one, two = (dict(_flat("", json.loads(trial.to_json()))) for trial in (stored, wanted))
+    one, two = (dict(_flat("", json.loads(trial.to_json()))) for trial in (stored, target))
     return [
         f"{name} {_said(two.get(name))}, stored is {_said(one.get(name))}"
         for name in sorted(one.keys() | two.keys())

@@ -119,13 +119,13 @@ def new(name: str, kind: str, source: Path | None, claims: Path | None) -> None:
     """
     from repro.claim.scaffold import scaffold
 
-    given = click.get_current_context().get_parameter_source("kind")
-    if source is not None and given is ParameterSource.COMMANDLINE:
+    kind_source = click.get_current_context().get_parameter_source("kind")
+    if source is not None and kind_source is ParameterSource.COMMANDLINE:
         raise click.UsageError("--from copies the kind, too: give it or --kind")
-    begun = scaffold(name, claims or OWN, kind=kind, source=source)
+    claim = scaffold(name, claims or OWN, kind=kind, source=source)
     where = f" --claims {shlex.quote(str(claims))}" if claims else ""
-    scale = " --scale smoke" if _scales(begun) != ["no training"] else ""
-    echo(begun.path)
+    scale = " --scale smoke" if _scales(claim) != ["no training"] else ""
+    echo(claim.path)
     say(f"next: repro run {name}{where}{scale}")
 
 
@@ -189,10 +189,14 @@ def trust(names: tuple[Path, ...]) -> None:
     from repro.execute.trust import commands_of, trust
 
     for claim in load_claims(names):
-        shown = commands_of(claim)
-        if shown:
+        commands = commands_of(claim)
+        if commands:
             trust(claim, user_folder("config"))
-        may = f"trusted, and may run {shown}" if shown else "runs no command, and needs no trust"
+        may = (
+            f"trusted, and may run {commands}"
+            if commands
+            else "runs no command, and needs no trust"
+        )
         echo(f"{claim.id}: {may}")
 
 

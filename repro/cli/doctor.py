@@ -65,24 +65,24 @@ def checks(
     yield from _plugins()
     for logger, needed in LOGGERS.items():
         here = not isinstance(needed, str) or find_spec(needed) is not None
-        found = (
+        text = (
             "installed" if here else f"not installed (pip install -e '.[{logger}]' in the checkout)"
         )
-        yield Check(name=f"--log {logger}", state="ok" if here else "missing", found=found)
+        yield Check(name=f"--log {logger}", state="ok" if here else "missing", found=text)
     for path in claims:
         try:
             load(path)
         except ClaimError as error:
             count = len(str(error).splitlines())
-            found = f"{count} problem{'s' * (count != 1)}: repro validate {path}"
-            yield Check(name=path.stem, state="broken", found=found)
+            text = f"{count} problem{'s' * (count != 1)}: repro validate {path}"
+            yield Check(name=path.stem, state="broken", found=text)
 
 
 def possible(
     claims: Sequence[Claim], data_dirs: Sequence[Path], cache_dir: Path
 ) -> Iterator[Possible]:
     """A line for each claim and scale."""
-    known = {one.name: one for one in status(data_dirs, cache_dir)}
+    statuses = {one.name: one for one in status(data_dirs, cache_dir)}
     free = _free_bytes(cache_dir)
     for claim in claims:
         if not isinstance(claim, TrainedClaim):
@@ -92,17 +92,17 @@ def possible(
             if claim.trainer is not None:
                 yield Possible(claim=claim.id, scale=name, can=True, why="its command", images=0)
                 continue
-            can, why = _images(scale.data, known, data_dirs, free)
+            can, why = _images(scale.data, statuses, data_dirs, free)
             epochs = most_epochs_left(claim, name, "0" * 16, {})
-            images = epochs * (scale.images or _training_images(scale.data, known))
+            images = epochs * (scale.images or _training_images(scale.data, statuses))
             yield Possible(claim=claim.id, scale=name, can=can, why=why, images=images)
 
 
-def possible_lines(found: Sequence[Possible]) -> Iterator[str]:
+def possible_lines(rows: Sequence[Possible]) -> Iterator[str]:
     """A row a claim, a column a scale; below it each reason, and what it keeps from running."""
     yield "what can run here, and the training images that it passes at most (repeats counted):"
     yield f"{'':28}{''.join(f'{scale:>14}' for scale in SCALES)}"
-    for claim, scales in groupby(found, key=lambda one: one.claim):
+    for claim, scales in groupby(rows, key=lambda one: one.claim):
         cells = {one.scale: f"{'yes' if one.can else 'no'} {_count(one.images)}" for one in scales}
         if cells.keys() <= set(SCALES):
             row = "".join(f"{cells.get(scale, ''):>14}" for scale in SCALES)
@@ -110,11 +110,11 @@ def possible_lines(found: Sequence[Possible]) -> Iterator[str]:
             row = f"{'yes':>9}       without training"
         yield f"{claim:28}{row}".rstrip()
     reasons: dict[str, list[str]] = {}
-    for one in found:
+    for one in rows:
         if one.scale in SCALES and one.scale != "smoke":
             reasons.setdefault(one.why, []).append(one.scale)
-    for why, kept in reasons.items():
-        counts = ", ".join(f"{n} at {scale} scale" for scale, n in Counter(kept).items())
+    for why, scale_names in reasons.items():
+        counts = ", ".join(f"{n} at {scale} scale" for scale, n in Counter(scale_names).items())
         yield f"{why}: {counts}"
 
 
@@ -167,8 +167,8 @@ def _devices() -> Iterator[Check]:
             yield Check(name=f"cuda:{index}", state="broken", found=str(error).splitlines()[0])
             continue
         memory = about.total_memory / 2**30
-        found = f"{about.name}, {memory:.0f} GiB, capability {about.major}.{about.minor}"
-        yield Check(name=f"cuda:{index}", state="ok", found=found)
+        description = f"{about.name}, {memory:.0f} GiB, capability {about.major}.{about.minor}"
+        yield Check(name=f"cuda:{index}", state="ok", found=description)
 
 
 def _machine() -> str:
@@ -182,14 +182,14 @@ def _folder(name: str, folder: Path) -> Check:
         with tempfile.TemporaryFile(dir=_nearest(folder)):
             pass
     except OSError as error:
-        found = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"
-        return Check(name=name, state="broken", found=found.replace("--cache", "--cache-dir"))
+        problem = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"
+        return Check(name=name, state="broken", found=problem.replace("--cache", "--cache-dir"))
     return Check(name=name, state="ok", found=f"{folder}: {_gigabytes(_free_bytes(folder))} free")
 
 
 def _data(one: Status) -> Check:
-    found = str(one).partition(": ")[2]
-    return Check(name=one.name, state="missing" if one.problem else "ok", found=found)
+    text = str(one).partition(": ")[2]
+    return Check(name=one.name, state="missing" if one.problem else "ok", found=text)
 
 
 def _plugins() -> Iterator[Check]:
@@ -216,11 +216,11 @@ def _plugins() -> Iterator[Check]:
 
 
 def _images(
-    name: str, known: dict[str, Status], data_dirs: Sequence[Path], free: int
+    name: str, statuses: dict[str, Status], data_dirs: Sequence[Path], free: int
 ) -> tuple[bool, str]:
     """Whether the images of a scale are here, or what is to be done."""
     facts = DATASETS.get(name)
-    one = known.get(name)
+    one = statuses.get(name)
     if one is None or facts is None:
         from repro.data import find
 
@@ -242,9 +242,9 @@ def _images(
     return True, f"images found, to be decoded once ({_gigabytes(needed)})"
 
 
-def _training_images(name: str, known: dict[str, Status]) -> int:
+def _training_images(name: str, statuses: dict[str, Status]) -> int:
     """As published; nobody knows beforehand how many a folder of the user's holds."""
-    one = known.get(name)
+    one = statuses.get(name)
     return (one.images or _ROUGHLY)[0] if one else 0
 
 

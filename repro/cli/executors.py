@@ -33,11 +33,11 @@ class SbatchOption(click.ParamType[tuple[str, str | int | bool]]):
         """Name and value; what the option means is sbatch's to say, but for the time."""
         if isinstance(value, tuple):
             return value
-        name, given, what = str(value).removeprefix("--").partition("=")
+        name, equals, what = str(value).removeprefix("--").partition("=")
         if not re.fullmatch("[a-z][a-z-]*", name):
             self.fail(f"{value!r} is no option of sbatch; write partition=gpu", param, ctx)
         if name != "time":
-            return name, what if given else True
+            return name, what if equals else True
         if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", what):
             self.fail(f"{value!r} is no time; as for sbatch, write 90, 4:00:00 or 1-12", param, ctx)
         return name, _minutes(what)
@@ -115,7 +115,7 @@ def backend_from(
 
     In all processes of `torchrun` but the first this does not return: they follow the first one.
     """
-    told: dict[str, dict[str, object]] = {
+    flags_of: dict[str, dict[str, object]] = {
         "ray": {
             "--address": address,
             "--gpus-per-trial": gpus_per_trial,
@@ -124,7 +124,7 @@ def backend_from(
         },
         "slurm": {"--slurm": slurm},
     }
-    for needed, flags in told.items():
+    for needed, flags in flags_of.items():
         if executor != needed and (idle := [flag for flag, value in flags.items() if value]):
             raise click.UsageError(f"{', '.join(idle)} needs --executor {needed}")
     together = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1

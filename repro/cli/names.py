@@ -80,9 +80,9 @@ class ClaimPath(click.ParamType[Path]):
         """Names of claims; files where a path was begun."""
         del param
         names = sorted({path.stem for path in claim_files(_claims_dir(ctx))})
-        begun = [name for name in names if name.startswith(incomplete)]
-        if begun:
-            return [CompletionItem(name) for name in begun]
+        matches = [name for name in names if name.startswith(incomplete)]
+        if matches:
+            return [CompletionItem(name) for name in matches]
         return [CompletionItem(incomplete, type="file")]
 
 

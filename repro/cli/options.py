@@ -223,13 +223,13 @@ def machine_from(
     )
 
 
-def data_dirs_for(asked: Path | None) -> tuple[Path, ...]:
+def data_dirs_for(folder: Path | None) -> tuple[Path, ...]:
     default = user_folder("data")
-    return (asked, default) if asked else (default,)
+    return (folder, default) if folder else (default,)
 
 
-def cache_dir_for(asked: Path | None) -> Path:
-    return asked or user_folder("cache")
+def cache_dir_for(folder: Path | None) -> Path:
+    return folder or user_folder("cache")
 
 
 def echo(text: object) -> None:

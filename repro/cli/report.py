@@ -75,9 +75,9 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     _load_matplotlib()
     from repro.report import write_report
 
-    found, faults = _pages(claims, store)
-    echo(write_report(found, out, formats, _lines(faults)))
-    _check(found, faults, store)
+    claim_pages, faults = _pages(claims, store)
+    echo(write_report(claim_pages, out, formats, _lines(faults)))
+    _check(claim_pages, faults, store)
 
 
 @command(
@@ -98,9 +98,9 @@ def publish(store: Path, claims: Path | None, out: Path) -> None:
     _load_matplotlib()
     from repro.report import write_site
 
-    found, faults = _pages(claims, store)
-    echo(write_site(found, out, _lines(faults)))
-    _check(found, faults, store)
+    claim_pages, faults = _pages(claims, store)
+    echo(write_site(claim_pages, out, _lines(faults)))
+    _check(claim_pages, faults, store)
 
 
 def _load_matplotlib() -> None:
@@ -128,17 +128,19 @@ def _pages(claims: Path | None, store: Path) -> "tuple[list[Page | FactPage], li
     from repro.report.pages import pages
 
     valid, faults = load_valid(claims_in(claims))
-    found = pages(valid, sound_store(store))
-    measured = {page.claim.id for page in found if page.measured}
-    shown = measured | {claim.id for claim in valid if not is_shipped(claim.path)}
-    return [page for page in found if page.claim.id in shown] or found, faults
+    claim_pages = pages(valid, sound_store(store))
+    measured = {page.claim.id for page in claim_pages if page.measured}
+    names = measured | {claim.id for claim in valid if not is_shipped(claim.path)}
+    return [page for page in claim_pages if page.claim.id in names] or claim_pages, faults
 
 
 def _lines(faults: "list[ClaimError]") -> list[str]:
     return [line for fault in faults for line in str(fault).splitlines()]
 
 
-def _check(found: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", store: Path) -> None:
+def _check(
+    claim_pages: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", store: Path
+) -> None:
     """A page that says `not run` everywhere, or leaves a claim out, is written, and no success."""
     from repro.errors import NothingMeasuredError
 
@@ -146,7 +148,7 @@ def _check(found: "Sequence[Page | FactPage]", faults: "Sequence[ClaimError]", s
         tell(fault)
     if faults:
         sys.exit(faults[0].exit_code)
-    if not any(page.measured for page in found):
+    if not any(page.measured for page in claim_pages):
         raise NothingMeasuredError(
             f"{store} has no finished trial of these claims, and no facts",
             hint="`--claims FOLDER` names the folder of the claim files that were run; "
@@ -185,6 +187,6 @@ def export(store: Path, claims: Path | None, out: Path) -> None:
             f"{out} has trials in folders, as a store has that is run into; an export needs a "
             "folder of its own"
         )
-    copied, left = copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
-    further = f"; {left} left, which it has trained further" if left else ""
+    copied, skipped = copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
+    further = f"; {skipped} left, which it has trained further" if skipped else ""
     echo(f"{copied} trials to {out}{further}")

@@ -221,11 +221,11 @@ def _print_forecasts(
     from repro.execute.budget import describe_forecast, forecast_fields
     from repro.execute.costs import forecasts
 
-    found = forecasts(claims, scale, machine, seconds=seconds)
+    lines = forecasts(claims, scale, machine, seconds=seconds)
     if as_json:
-        print_json([forecast_fields(one) for one in found])
+        print_json([forecast_fields(one) for one in lines])
         return
-    for one in found:
+    for one in lines:
         echo(describe_forecast(one, seconds))
 
 

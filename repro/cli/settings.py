@@ -100,36 +100,36 @@ def is_there(path: Path) -> bool:
 def defaults(root: click.Group) -> dict[str, Any]:
     """What the files say, as click's `default_map`; UsageError for what they cannot mean."""
     layers = [_read(path, root) for path in config_files() if is_there(path)]
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for names, param in _settings(root):
-        given = _given(layers, names, param)
-        if given is not None:
-            inner = found
+        setting = _given(layers, names, param)
+        if setting is not None:
+            inner = values
             for name in names:
                 inner = inner.setdefault(name, {})
-            inner[str(param.name)] = given[0]
-    return found
+            inner[str(param.name)] = setting[0]
+    return values
 
 
 def effective(root: click.Group) -> list[Effective]:
     """Every setting of every command, by key."""
     layers = [_read(path, root) for path in config_files() if is_there(path)]
-    found = []
+    settings = []
     for names, param in _settings(root):
         envvar = str(param.envvar)
-        given = _given(layers, names, param)
+        setting = _given(layers, names, param)
         if os.environ.get(envvar):
             value, source = os.environ[envvar], f"environment, {envvar}"
-        elif given is not None:
-            value, source = given[0], str(given[1])
+        elif setting is not None:
+            value, source = setting[0], str(setting[1])
         else:
             value, source = param.to_info_dict()["default"], "default"
-        found.append(
+        settings.append(
             Effective(
                 command=" ".join(names), key=param.key, envvar=envvar, value=value, source=source
             )
         )
-    return sorted(found, key=lambda one: (one.key, one.command))
+    return sorted(settings, key=lambda one: (one.key, one.command))
 
 
 def _settings(
@@ -189,17 +189,17 @@ def _bytes(path: Path) -> bytes:
 def _read(path: Path, root: click.Group) -> _Layer:
     """One file, every key of which is known."""
     values = _table(path)
-    known: dict[str, set[str]] = {}
+    keys: dict[str, set[str]] = {}
     for names, param in _settings(root):
-        known.setdefault(names[0], set()).add(param.key)
-    everywhere = set().union(*known.values())
+        keys.setdefault(names[0], set()).add(param.key)
+    everywhere = set().union(*keys.values())
     for key, value in values.items():
         if isinstance(value, Mapping):
-            if key not in known:
-                raise _unknown(path, f"[{key}]", key, known)
+            if key not in keys:
+                raise _unknown(path, f"[{key}]", key, keys)
             for inner in value:
-                if inner not in known[key]:
-                    raise _unknown(path, f"{key}.{inner}", inner, known[key])
+                if inner not in keys[key]:
+                    raise _unknown(path, f"{key}.{inner}", inner, keys[key])
         elif key not in everywhere:
             raise _unknown(path, key, key, everywhere)
     return _Layer(path=path, values=values)
@@ -219,8 +219,8 @@ def _table(path: Path) -> Mapping[str, Any]:
     return values
 
 
-def _unknown(path: Path, shown: str, key: str, known: Iterable[str]) -> click.UsageError:
-    names = sorted(known)
+def _unknown(path: Path, label: str, key: str, keys: Iterable[str]) -> click.UsageError:
+    names = sorted(keys)
     close = difflib.get_close_matches(key, names, n=1)
     meant = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
-    return click.UsageError(f"{path}: unknown key {shown} ({meant})")
+    return click.UsageError(f"{path}: unknown key {label} ({meant})")

@@ -124,7 +124,7 @@ def config(ctx: click.Context, as_json: bool) -> None:
     """
     root = ctx.find_root().command
     assert isinstance(root, click.Group)
-    found = effective(root)
+    settings = effective(root)
     if as_json:
         print_json(
             [
@@ -135,14 +135,14 @@ def config(ctx: click.Context, as_json: bool) -> None:
                     "value": None if one.value is None else str(one.value),
                     "source": one.source,
                 }
-                for one in found
+                for one in settings
             ]
         )
         return
     for path in config_files():
         echo(f"# {path}: {'read' if is_there(path) else 'not there'}")
-    for key in dict.fromkeys(one.key for one in found):
-        mine = [one for one in found if one.key == key]
+    for key in dict.fromkeys(one.key for one in settings):
+        mine = [one for one in settings if one.key == key]
         if len({(str(one.value), one.source) for one in mine}) == 1:
             echo(_line(key, mine[0].value, mine[0].source, mine[0].envvar))
             continue
@@ -151,8 +151,8 @@ def config(ctx: click.Context, as_json: bool) -> None:
 
 
 def _line(name: str, value: object, source: str, envvar: str) -> str:
-    shown = "not set" if value is None else value
-    return f"{name:18} {shown!s:22} {source} ({envvar})"
+    text = "not set" if value is None else value
+    return f"{name:18} {text!s:22} {source} ({envvar})"
 
 
 SHELLS = ("bash", "zsh", "fish")
@@ -172,6 +172,6 @@ def completion(ctx: click.Context, shell: str) -> None:
     """Print a script that lets a shell complete commands, options, claims, scales and arms."""
     from click.shell_completion import get_completion_class
 
-    found = get_completion_class(shell)
-    assert found is not None
-    echo(found(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())
+    shell_class = get_completion_class(shell)
+    assert shell_class is not None
+    echo(shell_class(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())

@@ -74,12 +74,12 @@ def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool)
     from repro.audit import verification_fields, verification_text
     from repro.audit import verify as check
 
-    found = check(opened(store), load_claims(claims_in(claims)), report=report)
+    verification = check(opened(store), load_claims(claims_in(claims)), report=report)
     if as_json:
-        print_json(verification_fields(found))
+        print_json(verification_fields(verification))
     else:
-        echo(verification_text(found))
-    _tell_contradictions(store, found.contradictions)
+        echo(verification_text(verification))
+    _tell_contradictions(store, verification.contradictions)
 
 
 @command(
@@ -98,12 +98,12 @@ def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
 
     for path in (one, two):
         _check_folder(path)
-    found = compare(sound_store(one), sound_store(two), load_claims(claims_in(claims)))
+    differences = compare(sound_store(one), sound_store(two), load_claims(claims_in(claims)))
     if as_json:
-        print_json([difference_fields(each) for each in found])
+        print_json([difference_fields(each) for each in differences])
     else:
-        echo("\n".join(difference_text(each) for each in found))
-    sys.exit(0 if all(each.agrees for each in found) else 3)
+        echo("\n".join(difference_text(each) for each in differences))
+    sys.exit(0 if all(each.agrees for each in differences) else 3)
 
 
 @command(
@@ -131,13 +131,17 @@ def merge(into: Path, sources: tuple[Path, ...]) -> None:
     _tell_contradictions(into, merged.apart)
 
 
-def _tell_contradictions(store: Path, found: "Sequence[str]") -> None:
+def _tell_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
     """As an error, once all of them were printed."""
     from repro.errors import ContradictionError
 
-    if found:
-        count = "a contradiction" if len(found) == 1 else f"{len(found)} contradictions, first"
-        raise ContradictionError(f"{store}: {count}: {found[0]}")
+    if contradictions:
+        count = (
+            "a contradiction"
+            if len(contradictions) == 1
+            else f"{len(contradictions)} contradictions, first"
+        )
+        raise ContradictionError(f"{store}: {count}: {contradictions[0]}")
 
 
 @command(

@@ -62,12 +62,12 @@ def weights(
     The run must have been told to keep it: `repro run CLAIM --keep-weights`. The net is loaded by
     timm.create_model(..., checkpoint_path=...), as the card says, with what its inputs were.
     """
-    from repro.audit.weights import Wanted, trial_of, write_weights
+    from repro.audit.weights import NetChoice, trial_of, write_weights
 
     facts = sound_store(store)
     name = str(claim)
     if not re.fullmatch(r"[0-9a-f]{16}", name):
         (loaded,) = load_claims((claim,))
-        wanted = Wanted(scale=scale, recipe=recipe, arm=arm, seed=seed)
-        name = trial_of(loaded, wanted, facts)
+        choice = NetChoice(scale=scale, recipe=recipe, arm=arm, seed=seed)
+        name = trial_of(loaded, choice, facts)
     echo(write_weights(facts, name, out))

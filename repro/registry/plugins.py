@@ -63,9 +63,9 @@ class Plugins(Mapping[str, T]):
         else:
             fits = isinstance(loaded, self.kind)
         if not fits:
-            wanted = f"{'subclass of ' * self.classes}{self.kind.__name__}"
+            expected = f"{'subclass of ' * self.classes}{self.kind.__name__}"
             raise MachineError(
-                f"{_said(entry)} is a {type(loaded).__name__}, not a {wanted}",
+                f"{_said(entry)} is a {type(loaded).__name__}, not a {expected}",
                 hint=f"repair or uninstall {_package(entry)}",
             )
         return loaded
@@ -95,13 +95,13 @@ def versions(*names: str) -> dict[str, str]:
     Each with its version and the first digits of a hash of its sources, as this process found them:
     a package that is being written changes without a new version.
     """
-    used = {}
+    packages = {}
     for group in GROUPS:
         for name, entry in _entries(group).items():
             if name in names:
                 version = entry.dist.version if entry.dist is not None else "unknown"
-                used[_package(entry)] = f"{version}+{_source(entry)}"
-    return dict(sorted(used.items()))
+                packages[_package(entry)] = f"{version}+{_source(entry)}"
+    return dict(sorted(packages.items()))
 
 
 @cache
@@ -119,15 +119,15 @@ def _source(entry: EntryPoint) -> str:
 
 @cache
 def _entries(group: str) -> Mapping[str, EntryPoint]:
-    found: dict[str, EntryPoint] = {}
+    entries: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=group), key=lambda entry: entry.value):
-        first = found.setdefault(entry.name, entry)
+        first = entries.setdefault(entry.name, entry)
         if first.value != entry.value:
             raise MachineError(
                 f"{_said(first)} and {_said(entry)} have the same name, {entry.name!r}",
                 hint=f"uninstall {_package(first)} or {_package(entry)}",
             )
-    return found
+    return entries
 
 
 @cache

@@ -71,12 +71,12 @@ def unpack(content: bytes) -> dict[str, Array]:
 
 def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Array]]:
     lengths: dict[str, int] = {}
-    seen: set[str] = set()
+    names: set[str] = set()
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
-        if name not in ARRAYS or name in seen:
+        if name not in ARRAYS or name in names:
             raise ValueError(f"array {name!r} is unknown, or is there twice")
-        seen.add(name)
+        names.add(name)
         if member.file_size > _MOST_BYTES:
             raise ValueError(f"array {name!r} has {member.file_size} bytes")
         file = io.BytesIO(archive.read(member))

@@ -53,12 +53,12 @@ def code_commit() -> Commit:
         return Commit("", f"git cannot be run: {error.strerror}")
     with git:
         try:
-            name, said = git.communicate(timeout=_GIT_SECONDS)
+            name, message = git.communicate(timeout=_GIT_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(git.pid, signal.SIGKILL)  # also what git has started, which holds its output
             return Commit("", f"git does not answer within {_GIT_SECONDS:g} s")
     if git.returncode != 0:
-        return Commit("", f"git refuses: {(said.strip() or 'no reason given').splitlines()[0]}")
+        return Commit("", f"git refuses: {(message.strip() or 'no reason given').splitlines()[0]}")
     return Commit(name.strip())
 
 

@@ -284,8 +284,8 @@ class Store:
 
     def ids(self) -> list[str]:
         """All trials that were ever begun, sorted."""
-        begun = {path.parent.name for path in self.root.glob("trials/*/trial.json")}
-        return sorted(begun | self.archived.trials.keys())
+        names = {path.parent.name for path in self.root.glob("trials/*/trial.json")}
+        return sorted(names | self.archived.trials.keys())
 
     def names(self) -> list[str]:
         """All that lies where trials do, sorted: one may have been killed before it began."""
@@ -332,9 +332,9 @@ class Store:
             state = file
         except OSError as error:
             raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
-        known = self._known.get(trial_id)
-        if known is not None and known[0] == state:
-            return known[1]
+        cached = self._known.get(trial_id)
+        if cached is not None and cached[0] == state:
+            return cached[1]
         file = state if isinstance(state, Part) else Path(path)
         result = read_record(Result, file, "a trial's result")
         if result.trial_id != trial_id:
@@ -361,11 +361,11 @@ class Store:
     def rows(self, trial_id: str) -> tuple[Row, ...]:
         """The curve of a finished trial; one whose result has not changed is not read again."""
         result = self.result(trial_id)
-        known = self._rows.get(trial_id)
-        if known is None or known[0] is not result:
+        cached = self._rows.get(trial_id)
+        if cached is None or cached[0] is not result:
             curve = self.curve(trial_id).itertuples(index=False, name=None)
-            known = self._rows[trial_id] = result, tuple(Row(*row) for row in curve)
-        return known[1]
+            cached = self._rows[trial_id] = result, tuple(Row(*row) for row in curve)
+        return cached[1]
 
     def numbers(self, trial_id: str) -> str:
         """All that the trial's code and seed decide, as text: no clock, no machine.
@@ -373,12 +373,12 @@ class Store:
         Equal texts are equal numbers, NaN included.
         """
         result = self.result(trial_id)
-        said = {} if result is None else json.loads(result.to_json())
+        fields = {} if result is None else json.loads(result.to_json())
         for clock in ("seconds", "provenance"):
-            said.pop(clock, None)
-        said["metrics"] = {
+            fields.pop(clock, None)
+        fields["metrics"] = {
             name: value
-            for name, value in said.get("metrics", {}).items()
+            for name, value in fields.get("metrics", {}).items()
             if name not in CLOCK_METRICS | LATER_METRICS
         }
         curve = self.curve(trial_id).drop(columns="train_seconds")
@@ -387,15 +387,15 @@ class Store:
         if self.trial(trial_id).threshold is not None and result is not None:
             # Such a trial is tested where it pauses, and a pause decides no number.
             curve = curve[(curve["source"] != "test") | (curve["epoch"] >= result.epochs)]
-        return json.dumps({**said, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
+        return json.dumps({**fields, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
 
     def arrays(self, trial_id: str) -> dict[str, Array]:
         """What pictures of one trial need; empty when there is nothing. Kept as `rows` are."""
         result = self.result(trial_id)
-        known = self._arrays.get(trial_id)
-        if known is None or result is None or known[0] is not result:
-            known = self._arrays[trial_id] = result, self._unpacked(trial_id)
-        return known[1]
+        cached = self._arrays.get(trial_id)
+        if cached is None or result is None or cached[0] is not result:
+            cached = self._arrays[trial_id] = result, self._unpacked(trial_id)
+        return cached[1]
 
     def _unpacked(self, trial_id: str) -> dict[str, Array]:
         path = self.file(trial_id, "arrays.npz")
@@ -432,10 +432,10 @@ class Store:
         self._check_lock(trial_id)
         path = self.folder(trial_id) / "checkpoint.pt"
         write_atomic(path, _checkpoint_head(checkpoint), checkpoint)
-        known = self.result(trial_id)
+        result = self.result(trial_id)
         # Begun anew, for want of a checkpoint, a trial leaves the curve of its result alone until
         # it has come as far.
-        if known is None or (curve and curve[-1][0] >= known.epochs):
+        if result is None or (curve and curve[-1][0] >= result.epochs):
             write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
 
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
@@ -602,8 +602,8 @@ class Store:
             self._tokens[trial_id] = token
             held.callback(self._tokens.pop, trial_id)
             for name in _OF_TRAINING:
-                for left in folder.glob(f".{name}.*"):  # of a write that was cut off
-                    left.unlink(missing_ok=True)
+                for remnant in folder.glob(f".{name}.*"):  # of a write that was cut off
+                    remnant.unlink(missing_ok=True)
             yield True
 
     def _check_lock(self, trial_id: str) -> None:
