@@ -16,7 +16,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import ContradictionError, NothingMeasuredError
 from repro.files import File, exists, write_atomic, write_parts
 from repro.plan import TUNING_SEEDS_FROM, next_cells
-from repro.registry import DATASETS
+from repro.registry import DATASETS, METRICS
 from repro.report.frames import table_of_trials, trial_cells
 from repro.store import ARCHIVED, Store, checksums, facts_in
 from repro.store.archive import pack
@@ -187,10 +187,9 @@ def _table(store: Store, arms: _Arms) -> str:
         for trial, result in ((store.trial(name), r) for name, r in store.results().items())
         for arm in arms.get(_arm_key(trial), nowhere)
     ]
-    return (
-        table_of_trials(rows)
-        .sort_values(
-            ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"
-        )
-        .to_csv(index=False, lineterminator="\n")
+    frame = table_of_trials(rows).sort_values(
+        ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"
     )
+    # A metric that this version knows and no trial has would change the file of an older one.
+    empty = [name for name in METRICS if frame[name].isna().all()]
+    return frame.drop(columns=empty).to_csv(index=False, lineterminator="\n")
