@@ -201,5 +201,5 @@ def calibration(session: nox.Session) -> None:
 def rehearsal(session: nox.Session) -> None:
     """Run every stage of the session on a borrowed GPU, small and on the CPU."""
     with tempfile.TemporaryDirectory() as folder:
-        places = ("--work", folder, "--out", folder)
+        places = ("--work", folder, "--out", folder, "--limit", "14m")
         run_in_tests(session, "tools/bare_machine.py", "--rehearse", *places, *session.posargs)

@@ -16,6 +16,7 @@ from repro.bench.training import (
     a_trial,
     population,
     populations,
+    repeated,
     response_normalisation,
     steps,
     window,
@@ -31,6 +32,7 @@ __all__ = [
     "race",
     "ratio_text",
     "ratios",
+    "repeated",
     "window",
 ]
 
