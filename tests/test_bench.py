@@ -1,5 +1,7 @@
 """Benchmarks: contestants take turns, ratios are of the same round, and what is missing is said."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,12 +12,15 @@ import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from benchmarks import growth
 from benchmarks.goals import GOALS, UNMEASURED, goals
 from benchmarks.run import ALL
-from repro.bench import BENCHES, Table, race, ratios
+from repro.bench import BENCHES, Table, race, ratios, repeated
 from repro.bench.images import can_be_dropped, image_files
 from repro.cli import main
 from repro.cli.bench import NAMES
+from repro.data import synthetic
+from repro.data.device.statistics import image_statistics
 
 CPU = torch.device("cpu")
 
@@ -150,6 +155,33 @@ def test_an_unknown_benchmark_is_refused() -> None:
 
     assert done.exit_code == 2
     assert "steps" in done.output
+
+
+def test_images_again_and_again_have_the_statistics_of_the_few(tmp_path: Path) -> None:
+    """Kept beside them: computing those of thousands of large images takes minutes."""
+    few = synthetic(n_train=4, n_test=2, size=16)
+    many = repeated(few, 12, tmp_path)
+    kept = image_statistics(many, None)
+    computed = image_statistics(replace(many, folder=None), None)
+
+    assert many.train.images.shape == (12, 16, 16, 3)
+    np.testing.assert_allclose(kept.mean, computed.mean)
+    np.testing.assert_allclose(kept.covariance, computed.covariance)
+
+
+def test_the_memory_of_results_is_never_that_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be none, of once and of twice as many, and their ratio no number."""
+    asked: list[tuple[str, str]] = []
+
+    def peak(work: Callable[[int, str], None], _: int, device: str) -> float:
+        asked.append((work.__name__, device))
+        return 1.0
+
+    monkeypatch.setattr(growth, "_peak", peak)
+    growth.memory(torch.device("cuda"), 1)
+
+    assert {device for name, device in asked if name == "_read"} == {"cpu"}
+    assert {device for name, device in asked if name != "_read"} == {"cuda"}
 
 
 @pytest.mark.gpu

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from repro.claim import Recipe
-from repro.data import Dataset
+from repro.data import Dataset, synthetic
 from repro.data.device import (
     Colour,
     DeviceData,
@@ -21,7 +21,14 @@ from repro.data.device import (
     ten_crop,
 )
 from repro.train import train
-from repro.train.evaluate import Evaluation, calibration_error, colour_split, evaluate, evaluate_ten
+from repro.train.evaluate import (
+    Evaluation,
+    calibration_error,
+    colour_split,
+    evaluate,
+    evaluate_ten,
+    neighbours,
+)
 from tests.worlds import RECIPE, tiny, trial_on
 
 CPU = torch.device("cpu")
@@ -300,6 +307,22 @@ def test_a_trial_measures_all_that_its_net_and_data_allow(tmp_path: Path) -> Non
     assert result.metric("gap") == result.metric("test_error") - result.metric("train_error")
     assert result.metric("test_error") == result.test_errors[-1]
     assert run.arrays["near_images"].shape == (5, 7, 32, 32, 3)
+
+
+def test_neighbours_are_the_same_whatever_is_held_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of large images the gallery does not fit: it comes in parts, and the nearest are kept."""
+    data = on_device(synthetic(n_train=100, n_test=20, size=8))
+    share, near = neighbours(None, data, autocast=no_autocast)
+    monkeypatch.setattr("repro.train.evaluate._HELD", 30 * 8 * 8 * 3 * 4)  # thirty images
+    again, same = neighbours(None, data, autocast=no_autocast)
+    pixels = data.train.images.flatten(1).double()  # type: ignore[union-attr]
+    first = data.test.images[0].flatten().double()  # type: ignore[union-attr,index]
+
+    assert again == share
+    assert np.array_equal(same, near)
+    assert near[0, 0] == int((pixels - first).square().sum(1).argmin())
 
 
 def test_a_net_with_batch_normalisation_begins_near_the_loss_of_guessing(tmp_path: Path) -> None:

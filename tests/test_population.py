@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from repro.models import Dropout, build
 from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.store import Store
-from repro.train import Run, device_data, train, train_all
+from repro.train import Population, Run, device_data, train, train_all
 from repro.train.optim import PaperSGD
 from repro.train.population import Replayed, Together, abreast, member_bytes, side_by_side
+from repro.train.ranks import ALONE, Ranks
 from repro.trial import Trial
 from tests.worlds import RECIPE, tiny, trial_on
 
@@ -230,6 +232,82 @@ def test_where_memory_runs_out_the_population_is_halved(
         assert_alike(run, train(run.trial, dataset, device=CPU, until=0.2))
 
 
+class Counted(Population):
+    """Says how large each one was."""
+
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self, runs: Sequence[Run], ranks: Ranks = ALONE, **more: Any) -> None:
+        super().__init__(runs, ranks, **more)
+        self.sizes.append(len(runs))
+
+
+def test_a_batch_of_runs_is_laid_out_anew_when_half_have_left(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six runs that leave one after another: three times, not six; and none is disturbed."""
+    monkeypatch.setattr("repro.train.loop.Population", Counted)
+    monkeypatch.setattr(Counted, "sizes", [])
+    trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(6)]
+    data = device_data(trials[0], dataset, CPU)
+    runs = [Run(trial, data, until=(k + 1) / 10) for k, trial in enumerate(trials)]
+    left = list(train_all(runs))
+
+    assert left == runs
+    assert Counted.sizes == [6, 3, 1]
+    monkeypatch.undo()
+    for run in runs[:4]:
+        assert_alike(run, train(run.trial, dataset, device=CPU, until=run.until))
+    assert runs[5].progress.epoch == pytest.approx(0.6)
+
+
+class Crowded(Run):
+    """Has no memory for its final measurements while others are in training."""
+
+    tries = 0
+
+    def measure_final(self, ranks: Ranks = ALONE) -> None:
+        self.tries += 1
+        if self.tries == 1:
+            raise torch.OutOfMemoryError("as the allocator would")
+        super().measure_final(ranks)
+
+
+def test_a_run_that_leaves_gets_the_memory_of_those_that_stay(dataset: Dataset) -> None:
+    """They are laid out anew, and all end."""
+    trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(3)]
+    data = device_data(trials[0], dataset, CPU)
+    first = Crowded(trials[0], data, until=0.1)
+    left = list(train_all([first, *(Run(trial, data, until=0.2) for trial in trials[1:])]))
+
+    assert [run.trial.id for run in left] == [trial.id for trial in trials]
+    assert first.tries == 2
+    assert all(run.metrics for run in left)
+
+
+class Unsupported(Together):
+    """What cuDNN says where it has no way, or too little memory for any."""
+
+    tries: ClassVar[list[int]] = []
+
+    def begin(self, noise: Sequence[int]) -> None:
+        self.tries.append(len(noise))
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+
+def test_what_may_be_unsupported_is_tried_with_half_as_many_once(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the error itself is shown: eight nets are not tried by four, two and one."""
+    monkeypatch.setattr("repro.train.windows.Together", Unsupported)
+    monkeypatch.setattr(Unsupported, "tries", [])
+    trials = [trial_on(dataset, seed=seed) for seed in range(8)]
+
+    with pytest.raises(RuntimeError, match="unable to find an engine"):
+        together(trials, dataset, until=0.1)
+    assert Unsupported.tries == [8, 4]
+
+
 def test_dropout_draws_what_torch_draws() -> None:
     """The same bits from a generator seeded alike, so that old trials stay what they are."""
     x, layer = torch.ones(8, 50), Dropout(0.3, (50,))
@@ -250,7 +328,7 @@ def test_a_recorded_update_is_fed_through_the_same_memory() -> None:
     def update(images: Tensor, labels: Tensor) -> None:
         seen.append((images.data_ptr(), len(images), labels.sum().item()))
 
-    replayed = Replayed(update, CPU, record=lambda run: run)
+    replayed = Replayed(update, CPU, batch=4, record=lambda run: run)
     for step in range(8):
         size = 2 if step == 5 else 4
         replayed(torch.zeros(size, 1), torch.full((size,), step))
@@ -260,6 +338,50 @@ def test_a_recorded_update_is_fed_through_the_same_memory() -> None:
     assert len({*recorded, seen[3][0], seen[4][0]}) == 1
     replayed.forget()
     assert replayed.replay is None
+
+
+def test_a_short_batch_that_comes_first_is_not_recorded() -> None:
+    """As in a run that goes on in the last tenth of an epoch, whose only batch is short."""
+    sizes: list[int] = []
+    recorded: list[int] = []
+
+    def record(run: Callable[[], None]) -> Callable[[], None]:
+        run()
+        recorded.append(sizes[-1])
+        return run
+
+    replayed = Replayed(lambda x, _: sizes.append(len(x)), CPU, batch=4, record=record)
+    for size in (2, 2, 2, 2, 4, 4, 4, 4, 2, 4):
+        replayed(torch.zeros(size, 1), torch.zeros(size))
+
+    assert recorded == [4]
+
+
+def test_where_recording_fails_steps_run_as_they_are() -> None:
+    """Told once; nothing is lost and nothing runs twice. Want of memory is told as such."""
+    seen: list[float] = []
+
+    def refuse(_: Callable[[], None]) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    replayed = Replayed(lambda x, _: seen.append(x.item()), CPU, batch=1, record=refuse)
+    for step in range(3):
+        replayed(torch.tensor([float(step)]), torch.zeros(1))
+    with pytest.warns(UserWarning, match="not recorded as a CUDA graph.*not permitted"):
+        replayed(torch.tensor([3.0]), torch.zeros(1))
+    for step in range(4, 8):
+        replayed(torch.tensor([float(step)]), torch.zeros(1))
+
+    assert seen == list(range(8))
+
+    def burst(_: Callable[[], None]) -> Callable[[], None]:
+        raise torch.OutOfMemoryError("as the allocator would")
+
+    replayed = Replayed(lambda *_: None, CPU, batch=1, record=burst)
+    for _ in range(3):
+        replayed(torch.zeros(1), torch.zeros(1))
+    with pytest.raises(torch.OutOfMemoryError):
+        replayed(torch.zeros(1), torch.zeros(1))
 
 
 @pytest.mark.parametrize("name", ["cifar_80sec", "alexnet_2012"])
@@ -345,7 +467,9 @@ def test_velocity_of_a_net_that_was_never_stepped_is_at_rest() -> None:
     models = [m.float() for m in nets("cifar_80sec", {}, count=2)]
     optimizers = [PaperSGD(m, rate=0.1, momentum=0.9, weight_decay=0.0) for m in models]
     before = stacked(models)
-    step = Together(models, optimizers, autocast=lambda: torch.autocast("cpu", enabled=False))
+    step = Together(
+        models, optimizers, autocast=lambda: torch.autocast("cpu", enabled=False), batch=2
+    )
     step.begin([0, 0])
     step.settle()
 

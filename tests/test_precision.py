@@ -32,7 +32,7 @@ PRODUCTS: dict[str, Product] = {
 
 @pytest.fixture
 def without_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_multiplies_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: False)
 
 
 def with_gradients(product: Product, a: Tensor, b: Tensor) -> Iterator[Tensor]:
@@ -83,7 +83,7 @@ def test_a_net_gives_what_it_gives_elsewhere() -> None:
 
     found = run()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(precision, "_multiplies_bfloat16", lambda: True)
+        patch.setattr(precision, "multiplies_bfloat16", lambda _: True)
         expected = run()
 
     assert len(found) == 17  # the loss; weights and biases of eight layers

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from repro.bench.race import Table, race, ratio_text
 from repro.claim import Recipe
 from repro.data import Dataset
-from repro.data.device import statistics_file
+from repro.data.device.statistics import image_statistics
 from repro.data.sources.embedded import synthetic
-from repro.files import write_atomic
 from repro.models import LocalResponseNorm
 from repro.train import Population, Run, device_data
+from repro.train.windows import PATHS
 from repro.trial import Trial
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "window",
 ]
 
+_STREAMS = PATHS - {"grouped"} | {"streams"}
 _DRAWN = 128  # large images that differ
 
 
@@ -62,18 +63,25 @@ def repeated(few: Dataset, images: int, folder: Path) -> Dataset:
 
     Their statistics are those of the few, and are kept in `folder` for who opens them.
     """
-    write_atomic(folder / f"statistics-{images}.npz", statistics_file(few))
+    image_statistics(replace(few, folder=folder), None)
+    known = folder / f"statistics-{len(few.train.labels)}.npz"
+    known.replace(folder / f"statistics-{images}.npz")
     places = np.arange(images) % len(few.train.labels)
     train = replace(few.train, images=few.train.images[places], labels=few.train.labels[places])
     return replace(few, train=train, folder=folder)
 
 
-def population(dataset: Dataset, trial: Trial, device: torch.device, nets: int = 1) -> Population:
+def population(
+    dataset: Dataset,
+    trial: Trial,
+    device: torch.device,
+    nets: int = 1,
+    paths: frozenset[str] = PATHS,
+) -> Population:
     """So many seeds of it."""
     data = device_data(trial, dataset, device)
-    return Population(
-        [Run(replace(trial, seed=seed), data, until=float("inf")) for seed in range(nets)]
-    )
+    runs = [Run(replace(trial, seed=seed), data, until=float("inf")) for seed in range(nets)]
+    return Population(runs, paths=paths)
 
 
 def window(trained: Population) -> Callable[[], int]:
@@ -126,6 +134,10 @@ def populations(device: torch.device, rounds: int) -> Table:
     data = synthetic(n_train=50_000 if device.type == "cuda" else 2_560, n_test=10)
     trial = a_trial(data, "cifar_80sec", batch=128)
     contestants = {str(nets): window(population(data, trial, device, nets)) for nets in sizes}
+    contestants |= {
+        f"on streams: {nets}": window(population(data, trial, device, nets, _STREAMS))
+        for nets in sizes[1:]
+    }
     times = race(contestants, device, rounds)
     return Table(
         title="Nets trained as one program, cifar_80sec, batch 128 each",

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import groupby
@@ -169,6 +169,26 @@ def _devices() -> Iterator[Check]:
         memory = about.total_memory / 2**30
         description = f"{about.name}, {memory:.0f} GiB, capability {about.major}.{about.minor}"
         yield Check(name=f"cuda:{index}", state="ok", found=description)
+        yield fast_paths(torch.device("cuda", index))
+
+
+_TOGETHER = 8  # nets, as which the smallest that is trained on real images is tried
+
+
+def fast_paths(device: torch.device) -> Check:
+    """What a step is made of there: each path is tried for a second, and what loses is left."""
+    from repro.bench import a_trial
+    from repro.data import synthetic
+    from repro.train import Run, device_data
+    from repro.train.ladder import ladder_for
+
+    images = synthetic(n_train=1280, n_test=10)
+    trial = a_trial(images, "cifar_80sec", batch=128)
+    data = device_data(trial, images, device)
+    trials = [replace(trial, seed=seed) for seed in range(_TOGETHER)]
+    ladder = ladder_for([Run(one, data, until=1.0) for one in trials])
+    found = f"{_TOGETHER} nets together, {str(ladder) or 'nothing to choose'}"
+    return Check(name=f"{device} steps", state="ok", found=found)
 
 
 def _machine() -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from repro.cli.settings import setting
+from repro.errors import MachineError
 
 if TYPE_CHECKING:
     from repro.execute import Backend, Machine
@@ -158,11 +159,30 @@ def backend_from(
     return Local(machine)
 
 
+def _own_card(device: str) -> str:
+    """That of this process; MachineError where this machine has none for each that was started."""
+    import torch
+
+    cards, here = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here > cards:
+        raise MachineError(
+            f"torchrun started {here} processes on this machine, which has {cards} GPUs: each "
+            "process needs one of its own",
+            hint=f"torchrun --nproc-per-node {cards} -m repro run ...",
+        )
+    if device != "cuda" and here > 1:
+        raise MachineError(
+            f"device {device!r} is one GPU, and torchrun started {here} processes here",
+            hint="leave --device out: each process takes the GPU of its rank",
+        )
+    return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
+
+
 def _together(machine: "Machine") -> "Backend":
     from repro.execute.backends.torchrun import AllRanks, follow, heed_the_first, join
 
-    if machine.device == "cuda":
-        machine = replace(machine, device=f"cuda:{os.environ['LOCAL_RANK']}")
+    if machine.device.startswith("cuda"):
+        machine = replace(machine, device=_own_card(machine.device))
     group = join()
     if group.ranks.rank == 0:
         return AllRanks(machine, group)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConstantScale", "LocalResponseNorm", "SpatialResponseNorm"]
+__all__ = ["ConstantScale", "LocalResponseNorm", "SpatialResponseNorm", "use_kernel"]
 
 _LOW = (torch.bfloat16, torch.float16)
 
@@ -54,7 +54,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), kept."""
         alpha = self.alpha / (1 if self.convention == "sum" else self.size)
-        kernel = _kernel(x.device) if x.is_cuda else None
+        kernel = _kernel(x.device) if x.is_cuda and _kernels_used else None
         if kernel is not None:
             return kernel(
                 x, size=self.size, groups=self.groups, k=self.k, alpha=alpha, beta=self.beta
@@ -68,6 +68,15 @@ class LocalResponseNorm(nn.Module):
             f"size={self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, "
             f"convention={self.convention!r}, groups={self.groups}"
         )
+
+
+_kernels_used = True
+
+
+def use_kernel(use: bool) -> None:
+    """Whether this process has a GPU's kernel where there is one."""
+    global _kernels_used  # noqa: PLW0603 - nets are built before it is known
+    _kernels_used = use
 
 
 @cache

@@ -12,7 +12,7 @@ of one.
 
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.loop import train, train_all, using
-from repro.train.memory import short_of_memory
+from repro.train.memory import perhaps_short_of_memory, short_of_memory
 from repro.train.progress import Progress
 from repro.train.run import CheckpointError, Run, device_data, untrained
 from repro.train.stopwatch import Stopwatch
@@ -26,6 +26,7 @@ __all__ = [
     "Stopwatch",
     "device_data",
     "epoch_order",
+    "perhaps_short_of_memory",
     "short_of_memory",
     "train",
     "train_all",

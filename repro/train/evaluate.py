@@ -4,7 +4,7 @@ N images, B in a batch, C classes, F features.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +40,7 @@ _BATCH = 1000
 _BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
+_HELD = 2**29  # bytes of the gallery at once: of 224 pixels all of it would be 3 GB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -287,16 +288,34 @@ def neighbours(
     By Euclidean distance of fc7's activations, or of pixels when `model` is None (sec. 6.1), among
     the first training images; (queries, 6) indices, the nearest first.
     """
-    queries = _features(model, data.test, data, _QUERIES, autocast)
-    gallery = _features(model, data.train, data, _GALLERY, autocast)
-    near = torch.cat(
-        [
-            torch.cdist(some, gallery).topk(_NEIGHBOURS, largest=False).indices
-            for some in torch.split(queries, 200)
-        ]
+    queries = _features(model, data.test, _first(data.test, _QUERIES), data, autocast)
+    gallery = _first(data.train, _GALLERY)
+    some = max(_NEIGHBOURS, _HELD // queries[0].nbytes)
+    near = _nearest(
+        queries,
+        (_features(model, data.train, few, data, autocast) for few in torch.split(gallery, some)),
     )
     same = data.train.labels[near] == data.test.labels[: len(near), None]
     return float(same.double().mean()), near.cpu().numpy()
+
+
+def _nearest(queries: Tensor, gallery: Iterable[Tensor]) -> Tensor:
+    """(queries, 6) places in the gallery, parts of which come one after the other."""
+    distances = torch.empty(len(queries), 0, device=queries.device)
+    places = distances.long()
+    seen = 0
+    for part in gallery:
+        found = [
+            torch.cdist(some, part).topk(min(_NEIGHBOURS, len(part)), largest=False)
+            for some in torch.split(queries, 200)
+        ]
+        distances = torch.cat((distances, torch.cat([each.values for each in found])), 1)
+        places = torch.cat((places, torch.cat([each.indices for each in found]) + seen), 1)
+        if seen:
+            distances, order = distances.topk(min(_NEIGHBOURS, distances.shape[1]), largest=False)
+            places = places.gather(1, order)
+        seen += len(part)
+    return places
 
 
 _SHOWN = 5  # queries, as in Fig. 4
@@ -311,12 +330,19 @@ def _shown(data: DeviceData, near: npt.NDArray[np.int64]) -> npt.NDArray[np.uint
     return torch.cat((queries, found), 1).cpu().numpy()
 
 
+def _first(split: DeviceSplit, images: int) -> Tensor:
+    return torch.arange(min(images, len(split.labels)), device=split.labels.device)
+
+
 def _features(
-    model: AlexNet | None, split: DeviceSplit, data: DeviceData, first: int, autocast: Autocast
+    model: AlexNet | None,
+    split: DeviceSplit,
+    indices: Tensor,
+    data: DeviceData,
+    autocast: Autocast,
 ) -> Tensor:
-    """(N, F) float32 of the split's first images."""
+    """(N, F) float32 of the split's images of these indices."""
     parts = []
-    indices = torch.arange(min(first, len(split.labels)), device=split.labels.device)
     with torch.inference_mode():
         for some in torch.split(indices, _BATCH):
             images, _ = split.batch(some, data.centre)

@@ -6,10 +6,11 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from repro.data import Dataset
-from repro.train.memory import free, short_of_memory
+from repro.train.ladder import Ladder, ladder_for
+from repro.train.memory import free, perhaps_short_of_memory, short_of_memory
 from repro.train.ranks import ALONE, Ranks
 from repro.train.run import Run, device_data
-from repro.train.windows import Population
+from repro.train.windows import ABREAST, Population
 from repro.trial import WINDOWS, Trial
 
 __all__ = ["train", "train_all", "using"]
@@ -54,40 +55,81 @@ def train_all(
         for run in runs:
             in_step.setdefault(run.progress.windows % WINDOWS, []).append(run)
         for some in in_step.values():
-            yield from _train(some, on_window, ranks)
+            ladder = ladder_for(some) if ranks.size == 1 else Ladder()
+            for run in some:
+                run.paths = str(ladder)
+            groups = [some] if ladder.paths & ABREAST else [[run] for run in some]
+            for group in groups:
+                yield from _train(group, on_window, ranks, ladder.paths)
 
 
-def _train(runs: Sequence[Run], on_window: Callable[[Run], bool], ranks: Ranks) -> Iterator[Run]:
+def _train(
+    runs: Sequence[Run],
+    on_window: Callable[[Run], bool],
+    ranks: Ranks,
+    paths: frozenset[str],
+    *,
+    halved: bool = False,  # once, for an error that may be of something else than memory
+) -> Iterator[Run]:
     population: Population | None = None
     training, device = list(runs), runs[0].device
     while True:
-        if population and list(population.runs) != [run for run in training if not run.ended]:
+        ended, training = _parted(training)
+        if population and not population.keeps(training):
             population = None
             free(device)  # before final measurements, and before the next one is laid out
-        for run in [run for run in training if run.ended]:
-            run.measure_final(ranks)
-            training.remove(run)
+        for run in ended:
+            if not _measured(run, ranks, last=population is None):
+                population = None  # whose memory is wanted
+                free(device, short=True)
+                run.measure_final(ranks)
             yield run
         if not training:
             return
         try:
-            population = population or Population(training, ranks)
+            population = population or Population(training, ranks, paths=paths)
             population.train_window()
         except (RuntimeError, MemoryError) as error:
-            if len(training) == 1 or not short_of_memory(error):
+            if not _fewer_may_fit(error, len(training), halved=halved):
                 raise
+            halved = True
             population = None
         if population is None:
             break
         population.watch()
-        for run in [run for run in training if not on_window(run)]:
-            if not run.ended:
-                training.remove(run)
-                yield run
+        paused, training = _paused(training, on_window)
+        yield from paused
     free(device, short=True)
     middle = len(training) // 2
-    yield from _train(training[:middle], on_window, ranks)
-    yield from _train(training[middle:], on_window, ranks)
+    for half in (training[:middle], training[middle:]):
+        yield from _train(half, on_window, ranks, paths, halved=halved)
+
+
+def _paused(runs: Sequence[Run], on_window: Callable[[Run], bool]) -> tuple[list[Run], list[Run]]:
+    """Those that are to pause, and those that go on or have ended."""
+    pausing = [run for run in runs if not on_window(run) and not run.ended]
+    return pausing, [run for run in runs if run not in pausing]
+
+
+def _fewer_may_fit(error: Exception, runs: int, *, halved: bool) -> bool:
+    perhaps = perhaps_short_of_memory(error) and not halved
+    return runs > 1 and (short_of_memory(error) or perhaps)
+
+
+def _parted(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Those that have ended, and those that train on."""
+    return [run for run in runs if run.ended], [run for run in runs if not run.ended]
+
+
+def _measured(run: Run, ranks: Ranks, *, last: bool) -> bool:
+    """Whether there was memory for its final measurements, beside that of others in training."""
+    try:
+        run.measure_final(ranks)
+    except (RuntimeError, MemoryError) as error:
+        if last or not short_of_memory(error):
+            raise
+        return False
+    return True
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import gc
 
 import torch
 
-__all__ = ["free", "short_of_memory"]
+__all__ = ["free", "perhaps_short_of_memory", "short_of_memory"]
 
 
 def free(device: torch.device, *, short: bool = False) -> None:
@@ -18,17 +18,26 @@ def free(device: torch.device, *, short: bool = False) -> None:
 
 
 # What is said when memory is short, but not by torch's allocator of a GPU. oneDNN's words do not
-# tell memory from its other wants, of which a shape that trains has none; a thread wants memory for
-# its stack, and may exceed a limit that fewer workers keep.
+# distinguish memory from its other wants, of which a shape that trains has none; a thread wants
+# memory for its stack, and may exceed a limit that fewer workers keep.
 _SHORT = (
     "DefaultCPUAllocator",
     "could not create a primitive",
     "can't start new thread",
     "CUDA error: out of memory",  # what torch's own allocator does not hand out, such as graphs
+    "CUDA driver error: out of memory",  # of segments that grow
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "DEVICE_ALLOCATION_FAILED",  # cuDNN 9
+    "Cuda failure 2 'out of memory'",  # NCCL
     "Triton Error [CUDA]: out of memory",
-    "unable to find an engine to execute this computation",  # cuDNN, of which each wants too much
+)
+# What is said when each way of computing wants more than there is, and also when there is no way.
+_UNCLEAR = (
+    "unable to find an engine to execute this computation",
+    "Unable to find a valid cuDNN algorithm to run convolution",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
 )
 
 
@@ -36,3 +45,8 @@ def short_of_memory(error: Exception) -> bool:
     """Whether memory ran out; on a CPU only the words of a RuntimeError tell."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
     return known or any(said in str(error) for said in _SHORT)
+
+
+def perhaps_short_of_memory(error: Exception) -> bool:
+    """Whether half as much work may be possible; if not, the device cannot do it at all."""
+    return any(said in str(error) for said in _UNCLEAR)

@@ -15,8 +15,10 @@ P nets, B images in a batch, C maps of each, H by W places, F features.
 
 import copy
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -26,6 +28,8 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
+from repro.models.local import neighbourhoods
+from repro.train.memory import short_of_memory
 from repro.train.optim import Optimizer, PaperSGD
 from repro.train.precision import Autocast
 from repro.train.ranks import ALONE, Ranks, Share
@@ -34,6 +38,7 @@ __all__ = [
     "Alone",
     "Replayed",
     "Step",
+    "Streams",
     "Together",
     "abreast",
     "member_bytes",
@@ -41,6 +46,7 @@ __all__ = [
 ]
 
 Update = Callable[[Tensor, Tensor], None]
+Record = Callable[[Callable[[], None]], Callable[[], None]]
 Tensors = Mapping[str, Tensor]
 
 _WARM = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
@@ -55,10 +61,14 @@ class Step(Protocol):
 
     Between `begin` and `settle`, `totals` sums (P, 2) float64: the loss, and the number of images
     told wrong. `settle` brings the models and optimisers, untouched until then, up to date.
-    `recording`: seconds that were spent on recording the step, so far.
+    `recording`: seconds that were spent on the first steps and on recording, so far. `frozen`:
+    places of nets that have ended, and stay as they are.
     """
 
-    totals: Tensor
+    frozen: frozenset[int]
+
+    @property
+    def totals(self) -> Tensor: ...
 
     @property
     def recording(self) -> float: ...
@@ -83,6 +93,7 @@ class Alone:
         optimizer: Optimizer,
         *,
         autocast: Autocast,
+        batch: int,
         recorded: bool,
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
@@ -93,11 +104,13 @@ class Alone:
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.average = average
         self.joined = ranks.joined(model)
+        self.frozen: frozenset[int] = frozenset()
         self.weight = 1.0  # of the mean loss of the part that this rank has
         device = next(model.parameters()).device
         self.totals = torch.zeros(1, 2, dtype=torch.float64, device=device)
         self.noise = _Noise([model], device)
-        self.update = Replayed(self._update, device if recorded else torch.device("cpu"))
+        where = device if recorded else torch.device("cpu")
+        self.update = Replayed(self._update, where, batch=batch)
         self.rates: list[float] = []
 
     @property
@@ -141,7 +154,10 @@ class Alone:
 
 
 class Together:
-    """Nets of one shape abreast. Weights and velocities are (P, ...), rates and the like (P, 1)."""
+    """Nets of one shape abreast. Weights and velocities are (P, ...), rates and the like (P, 1).
+
+    Those of `frozen` places have ended, and stay as they are: others' batches fill their places.
+    """
 
     def __init__(
         self,
@@ -149,14 +165,18 @@ class Together:
         optimizers: Sequence[PaperSGD],
         *,
         autocast: Autocast,
+        batch: int,
+        recorded: bool = True,
         label_smoothing: float = 0.0,
     ) -> None:
         self.label_smoothing = label_smoothing
+        self.frozen: frozenset[int] = frozenset()
         self.models, self.optimizers, self.autocast = models, optimizers, autocast
         device = next(models[0].parameters()).device
         self.totals = torch.zeros(len(models), 2, dtype=torch.float64, device=device)
         self.noise = _Noise(models, device)
-        self.update = Replayed(self._update, device)
+        where = device if recorded else torch.device("cpu")
+        self.update = Replayed(self._update, where, batch=len(models) * batch)
         self.members = {name: _parameters(models, name) for name in _names(models[0])}
         self.weights = {name: _stack(own).requires_grad_() for name, own in self.members.items()}
         self.velocity = {name: torch.zeros_like(w) for name, w in self.weights.items()}
@@ -185,15 +205,19 @@ class Together:
             for here, theirs in self._both():
                 torch._foreach_copy_(here, theirs)
 
-    def _both(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    def _both(
+        self, but: frozenset[int] = frozenset()
+    ) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
         """Weights, then velocities: as they stand here, and as each net has them."""
+        places = [place for place in range(len(self.models)) if place not in but]
         weights, velocities = [], []
         for own in self.members.values():
-            for optimizer, parameter in zip(self.optimizers, own, strict=True):
-                weights.append(parameter.detach())
-                velocities.append(optimizer.velocity[parameter])
+            for place in places:
+                weights.append(own[place].detach())
+                velocities.append(self.optimizers[place].velocity[own[place]])
         for here, theirs in ((self.weights, weights), (self.velocity, velocities)):
-            yield [part for stack in here.values() for part in stack.detach().unbind()], theirs
+            stacks = [stack.detach().unbind() for stack in here.values()]
+            yield [parts[place] for parts in stacks for place in places], theirs
 
     def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
         assert share.of == len(images), "nets abreast are trained by a single rank"
@@ -223,15 +247,95 @@ class Together:
 
     def settle(self) -> None:
         with torch.no_grad():
-            for here, theirs in self._both():
+            for here, theirs in self._both(self.frozen):
                 torch._foreach_copy_(theirs, here)
+
+
+class Streams:
+    """Nets of one shape, each as it is alone, on a stream of its own in one recorded step.
+
+    On a GPU the streams run side by side; on a CPU one net comes after the other.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[nn.Module],
+        optimizers: Sequence[PaperSGD],
+        *,
+        autocast: Autocast,
+        batch: int,
+        recorded: bool = True,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+    ) -> None:
+        self.members = [
+            Alone(
+                model,
+                optimizer,
+                autocast=autocast,
+                batch=batch,
+                recorded=False,
+                label_smoothing=label_smoothing,
+                clip_norm=clip_norm,
+            )
+            for model, optimizer in zip(models, optimizers, strict=True)
+        ]
+        self.optimizers = optimizers
+        device = next(models[0].parameters()).device
+        self.streams: list[torch.cuda.Stream | None] = [None] * len(models)
+        if device.type == "cuda":  # PyTorch has 32 of them, and hands them out in turn
+            self.streams = [torch.cuda.Stream(device) for _ in models]  # type: ignore[no-untyped-call]
+        where = device if recorded else torch.device("cpu")
+        self.update = Replayed(self._update, where, batch=len(models) * batch)
+        self.frozen: frozenset[int] = frozenset()
+        self.kept: list[tuple[Tensor, Tensor]] = []  # of those that are frozen: theirs, and a copy
+
+    @property
+    def totals(self) -> Tensor:
+        return torch.cat([member.totals for member in self.members])
+
+    @property
+    def recording(self) -> float:
+        return self.update.seconds
+
+    def begin(self, noise: Sequence[int]) -> None:
+        before = [member.rates for member in self.members]
+        for member, seed in zip(self.members, noise, strict=True):
+            member.begin([seed])
+        if before != [member.rates for member in self.members]:
+            self.update.forget()
+        frozen = [self.members[place] for place in self.frozen]
+        theirs = [t.detach() for m in frozen for t in m.model.parameters()]
+        theirs += [t for place in self.frozen for t in self.optimizers[place].velocity.values()]
+        self.kept = [(tensor, tensor.clone()) for tensor in theirs]
+
+    def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
+        each = share.of // len(self.members)
+        for member in self.members:
+            for name, mask in member.noise.draw(each).items():
+                member.noise.layers[name][0].mask = mask[0]
+        self.update(images, labels)
+
+    def _update(self, images: Tensor, labels: Tensor) -> None:
+        count = len(self.members)
+        parts = zip(images.chunk(count), labels.chunk(count), strict=True)
+        for member, stream, (x, y) in zip(self.members, self.streams, parts, strict=True):
+            with _aside(stream, join=False):
+                member._update(x, y)  # noqa: SLF001
+        for stream in filter(None, self.streams):
+            torch.cuda.current_stream(stream.device).wait_stream(stream)
+
+    def settle(self) -> None:
+        for theirs, copy_ in self.kept:
+            theirs.copy_(copy_)
 
 
 class Replayed:
     """An update; on a GPU it is recorded as a CUDA graph and then replayed as one launch.
 
-    The first updates run as they are, and so do batches of another size, the last of an epoch.
-    `seconds`: spent on recording.
+    The first updates run as they are, and so do batches of another size than `batch`, the last of
+    an epoch. Where recording fails, all do. `seconds`: spent on the first updates, for which
+    kernels are loaded and built, and on recording.
     """
 
     def __init__(
@@ -239,46 +343,74 @@ class Replayed:
         update: Update,
         device: torch.device,
         *,
-        record: Callable[[Callable[[], None]], Callable[[], None]] | None = None,
+        batch: int,
+        record: Record | None = None,
     ) -> None:
-        self.update, self.record = update, record
+        self.update, self.batch, self.record = update, batch, record
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            # One for all: memory that a stream has used is kept for it, and not for the next.
-            stream = self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            stream = self.stream = _recording(device)
             self.record = record or (lambda run: _cuda_graph(run, stream))
         self.seconds = 0.0
+        self.seen = 0
         self.forget()
 
     def forget(self) -> None:
         """Record anew: something has changed that is not read from memory."""
         self.replay: Callable[[], None] | None = None
-        self.seen = 0
-        self.inputs: tuple[Tensor, Tensor] | None = None
+        self.inputs: tuple[Tensor, ...] = ()
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
-        if self.record is None:
-            self.update(images, labels)
-            return
-        if self.inputs is None:
-            self.inputs = images.clone(), labels.clone()
-        if images.shape != self.inputs[0].shape or self.seen < _WARM:
-            self.seen += images.shape == self.inputs[0].shape
+        if self.record is None or len(images) != self.batch:
             with _aside(self.stream):
                 self.update(images, labels)
             return
+        if self.replay is None:
+            self._prepare(self.record, images, labels)
+            return
         for place, value in zip(self.inputs, (images, labels), strict=True):
             place.copy_(value)
-        if self.replay is None:
-            started = time.perf_counter()
-            static = self.inputs
-            self.replay = self.record(lambda: self.update(*static))
-            self.seconds += time.perf_counter() - started
         self.replay()
+
+    def _prepare(self, record: Record, images: Tensor, labels: Tensor) -> None:
+        """An update that takes longer than others: on a clock of its own."""
+        started = self._now()
+        if self.seen == _WARM:
+            self._record(record, images.clone(), labels.clone())
+        if self.replay is None:
+            self.seen += 1
+            with _aside(self.stream):
+                self.update(images, labels)
+        else:
+            self.replay()
+        self.seconds += self._now() - started
+
+    def _record(self, record: Record, images: Tensor, labels: Tensor) -> None:
+        try:
+            self.replay = record(lambda: self.update(images, labels))
+        except Exception as error:
+            if short_of_memory(error):
+                raise
+            warnings.warn(
+                f"steps are not recorded as a CUDA graph, and take longer: {error}", stacklevel=2
+            )
+            self.record = None
+        self.inputs = images, labels
+
+    def _now(self) -> float:
+        if self.stream is not None:
+            torch.cuda.synchronize(self.stream.device)
+        return time.perf_counter()
+
+
+@cache
+def _recording(device: torch.device) -> torch.cuda.Stream:
+    """One for all: libraries keep memory for each stream that they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
+def _aside(stream: torch.cuda.Stream | None, *, join: bool = True) -> Iterator[None]:
     """What is to be recorded later must not have run on the stream of everything else."""
     if stream is None:
         yield
@@ -287,7 +419,8 @@ def _aside(stream: torch.cuda.Stream | None) -> Iterator[None]:
     stream.wait_stream(around)
     with torch.cuda.stream(stream):
         yield
-    around.wait_stream(stream)
+    if join:
+        around.wait_stream(stream)
 
 
 def _cuda_graph(run: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None]:
@@ -387,7 +520,7 @@ def _convolve(layer: nn.Conv2d, x: Tensor, nets: int, weight: Tensor, bias: Tens
 def _connect_locally(
     layer: LocallyConnected2d, x: Tensor, nets: int, weight: Tensor, bias: Tensor
 ) -> Tensor:
-    patches = torch.unflatten(F.unfold(x, 3, padding=1), 1, (nets, -1))  # (B, P, 9 C, H W)
+    patches = torch.unflatten(neighbourhoods(x), 1, (nets, -1))  # (B, P, 9 C, H W)
     places = patches.permute(1, 3, 0, 2) @ weight.to(patches.dtype)  # (P, H W, B, C')
     maps = places.permute(2, 0, 3, 1).flatten(1, 2)  # (B, P C', H W)
     return torch.unflatten(maps, 2, (layer.side, layer.side)) + bias.flatten(0, 1)

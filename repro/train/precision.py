@@ -2,13 +2,16 @@
 
 bfloat16 is PyTorch's autocast: convolutions and matrix products take and give it, weights stay
 float32. A CPU without instructions for it multiplies in bfloat16 many times slower than in
-float32. There the factors are rounded, multiplied in float32, and the result is rounded. A product
-of two bfloat16 numbers is exact in float32, so that what differs is the order of the sums, as
-between any two processors. Gradients pass the same roundings.
+float32, and on a GPU of a capability below 8 cuDNN refuses to. There the factors are rounded,
+multiplied in float32, and the result is rounded. A product of two bfloat16 numbers is exact in
+float32, so that what differs is the order of the sums, as between any two processors. Gradients
+pass the same roundings.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -17,7 +20,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Autocast", "RoundedProducts", "autocast", "instructions", "kernels"]
+__all__ = [
+    "Autocast",
+    "RoundedProducts",
+    "autocast",
+    "instructions",
+    "kernels",
+    "multiplies_bfloat16",
+]
 
 Autocast = Callable[[], AbstractContextManager[None]]
 
@@ -42,14 +52,18 @@ _PRODUCTS = {
 
 
 class RoundedProducts(TorchFunctionMode):
-    """Inside autocast on a CPU: its bfloat16 products, multiplied in float32."""
+    """Inside autocast of a kind of device: its bfloat16 products, multiplied in float32."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        super().__init__()
+        self.device = device
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """What `func` gives under autocast; as it is where autocast is off."""
         kwargs = kwargs or {}
-        if func not in _PRODUCTS or not torch.is_autocast_enabled("cpu"):
+        if func not in _PRODUCTS or not torch.is_autocast_enabled(self.device):
             return func(*args, **kwargs)
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(self.device, enabled=False):
             result = func(*map(_rounded, args), **{k: _rounded(v) for k, v in kwargs.items()})
         return result if result.dtype == torch.float64 else result.bfloat16()
 
@@ -65,8 +79,8 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """The precision of a recipe, `float32` or `bfloat16`, inside a `with`."""
     low = precision == "bfloat16"
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
-        if low and device.type == "cpu" and not _multiplies_bfloat16():
-            with RoundedProducts():
+        if low and not multiplies_bfloat16(device):
+            with RoundedProducts(device.type):
                 yield
         else:
             yield
@@ -74,21 +88,40 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 def instructions() -> str:
     """What the last digits of a CPU's numbers hang on, beside its name: how it multiplies."""
-    bfloat16 = "bfloat16" if _multiplies_bfloat16() else "bfloat16 by rounding"
-    return f"{torch.backends.cpu.get_cpu_capability()}, {bfloat16}"
+    cpu = torch.device("cpu")
+    return f"{torch.backends.cpu.get_cpu_capability()}, {_how(multiplies_bfloat16(cpu))}"
 
 
-def kernels() -> str:
+def _how(multiplies: bool) -> str:
+    return "bfloat16" if multiplies else "bfloat16 by rounding"
+
+
+def kernels(device: torch.device) -> str:
     """What the last digits of a GPU's numbers hang on, beside its name: whose kernels it runs."""
     try:
         triton = version("triton")
     except PackageNotFoundError:
         triton = "missing"
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    return f"CUDA {torch.version.cuda}, cuDNN {cudnn}, Triton {triton}"
+    bfloat16 = "" if multiplies_bfloat16(device) else f", {_how(False)}"
+    return f"CUDA {torch.version.cuda}, cuDNN {cudnn}, Triton {triton}{bfloat16}"
 
 
-def _multiplies_bfloat16() -> bool:
+_BFLOAT16 = (8, 0)  # the capability from which on a GPU multiplies it
+
+
+@cache
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for it; a GPU that has none is told of once."""
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < _BFLOAT16:
+            warnings.warn(
+                f"{torch.cuda.get_device_name(device)} has no bfloat16: factors are rounded to it "
+                "and multiplied in float32, which is slower",
+                stacklevel=2,
+            )
+        return capability >= _BFLOAT16
     try:  # there is no public name for it
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
     except AttributeError:  # a PyTorch without oneDNN

@@ -71,6 +71,7 @@ class Run:
             self.average = AveragedModel(self.model, multi_avg_fn=averaging)
         self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
+        self.paths = ""  # what a step of it is made of, and why
         self.company = 1  # the most runs that it has taken a step with
         self.metrics: dict[str, float] = {}
         self.arrays: Arrays = {}

@@ -12,35 +12,64 @@ from repro.registry import OWN_MODELS
 from repro.train.evaluate import evaluate_together
 from repro.train.memory import short_of_memory
 from repro.train.optim import PaperSGD
-from repro.train.population import Alone, Step, Together
+from repro.train.population import Alone, Step, Streams, Together
 from repro.train.ranks import ALONE, Ranks
 from repro.train.run import Run
 
-__all__ = ["Population"]
+__all__ = ["ABREAST", "PATHS", "Population"]
+
+# What a step may be made of. On a CPU only the first is a choice, and it is always taken.
+PATHS = frozenset({"channels_last", "triton", "graph", "grouped"})
+ABREAST = frozenset({"grouped", "streams"})  # by which several nets take a step
 
 
 class Population:
-    """Runs that take every step together; one alone is a population, too."""
+    """Runs that take every step together; one alone is a population, too.
 
-    def __init__(self, runs: Sequence[Run], ranks: Ranks = ALONE) -> None:
+    Those that leave keep their places, whose results are dropped, until half of all have left: a
+    step of another shape would have to be prepared anew.
+    """
+
+    def __init__(
+        self, runs: Sequence[Run], ranks: Ranks = ALONE, *, paths: frozenset[str] = PATHS
+    ) -> None:
         self.runs, self.ranks = tuple(runs), ranks
+        self.places = self.runs  # the run whose batches each place is given
         self.data, self.device = runs[0].data, runs[0].device
         self.clock = runs[0].clock
-        self.step: Step = _alone(runs[0], ranks) if len(runs) == 1 else _together(runs)
+        if "channels_last" not in paths:
+            for run in runs:
+                run.model.to(memory_format=torch.contiguous_format)
+        self.step = _step(runs, ranks, paths)
+
+    def keeps(self, running: Sequence[Run]) -> bool:
+        """Whether those that are left are enough to go on as they are."""
+        if 2 * len(running) <= len(self.runs):
+            return False
+        self.places = tuple(run if run in running else running[0] for run in self.runs)
+        pairs = zip(self.runs, self.places, strict=True)
+        self.step.frozen = frozenset(k for k, (own, run) in enumerate(pairs) if own is not run)
+        return True
+
+    @property
+    def running(self) -> tuple[Run, ...]:
+        """Those that have not left."""
+        pairs = zip(self.runs, self.places, strict=True)
+        return tuple(own for own, run in pairs if own is run)
 
     def train_window(self) -> None:
         """A tenth of an epoch; its online error costs nothing extra."""
         started, recorded = self.clock.now(), self.step.recording
         batches = [
-            torch.cat(same) for same in zip(*(run.batches() for run in self.runs), strict=True)
+            torch.cat(same) for same in zip(*(run.batches() for run in self.places), strict=True)
         ]
-        for run in self.runs:
+        for run in self.running:
             run.optimizer.set_rate(run.rate())
         # Crops have generators of their own: arms that differ in dropout see the same ones.
         augmenting = (
-            [run.generator("augment") for run in self.runs] if self.data.augment.any else []
+            [run.generator("augment") for run in self.places] if self.data.augment.any else []
         )
-        noise = [run.seed("noise") for run in self.runs]
+        noise = [run.seed("noise") for run in self.places]
         # Sums stay on the device: asking for a number every step would wait for the card.
         self.step.begin(noise)
         # For nets of others, which draw from torch's generators: the CPU's and this device's.
@@ -56,22 +85,29 @@ class Population:
         self.step.settle()
         recording = self.step.recording - recorded
         trained = self.clock.now() - started - recording
-        self.clock.book([run.progress for run in self.runs], train=trained, waiting=stream.seconds)
+        running = self.running
+        self.clock.book([run.progress for run in running], train=trained, waiting=stream.seconds)
         seen = sum(map(len, batches)) // len(self.runs)
-        for run, (loss, wrong) in zip(self.runs, totals, strict=True):
-            run.company = max(run.company, len(self.runs))
+        for own, run, (loss, wrong) in zip(self.runs, self.places, totals, strict=True):
+            if own is not run:
+                continue
+            run.company = max(run.company, len(running))
             run.advance(loss=loss / seen, error=wrong / seen, images=seen)
 
     def watch(self) -> None:
         """After a window, outside the training clock: measure what has to be known now."""
         for source in ("train", "test"):
-            self.measure(source, [run for run in self.runs if run.wants() == source])
-        for run in self.runs:
+            self.measure(source, [run for run in self.running if run.wants() == source])
+        for run in self.running:
             run.decide()
 
     def measure(self, source: Literal["train", "test"], runs: Sequence[Run]) -> None:
         """Error of each net as it stands on all images of the split; adds rows to the curves."""
         if not runs:
+            return
+        if len(runs) > 1 and not isinstance(self.step, Together):
+            for run in runs:
+                self.measure(source, [run])
             return
         started = self.clock.now()
         try:
@@ -95,13 +131,21 @@ class Population:
             run.row(source, one.error, one.loss, one.images)
 
 
-def _alone(run: Run, ranks: Ranks) -> Alone:
+def _step(runs: Sequence[Run], ranks: Ranks, paths: frozenset[str]) -> Step:
+    recorded = "graph" in paths
+    if len(runs) == 1:
+        return _alone(runs[0], ranks, recorded=recorded)
+    return _streams(runs, recorded) if "streams" in paths else _together(runs, recorded)
+
+
+def _alone(run: Run, ranks: Ranks, *, recorded: bool) -> Alone:
     recipe = run.trial.recipe
-    recorded = run.trial.model in OWN_MODELS and isinstance(run.optimizer, PaperSGD)
+    recorded &= run.trial.model in OWN_MODELS and isinstance(run.optimizer, PaperSGD)
     return Alone(
         run.model,
         run.optimizer,
         autocast=run.autocast,
+        batch=recipe.batch_size,
         recorded=recorded and ranks.size == 1,
         label_smoothing=recipe.label_smoothing,
         clip_norm=recipe.clip_norm,
@@ -110,15 +154,34 @@ def _alone(run: Run, ranks: Ranks) -> Alone:
     )
 
 
-def _together(runs: Sequence[Run]) -> Together:
-    optimizers = [run.optimizer for run in runs if isinstance(run.optimizer, PaperSGD)]
-    assert len(optimizers) == len(runs), "others are trained one by one"
+def _streams(runs: Sequence[Run], recorded: bool) -> Streams:
+    recipe = runs[0].trial.recipe
+    return Streams(
+        [run.model for run in runs],
+        _papers(runs),
+        autocast=runs[0].autocast,
+        batch=recipe.batch_size,
+        recorded=recorded,
+        label_smoothing=recipe.label_smoothing,
+        clip_norm=recipe.clip_norm,
+    )
+
+
+def _together(runs: Sequence[Run], recorded: bool) -> Together:
     return Together(
         [run.model for run in runs],
-        optimizers,
+        _papers(runs),
         autocast=runs[0].autocast,
+        batch=runs[0].trial.recipe.batch_size,
+        recorded=recorded,
         label_smoothing=runs[0].trial.recipe.label_smoothing,
     )
+
+
+def _papers(runs: Sequence[Run]) -> list[PaperSGD]:
+    optimizers = [run.optimizer for run in runs if isinstance(run.optimizer, PaperSGD)]
+    assert len(optimizers) == len(runs), "others are trained one by one"
+    return optimizers
 
 
 class _Waited:

@@ -247,6 +247,12 @@ class OnRay:
             self.machine = replace(self.machine, device="cuda")
             if self.machine.processes > 1:
                 self.gpus = self.gpus or 1.0
+                if self.gpus < 1:
+                    raise MachineError(
+                        f"{self.machine.processes} ranks with {self.gpus:g} of a GPU each: two "
+                        "ranks of a trial cannot share one (NCCL refuses)",
+                        hint="leave --gpus-per-trial out, or take --ranks-per-trial 1",
+                    )
         if self._ours and self.slots() == 0:  # and none will come
             raise MachineError(
                 f"{self.machine.device}: the processors and GPUs of this machine have no room for "

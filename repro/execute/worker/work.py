@@ -43,6 +43,7 @@ from repro.train import (
     Run,
     Stopwatch,
     device_data,
+    perhaps_short_of_memory,
     short_of_memory,
     train_all,
     untrained,
@@ -223,6 +224,11 @@ def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
         return error
     if short_of_memory(error):
         return OutOfMemoryError(f"out of memory on {machine.device} in trial {trial.id}: {error}")
+    if perhaps_short_of_memory(error):
+        return MachineError(
+            f"{machine.device} cannot compute trial {trial.id}, or has too little memory: {error}",
+            hint="a newer cuDNN or driver may; --device cpu does",
+        )
     if isinstance(error, torch.AcceleratorError):  # of the driver's: a lost card, its memory
         return MachineError(f"{machine.device} failed in trial {trial.id}: {error}")
     during = f"in trial {trial.id}: "
@@ -254,7 +260,8 @@ def fitting(
     try:
         yield
     except errors as error:
-        if short_of_memory(error) or isinstance(error, torch.AcceleratorError):
+        machine = short_of_memory(error) or perhaps_short_of_memory(error)
+        if machine or isinstance(error, torch.AcceleratorError):
             raise
         raise ClaimError(
             f"what the claim file asks of trial {trial.id} cannot be built: {why}{error}",
@@ -339,7 +346,9 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     if machine.device == "cpu":
         facts["instructions"] = instructions()
     else:
-        facts["kernels"] = kernels()
+        facts["kernels"] = kernels(torch.device(machine.device))
+    if run.paths:
+        facts["paths"] = run.paths
     if run.company > 1:
         facts["population"] = str(run.company)
     if machine.processes > 1:
