@@ -543,3 +543,19 @@ def test_times_of_a_command_decide_a_claim(tmp_path: Path) -> None:
     assert "ours   1.4" in ran.output
     assert told.exit_code == 0, told.output
     assert verified.exit_code == 0, verified.output
+
+
+def test_a_changed_program_is_said_to_make_new_trials(tmp_path: Path) -> None:
+    """By the next run, and by `repro why`, of a claim file wherever it lies."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    run = ("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+    first = repro(*run, "--max-seeds", "1")
+    again = repro(*run, "--max-seeds", "1")
+    changed(tmp_path / "program.py", "import", "# a remark\nimport")
+    last = repro(*run, "--max-seeds", "1")
+    why = repro("why", path, "--store", store)
+
+    said = "mine at smoke scale was planned for other files or inputs of the command"
+    assert [said in ran.output for ran in (first, again, last)] == [False, False, True]
+    assert why.exit_code == 0, why.output
+    assert "the command's files and inputs, which have changed" in why.output

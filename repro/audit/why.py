@@ -131,11 +131,16 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
 def _differences(stored: Trial, target: Trial) -> list[str]:
     """A sentence for each field that differs; nothing said stands for the default."""
     one, two = (dict(_flat("", json.loads(trial.to_json()))) for trial in (stored, target))
+    by_command = target.trainer is not None
     return [
-        f"{name} {_said(two.get(name))}, stored is {_said(one.get(name))}"
+        f"{_FILES if by_command and name == 'fingerprint' else name} {_said(two.get(name))}, "
+        f"stored is {_said(one.get(name))}"
         for name in sorted(one.keys() | two.keys())
         if one.get(name) != two.get(name)
     ]
+
+
+_FILES = "fingerprint (of the command's files and inputs, which have changed)"
 
 
 def _said(value: object) -> str:

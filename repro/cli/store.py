@@ -158,7 +158,11 @@ def why(target: str, store: Path, claims: Path | None) -> None:
     """Explain why a cached trial is or is not reused: which field or code the plan wants else."""
     from repro.audit import why as reason
 
-    echo(reason(target, opened(store), load_claims(claims_in(claims))))
+    files = claims_in(claims)
+    named = Path(target)
+    if named.is_file():
+        files = [named, *(file for file in files if file.stem != named.stem)]
+    echo(reason(target, opened(store), load_claims(files)))
 
 
 @command(

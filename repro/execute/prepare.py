@@ -61,12 +61,26 @@ def prepare(
         except DataError as error:
             faults.append(error)
             continue
+        if _planned_for_others(one, store):
+            what = "images" if one.dataset else "files or inputs of the command"
+            say(
+                f"{claim.id} at {at} scale was planned for other {what}: trials of those stay in "
+                "the store and do not count; new ones are trained"
+            )
         register(claim, at, fingerprint=one.fingerprint, title=title, store=store)
         work.append(replace(one, claim=as_registered(claim, at, store)))
         evidence = judge(claim, at, store).evidence
         found = len(evidence.trials) if evidence else 0
         say(f"{claim.id} at {at} scale on {title}: {found} trials found done")
     return work, faults
+
+
+def _planned_for_others(work: Work, store: Store) -> bool:
+    """Whether the same plan was made before, and never for what it is trained on now."""
+    claim = as_registered(work.claim, work.scale, store)
+    digest = claim.digest(work.scale)
+    known = {r.fingerprint for r in store.plans(claim.id, work.scale) if r.digest == digest}
+    return bool(known) and work.fingerprint not in known
 
 
 def fingerprint_at(
