@@ -1,13 +1,15 @@
 """What is said to a person: one line at a time to stderr, in letters that no terminal obeys."""
 
+import re
 import sys
 import tempfile
 import unicodedata
 import warnings
+from collections.abc import Iterable
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
-__all__ = ["error_list", "explained", "printable", "say", "say_warnings", "tell"]
+__all__ = ["error_list", "explained", "printable", "say", "say_warnings", "tell", "tell_all"]
 
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
@@ -44,6 +46,20 @@ def tell(error: ReproError) -> None:
     if isinstance(error, BugError):
         say(f"traceback: {_keep(error.traceback)}")
     say(f"next: {error.hint}")
+
+
+def tell_all(errors: Iterable[ReproError]) -> None:
+    """Each cause once: what differs in the trial's name alone is counted."""
+    alike: dict[tuple[str, str], list[ReproError]] = {}
+    for error in errors:
+        alike.setdefault((error.code, _TRIAL_ID.sub("", str(error))), []).append(error)
+    for first, *others in alike.values():
+        tell(first)
+        if others:
+            say(f"the same went wrong in {len(others)} more of the trials")
+
+
+_TRIAL_ID = re.compile(r"\b[0-9a-f]{16}\b")
 
 
 def _keep(traceback: str) -> str:

@@ -33,10 +33,16 @@ __all__ = [
     "percent",
     "region_text",
     "rule_text",
+    "seeds_text",
     "value_text",
 ]
 
 NOT_RUN = "not run"
+
+
+def seeds_text(seeds: int) -> str:
+    """`5 seeds an arm`, `1 seed an arm`."""
+    return f"{seeds} seed{'s' * (seeds != 1)} an arm"
 
 
 def percent(fraction: float) -> str:

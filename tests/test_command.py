@@ -236,6 +236,18 @@ def test_no_other_command_runs_it(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
+    """Six trials end by the same fault: one error, and a count."""
+    path, store = claim_file(tmp_path, mode="fail"), tmp_path / "store"
+
+    ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+
+    assert ran.exit_code == 5
+    errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
+    assert len(errors) == 1
+    assert "the same went wrong in 5 more of the trials" in ran.output
+
+
 @pytest.mark.parametrize(
     ("mode", "said"),
     [

@@ -6,7 +6,7 @@ from repro.audit.diff import Difference, Side
 from repro.audit.merge import Merged
 from repro.audit.verify import Verification
 from repro.report.describe import verdict_fields
-from repro.text import estimate_text
+from repro.text import estimate_text, seeds_text
 
 __all__ = [
     "difference_fields",
@@ -67,7 +67,7 @@ def difference_text(difference: Difference) -> str:
 
 def _side(side: Side) -> str:
     verdict = side.verdict
-    return f"{verdict.word}, {estimate_text(verdict.estimate)}, {verdict.seeds} seeds an arm"
+    return f"{verdict.word}, {estimate_text(verdict.estimate)}, {seeds_text(verdict.seeds)}"
 
 
 def difference_fields(difference: Difference) -> dict[str, Any]:

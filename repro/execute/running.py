@@ -17,7 +17,7 @@ from repro.execute.prepare import Work, having, prepare
 from repro.plan import Cell, merged, most_epochs_left
 from repro.registry import OWN_MODELS
 from repro.store import Store
-from repro.talk import say, tell
+from repro.talk import say, tell, tell_all
 from repro.verdict.session import Judged, default_scale, judge, judge_exact, next_trials
 
 __all__ = [
@@ -82,8 +82,7 @@ def run_claims(
     work, refused = _checked(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     told: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
-    for error in told:
-        tell(error)
+    tell_all(told)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
         kept = "what was saved is kept" if outcome.lost or outcome.failures else "all is saved"

@@ -13,7 +13,15 @@ from repro.data import fingerprint, status, verify
 from repro.errors import ClaimError
 from repro.report.resolved import resolved
 from repro.store import Store
-from repro.text import duration, estimate_text, looks_text, p_text, paper_text, rule_text
+from repro.text import (
+    duration,
+    estimate_text,
+    looks_text,
+    p_text,
+    paper_text,
+    rule_text,
+    seeds_text,
+)
 from repro.verdict import Member, Verdict
 from repro.verdict.prior import prior
 
@@ -42,7 +50,7 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
         "paper": f"{paper_text(claim)}{unit * (claim.paper.value is not None)} "
         f"({claim.paper.section})",
         "why": verdict.reason,
-        "from": f"{seeds_text(verdict)}, {duration(verdict.seconds)} of trials; "
+        "from": f"{_seeds(verdict)}, {duration(verdict.seconds)} of trials; "
         f"{verdict.data or 'no data yet'}; {verdict.device or 'no device yet'}",
     }
     found = prior(claim) if verdict.decides else None
@@ -81,11 +89,11 @@ def describe_family(members: Sequence[Member]) -> str:
     return "\n".join([head, *(fill(line, 80, subsequent_indent=" " * 6) for line in lines)])
 
 
-def seeds_text(verdict: Verdict) -> str:
+def _seeds(verdict: Verdict) -> str:
     """`5 seeds an arm (interim analysis 2 of 4)`."""
     look = verdict.look
     which = f" (interim analysis {look.number} of {look.of})" if look and look.of > 1 else ""
-    return f"{verdict.seeds} seeds an arm{which}"
+    return f"{seeds_text(verdict.seeds)}{which}"
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from repro.claim import (
     is_paired,
 )
 from repro.stats import ERROR, Estimate, holm, over_all_looks
-from repro.text import estimate_text, level_percent, level_text, paper_text
+from repro.text import estimate_text, level_percent, level_text, paper_text, seeds_text
 from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
 from repro.verdict.effects import Contrast
@@ -382,10 +382,10 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
         return Ruling("inconclusive", why)
     if found.look is None:
         gap = f", and seed {found.seeds} is missing" * (_seeds(claim, found) > found.seeds)
-        why = f"{found.seeds} seeds an arm; the first look is at {found.wanted} (seeds){gap}"
+        why = f"{seeds_text(found.seeds)}; the first look is at {found.wanted} (seeds){gap}"
         return Ruling("inconclusive", why, open=True)
     if found.look.seeds < LEAST_SEEDS:
-        why = f"{found.look.seeds} seeds an arm; at least {LEAST_SEEDS} are needed"
+        why = f"{seeds_text(found.look.seeds)}; at least {LEAST_SEEDS} are needed"
         return Ruling("inconclusive", why, open=True)
     return None
 
