@@ -60,7 +60,8 @@ def world(folder: Path, *, dropout: bool = False) -> tuple[Trial, Dataset]:
 
 
 def meet(rank: int, size: int, port: int) -> None:
-    """Say what `torchrun` would."""
+    """Say what `torchrun` would, and take no more of the machine than it would give."""
+    torch.set_num_threads(1)
     os.environ |= {
         "RANK": str(rank),
         "WORLD_SIZE": str(size),
