@@ -11,6 +11,7 @@ from repro.cli import main
 from repro.data import open_dataset
 from repro.plan import next_cells
 from repro.store import Store
+from repro.trial import Row
 from tests.worlds import claim_file, planted
 
 CLAIMS = Path(__file__).parent / "claims"
@@ -31,6 +32,16 @@ def test_equal_arms_do_not_differ_and_a_planted_effect_is_found(tmp_path: Path) 
     assert words["planted_effect"] == "reproduced"
 
 
+def passes(crossed: float | None) -> list[Row]:
+    """Of each tenth of an epoch: above the threshold until it crossed."""
+    epochs = [round(tenth / 10, 1) for tenth in range(1, round(10 * (crossed or 0)) + 1)]
+    return [
+        Row(epoch, source, 0.2 if source == "train" and epoch == epochs[-1] else 0.5, 1.0, 100, 0.0)
+        for epoch in epochs
+        for source in ("online", "train")
+    ]
+
+
 def test_planted_curves_come_out_as_their_ratio(tmp_path: Path) -> None:
     """Times of 8 and 48 epochs, on the rate that crosses first: six, and nothing is trained."""
     path = claim_file(tmp_path, epochs=60, seeds=3)
@@ -45,7 +56,7 @@ def test_planted_curves_come_out_as_their_ratio(tmp_path: Path) -> None:
                 spread = (1.0, 1.05, 0.95)[cell.trial.seed]
                 crossed = spread * (48.0 if cell.arm == "slow" else 8.0)
             store.begin(cell.trial)
-            store.save(cell.trial.id, checkpoint=b"", curve=[])
+            store.save(cell.trial.id, checkpoint=b"", curve=passes(crossed))
             store.finish(planted(cell, crossed=crossed))
     done = CliRunner().invoke(main, ["run", str(path), "--store", str(store.root), "--json"])
     (verdict,) = json.loads(done.stdout)
