@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = "Not run in the tests: "
 MANIFEST = "raycluster.yaml"  # of Kubernetes; all other YAML is a claim
+PART = "A part of a claim file"
 
 # Blocks that are not run, by page: to be as few as can be.
 LEFT_OUT = {
@@ -155,7 +156,7 @@ def parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "block",
-    [block for block in BLOCKS if block.language == "yaml" and block.title != MANIFEST],
+    [block for block in BLOCKS if block.language == "yaml" and block.title not in (MANIFEST, PART)],
     ids=lambda block: block.page,
 )
 def test_example_claims_are_valid(block: Block, tmp_path: Path) -> None:
@@ -165,6 +166,17 @@ def test_example_claims_are_valid(block: Block, tmp_path: Path) -> None:
     path.write_text(block.body, encoding="utf-8")
 
     assert load(path).id == name
+
+
+def test_example_recipes_are_valid(tmp_path: Path) -> None:
+    """Of a page that shows no more of a claim: in a claim that has all else."""
+    (block,) = (block for block in BLOCKS if block.title == PART)
+    claim = yaml.safe_load((ROOT / "tests" / "claims" / "modern_recipe.yaml").read_text())
+    claim["scales"]["smoke"]["images"] = 2560  # ten batches of the page's
+    path = tmp_path / f"{claim['id']}.yaml"
+    path.write_text(yaml.safe_dump(claim | yaml.safe_load(block.body)))
+
+    assert load(path).id == claim["id"]
 
 
 def test_the_manifest_for_kubernetes_is_whole() -> None:
@@ -279,7 +291,7 @@ def test_every_command_of_a_page_runs(
     monkeypatch.setenv("REPRO_WORKERS", "1")  # in this process, which has torch already
     printed = ""
     for block in blocks(page):
-        if block.language == "yaml" and block.title:
+        if block.language == "yaml" and block.title not in ("", PART):
             (workspace / block.title).write_text(block.body, encoding="utf-8")
         elif block.language == "sh" and not block.left_out:
             printed = "".join(run(line, monkeypatch) for line in block.lines)
