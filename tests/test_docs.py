@@ -172,7 +172,7 @@ def test_example_recipes_are_valid(tmp_path: Path) -> None:
     """Of a page that shows no more of a claim: in a claim that has all else."""
     (block,) = (block for block in BLOCKS if block.title == PART)
     claim = yaml.safe_load((ROOT / "tests" / "claims" / "modern_recipe.yaml").read_text())
-    claim["scales"]["smoke"]["images"] = 2560  # ten batches of the page's
+    claim["scales"]["smoke"]["images"] = 1280  # ten batches of the page's
     path = tmp_path / f"{claim['id']}.yaml"
     path.write_text(yaml.safe_dump(claim | yaml.safe_load(block.body)))
 
