@@ -60,16 +60,16 @@ scales:
     epochs: {epochs}
     seeds: 3
     search:
-      period: {{rates: [0.0003, 0.001, 0.003], rungs: [4]}}
-      modern: {{rates: [0.003, 0.01, 0.03], rungs: [4]}}
+      period: {{rates: [0.0003, 0.001, 0.003], rungs: [4], seeds: 1, refine: null}}
+      modern: {{rates: [0.003, 0.01, 0.03], rungs: [4], seeds: 1, refine: null}}
   paper:
     data: cifar10
     model: {{name: cifar_19pct}}
     epochs: {epochs}
     seeds: 3
     search:
-      period: {{rates: [0.0003, 0.001, 0.003], rungs: [4]}}
-      modern: {{rates: [0.003, 0.01, 0.03], rungs: [4]}}
+      period: {{rates: [0.0003, 0.001, 0.003], rungs: [4], seeds: 1, refine: null}}
+      modern: {{rates: [0.003, 0.01, 0.03], rungs: [4], seeds: 1, refine: null}}
 deviations:
   - The net is a small one.
 """

@@ -320,7 +320,9 @@ def test_a_part_of_a_recipe_is_held_to_the_recipe_that_it_is_part_of(tmp_path: P
 def many_rates(claim: str, rates: int) -> str:
     """The claim with so many rates of 1,000 tuning seeds each."""
     grid = ", ".join(f"{0.0001 * (1 + i):.4f}" for i in range(rates))
-    return claim.replace("[0.003, 0.01, 0.03], rungs: [1]", f"[{grid}], rungs: [1], seeds: 1000")
+    return claim.replace(
+        "[0.003, 0.01, 0.03], rungs: [1], seeds: 1,", f"[{grid}], rungs: [1], seeds: 1000,"
+    )
 
 
 def test_a_plan_that_nobody_can_mean_is_refused_with_its_number(tmp_path: Path) -> None:
@@ -523,7 +525,7 @@ def key_paths(data: object, at: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 OPTIONAL = re.compile(
     r"version|reconsidered_if|paper\.(figure|value|title|authors|year|link)|region\.high|arms\.\w+\.model(\.activation)?|scales\.\w+"
     r"|recipes\.\w+\.(batch_size|momentum|weight_decay|bias_rate|precision)"
-    r"|scales\.\w+\.(images|seeds|taken|scatter|recipe\.precision)"
+    r"|scales\.\w+\.(images|seeds|taken|scatter|recipe\.precision|search\.\w+\.(seeds|refine))"
 )
 
 

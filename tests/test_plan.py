@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from repro.claim import Claim, load
-from repro.plan import Cell, confirm_cells, merged, next_cells, rate_search
+from repro.claim import Claim, Search, TrainedClaim, load
+from repro.plan import Cell, confirm_cells, merged, most_epochs_left, next_cells, rate_search
 from repro.trial import Result
 from tests.worlds import claim_file, planted, tiny_claim
 
@@ -226,3 +226,61 @@ def test_every_recipe_has_its_verdict_before_any_is_explained() -> None:
         for recipe in recipes
         for arm in arms
     ]
+
+
+def refined(claim: Claim, **changes: object) -> TrainedClaim:
+    """With what a search has where its file says no more than the grid and the rungs."""
+    assert isinstance(claim, TrainedClaim)
+    at = claim.scales["smoke"]
+    usual = Search(rates=at.search["period"].rates, rungs=(1,))
+    scale = at.model_copy(update={"search": {"period": usual.model_copy(update=changes)}})
+    return claim.model_copy(update={"scales": {"smoke": scale}})
+
+
+def steady(cell: Cell, crossed: float | None) -> Result:
+    """An error that stays what it is, least at a rate of 0.01."""
+    error = 0.3 + abs(math.log10(cell.trial.rate) + 2)
+    return replace(
+        planted(cell, crossed=crossed, error=error), epoch_errors=(error,) * int(cell.until)
+    )
+
+
+def test_a_search_has_three_seeds_and_refines_by_default(claim: Claim) -> None:
+    """All seeds of every rate; then steps of at most 1.8 about the best, trained to the end."""
+    usual = refined(claim)
+    cells = [cell for cell in following(usual, {}) if cell.arm == "fast"]
+    results = {cell.trial.id: steady(cell, None) for cell in cells}
+    finer = [cell for cell in following(usual, results) if cell.arm == "fast"]
+
+    assert len(cells) == 3 * 3
+    assert {cell.trial.rate for cell in finer} == {0.0045, 0.0067, 0.01, 0.017}
+    assert len({cell.trial.seed for cell in finer}) == 3
+    assert {cell.until for cell in finer} == {8}
+
+
+def test_all_arms_are_refined_by_their_crossing(claim: Claim) -> None:
+    """The lower error at an early rung does not choose: 0.017 crosses before 0.01."""
+    usual = refined(claim)
+    times = {"fast": {0.01: 0.9, 0.017: 0.5}, "slow": {0.01: 7.0, 0.017: 5.0}}
+    results: dict[str, Result] = {}
+    while cells := [c for c in following(usual, results) if c.purpose == "tune"]:
+        for cell in cells:
+            crossed = times[cell.arm].get(cell.trial.rate)
+            late = crossed is None or crossed > cell.until
+            results[cell.trial.id] = steady(cell, None if late else crossed)
+
+    assert [search(usual, results, arm).chosen for arm in ("fast", "slow")] == [0.017, 0.017]
+
+
+def test_a_plan_costs_at_most_what_it_says(claim: Claim) -> None:
+    """With the trials of a refined search, and those of both arms' seeds."""
+    usual = refined(claim)
+    said = most_epochs_left(usual, "smoke", PRINT, {})
+    results: dict[str, Result] = {}
+    trained: dict[str, float] = {}
+    while cells := following(usual, results):
+        for cell in cells:
+            trained[cell.trial.id] = cell.until
+            results[cell.trial.id] = steady(cell, None)
+
+    assert sum(trained.values()) <= said <= 1.5 * sum(trained.values())

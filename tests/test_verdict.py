@@ -143,7 +143,11 @@ def test_open_region_is_met_by_a_lower_bound(claim: Claim) -> None:
     [
         ({"at_edge": True}, "inconclusive", "lies at the edge of the grid"),
         ({"done": False, "chosen": None}, "inconclusive", "search for the slow arm's rate is not"),
-        ({"chosen": None}, "inconclusive", "every learning rate of the slow arm diverged"),
+        (
+            {"chosen": None},
+            "inconclusive",
+            "every learning rate that the search of the slow arm kept diverged",
+        ),
     ],
 )
 def test_a_search_that_is_not_sound_decides_nothing(

@@ -70,7 +70,7 @@ scales:
     epochs: {epochs}
     seeds: {seeds}
     search:
-      period: {{rates: [{rates}], rungs: [1]}}
+      period: {{rates: [{rates}], rungs: [1], seeds: 1, refine: null}}
 deviations: []
 """
 

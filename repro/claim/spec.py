@@ -372,6 +372,9 @@ class Search(Strict):
     `rates`: the grid, with which every arm begins; it is extended once, by its own step, for an arm
     whose best rate lies at its edge. `rungs`: epochs, at least one, at which rates are compared.
     `keep`: share of them that goes on. `seeds`: tuning seeds of each rate, which confirm nothing.
+    `refine`: the best rate and those about it, in steps of at most this factor, are trained for
+    as long as the scale says and compared once more, so that all arms are chosen by the same
+    criterion; null for the best of the grid as the rungs had it.
     """
 
     rates: Annotated[tuple[Rate, ...], Field(min_length=1), AfterValidator(_increasing)]
@@ -379,7 +382,12 @@ class Search(Strict):
         tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_increasing)
     ]
     keep: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 1
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 3
+    refine: Annotated[float, Field(gt=1, le=100)] | None = 1.8
+
+
+# What a search was before it could say so: plans of that time keep their digest.
+_SEARCH_BEFORE: dict[str, Any] = {"seeds": 1, "refine": None}
 
 
 class Checks(Strict):
@@ -424,10 +432,10 @@ class Scale(Strict):
     """Where and for how long the claim is tried.
 
     `data`: images, a registered name or `folder:NAME`. `images`: only the first so many training
-    images. `model`: the net. `epochs`: passes over the training set, at most. `threshold`: in place
-    of the claim's. `recipe`: what it changes in every recipe. `checks`: of what was measured.
-    `arguments`: of a `trainer`'s command, for which `data` is what a reader is told, and there is
-    no model.
+    images. `model`: the net.
+    `epochs`: passes over the training set, at most. `threshold`: in place of the claim's. `recipe`:
+    what it changes in every recipe. `checks`: of what was measured. `arguments`: of a `trainer`'s
+    command, for which `data` is what a reader is told, and there is no model.
 
     `scatter`: the standard deviation over seeds that `seeds` were planned with, of the effect or,
     where arms are not paired, of one arm; of logarithms for a ratio. `repro validate` and
@@ -560,6 +568,13 @@ class TrainedClaim(Claim):
         Where all looks are taken nothing is left to it, and the plan is that of such a version.
         """
         said = super()._science(scale)
+        for name, one in said["scales"].items():
+            for recipe, search in one.get("search", {}).items():
+                whole = self.scales[name].search[recipe].model_dump(mode="json")
+                for key, before in _SEARCH_BEFORE.items():
+                    search.pop(key, None)
+                    if whole[key] != before:
+                        search[key] = whole[key]
         at = None if scale is None else self.scales[scale]
         if at is not None and at.taken == len(at.seeds):
             del said["scales"][scale]["taken"]

@@ -5,13 +5,15 @@ the next ones, so a killed run, a second worker and the report all see the same 
 
 Each arm's rate is given, the same for all, or searched by successive halving (Jamieson and
 Talwalkar 2016) over the same grid with the same budgets on tuning seeds: for the earliest crossing
-where a claim is about times, else for the lowest test error. The effect is measured on other seeds.
+where a claim is about times, else for the lowest test error. The best rate and those about it are
+then trained to the end and compared once more. The effect is measured on other seeds.
 """
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -99,7 +101,10 @@ class RateOutcome:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateSearch:
-    """The search of one arm: `chosen` is None while it runs and when every rate diverged."""
+    """The search of one arm: `chosen` is None while it runs and when every rate diverged.
+
+    `refining`: whether the rates about the best are compared by now.
+    """
 
     outcomes: tuple[RateOutcome, ...]
     chosen: float | None
@@ -107,6 +112,7 @@ class RateSearch:
     at_edge: bool
     trials: tuple[str, ...]  # of all rates and tuning seeds, whether run or not
     wanted: tuple[Cell, ...] = ()
+    refining: bool = False
 
 
 class _Arm:
@@ -239,10 +245,63 @@ def rate_search(
         return RateSearch(outcomes=(), chosen=given, done=True, at_edge=False, trials=())
     where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     grid = where.search.rates
-    first = _halve(where, grid, results)
+    first = _search(where, grid, results)
     if not first.at_edge:
         return first
-    return _halve(where, _extend(grid, at=first.chosen), results)
+    return _search(where, _extend(grid, at=first.chosen), results)
+
+
+def _search(where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result]) -> RateSearch:
+    """Over `grid`, and then about the best of it; that at its edge has too few about it."""
+    coarse = _halve(where, grid, results)
+    factor = where.search.refine
+    if factor is None or coarse.chosen is None or coarse.at_edge:
+        return coarse
+    return _refine(where, grid, _about(grid, coarse.chosen, factor), results)
+
+
+def _about(grid: tuple[float, ...], best: float, factor: float) -> tuple[float, ...]:
+    """The best rate, and those between it and its neighbours in equal steps of at most a factor.
+
+    A neighbour that is so near is one of them.
+    """
+    place = grid.index(best)
+    found = {best}
+    for neighbour in (grid[place - 1], grid[place + 1]):
+        steps = _steps(best, neighbour, factor)
+        last = steps if steps > 1 else 2
+        ratio = (neighbour / best) ** (1 / steps)
+        found |= {_round(best * ratio**step) for step in range(1, last)}
+    return tuple(sorted(found))
+
+
+def _steps(one: float, other: float, factor: float) -> int:
+    return math.ceil(abs(math.log(other / one)) / math.log(factor) - 1e-6)
+
+
+def _refine(
+    where: _Arm,
+    grid: tuple[float, ...],
+    rates: tuple[float, ...],
+    results: Mapping[str, Result],
+) -> RateSearch:
+    """The best of these rates, all of them trained to the end."""
+    until = where.at.epochs
+    cells = [cell for rate in rates for cell in where.tuning(rate, until)]
+    wanted = tuple(cell for cell in cells if not cell.done(results))
+    everything = tuple(sorted({*grid, *rates}))
+    found = [_outcome(where, rate, results, by=until) for rate in rates]
+    best = min(found, key=_speed) if not wanted else None
+    chosen = best.rate if best and min(best.crossed, best.error) < math.inf else None
+    return RateSearch(
+        outcomes=tuple(_outcome(where, rate, results) for rate in everything),
+        chosen=chosen,
+        done=not wanted,
+        at_edge=chosen in (grid[0], grid[-1]),
+        trials=tuple(cell.trial.id for rate in everything for cell in where.tuning(rate)),
+        wanted=wanted,
+        refining=True,
+    )
 
 
 def _halve(where: _Arm, grid: tuple[float, ...], results: Mapping[str, Result]) -> RateSearch:
@@ -409,7 +468,9 @@ def most_epochs_left(
             rate = search.chosen
             if not search.done:
                 halving = claim.scales[scale].search[recipe]
-                later += _later_rungs(halving, now=search.wanted[0].until)
+                if not search.refining:
+                    later += _later_rungs(halving, now=search.wanted[0].until)
+                    later += _refining(halving) * claim.scales[scale].epochs
                 rate = halving.rates[0]  # whichever it will be, its trials are as many
             if rate is not None:
                 found = confirm_cells(claim, scale, recipe, arm, fingerprint, rate)
@@ -427,6 +488,14 @@ def _later_rungs(search: Search, *, now: float) -> float:
             total += alive * search.seeds * (rung - before)
         alive, before = math.ceil(alive * search.keep), rung
     return total
+
+
+def _refining(search: Search) -> int:
+    """Trials that compare the best rate with those about it, at most; all as if they were new."""
+    if search.refine is None or len(search.rates) == 1:
+        return 0
+    steps = [_steps(one, other, search.refine) for one, other in pairwise(search.rates)]
+    return (1 + 2 * max(1, max(steps) - 1)) * search.seeds
 
 
 def merged(cells: Iterable[Cell]) -> list[Cell]:

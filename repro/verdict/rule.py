@@ -347,7 +347,9 @@ def _nothing_confirmed(found: RecipeEvidence) -> Ruling:
     searches = found.rates.values()
     done = all(search.done for search in searches)
     if done and all(search.chosen is None for search in searches):
-        return Ruling("inconclusive", "every learning rate diverged in every arm")
+        return Ruling(
+            "inconclusive", "every learning rate that its search kept diverged, in every arm"
+        )
     why = "nothing was run"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
         why = "no evaluation trial has ended yet"
@@ -365,7 +367,10 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
             why = f"the search for the {arm} arm's rate is not finished"
             return Ruling("inconclusive", why, open=True)
         if search.chosen is None:
-            return Ruling("inconclusive", f"every learning rate of the {arm} arm diverged")
+            return Ruling(
+                "inconclusive",
+                f"every learning rate that the search of the {arm} arm kept diverged",
+            )
     edges = [arm for arm in arms if found.rates[arm].at_edge]
     if edges:
         return Ruling(
