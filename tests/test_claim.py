@@ -627,3 +627,24 @@ def test_a_recipe_of_the_paper_says_nothing_of_what_is_new(tmp_path: Path) -> No
         ids.append({cell.trial.id for cell in next_cells(claim, "smoke", "0" * 16, {})})
 
     assert ids[0] == ids[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"images": 45_000, "further_test": 10_000},
+            r"fewer than 55000 \(images and further_test\)",
+        ),
+        ({"resample": True}, "`images` has to say how many each seed draws"),
+    ],
+)
+def test_images_that_there_are_not_cannot_be_drawn(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    """Of 50,000 each is trained on or tested on."""
+    data = yaml.safe_load(TEXT)
+    data["scales"]["paper"] |= change
+
+    with pytest.raises(ClaimError, match=message):
+        load(written(tmp_path, data))

@@ -413,7 +413,9 @@ def test_a_threshold_ends_a_trial(tmp_path: Path) -> None:
 def test_a_search_trains_the_same_folders_further(tmp_path: Path) -> None:
     """Each rung continues where the one before ended."""
     path = claim_file(tmp_path)
-    changed(path, "rate: 0.1", "search: {rates: [0.1, 0.2, 0.3], rungs: [1, 2]}")
+    changed(
+        path, "rate: 0.1", "search: {rates: [0.1, 0.2, 0.3], rungs: [1, 2], seeds: 1, refine: null}"
+    )
 
     ran = repro(
         "run", path, "--scale", "smoke", "--store", tmp_path / "store", "--trust", "--workers", "1"

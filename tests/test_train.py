@@ -29,6 +29,7 @@ from repro.trial import CURVE_COLUMNS, Trial
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 CPU = torch.device("cpu")
+PLACES = [203, 438, 5, 537, 586]  # of the first five that seed 0 draws
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
 
 
@@ -402,3 +403,40 @@ def test_numbers_of_this_version_are_kept(dataset: Dataset) -> None:
 
 
 GOLDEN_LOSSES = [3.1278, 2.1323, 2.0739, 1.9120, 1.6598]
+
+
+def seen(dataset: Dataset, **changes: object) -> tuple[list[bytes], list[bytes]]:
+    """Which images a trial trains on, and which it is tested on."""
+    data = device_data(trial_on(dataset, **changes), dataset, CPU)
+    train, test = (
+        [image.numpy().tobytes() for image in split.rows(torch.arange(len(split.labels)))]
+        for split in (data.train, data.test)
+    )
+    return train, test
+
+
+def test_a_seed_draws_its_training_images(dataset: Dataset) -> None:
+    """The same for all arms, others for another seed; which they are is part of the trial."""
+    drawn = {"images": 100, "resample": True}
+    one, _ = seen(dataset, **drawn)
+    arm, _ = seen(dataset, **drawn, arguments={"activation": "tanh"})
+    other, _ = seen(dataset, **drawn, seed=1)
+    everything, _ = seen(dataset)
+    places = [everything.index(image) for image in one[:5]]
+
+    assert one == arm
+    assert len(set(one) & set(other)) < 60
+    assert len(one) == len(other) == 100
+    assert places == PLACES, "a draw that changes needs another numerics (tools/numerics.py)"
+    assert trial_on(dataset, **drawn).shape != trial_on(dataset, **drawn, seed=1).shape
+    assert trial_on(dataset).shape == trial_on(dataset, seed=1).shape
+
+
+@pytest.mark.parametrize("resample", [False, True])
+def test_further_test_images_are_never_trained_on(dataset: Dataset, resample: bool) -> None:
+    """The last ones of the training set, beside all of the test set."""
+    everything, tests = seen(dataset)
+    train, test = seen(dataset, further_test=40, resample=resample, images=None)
+
+    assert test == tests + everything[-40:]
+    assert sorted(train) == sorted(everything[:-40])

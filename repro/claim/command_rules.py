@@ -12,7 +12,7 @@ __all__ = ["command_rules"]
 
 _OF_CLAIM = ("recipes", "verdict_recipe", "crossing")
 _OF_ARM = {"model", "recipe"}
-_OF_SCALE = {"model", "images", "recipe"}
+_OF_SCALE = {"model", "images", "resample", "further_test", "recipe"}
 
 
 def command_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:

@@ -109,6 +109,8 @@ FIELDS: dict[str, dict[str, Changes]] = {
     "Scale": {
         "data": "numbers",
         "images": "numbers",
+        "resample": "numbers",
+        "further_test": "numbers",
         "model": "numbers",
         "arguments": "numbers",
         # A trial is trained further, and is the same one; but where a schedule ends with the scale.
@@ -168,6 +170,8 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "seed": "numbers",
         "numerics": "numbers",
         "images": "numbers",
+        "resample": "numbers",
+        "further_test": "numbers",
         "threshold": "numbers",
         "near": "numbers",
         "crossing": "numbers",

@@ -143,11 +143,16 @@ def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
     facts, images = DATASETS.get(str(plain(scale, "data"))), plain(scale, "images")
-    if facts and facts.images and is_number(images) and images > facts.images[0]:
+    further = plain(scale, "further_test")
+    asked = sum(count for count in (images, further) if is_number(count))
+    if facts and facts.images and asked > facts.images[0]:
+        what = f"{asked} (images and further_test)" if further else f"{asked}"
         yield (
             (*at, "images"),
-            f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {images}",
+            f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {what}",
         )
+    if plain(scale, "resample") is True and images is None:
+        yield (*at, "resample"), "`images` has to say how many each seed draws"
 
 
 def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:

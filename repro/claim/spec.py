@@ -432,7 +432,9 @@ class Scale(Strict):
     """Where and for how long the claim is tried.
 
     `data`: images, a registered name or `folder:NAME`. `images`: only the first so many training
-    images. `model`: the net.
+    images. `resample`: so many that each seed draws, the same for all arms, in place of the first:
+    intervals then hold how far the effect depends on the training images. `further_test`: the last
+    so many training images are not trained on, but tested on beside the test set. `model`: the net.
     `epochs`: passes over the training set, at most. `threshold`: in place of the claim's. `recipe`:
     what it changes in every recipe. `checks`: of what was measured. `arguments`: of a `trainer`'s
     command, for which `data` is what a reader is told, and there is no model.
@@ -454,6 +456,8 @@ class Scale(Strict):
 
     data: str = ""
     images: Annotated[int, Field(ge=1)] | None = None
+    resample: bool = False
+    further_test: Annotated[int, Field(ge=0)] = 0
     model: Model = Model(name="")
     arguments: dict[str, Scalar] = {}
     epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)]

@@ -183,6 +183,8 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         data=at.data,
         fingerprint=fingerprint,
         images=at.images,
+        resample=at.resample,
+        further_test=at.further_test,
         rate=math.nan,
         seed=0,
         numerics=code(model.name, at.data, way.optimiser.name),

@@ -55,7 +55,11 @@ def _scale(
     yield _line(4, "fingerprint", fingerprint, here)
     if claim.trainer is None:
         images = "all" if at.images is None else at.images
-        yield _line(4, "images", images, "first of the training set")
+        drawn = "drawn by the seed from the training set"
+        yield _line(4, "images", images, drawn if at.resample else "first of the training set")
+        if at.further_test:
+            whose = "last of the training set, tested on beside the test set"
+            yield _line(4, "further_test", at.further_test, whose)
     yield _line(4, "epochs", at.epochs, "at most")
     threshold = getattr(claim, "threshold", None)
     if threshold is not None:

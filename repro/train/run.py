@@ -4,15 +4,16 @@ import io
 import itertools
 import math
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from repro.data import Dataset
+from repro.data import Dataset, Split
 from repro.data.device import DeviceData
 from repro.data.device.order import Bounds
 from repro.models import build
@@ -358,7 +359,7 @@ def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceD
     """The images as the trial, and any of its shape, sees them."""
     recipe = trial.recipe
     return DeviceData(
-        dataset,
+        _sampled(trial, dataset) if trial.resample or trial.further_test else dataset,
         device=device,
         inputs=recipe.inputs,  # type: ignore[arg-type] # a recipe of nets has it
         images=trial.images,
@@ -366,6 +367,26 @@ def device_data(trial: Trial, dataset: Dataset, device: torch.device) -> DeviceD
         augment=recipe.augment,
         padding=recipe.padding,
         colour=recipe.colour,
+    )
+
+
+def _sampled(trial: Trial, dataset: Dataset) -> Dataset:
+    """The training images in an order that the seed draws; the last of them are tested on."""
+    train, test = dataset.train, dataset.test
+    used = len(train.labels) - trial.further_test
+    order = torch.arange(used)
+    if trial.resample:
+        generator = torch.Generator().manual_seed(derive_seed("images", trial.seed))
+        order = torch.randperm(used, generator=generator)
+    places = order[: trial.images].numpy()
+    return replace(
+        dataset,
+        train=Split(images=train.images[places], labels=train.labels[places]),
+        test=Split(
+            images=np.concatenate((test.images, train.images[used:])),
+            labels=np.concatenate((test.labels, train.labels[used:])),
+        ),
+        folder=None,  # where statistics of other images lie
     )
 
 

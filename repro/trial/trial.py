@@ -103,6 +103,8 @@ class Trial:
     decided_by: Literal["full", "online"] = "full"
     crossing: Literal["first", "median"] = "first"
     trainer: Trainer | None = None
+    resample: bool = False  # n training images drawn by the seed, not the first n
+    further_test: Annotated[int, Field(ge=0)] = 0  # last n training images, tested on instead
 
     @cached_property
     def id(self) -> str:
@@ -126,7 +128,8 @@ class Trial:
             "model": self.model,
             "arguments": {k: v for k, v in self.arguments.items() if k not in _FREE_ARGUMENTS},
             "recipe": {name: getattr(self.recipe, name) for name in _FIXED_FIELDS},
-            "data": [self.data, self.fingerprint, self.images],
+            "data": [self.data, self.fingerprint, self.images, self.further_test],
+            "drawn": self.seed if self.resample else None,
         }
         return json.dumps(same, sort_keys=True)
 

@@ -290,11 +290,12 @@ def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
             f"on {trial.fingerprint}: the images have changed",
             hint=f"repro data verify {trial.data}",
         )
-    if trial.images is not None and trial.images > len(dataset.train.labels):
+    asked = (trial.images or 1) + trial.further_test
+    if asked > len(dataset.train.labels):
         raise ClaimError(
-            f"the claim file asks for {trial.images} training images, and {dataset.title} has "
+            f"the claim file asks for {asked} training images, and {dataset.title} has "
             f"{len(dataset.train.labels)}",
-            hint="leave `images` of the scale out to take all",
+            hint="leave `images` and `further_test` of the scale out to train on all",
         )
     return dataset, device_data(trial, dataset, torch.device(machine.device))
 
