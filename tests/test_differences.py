@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis.strategies as st
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from scipy import stats as scipy_stats
@@ -17,7 +18,7 @@ from repro.plan import Cell, next_cells
 from repro.registry import METRICS
 from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store
-from repro.trial import Clocks, Result
+from repro.trial import Clocks, Result, Row
 from repro.verdict import Verdict, decide
 from repro.verdict.analysis import Evidence, analyse, looked_at_twice, sampled_images
 
@@ -224,6 +225,41 @@ def test_a_wider_gap_alone_is_gap_only(
     assert verdict.exit_code == (0 if word == "reproduced" else 3)
     assert verdict.effect is not None
     assert (verdict.effect.p < 0.05) == (word == "reproduced")  # of overfitting, not of the gap
+
+
+def test_the_rise_of_the_test_loss_is_read_off_the_curve(tmp_path: Path) -> None:
+    """Its last value less its least; a wider gap with a higher rise is overfitting."""
+    claim = claim_of(tmp_path, arms=GAP.replace("metric: test_error", "metric: test_loss_rise"))
+    claim.path.write_text(
+        claim.path.read_text().replace("metric: test_error\narms", "metric: gap\narms")
+    )
+    claim = claim_at(claim.path)
+
+    class Curves:
+        """Of arms whose test loss rises by half a nat, or by none."""
+
+        def rows(self, trial_id: str) -> list[Row]:
+            cell = cells[trial_id]
+            last = 1.0 + (cell.arm == "without") * (0.5 + 0.01 * (-1) ** cell.trial.seed)
+            return [
+                Row(e, "test", 0.4, loss, 100, 0.0) for e, loss in ((1, 2.0), (2, 1), (3, last))
+            ]
+
+        def arrays(self, _: str) -> dict[str, npt.NDArray[np.generic]]:
+            return {}
+
+    def wider(cell: Cell) -> Result:
+        gap = 0.02 + (cell.arm == "without") * (0.02 + 0.001 * (-1) ** cell.trial.seed)
+        metrics = {"gap": gap, "test_error": 0.4}
+        return replace(FINISHED, trial_id=cell.trial.id, epochs=cell.until, metrics=metrics)
+
+    cells = {cell.trial.id: cell for cell in next_cells(claim, "paper", PRINT, {})}
+    results = {name: wider(cell) for name, cell in cells.items()}
+    evidence = analyse(claim, "paper", PRINT, results, records=Curves())
+    verdict = decide(claim, evidence, "authors")
+
+    assert verdict.word == "reproduced"
+    assert "the rise of the test loss is higher, too: 0.50 (90 % CI" in verdict.reason
 
 
 def test_a_gap_without_a_further_contrast_of_test_errors_is_gap_only(tmp_path: Path) -> None:

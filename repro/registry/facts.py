@@ -113,6 +113,7 @@ OWN_METRICS = {
         title="expected calibration error (15 bins)", unit="%", factor=100.0
     ),
     "gap": MetricFacts(title="test error less training error", unit="%", factor=100.0),
+    "test_loss_rise": MetricFacts(title="rise of the test loss after its least", unit="nats"),
     "first_epoch_error": _error("training error of the first epoch's batches"),
     "epochs_to_plateau": MetricFacts(
         title="first epoch within half a point of the final test error", unit="epochs"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.claim import (
+    DifferenceClaim,
     TimeClaim,
     TrainedClaim,
     arms_of,
@@ -311,8 +312,27 @@ def _outcome(
         trial_id=result.trial_id,
         status=result.status,
         epochs=result.epochs,
-        metrics=result.metrics,
+        metrics=_metrics(claim, result, records),
         right={} if records is None else _right(claim, result, records),
+    )
+
+
+_RISE = "test_loss_rise"
+
+
+def _metrics(claim: TrainedClaim, result: Result, records: Records | None) -> Mapping[str, float]:
+    """With what the trial's curve says of its test loss, where the claim asks for it.
+
+    It never rises while a net still learns what is true of other images, too; NaN of a loss that
+    is no number.
+    """
+    also = claim.also.values() if isinstance(claim, DifferenceClaim) else ()
+    asked = {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in also}
+    if records is None or _RISE not in asked:
+        return result.metrics
+    losses = [row.loss for row in records.rows(result.trial_id) if row.source == "test"]
+    return (
+        {**result.metrics, _RISE: losses[-1] - float(np.min(losses))} if losses else result.metrics
     )
 
 

@@ -20,7 +20,7 @@ A level has no direction: inside the region is reproduced, wholly outside it not
 inconclusive.
 
 What would be reproduced or direction only of a gap between test and training error is `gap only`
-unless the test error of the same arms shows it, too.
+unless the test error of the same arms, or the rise of their test loss, shows it, too.
 
 Before that: a failed sanity check is `invalid`; no evaluation trial is `not run`; an unfinished
 search, fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
@@ -92,8 +92,8 @@ EXIT_CODES: dict[Word, int] = {
 class Effect:
     """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed.
 
-    Of a gap, the effect is overfitting: the larger p of gap and test error, which both have to show
-    it on the same side.
+    Of a gap, the effect is overfitting: the larger p of gap and test error (or the rise of the test
+    loss), which both have to show it on the same side.
     """
 
     p: float
@@ -306,8 +306,11 @@ def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
     return ruling._replace(of_interval=True)
 
 
+_SHOWS = {"test_error": "test error", "test_loss_rise": "rise of the test loss"}
+
+
 def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
-    """Of a wider gap: overfitting has to show in the test error of the same arms.
+    """Of a wider gap: overfitting has to show in the same arms' test error, or test loss.
 
     The gap is wider as well where the training error has merely fallen further.
     """
@@ -321,22 +324,23 @@ def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
     estimate = tested.estimate
     if estimate is not None and estimate.low > 0:
         return ruling._replace(
-            reason=f"{ruling.reason}; the test error is higher, too: {_shown(tested)}"
+            reason=f"{ruling.reason}; the {_SHOWS[tested.metrics[0]]} is higher, too: "
+            f"{_shown(tested)}"
         )
     known_not = estimate is not None and estimate.high <= 0
     why = "is not higher" if known_not else "is not shown to be higher"
     return ruling._replace(
         word="gap only",
-        reason=f"a wider gap ({ruling.reason}), but the test error of {first} {why} than that of "
-        f"{second}: {_shown(tested)}",
+        reason=f"a wider gap ({ruling.reason}), but the {_SHOWS[tested.metrics[0]]} of {first} "
+        f"{why} than that of {second}: {_shown(tested)}",
         open=not known_not,
     )
 
 
 def _test_error(found: RecipeEvidence) -> Contrast | None:
-    """The further contrast of the same arms by their test error."""
+    """The first further contrast of the same arms that can show overfitting."""
     alike = (c for c in found.bases[1:] if c.arms == found.deciding.arms)
-    return next((c for c in alike if set(c.metrics) == {"test_error"}), None)
+    return next((c for c in alike if len({*c.metrics}) == 1 and c.metrics[0] in _SHOWS), None)
 
 
 def _shown(contrast: Contrast) -> str:
