@@ -2,8 +2,9 @@
 
 `python -m tests.calibration` (or `nox -s calibration`) prints a table and fails where the interval
 that is shown does not hold the truth, or where a word is false, too often; with `--write` the table
-goes into docs/explanation/verdicts.md, beside that of the rule before. A small part runs with the
-tests.
+goes into docs/explanation/verdicts.md, beside that of the rule before. With `--lines FILE` each
+line is written to FILE as it is finished, and not computed again: another file for other rules. A
+small part runs with the tests.
 
 Each simulation draws the results of all looks, as trials would have left them, and gives them to
 the analysis and the rule. That a plan which asks look by look comes to the same verdict is a test
@@ -11,23 +12,25 @@ of its own (tests/test_calibration.py).
 """
 
 import argparse
+import json
 import math
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from repro.claim import Analysis, LevelClaim, Region, TimeClaim, TrainedClaim, arms_of, load
-from repro.plan import confirm_cells
-from repro.trial import Clocks, Result
+from repro.claim import Analysis, Region, Search, TimeClaim, TrainedClaim, arms_of, load
+from repro.files import write_atomic
+from repro.plan import Cell, confirm_cells, rate_search
+from repro.trial import LAG, PASSES, Clocks, Result, Row
 from repro.verdict import Word, decide, settles
 from repro.verdict.analysis import analyse
 
@@ -38,7 +41,7 @@ LOOKS, OLDER_LOOKS = (5, 8, 12), (3, 5, 8, 12)
 COVERAGE = 0.93
 MOST_FALSE = 0.05
 ENOUGH = 2000  # simulations, of which 5 % are known to half a point
-WORDS: tuple[Word, ...] = ("reproduced", "direction only", "not reproduced")
+WORDS: tuple[Word, ...] = ("reproduced", "direction only", "gap only", "not reproduced")
 
 Values = npt.NDArray[np.float64]  # (arms, seeds)
 Draw = Callable[[np.random.Generator, int], Values]
@@ -50,8 +53,11 @@ class Case:
 
     `taken`: looks under the older rule. `late`: by which share each arm's crossings are seen late,
     the most of a range that differs from seed to seed; `budget`: where times are censored;
-    `diverging`: the share of trials that diverge. `limit`: why the case is not supported: it is
-    shown, and may be out of bounds.
+    `diverging`: the share of trials that diverge. `curves`: how a bracket is read off a simulated
+    curve. `search`: how each arm's rate is searched, `draw` being times at the best one. `images`:
+    of the test set, whose outcomes one by one give the error that `draw` has the mean of.
+    `tested`: the test errors beside a gap, whose difference is `overfits`. `limit`: why the case is
+    not supported: it is shown, and may be out of bounds.
     """
 
     name: str
@@ -65,12 +71,19 @@ class Case:
     budget: float = math.inf
     late: tuple[float, float] = (0.0, 0.0)
     diverging: float = 0.0
+    curves: "Curves | None" = None
+    search: Search | None = None
+    images: int = 0
+    tested: Draw | None = None
+    overfits: float = 0.0
     limit: str = ""
 
     @property
     def false_words(self) -> tuple[Word, ...]:
         """What must not be said of this truth."""
         low, high = self.region
+        if self.tested is not None and self.overfits <= 0:
+            return ("reproduced", "direction only", "not reproduced")
         if low <= self.truth <= (math.inf if high is None else high):
             return ("direction only", "not reproduced")
         if self.kind == "level":
@@ -132,6 +145,71 @@ def _still(_generator: np.random.Generator, shape: tuple[int, ...]) -> Values:
     return np.zeros(shape)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """Errors that fall as the inverse root of time, and when full passes are made of them.
+
+    `images`: of the training set. `gap`: of each arm's online error above the full one. `jump`:
+    standard deviation of full errors between tenths of an epoch. `near` and `crossing`: as in a
+    claim file.
+    """
+
+    images: int
+    gap: tuple[float, float]
+    jump: float
+    near: float
+    crossing: str
+
+    def trial(
+        self, generator: np.random.Generator, crosses: float, arm: int
+    ) -> tuple[list[Row], tuple[float, float] | None]:
+        """The curve of a net whose error comes down to the threshold so late, and its bracket."""
+        epochs = np.arange(1, round(20 * crosses) + 20) / 10
+        smooth = np.minimum(THRESHOLD * np.sqrt(crosses / epochs), 0.9)
+        full = np.clip(smooth + self.jump * generator.standard_normal(len(epochs)), 0, 1)
+        window = self.images // 10
+        online = generator.binomial(window, np.clip(smooth + self.gap[arm], 0, 1)) / window
+        three = np.convolve(online, np.ones(3) / 3)[: len(online)]
+        if self.crossing == "median":
+            three -= 2 * np.sqrt(three * (1 - three) / (3 * window))
+        passed = three <= THRESHOLD + self.near
+        passed[:2] = False
+        if self.crossing == "median":
+            passed = np.maximum.accumulate(passed)
+        seen = self._crossed(epochs, full, passed)
+        rows = []
+        for epoch, error, whole, has in zip(epochs, online, full, passed, strict=True):
+            rows.append(Row(float(epoch), "online", float(error), 1.0, window, 0.0))
+            if has:
+                rows.append(Row(float(epoch), "train", float(whole), 1.0, self.images, 0.0))
+            if seen is not None and epoch >= seen[1] + self._lag - 1e-9:
+                break
+        return rows, seen
+
+    @property
+    def _lag(self) -> float:
+        return LAG if self.crossing == "median" else 0.0
+
+    def _crossed(
+        self, epochs: Values, full: Values, passed: npt.NDArray[np.bool_]
+    ) -> tuple[float, float] | None:
+        """As a trial writes it down."""
+        if self.crossing == "first":
+            below = np.flatnonzero(passed & (full <= THRESHOLD))
+            return None if not len(below) else (_tenth(epochs, below[0] - 1), epochs[below[0]])
+        begun = int(passed.argmax())
+        medians = np.median(np.lib.stride_tricks.sliding_window_view(full[begun:], PASSES), axis=1)
+        below = np.flatnonzero(medians <= THRESHOLD)
+        if not len(below):
+            return None
+        middle = begun + int(below[0]) + PASSES // 2
+        return (_tenth(epochs, middle - 1) if below[0] else 0.0), float(epochs[middle])
+
+
+def _tenth(epochs: Values, place: int) -> float:
+    return float(epochs[place]) if place >= 0 else 0.0
+
+
 Noise = Callable[[np.random.Generator, tuple[int, ...]], Values]
 
 
@@ -167,30 +245,36 @@ def _one(mean: float, *, sd: float = 1.2) -> Draw:
     return lambda generator, n: generator.normal(mean, sd, (1, n))
 
 
-def _times(ratio: float, *, fast: float = 8.0, sd: tuple[float, float] = (0.1, 0.1)) -> Draw:
-    """Log-normal epochs to the threshold, slow and fast."""
+def _times(
+    ratio: float,
+    *,
+    fast: float = 8.0,
+    sd: tuple[float, float] = (0.1, 0.1),
+    noise: Noise = _normal,
+    first: Noise | None = None,
+) -> Draw:
+    """Epochs to the threshold, slow and fast; log-normal if not said otherwise."""
 
     def draw(generator: np.random.Generator, n: int) -> Values:
-        spread = generator.normal(size=(2, n)) * np.array(sd)[:, None]
-        return np.exp(np.log([[fast * ratio], [fast]]) + spread)
+        drawn = np.stack([(first or noise)(generator, (n,)), noise(generator, (n,))])
+        return np.asarray(np.exp(np.log([[fast * ratio], [fast]]) + drawn * np.array(sd)[:, None]))
 
     return draw
 
 
-def _searched(ratio: float, *, seeds: int, step: float, sd: float = 0.1) -> Draw:
-    """Each arm at the rate whose median over tuning seeds is least, of a grid of that step.
+def _cost(rate: float, best: float) -> float:
+    """How much later, in logarithms, a net crosses at that rate: 15 % at a factor of three."""
+    return 0.14 * (math.log(rate / best) / math.log(3)) ** 2
 
-    Log times are a parabola in the log rate, 15 % above the least at a factor of three; the least
-    lies anywhere between two rates of the grid. The truth is the ratio at the best rates.
-    """
-    rates = math.log(step) * np.arange(-3, 4)
+
+THRESHOLD = 0.25
+
+
+def _rises(mean: float, *, sd: float = 0.06) -> Draw:
+    """Nats by which the test loss rises after its least: of one arm; the other's never does."""
 
     def draw(generator: np.random.Generator, n: int) -> Values:
-        best = generator.uniform(-0.5, 0.5, (2, 1)) * math.log(step)
-        cost = 0.14 * ((rates - best) / math.log(3)) ** 2  # (2, rates)
-        tuned = cost[..., None] + sd * generator.standard_normal((2, len(rates), seeds))
-        chosen = np.median(tuned, axis=2).argmin(1)
-        return _times(ratio, sd=(sd, sd))(generator, n) * np.exp(cost[[0, 1], chosen])[:, None]
+        return np.stack([np.maximum(generator.normal(mean, sd, n), 0), np.zeros(n)])
 
     return draw
 
@@ -217,7 +301,8 @@ def _differences(name: str, *truths: float, limit: str = "", **noise: object) ->
 
 
 def _ratios(name: str, *truths: float, limit: str = "", **of_times: object) -> tuple[Case, ...]:
-    options = {key: of_times.pop(key) for key in ("budget", "late", "region") if key in of_times}
+    of_case = ("budget", "late", "region", "curves", "search")
+    options = {key: of_times.pop(key) for key in of_case if key in of_times}
     return tuple(
         Case(
             name=f"times, {name}", kind="time_to_threshold", truth=truth, limit=limit,
@@ -226,6 +311,12 @@ def _ratios(name: str, *truths: float, limit: str = "", **of_times: object) -> t
         )
         for truth in truths
     )  # fmt: skip
+
+
+def _grid(step: float, *, seeds: int, refine: float | None = None) -> Search:
+    """Seven rates about 0.01, and the rungs at which the worse half of them goes."""
+    rates = tuple(float(f"{0.01 * step**power:.2g}") for power in range(-3, 4))
+    return Search(rates=rates, rungs=(4.0, 12.0), seeds=seeds, refine=refine)
 
 
 CASES: tuple[Case, ...] = (
@@ -270,14 +361,35 @@ CASES: tuple[Case, ...] = (
         replace(case, name="times, a tenth diverges", diverging=0.1)
         for case in _ratios("", 1.0)
     ),
+    *_ratios("heavy tails", 2.99, 6.0, noise=_student),
+    *_ratios("a tenth is slow, alike", 2.99, 6.0, noise=_failing),
+    *_ratios("a tenth of one arm is slow", 2.99, 6.0, first=_failing, limit=FAILING),
+    *_ratios("read off curves", 2.9, 6.0, fast=4.0,
+             curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.002, near=0.01,
+                           crossing="first")),
+    *_ratios("read off curves that jump, median", 2.9, 6.0, fast=4.0,
+             curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.01, near=0.05,
+                           crossing="median")),
+    *_ratios("rates searched by 3 seeds, steps of 1.8", 2.9, 6.0, limit=SEARCHED,
+             search=_grid(1.8, seeds=3)),
+    *_ratios("rates searched by 3 seeds, steps of 3 refined", 2.9, 6.0, limit=SEARCHED,
+             search=_grid(3.0, seeds=3, refine=1.8)),
+    *_ratios("rates searched by 1 seed, steps of 3", 2.9, 6.0, limit=SEARCHED,
+             search=_grid(3.0, seeds=1)),
     *(
-        Case(name=f"times, rates searched{name}", kind="time_to_threshold", truth=truth,
-             draw=_searched(truth, seeds=seeds, step=step), region=BOUNDED, limit=SEARCHED)
-        for name, seeds, step in (
-            (" by 3 seeds, steps of 1.8", 3, 1.8),
-            (" by 1 seed, steps of 3", 1, 3.0),
-        )
-        for truth in (2.9, 6.0)
+        replace(case, name="difference, by 2,000 test images", images=2000,
+                draw=_pairs(case.truth, sd=0.3))
+        for case in _differences("", BELOW, 1.4)
+    ),
+    *(
+        Case(name="rise of the test loss", kind="rise", truth=truth, region=(0.2, None),
+             draw=_rises(truth))
+        for truth in (0.199, 0.26)
+    ),
+    *(
+        Case(name=f"gap, test error {said}", kind="gap", truth=3.0, region=(2.0, None),
+             draw=_pairs(3.0), tested=_pairs(overfits), overfits=overfits)
+        for said, overfits in (("the same", 0.0), ("higher", 1.4))
     ),
 )  # fmt: skip
 
@@ -318,46 +430,131 @@ PARTS = {
     "difference": {
         "metric": "test_error", "keys": "contrast: {higher: one, lower: two}", "arms": TWO,
     },
+    "rise": {
+        "metric": "test_loss_rise",
+        "keys": "contrast: {higher: one, lower: two}",
+        "arms": TWO,
+    },
+    "gap": {
+        "metric": "gap", "keys": "contrast: {higher: one, lower: two}\n"
+        "also: {tested: {higher: one, lower: two, metric: test_error}}", "arms": TWO,
+    },
     "level": {"metric": "test_error", "keys": "", "arms": "  one: {}"},
 }  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Trials:
+    """What the trials of one run left: results, and what else is kept of them."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    curves: dict[str, list[Row]] = field(default_factory=dict)
+    bits: dict[str, dict[str, npt.NDArray[np.generic]]] = field(default_factory=dict)
+
+    def rows(self, trial_id: str) -> Sequence[Row]:
+        """Its curve."""
+        return self.curves.get(trial_id, [])
+
+    def arrays(self, trial_id: str) -> Mapping[str, npt.NDArray[np.generic]]:
+        """Which test images it had right."""
+        return self.bits.get(trial_id, {})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """A claim, and the trials of its arms by seed."""
+    """A claim of a case."""
 
     case: Case
     claim: TrainedClaim
-    trials: tuple[tuple[str, ...], ...]
 
-    def results(self, generator: np.random.Generator) -> dict[str, Result]:
-        """What all trials of one run gave."""
-        drawn = self.case.draw(generator, self.case.looks[-1])
-        diverged = generator.random(drawn.shape) < self.case.diverging
+    def trials(self, generator: np.random.Generator) -> Trials:
+        """What all trials of one run gave, those of a search included."""
+        case, arms, found = self.case, self._arms, Trials()
+        drawn = case.draw(generator, case.looks[-1])
+        tested = None if case.tested is None else case.tested(generator, case.looks[-1])
+        diverged = generator.random(drawn.shape) < case.diverging
         late = generator.uniform(0.7, 1.0, drawn.shape)
-        return {
-            trial: self._result(
-                trial,
-                arm,
-                float(drawn[arm, seed]),
-                diverged=bool(diverged[arm, seed]),
-                late=float(late[arm, seed]),
-            )
-            for arm, trials in enumerate(self.trials)
-            for seed, trial in enumerate(trials)
-        }
+        for arm, name in enumerate(arms):
+            rate, cost = self._rate(generator, arm, name, found)
+            for cell in confirm_cells(self.claim, "paper", "period", name, PRINT, rate):
+                seed = cell.trial.seed
+                value = float(drawn[arm, seed]) * math.exp(cost)
+                result = self._result(cell, value, case.late[arm] * float(late[arm, seed]))
+                if diverged[arm, seed]:
+                    result = replace(result, status="diverged", loss=math.nan, crossing_full=None)
+                elif case.kind == "rise":
+                    losses = (2.3, 1.6, 1.2, 1.2 + value)
+                    found.curves[cell.trial.id] = [
+                        Row(float(epoch), "test", 0.4, loss, 10_000, 0.0)
+                        for epoch, loss in enumerate(losses, 1)
+                    ]
+                    result = replace(result, metrics={"test_error": 0.4, "initial_loss": 2.3})
+                elif case.curves is not None:
+                    result = self._read_off(generator, cell, value, arm, found)
+                elif case.images:
+                    result = self._by_images(generator, cell, value, found)
+                elif tested is not None:
+                    errors = {"gap": value / 100, "test_error": float(tested[arm, seed]) / 100}
+                    result = replace(result, metrics={**result.metrics, **errors})
+                found.results[cell.trial.id] = result
+        return found
 
-    def _result(self, trial: str, arm: int, value: float, *, diverged: bool, late: float) -> Result:
-        result = replace(_BLANK, trial_id=trial, epochs=self.claim.scales["paper"].epochs)
-        if diverged:
-            return replace(result, status="diverged", loss=math.nan)
+    @property
+    def _arms(self) -> tuple[str, ...]:
+        return arms_of(self.claim)
+
+    def _rate(
+        self, generator: np.random.Generator, arm: int, name: str, found: Trials
+    ) -> tuple[float, float]:
+        """The rate that the arm's own search chooses, and what it costs."""
+        search = self.case.search
+        if search is None:
+            return 0.01, 0.0
+        step = search.rates[1] / search.rates[0]
+        best = 0.01 * step ** generator.uniform(-0.5, 0.5)
+        middle = float(np.exp(np.log(self.case.draw(generator, 200)[arm]).mean()))
+        while (at := rate_search(self.claim, "paper", "period", name, PRINT, found.results)).wanted:
+            for cell in at.wanted:
+                noise = 0.1 * float(generator.standard_normal())
+                time = middle * math.exp(_cost(cell.trial.rate, best) + noise)
+                result = self._result(cell, time, 0.0)
+                errors = THRESHOLD * np.sqrt(time / np.arange(1, 1 + math.ceil(time)))
+                found.results[cell.trial.id] = replace(
+                    result, epoch_errors=tuple(np.minimum(errors, 0.9).tolist())
+                )
+        chosen = at.chosen or math.nan
+        return chosen, _cost(chosen, best)
+
+    def _result(self, cell: Cell, value: float, late: float) -> Result:
+        epochs = self.claim.scales["paper"].epochs
+        result = replace(_BLANK, trial_id=cell.trial.id, epochs=epochs)
         if not isinstance(self.claim, TimeClaim):
             return replace(result, metrics={"test_error": value / 100, "initial_loss": 2.3})
         crossed = math.ceil(10 * value) / 10
-        if crossed > self.claim.scales["paper"].epochs:
+        if crossed > epochs:
             return replace(result, status="censored")
-        seen = crossed * (1 + self.case.late[arm] * late)
+        seen = crossed * (1 + late)
         return replace(result, status="crossed", crossing_full=(crossed - 0.1, seen), epochs=seen)
+
+    def _read_off(
+        self, generator: np.random.Generator, cell: Cell, value: float, arm: int, found: Trials
+    ) -> Result:
+        assert self.case.curves is not None
+        rows, seen = self.case.curves.trial(generator, value, arm)
+        found.curves[cell.trial.id] = rows
+        result = replace(_BLANK, trial_id=cell.trial.id, epochs=rows[-1].epoch)
+        return replace(result, status="censored" if seen is None else "crossed", crossing_full=seen)
+
+    def _by_images(
+        self, generator: np.random.Generator, cell: Cell, value: float, found: Trials
+    ) -> Result:
+        """Each image is wrong by a chance of its own, from none to twice the mean."""
+        images = self.case.images
+        wrong = generator.random(images) < np.linspace(0, 2 * value / 100, images)
+        found.bits[cell.trial.id] = {
+            "right_centre": np.packbits(~wrong), "test_images": np.array(images)
+        }  # fmt: skip
+        return self._result(cell, 100 * float(wrong.mean()), 0.0)
 
 
 _BLANK = Result(
@@ -368,38 +565,44 @@ _BLANK = Result(
 
 def world(case: Case) -> World:
     """The case as a claim that was read from a file."""
+    kind = "difference" if case.kind in ("gap", "rise") else case.kind
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "world.yaml"
-        path.write_text(CLAIM.format(kind=case.kind, **PARTS[case.kind]))
+        path.write_text(CLAIM.format(kind=kind, **PARTS[case.kind]))
         claim = load(path)
     assert isinstance(claim, TrainedClaim)
     low, high = case.region
     epochs = min(case.budget, 1000.0)
     changes = {"seeds": case.looks, "epochs": epochs, "taken": case.taken}
+    if case.search is not None:
+        changes |= {"search": {"period": case.search}, "rate": {}}
     scale = claim.scales["paper"].model_copy(update=changes)
-    claim = claim.model_copy(
-        update={
-            "region": Region(low=low, high=high),
-            "analysis": Analysis.model_validate({"comparison": case.comparison}),
-            "scales": {"paper": scale},
-        }
-    )
-    arms = arms_of(claim) if not isinstance(claim, LevelClaim) else tuple(claim.arms)
-    trials = tuple(
-        tuple(c.trial.id for c in confirm_cells(claim, "paper", "period", arm, PRINT, 0.01))
-        for arm in arms
-    )
-    return World(case=case, claim=claim, trials=trials)
+    rule = {
+        "region": Region(low=low, high=high),
+        "analysis": Analysis.model_validate({"comparison": case.comparison}),
+        "scales": {"paper": scale},
+    }
+    if case.curves is not None:
+        rule |= {"near": case.curves.near, "crossing": case.curves.crossing}
+    return World(case=case, claim=claim.model_copy(update=rule))
 
 
 def _run(one: World, generator: np.random.Generator) -> tuple[bool, Word, int]:
     """Whether the shown interval holds the truth; the word; the seeds of the look that counts."""
-    results = one.results(generator)
-    evidence = analyse(one.claim, "paper", PRINT, results, settles=settles)
+    trials = one.trials(generator)
+    evidence = analyse(
+        one.claim, "paper", PRINT, trials.results, settles=settles, records=_records(one, trials)
+    )
     verdict = decide(one.claim, evidence, "period")
     estimate = verdict.estimate
     held = estimate is not None and estimate.low <= one.case.truth <= estimate.high
     return held, verdict.word, verdict.seeds
+
+
+def _records(one: World, trials: Trials) -> Trials | None:
+    """Where nothing but results is simulated, brackets are those of the results."""
+    measured = one.case.curves or one.case.images or one.case.kind == "rise"
+    return trials if measured else None
 
 
 def rates(case: Case, *, runs: int, seed: int = 0) -> Rates:
@@ -424,14 +627,52 @@ def older(case: Case) -> Case:
 
 
 def case_runs(case: Case, runs: int) -> int:
-    """Likelihoods of censored times take twenty times as long as Student's t."""
-    return runs if case.budget == math.inf and case.diverging == 0 else max(runs // 4, 1)
+    """Fewer for a glance: censored likelihoods take twenty times as long as Student's t."""
+    return max(runs // 4, 1) if _slow(case) and runs < ENOUGH else runs
 
 
-def _work(job: tuple[int, bool, int]) -> Rates:
+def _slow(case: Case) -> bool:
+    return case.budget < math.inf or case.diverging > 0 or case.curves is not None
+
+
+Job = tuple[int, bool, int]  # a case's place, under the rule before or not, how many runs
+
+
+def _work(job: Job) -> Rates:
     """By its place: another process makes its own cases."""
     place, before, runs = job
     return rates(older(CASES[place]) if before else CASES[place], runs=runs)
+
+
+def _long(job: Job) -> tuple[bool, bool]:
+    """The rule before, and what takes long, come last."""
+    place, before, _ = job
+    return before, _slow(CASES[place])
+
+
+def _line(job: Job) -> str:
+    place, before, _ = job
+    case = CASES[place]
+    return f"{case.name}, {case.truth:g}{', before' * before}"
+
+
+def compute(jobs: Sequence[Job], lines: Path | None) -> list[Rates]:
+    """What each job gives; those in the file, of as many runs or more, are not run again.
+
+    The others are added to the file one by one.
+    """
+    kept: dict[str, Rates] = {}
+    if lines is not None and lines.exists():
+        kept = {name: Rates(**one) for name, one in json.loads(lines.read_text()).items()}
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+        left = [job for job in jobs if _line(job) not in kept or kept[_line(job)].runs < job[2]]
+        running = {pool.submit(_work, job): job for job in sorted(left, key=_long)}
+        for done in as_completed(running):
+            kept[_line(running[done])] = done.result()
+            if lines is not None:
+                said = {name: asdict(one) for name, one in kept.items()}
+                write_atomic(lines, json.dumps(said, indent=1).encode())
+    return [kept[_line(job)] for job in jobs]
 
 
 def _share(value: float) -> str:
@@ -440,8 +681,8 @@ def _share(value: float) -> str:
 
 def table(found: Sequence[tuple[Case, Rates]], *, runs: int, slack: float) -> str:
     """One line a case, shares in percent."""
-    lines = [f"{'simulated':42} {'truth':>6} {'held':>6} {'repr.':>6} {'dir.':>6} {'not':>6} "
-             f"{'seeds':>6}"]  # fmt: skip
+    lines = [f"{'simulated':42} {'truth':>6} {'held':>6} {'repr.':>6} {'dir.':>6} {'gap':>6} "
+             f"{'not':>6} {'seeds':>6}"]  # fmt: skip
     for case, one in found:
         words = " ".join(
             f"{_share(one.said[word]):>5}{'*' if word in case.false_words else ' '}"
@@ -458,7 +699,8 @@ def table(found: Sequence[tuple[Case, Rates]], *, runs: int, slack: float) -> st
 
 LEGEND = """\
 held: share of runs in which the 95 % interval that is shown holds the truth, %; at least 93
-repr., dir., not: `reproduced`, `direction only`, `not reproduced`; at most 5 % where false (*)
+repr., dir., gap, not: `reproduced`, `direction only`, `gap only`, `not reproduced`; at most 5 %
+where false (*)
 seeds: an arm, on average, until a look settled it"""
 
 PAGE = Path("docs/explanation/verdicts.md")
@@ -468,23 +710,26 @@ START, END = "<!-- calibration -->", "<!-- /calibration -->"
 def page_table(found: Sequence[tuple[Case, Rates, Rates]]) -> str:
     """Before and after, for the page of the docs."""
     lines = [
-        "| Simulated | Truth | Covered | Decided | False words | Seeds "
+        "| Simulated | Truth | Runs | Covered | Decided | False words | Seeds "
         "| Before: covered | decided | false |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for case, now, before in found:
         mark = " (limit)" if case.limit else ""
-        cells = [case.name + mark, f"{case.truth:g}", _share(now.held), _share(_decided(now)),
-                 _false(case, now), f"{now.seeds:.1f}", _share(before.held),
-                 _share(_decided(before)), _false(case, before)]  # fmt: skip
+        cells = [
+            case.name + mark, f"{case.truth:g}", f"{now.runs:,}", _share(now.held),
+            _share(_decided(now)), _false(case, now), f"{now.seeds:.1f}", _share(before.held),
+            _share(_decided(before)), _false(case, before),
+        ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     limits = dict.fromkeys(case.limit for case, _, _ in found if case.limit)
-    runs = found[0][1].runs
+    least = min(before.runs for _, _, before in found)
     return "\n".join(
         [
             *lines,
             "",
-            f"In percent, of {runs:,} simulations a line. Limits: {'; '.join(limits)}.",
+            f"In percent, of so many simulations a line; before, of {least:,} or more. "
+            f"Limits: {'; '.join(limits)}.",
             "",
         ]
     )
@@ -507,10 +752,15 @@ def main() -> int:
         "--runs",
         type=int,
         default=ENOUGH,
-        help="simulations of each case, a quarter of them where times may be censored",
+        help=f"simulations of each case; below {ENOUGH} a quarter of them where they take long",
     )
     parser.add_argument(
         "--write", action="store_true", help=f"the table, and that of the rule before, into {PAGE}"
+    )
+    parser.add_argument(
+        "--lines",
+        type=Path,
+        help="a JSON file of lines that are finished: they are kept, and the others are added",
     )
     asked = parser.parse_args()
     runs = asked.runs
@@ -521,8 +771,7 @@ def main() -> int:
         for before in ((False, True) if asked.write else (False,))
         for place in range(len(CASES))
     ]
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
-        done = list(pool.map(_work, jobs))
+    done = compute(jobs, asked.lines)
     found = list(zip(CASES, done, strict=False))
     sys.stdout.write(
         f"{table(found, runs=runs, slack=slack)}\n{LEGEND}\n"
