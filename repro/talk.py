@@ -40,9 +40,14 @@ def say_warnings() -> None:
     warnings.showwarning = show
 
 
-def tell(error: ReproError) -> None:
-    """What went wrong and what to do next; for a bug, its traceback or where that lies."""
+def tell(error: ReproError, *, more: int = 0) -> None:
+    """What went wrong and what to do next; for a bug, its traceback or where that lies.
+
+    `more`: other trials in which the same went wrong.
+    """
     say(f"error[{error.code}]: {error}")
+    if more:
+        say(f"the same went wrong in {more} more trial{'s' * (more > 1)}")
     if isinstance(error, BugError):
         say(f"traceback: {_keep(error.traceback)}")
     say(f"next: {error.hint}")
@@ -54,9 +59,7 @@ def tell_all(errors: Iterable[ReproError]) -> None:
     for error in errors:
         alike.setdefault((error.code, _TRIAL_ID.sub("", str(error))), []).append(error)
     for first, *others in alike.values():
-        tell(first)
-        if others:
-            say(f"the same went wrong in {len(others)} more of the trials")
+        tell(first, more=len(others))
 
 
 _TRIAL_ID = re.compile(r"\b[0-9a-f]{16}\b")

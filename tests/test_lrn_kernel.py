@@ -28,6 +28,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     yield module
     lrn._kernel.cache_clear()
     del sys.modules["repro.models.lrn_kernel"]
+    del sys.modules["repro.models"].lrn_kernel  # by which `from repro.models import` would find it
 
 
 def of(case: dict[str, float], kernel: ModuleType, x: Tensor) -> Tensor:

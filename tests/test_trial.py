@@ -42,6 +42,8 @@ OTHER = {
     "numerics": "Run=2",
     "crossing": "median",
     "trainer": Trainer(command=("{python}", "train.py")),
+    "resample": True,
+    "further_test": 100,
 }
 
 RESULT = Result(

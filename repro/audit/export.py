@@ -123,7 +123,7 @@ def _cut(
     for each in (target, store):
         for file in each.fact_files():
             facts_in(file)
-            path, claim = f"facts/{file.name}", file.name.rpartition("-")[0] or _OTHERS
+            path, claim = f"facts/{file.name}", file.name.lstrip(".").rpartition("-")[0] or _OTHERS
             archives[place.get(path, claim)].records[path] = file
     for trial_id, holder in holders.items():
         of = [arm.claim for arm in arms.get(_arm_key(holder.trial(trial_id)), ())]

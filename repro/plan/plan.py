@@ -271,9 +271,8 @@ def _about(grid: tuple[float, ...], best: float, factor: float) -> tuple[float, 
     found = {best}
     for neighbour in (grid[place - 1], grid[place + 1]):
         steps = _steps(best, neighbour, factor)
-        last = steps if steps > 1 else 2
         ratio = (neighbour / best) ** (1 / steps)
-        found |= {_round(best * ratio**step) for step in range(1, last)}
+        found |= {_round(best * ratio**step) for step in range(1, steps)} or {neighbour}
     return tuple(sorted(found))
 
 

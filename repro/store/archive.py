@@ -116,6 +116,6 @@ def _member(header: bytes, file: BufferedReader) -> tuple[str, int]:
         blocks = file.read(_LONGEST_NAME) + file.read(_BLOCK)
         name = blocks[:_LONGEST_NAME].rstrip(b"\0").decode()
         header, info = header + blocks, tarfile.TarInfo.frombuf(blocks[-_BLOCK:], "utf-8", "strict")
-    if header != _header(name, info.size):
+    if info.size < 0 or header != _header(name, info.size):
         raise ValueError(f"its member {name!r} has a header of another kind")
     return name, info.size

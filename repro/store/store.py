@@ -228,7 +228,7 @@ class Store:
     def plan(self, path: File) -> PlanRecord:
         """One plan's file; IntegrityError when its name is not that of what it holds."""
         record = read_record(PlanRecord, path, "a plan", hint=f"remove {path}")
-        if path.name != self._plan_path(record).name:
+        if path.name != _plan_name(record) or path.name.startswith("."):
             raise IntegrityError(
                 f"{path}: holds the plan of {record.claim_id!r} at {record.scale!r} scale with "
                 f"digest {record.digest!r}, which belongs into a file of another name"
@@ -252,9 +252,7 @@ class Store:
         return self._record(self._plan_path(record))
 
     def _plan_path(self, record: PlanRecord) -> Path:
-        # The data's fingerprint is in the name: the same claim on other images is another plan.
-        name = f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
-        return self.root / "plans" / name
+        return self.root / "plans" / _plan_name(record)
 
     # Facts
 
@@ -421,10 +419,13 @@ class Store:
             write_atomic(path, trial.to_json())
 
     def _unpack(self, trial_id: str) -> None:
-        """What an archive has of the trial, into its folder; that it was begun there comes last."""
+        """What an archive has of the trial, into its folder; that it was begun there comes last.
+
+        Without its checksums, which would not hold of the half that a kill may leave.
+        """
         parts = self.archived.trials.get(trial_id, {})
         for name in TRIAL_FILES:
-            if name in parts:
+            if name in parts and name != checksums.SUMS:
                 write_atomic(self.folder(trial_id) / name, read_bytes(parts[name]))
 
     def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None:
@@ -614,6 +615,11 @@ class Store:
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )
+
+
+def _plan_name(record: PlanRecord) -> str:
+    """With the data's fingerprint: the same claim on other images is another plan."""
+    return f"{record.claim_id}-{record.scale}-{record.digest[:12]}-{record.fingerprint}.json"
 
 
 def _plan_digest(record: PlanRecord) -> str:

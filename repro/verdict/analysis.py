@@ -323,14 +323,15 @@ _RISE = "test_loss_rise"
 def _metrics(claim: TrainedClaim, result: Result, records: Records | None) -> Mapping[str, float]:
     """With what the trial's curve says of its test loss, where the claim asks for it.
 
-    It never rises while a net still learns what is true of other images, too; NaN of a loss that
+    It is read at the end of the result, above the least of any epoch before; NaN of a loss that
     is no number.
     """
     also = claim.also.values() if isinstance(claim, DifferenceClaim) else ()
     asked = {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in also}
     if records is None or _RISE not in asked:
         return result.metrics
-    losses = [row.loss for row in records.rows(result.trial_id) if row.source == "test"]
+    rows = records.rows(result.trial_id)  # of one that is trained further, beyond the result, too
+    losses = [r.loss for r in rows if r.source == "test" and r.epoch <= result.epochs + 1e-9]
     return (
         {**result.metrics, _RISE: losses[-1] - float(np.min(losses))} if losses else result.metrics
     )

@@ -59,7 +59,7 @@ numerics("cifar_80sec")
 open_dataset("digits", (), Path())
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
-SEARCH = "search:\n      small: {rates: [0.01, 0.02, 0.04], rungs: [1]}"
+SEARCH = "search:\n      small: {rates: [0.01, 0.02, 0.04], rungs: [1], seeds: 1, refine: null}"
 
 # The error of one net, which is trained to its end and leaves pictures; and a fact.
 ERROR = {
