@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from repro.cli.doctor import fast_paths
 from repro.data import Dataset
 from repro.train import Run, device_data, ladder, train, train_all
 from repro.train.ladder import Ladder, Measured, climb, measured
+from repro.train.optim import PaperSGD
+from repro.train.population import Streams
 from repro.train.windows import PATHS, Population
 from tests.test_population import Counted
 from tests.worlds import RECIPE, tiny, trial_on
@@ -179,6 +182,47 @@ def test_nets_on_streams_are_each_what_it_is_alone(dataset: Dataset) -> None:
         assert [row.loss for row in run.progress.rows] == online
         for name, weight in run.model.state_dict().items():
             assert torch.equal(weight, alone.model.state_dict()[name]), name
+
+
+def test_memory_that_runs_out_amid_a_window_on_streams_costs_nothing(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window begins again where it began, for one half after the other."""
+    monkeypatch.setattr(
+        "repro.train.loop.ladder_for",
+        lambda _: Ladder(paths=PATHS - {"grouped"} | {"streams"}),
+    )
+    steps = []
+    update = Streams._update
+
+    def short(self: Streams, images: Tensor, labels: Tensor) -> None:
+        update(self, images, labels)
+        steps.append(len(self.members))
+        if len(steps) == 2:
+            raise torch.OutOfMemoryError("as the allocator would")
+
+    monkeypatch.setattr(Streams, "_update", short)
+    trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(2)]
+    data = device_data(trials[0], dataset, CPU)
+    runs = list(train_all([Run(trial, data, until=0.1) for trial in trials]))
+
+    assert steps == [2, 2]
+    for run in runs:
+        alone = train(run.trial, dataset, device=CPU, until=0.1)
+        assert [row.loss for row in run.progress.rows] == [row.loss for row in alone.progress.rows]
+
+
+def test_a_plain_layout_is_the_velocitys_too(dataset: Dataset) -> None:
+    """A fused step on a GPU asks for equal strides of weight, gradient and velocity."""
+    trial = trial_on(dataset)
+    run = Run(trial, device_data(trial, dataset, CPU), until=0.1)
+    run.model.to(memory_format=torch.channels_last)
+    Population([run], paths=frozenset())
+    assert isinstance(run.optimizer, PaperSGD)
+
+    strides = {v.stride() == p.stride() for p, v in run.optimizer.velocity.items()}
+    assert strides == {True}
+    assert all(p.is_contiguous() for p in run.model.parameters())
 
 
 def test_where_nets_abreast_lose_they_are_trained_one_after_another(

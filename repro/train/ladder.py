@@ -115,7 +115,7 @@ def ladder_for(runs: Sequence[Run]) -> Ladder:
         try:
             _known[key] = climb(paths, lambda tried: measured(runs, tried), bound=bound)
         except Exception as error:  # noqa: BLE001 - if it matters, training itself will tell
-            _known[key] = Ladder(notes=(f"not tried: {_first_line(error)}",))
+            _known[key] = Ladder(paths=frozenset(), notes=(f"not tried: {_first_line(error)}",))
     lrn.use_kernel("triton" in _known[key].paths)
     return _known[key]
 

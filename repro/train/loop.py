@@ -93,6 +93,7 @@ def _train(
             if not _fewer_may_fit(error, len(training), halved=halved):
                 raise
             halved = True
+            _give_up(population)
             population = None
         if population is None:
             break
@@ -103,6 +104,12 @@ def _train(
     middle = len(training) // 2
     for half in (training[:middle], training[middle:]):
         yield from _train(half, on_window, ranks, paths, halved=halved)
+
+
+def _give_up(population: Population | None) -> None:
+    """Its runs are as they were before the window that was not to be."""
+    if population is not None:
+        population.undo()
 
 
 def _paused(runs: Sequence[Run], on_window: Callable[[Run], bool]) -> tuple[list[Run], list[Run]]:

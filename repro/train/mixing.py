@@ -24,7 +24,7 @@ def mixed(
     both = ((MixUp, mixup), (CutMix, cutmix))
     ways = [way(alpha=alpha, num_classes=classes) for way, alpha in both if alpha is not None]
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's own generator
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         way = ways[int(torch.randint(len(ways), ()))]
         blended, shares = way(images, labels)
     return blended, shares

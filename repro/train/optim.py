@@ -89,6 +89,13 @@ class PaperSGD:
                 self.velocity[parameter].mul_(group.rate / new)
             group.rate = new
 
+    def follow_layout(self) -> None:
+        """Lay the velocity out as the weights are now, which a fused step asks for."""
+        for parameter, velocity in self.velocity.items():
+            self.velocity[parameter] = torch.empty_like(parameter, requires_grad=False).copy_(
+                velocity
+            )
+
     @torch.no_grad()
     def step(self) -> None:
         """One update of all parameters that have a gradient."""

@@ -288,7 +288,7 @@ class Streams:
         where = device if recorded else torch.device("cpu")
         self.update = Replayed(self._update, where, batch=len(models) * batch)
         self.frozen: frozenset[int] = frozenset()
-        self.kept: list[tuple[Tensor, Tensor]] = []  # of those that are frozen: theirs, and a copy
+        self.kept: list[list[tuple[Tensor, Tensor]]] = []  # of each net: what it has, and a copy
 
     @property
     def totals(self) -> Tensor:
@@ -304,10 +304,10 @@ class Streams:
             member.begin([seed])
         if before != [member.rates for member in self.members]:
             self.update.forget()
-        frozen = [self.members[place] for place in self.frozen]
-        theirs = [t.detach() for m in frozen for t in m.model.parameters()]
-        theirs += [t for place in self.frozen for t in self.optimizers[place].velocity.values()]
-        self.kept = [(tensor, tensor.clone()) for tensor in theirs]
+        self.kept = []
+        for member, optimizer in zip(self.members, self.optimizers, strict=True):
+            theirs = [*member.model.state_dict().values(), *optimizer.velocity.values()]
+            self.kept.append([(tensor, tensor.clone()) for tensor in theirs])
 
     def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
         each = share.of // len(self.members)
@@ -326,7 +326,16 @@ class Streams:
             torch.cuda.current_stream(stream.device).wait_stream(stream)
 
     def settle(self) -> None:
-        for theirs, copy_ in self.kept:
+        for place in self.frozen:
+            self._restore(place)
+
+    def undo(self) -> None:
+        """Every net as it was when the window began."""
+        for place in range(len(self.kept)):
+            self._restore(place)
+
+    def _restore(self, place: int) -> None:
+        for theirs, copy_ in self.kept[place]:
             theirs.copy_(copy_)
 
 

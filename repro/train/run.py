@@ -69,7 +69,7 @@ class Run:
         self.average: AveragedModel | None = None  # of the weights, where the recipe has one
         if trial.recipe.ema is not None:
             averaging = get_ema_multi_avg_fn(trial.recipe.ema)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(self.model, multi_avg_fn=averaging)
+            self.average = AveragedModel(self.model, multi_avg_fn=averaging, use_buffers=True)
         self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
         self.paths = ""  # what a step of it is made of, and why

@@ -40,6 +40,8 @@ class Population:
         if "channels_last" not in paths:
             for run in runs:
                 run.model.to(memory_format=torch.contiguous_format)
+                if isinstance(run.optimizer, PaperSGD):
+                    run.optimizer.follow_layout()
         self.step = _step(runs, ranks, paths)
 
     def keeps(self, running: Sequence[Run]) -> bool:
@@ -50,6 +52,11 @@ class Population:
         pairs = zip(self.runs, self.places, strict=True)
         self.step.frozen = frozenset(k for k, (own, run) in enumerate(pairs) if own is not run)
         return True
+
+    def undo(self) -> None:
+        """Nothing of a window that did not come to its end; other steps touch no run before it."""
+        if isinstance(self.step, Streams):
+            self.step.undo()
 
     @property
     def running(self) -> tuple[Run, ...]:
