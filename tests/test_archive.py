@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from repro.cli import main
 from repro.errors import IntegrityError
 from repro.store import Store, checksums
+from repro.store.archive import _header
 
 GOLDEN = Path(__file__).parent / "golden"
 CLAIMS = GOLDEN / "claims"
@@ -225,6 +226,7 @@ ODD: dict[str, Callable[[], bytes]] = {
     "members out of order": lambda: member("plans/b.json") + member("plans/a.json") + END,
     "size of a terabyte": lambda: member("plans/a.json", size=1 << 40) + END,
     "negative size": lambda: member("plans/a.json", size=-512) + END,
+    "negative size, in a header like ours": lambda: _header("plans/a.json", -2) + END,
     "long name of a gigabyte": lambda: member("././@LongLink", type=b"L", size=1 << 30) + END,
     "owner": lambda: member("plans/a.json", uid=7) + END,
     "no end": lambda: member("plans/a.json"),

@@ -318,3 +318,18 @@ def test_results_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
     Store(tmp_path).finish(replace(RESULT, epochs=RESULT.epochs + 1))
 
     assert store.results()[TRIAL.id].epochs == RESULT.epochs + 1
+
+
+@pytest.mark.parametrize("name", ["../../c", "/outside/c", ".c", "a/c"])
+def test_a_plan_of_a_claim_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+    """A stranger's plan says where it would be copied to: its name is that of its file."""
+    store = Store(tmp_path)
+    store.register(PLAN)
+    (path,) = (tmp_path / "plans").iterdir()
+    plan = json.loads(path.read_text()) | {"claim_id": name, "sha256": None}
+    forged = path.with_name(path.name.replace("c-", f"{name.rpartition('/')[2]}-", 1))
+    path.rename(forged)
+    forged.write_text(json.dumps(plan))
+
+    with pytest.raises(IntegrityError, match="belongs into a file of another name"):
+        store.plan(forged)
