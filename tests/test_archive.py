@@ -239,12 +239,18 @@ ODD: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("how", ODD)
 def test_an_archive_that_no_export_writes_is_refused_by_name(how: str, tmp_path: Path) -> None:
-    """Before any of it is read, by every command."""
+    """Before any of it is read."""
+    (tmp_path / "a.tar").write_bytes(ODD[how]())
+
+    with pytest.raises(IntegrityError, match=r"a\.tar: not an archive of a store"):
+        Store(tmp_path).ids()
+
+
+def test_every_command_refuses_such_an_archive(tmp_path: Path) -> None:
+    """By its name, and writes nothing outside of its folder."""
     path = tmp_path / "store" / "a.tar"
     path.parent.mkdir()
-    path.write_bytes(ODD[how]())
-    with pytest.raises(IntegrityError, match=r"a\.tar: not an archive of a store"):
-        Store(path.parent).ids()
+    path.write_bytes(ODD["path that leads out"]())
     commands = [
         ["verify", path.parent],
         ["status", "--store", path.parent],

@@ -46,7 +46,7 @@ from repro.trial import Row
 from repro.verdict.session import judge
 from tests.provoked import provoked
 from tests.shell import started, wait_for
-from tests.worlds import RECIPE, claim_file, lasting_claim_file, trial_on
+from tests.worlds import RECIPE, claim_file, lasting_claim_file, quick_claim_file, trial_on
 
 NUMBERS = ["epoch", "source", "error", "loss", "images"]
 
@@ -113,7 +113,7 @@ def assert_as_local(folder: Path, name: str, outcome: Outcome) -> None:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, pd.DataFrame]]:
     """The tiny claim, run once from start to end in this process."""
     folder = tmp_path_factory.mktemp("whole")
-    claim_file(folder, epochs=1, seeds=1, rates=(0.01,))
+    quick_claim_file(folder)
     return folder, finish(folder)
 
 
@@ -178,8 +178,8 @@ def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) 
 def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -> None:
     """Of tenths 9.9 and 10.0 the later one; the table has one header, and no row twice."""
     dataset = open_dataset("digits", (tmp_path,), tmp_path)
-    recipe = RECIPE.model_copy(update={"batch_size": 16})
-    trial = trial_on(dataset, data="digits", images=160, recipe=recipe, rate=0.0003)
+    recipe = RECIPE.model_copy(update={"batch_size": 4})
+    trial = trial_on(dataset, data="digits", images=40, recipe=recipe, rate=0.00003)
     cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=12.0, decides=True)
     whole, stopped = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
 

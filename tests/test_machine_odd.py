@@ -413,7 +413,7 @@ def test_memory_is_counted_where_the_system_does_not_say_what_is_free(
     monkeypatch.setattr(os, "sysconf_names", names)
     data = tiny(tmp_path)
 
-    assert device_data(trial_on(data), data, torch.device("cpu")).train.labels.shape == (640,)
+    assert device_data(trial_on(data), data, torch.device("cpu")).train.labels.shape == (320,)
 
 
 # Figures

@@ -365,7 +365,7 @@ def test_images_that_stay_on_disk_give_the_same_bits(tmp_path: Path) -> None:
     """Read ahead in batches of any number, in training and in evaluation."""
     data = tiny(tmp_path)
     ways = [on_device(data, crop=24, augment=("crop",), held=held) for held in (True, False)]
-    batches = torch.split(torch.randperm(640), 50)
+    batches = torch.split(torch.randperm(320), 50)
     streams = [way.train.stream(batches) for way in ways]
     results = [evaluate(Fixed(), way.test, way.centre, autocast=no_autocast) for way in ways]
 
@@ -376,7 +376,7 @@ def test_images_that_stay_on_disk_give_the_same_bits(tmp_path: Path) -> None:
         assert torch.equal(one, two)
         assert torch.equal(labels, same)
         count += 1
-    assert count == 13
+    assert count == 7
     assert results[0] == results[1]
 
 
@@ -384,7 +384,7 @@ def test_statistics_are_kept_beside_the_decoded_images(tmp_path: Path) -> None:
     """Computed once; a damaged file is computed again."""
     data = replace(tiny(tmp_path), folder=tmp_path)
     first = on_device(data)
-    (path,) = tmp_path.glob("statistics-640.npz")
+    (path,) = tmp_path.glob("statistics-320.npz")
     whole = path.read_bytes()
     path.write_bytes(whole[:100])
     again = on_device(data)

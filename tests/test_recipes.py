@@ -22,7 +22,7 @@ def test_a_modern_recipe_is_planned_trained_and_kept(tmp_path: Path) -> None:
     shared = {
         "inputs": "standardised",
         "initialisation": "he",
-        "batch_size": 32,
+        "batch_size": 16,
         "optimiser": {"name": "adamw", "arguments": {"betas": [0.9, 0.95]}},
         "weight_decay": 0.05,
         "label_smoothing": 0.1,

@@ -38,8 +38,8 @@ def test_what_was_begun_runs(kind: str, tmp_path: Path) -> None:
     repro("new", "mine", "--kind", kind, "--claims", tmp_path)
     path = tmp_path / "mine.yaml"
     path.write_text(
-        path.read_text().replace("data: digits", "data: digits\n    images: 640")
-        .replace("epochs: 3", "epochs: 1")
+        path.read_text().replace("data: digits", "data: digits\n    images: 160")
+        .replace("epochs: 3", "epochs: 1").replace("batch_size: 64", "batch_size: 16")
     )  # fmt: skip
     scale = [] if kind == "exact" else ["--scale", "smoke"]
     done = repro("run", path, "--store", tmp_path / "runs", "--workers", "1", *scale)

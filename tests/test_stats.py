@@ -70,7 +70,7 @@ def test_lower_bound_holds_when_a_whole_arm_is_censored(n: int) -> None:
     """Of all draws, at most 5 in 100 give a bound that lies above the truth."""
     generator = np.random.default_rng(n)
     wrong = naive = bounds = 0
-    while bounds < 200:
+    while bounds < 100:
         slow = draw(generator, 48, 0.02, n, budget=46.5)
         if slow.censored.all():
             fast = draw(generator, 8, 0.1, n)
@@ -149,10 +149,10 @@ def test_an_arm_is_not_given_the_spread_of_the_other(
     budget = 48 * math.exp(slow * scipy_stats.norm.ppf(crossing))
     found = [
         ratio_of_times(draw(generator, 48, slow, 12, budget), draw(generator, 8, fast, 12))
-        for _ in range(100)
+        for _ in range(60)
     ]
 
-    assert sum(one.low > TRUE_RATIO or one.high < TRUE_RATIO for one in found) <= 10
+    assert sum(one.low > TRUE_RATIO or one.high < TRUE_RATIO for one in found) <= 6
 
 
 @pytest.mark.parametrize("n", [3, 12])

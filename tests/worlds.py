@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 RECIPE = Recipe(
-    inputs="standardised", initialisation="he", batch_size=32, bias_rate=1.0, precision="float32"
+    inputs="standardised", initialisation="he", batch_size=16, bias_rate=1.0, precision="float32"
 )
 
 FACT = """\
@@ -75,7 +75,7 @@ deviations: []
 """
 
 
-def tiny(folder: Path, *, images: int = 640) -> Dataset:
+def tiny(folder: Path, *, images: int = 320) -> Dataset:
     """The digits, cut to `images` of training and 100 of test."""
     whole = open_dataset("digits", (folder,), folder)
     return replace(
