@@ -56,17 +56,22 @@ def run_in_tests(session: nox.Session, *arguments: str) -> None:
     session.run(str(python), *arguments, external=True)
 
 
+def demonstrate(session: nox.Session, work: Path) -> None:
+    """What the tool does, with the claims of the demonstration beside those of the paper."""
+    shutil.copytree("examples/demo/claims", work / "claims", dirs_exist_ok=True)
+    session.cd(work)
+    session.run("repro", "run", "architecture")
+    session.run("repro", "run", "momentum", "--scale", "smoke")
+    session.run("repro", "report")
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Decide an exact claim, train another on embedded data, and say what to do next."""
     install(session)
     work = Path("runs/demo").resolve()
-    shutil.copytree("examples/demo/claims", work / "claims", dirs_exist_ok=True)
     kept, binaries = Path("reports/report/report.html").resolve(), Path(session.bin).resolve()
-    session.cd(work)
-    session.run("repro", "run", "architecture")
-    session.run("repro", "run", "momentum", "--scale", "smoke")
-    session.run("repro", "report")
+    demonstrate(session, work)
     print(  # noqa: T201 - for a reader, without the prefix of a log
         f"""
 This demonstration:  {work / "report" / "report.html"}
@@ -82,25 +87,32 @@ Next, with repro on PATH (`uv tool install .`, or now: export PATH="{binaries}:$
     )
 
 
+@nox.session(venv_backend="none")
+def smoke(session: nox.Session) -> None:
+    """Run every claim at its smoke scale, one seed an arm, and render their report."""
+    with tempfile.TemporaryDirectory() as folder:
+        claims = sorted(map(str, Path("claims").glob("*.yaml")))
+        where = ("--store", f"{folder}/store")
+        run_in_tests(
+            session, "-m", "repro", "run", *claims, "--max-seeds", "1", "--scale", "smoke", *where
+        )
+        run_in_tests(session, "-m", "repro", "report", *where, "--out", f"{folder}/report")
+
+
 INSTALLED = "import repro, sys; assert repro.__file__.startswith(sys.prefix), repro.__file__"
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Build the wheel, and do with it alone, in a folder of its own, what a user does first."""
+    """Build the wheel, and run the demonstration and its claims' check with it alone, elsewhere."""
     with tempfile.TemporaryDirectory() as folder:
         session.run("uv", "build", "--quiet", "--wheel", "--out-dir", folder)
         (built,) = Path(folder).glob("*.whl")
         session.install("-c", "constraints.txt", "--reinstall-package", "repro-claims", str(built))
-        session.cd(folder)
-        for command in (
-            ("python", "-c", INSTALLED),
-            ("repro", "list"),
-            ("repro", "validate"),
-            ("repro", "run", "relu_speedup", "--scale", "smoke"),
-            ("repro", "report"),
-        ):
-            session.run(*command, env={"PYTHONPATH": None})
+        session.env["PYTHONPATH"] = None
+        demonstrate(session, Path(folder, "demo"))
+        session.run("python", "-c", INSTALLED)
+        session.run("repro", "validate")
 
 
 @nox.session(venv_backend="none")

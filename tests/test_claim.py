@@ -69,6 +69,17 @@ def line_of(part: str) -> int:
     return TEXT[: TEXT.index(part)].count("\n") + 1
 
 
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML without libyaml has one parser")
+@pytest.mark.parametrize("path", sorted(SHIPPED.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_both_parsers_read_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values and their places, whether or not PyYAML was built with libyaml."""
+    fast = read(path)
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+
+    assert read(path) == fast
+    assert fast.data["id"] == path.stem
+
+
 def test_the_shipped_claim_is_the_papers() -> None:
     """Six times, at 25 % training error, region 3 to 9 (paper, sec. 3.1)."""
     claim = load(SHIPPED)

@@ -280,7 +280,8 @@ def test_a_metric_of_a_package_decides_a_claim(install: Install, tmp_path: Path)
         .replace("epochs: 3", "epochs: 1").replace("batch_size: 64", "batch_size: 16")
     )  # fmt: skip
     done = CliRunner().invoke(
-        main, ["run", str(path), "--scale", "smoke", "--store", str(tmp_path / "r")]
+        main,
+        ["run", str(path), "--scale", "smoke", "--store", str(tmp_path / "r"), "--workers", "1"],
     )
     results = Store(tmp_path / "r").results().values()
 

@@ -190,8 +190,9 @@ def claims(
     files = [f"claims/{member}.yaml" for member in (members[:1] if small else members)]
 
     def command(turn: float) -> list[str]:
-        how = ["--scale", "smoke" if small else scale, "--budget", f"{turn:.0f}s"]
-        return [sys.executable, "-m", "repro", "run", *files, *how, *where]
+        how = ["--scale", "smoke", "--max-seeds", "1"] if small else ["--scale", scale]
+        budget = ["--budget", f"{turn:.0f}s"]
+        return [sys.executable, "-m", "repro", "run", *files, *how, *budget, *where]
 
     # Inconclusive (4) may mean that time ran out.
     return Stage(

@@ -98,10 +98,12 @@ def _arms(claims: Iterable[Claim]) -> dict[str, list[_Arm]]:
         if not isinstance(claim, TrainedClaim):
             continue
         for scale in claim.scales:
-            for cell in next_cells(claim, scale, "", {}):
+            cells = next_cells(claim, scale, "", {})
+            for cell in {(cell.recipe, cell.arm, cell.purpose): cell for cell in cells}.values():
                 arm = _Arm(claim=claim.id, scale=scale, recipe=cell.recipe, arm=cell.arm)
-                if arm not in arms[_arm_key(cell.trial)]:
-                    arms[_arm_key(cell.trial)].append(arm)
+                of_arm = arms[_arm_key(cell.trial)]
+                if arm not in of_arm:
+                    of_arm.append(arm)
     return arms
 
 

@@ -4,11 +4,13 @@ Read safely and strictly: no tags, no aliases (which can blow up a small file), 
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 from repro.files import read_bytes
 
@@ -50,23 +52,30 @@ class Source:
         return Problem(line=line, column=column, path=".".join(map(str, path)), sentence=sentence)
 
 
-class _Loader(yaml.SafeLoader):
-    """No aliases, and plain words as YAML 1.2 and editors read them.
+class _NoAliases(Composer):
+    """Their expansion could outgrow any memory."""
 
-    PyYAML follows YAML 1.1, in which 1e-3 is a text, 060 is 48, 1:30 is 90 and `no` is false:
-    each would change an experiment without a word.
-    """
+    check_event: Any  # of the parser beside it
+    peek_event: Any
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML's, but for an alias, whose expansion could outgrow any memory."""
+        """As PyYAML's, but for an alias."""
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
+            event = self.peek_event()
             raise yaml.MarkedYAMLError(
                 problem=f"aliases (*{event.anchor}) are not read; write the value out",
                 problem_mark=event.start_mark,
             )
         node: yaml.Node | None = super().compose_node(parent, index)
         return node
+
+
+class _Loader(_NoAliases, yaml.SafeLoader):
+    """No aliases, and plain words as YAML 1.2 and editors read them.
+
+    PyYAML follows YAML 1.1, in which 1e-3 is a text, 060 is 48, 1:30 is 90 and `no` is false:
+    each would change an experiment without a word.
+    """
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -81,6 +90,25 @@ for _kind, _pattern in (
     _Loader.add_implicit_resolver(
         f"tag:yaml.org,2002:{_kind}", re.compile(rf"(?:{_pattern})\Z"), None
     )
+
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_NoAliases, yaml.CSafeLoader):
+        """The same by libyaml, four times as fast."""
+
+        yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+        def __init__(self, stream: str) -> None:
+            yaml.CSafeLoader.__init__(self, stream)
+            Composer.__init__(self)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    if yaml.__with_libyaml__:
+        with suppress(yaml.YAMLError):  # which PyYAML's own parser says in clearer words
+            return yaml.compose(text, Loader=_FastLoader)
+    return yaml.compose(text, Loader=_Loader)
+
 
 _SCALARS = {
     "tag:yaml.org,2002:str": "a text",
@@ -102,7 +130,7 @@ def read(path: Path) -> Source:
     raw = read_bytes(path, most=MOST_BYTES)
     source = Source()
     try:
-        node = yaml.compose(raw.decode(), Loader=_Loader)
+        node = _compose(raw.decode())
         source.data = None if node is None else _value(node, (), source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
