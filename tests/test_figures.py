@@ -188,7 +188,7 @@ def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
 
 def test_a_seed_that_does_not_count_is_hollow(ax: Axes) -> None:
     """It stands among the others, each in its place, and is told from them by its face."""
-    values = Seeds(counted=(40.0, 42.0), beyond=(41.0,))
+    values = Seeds(counted=(40.0, 42.0), excluded=(41.0,))
     figures.metric_points(
         ax, [MetricRow(label="whole", mark=0, values=values, diverged=0)], label="error"
     )

@@ -238,7 +238,7 @@ def looked_at(page: Page, seeds: int) -> Page:
     return replace(page, evidence=replace(page.evidence, recipes=found))
 
 
-def test_seeds_that_do_not_count_are_told_from_those_that_do(page: Page, tmp_path: Path) -> None:
+def test_excluded_seeds_are_marked(page: Page, tmp_path: Path) -> None:
     """In the curves' legend and in the rows of points, each with its words where there are any."""
     figures = ("curves", "crossings")
 
@@ -248,7 +248,7 @@ def test_seeds_that_do_not_count_are_told_from_those_that_do(page: Page, tmp_pat
         return text + "".join((folder / f"planted-paper-{one}.svg").read_text() for one in figures)
 
     some, all_ = written(looked_at(page, 2), "some"), written(looked_at(page, 3), "all")
-    said = ("median and range of 3 seeds (2 count)", "In brackets", "Hollow, and not counted")
+    said = ("median and range of 3 seeds (2 count)", "In brackets", "which are excluded")
 
     assert [phrase in some for phrase in said] == [True] * 3
     assert [phrase in all_ for phrase in said] == [False] * 3

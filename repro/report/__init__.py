@@ -2,7 +2,7 @@
 
 May import `verdict`, `stats` and `store`; nothing that trains.
 
-Nothing here holds a date of its own: the same store gives the same bytes.
+No page carries the date on which it was written: the same store gives the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,24 +27,24 @@ def write_report(
     formats: Iterable[str],
     refused: Sequence[str] = (),
 ) -> Path:
-    """Write the formats asked for into `out`; returns the file to open first, or the folder.
+    """Write the chosen formats into `out`; return the only file, or the folder of several.
 
-    `refused`: the problems of claim files of which there is no page.
+    `refused`: the problems of invalid claim files, which have no page.
     """
-    asked = frozenset(formats)
-    whole = document(pages, refused)
+    chosen_formats = frozenset(formats)
+    report = document(pages, refused)
     # In the order in which a reader would open them.
     makers: dict[str, Callable[[], Files]] = {
-        "html": lambda: {"report.html": render_html(whole)},
-        "md": lambda: {"report.md": render_markdown(whole, figures="svg" in asked)},
-        "summary": lambda: {"summary.md": render_summary(whole)},
+        "html": lambda: {"report.html": render_html(report)},
+        "md": lambda: {"report.md": render_markdown(report, figures="svg" in chosen_formats)},
+        "summary": lambda: {"summary.md": render_summary(report)},
         "csv": lambda: csv_files(pages),
         "parquet": lambda: parquet_files(pages),
-        "svg": lambda: {f"figures/{name}": svg for name, svg in whole.figures.items()},
-        "card": lambda: {f"{part.anchor}.png": part.card for part in whole.parts if part.measured},
+        "svg": lambda: {f"figures/{name}": svg for name, svg in report.figures.items()},
+        "card": lambda: {f"{part.anchor}.png": part.card for part in report.parts if part.measured},
     }
-    made = [make() for name, make in makers.items() if name in asked]
-    for files in made:
+    outputs = [make() for name, make in makers.items() if name in chosen_formats]
+    for files in outputs:
         for name, content in files.items():
             write_atomic(out / name, content)
-    return out / next(iter(made[0])) if made and len(made[0]) == 1 else out
+    return out / next(iter(outputs[0])) if outputs and len(outputs[0]) == 1 else out

@@ -11,7 +11,7 @@ from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import fingerprint, status, verify
 from repro.errors import ClaimError
-from repro.report.resolved import resolved
+from repro.report.resolved import render_resolved
 from repro.store import Store
 from repro.text import (
     duration,
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def describe_verdict(claim: Claim, verdict: Verdict) -> str:
-    """The word, and below it, in 80 columns: ours, the paper's, why, of what, by the prior."""
+    """The verdict, then the estimate, the paper's value, the reason and the source; 80 columns."""
     if isinstance(claim, ExactClaim):
         rows = {"paper": claim.paper.section, "why": verdict.reason}
         return _sheet(f"{claim.id}: {verdict.word}", rows)
@@ -53,15 +53,15 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
         "from": f"{_seeds(verdict)}, {duration(verdict.seconds)} of trials; "
         f"{verdict.data or 'no data yet'}; {verdict.device or 'no device yet'}",
     }
-    found = prior(claim) if verdict.decides else None
-    if found is not None:
-        rows["note"] = f"the paper's own evidence: {found.sentence}"
+    paper_evidence = prior(claim) if verdict.decides else None
+    if paper_evidence is not None:
+        rows["note"] = f"the paper's own evidence: {paper_evidence.sentence}"
     head = f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}"
     return _sheet(f"{head}: {verdict.word}", rows)
 
 
 def _sheet(head: str, rows: Mapping[str, str]) -> str:
-    """A line, and rows of a name and a text that fit 80 columns."""
+    """A heading, then rows of a name and a text, wrapped at 80 columns."""
     filled = (
         fill(
             text, 80, initial_indent=f"  {name:7}", subsequent_indent=" " * 9,
@@ -73,12 +73,12 @@ def _sheet(head: str, rows: Mapping[str, str]) -> str:
 
 
 def describe_family(members: Sequence[Member]) -> str:
-    """What may be said of all claims at once; empty for fewer than two."""
+    """The family-wise test of all claims; empty for fewer than two."""
     if len(members) < 2:
         return ""
     head = (
-        f"{len(members)} claims as one family (Holm), no effect against an effect;\n"
-        "all that is said here errs at most 5 times in 100:"
+        f"Family-wise test (Holm) of {len(members)} claims: is there any effect?\n"
+        "The probability of one or more false positives is at most 5 %."
     )
     lines = [
         f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.said}, p {p_text(m.p)}, "
@@ -97,7 +97,7 @@ def _seeds(verdict: Verdict) -> str:
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON takes it: no NaN, no infinity."""
+    """A verdict as JSON fields; NaN and infinity become null."""
     estimate = verdict.estimate
     return {
         "claim": verdict.claim_id,
@@ -127,7 +127,7 @@ def _finite(value: float) -> float | None:
 
 
 def describe_claim(claim: Claim) -> str:
-    """What a person wants to know before running it."""
+    """What you want to know before you run the claim."""
     lines = [
         f"{claim.id}: {claim.title}",
         "",
@@ -135,7 +135,11 @@ def describe_claim(claim: Claim) -> str:
         f"Compared: {claim.question.strip()}",
         f"Confounds: {claim.confounds.strip()}",
         *([f"Reconsidered if: {claim.reconsidered_if}"] if claim.reconsidered_if else []),
-        *([f"The paper's own evidence: {found.sentence}"] if (found := prior(claim)) else []),
+        *(
+            [f"The paper's own evidence: {paper_evidence.sentence}"]
+            if (paper_evidence := prior(claim))
+            else []
+        ),
         "",
         f"Decided by: {rule_text(claim)}",
         "",
@@ -153,9 +157,9 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
         yield ""
     yield "Scales:"
     for name, scale in claim.scales.items():
-        what = f"{scale.data}, {scale.model.name}" if claim.trainer is None else scale.data
+        inputs = f"{scale.data}, {scale.model.name}" if claim.trainer is None else scale.data
         yield (
-            f"  {name}: {what or OWN_DATA}, at most "
+            f"  {name}: {inputs or OWN_DATA}, at most "
             f"{scale.epochs:g} epoch{'s' * (scale.epochs != 1)}, "
             f"{looks_text(scale.seeds)}"
         )
@@ -173,9 +177,9 @@ def describe_resolved(
     data_dirs: tuple[Path, ...],
     cache_dir: Path,
 ) -> str:
-    """A claim as it will run, at one scale or at all that it has."""
+    """A claim as it will run, at one scale or at all its scales."""
     if not isinstance(claim, TrainedClaim):
-        return resolved(claim, (), {}, {})
+        return render_resolved(claim, (), {}, {})
     if scale is not None and scale not in claim.scales:
         raise ClaimError(
             f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
@@ -188,11 +192,11 @@ def describe_resolved(
         else fingerprint(claim.scales[name].data, data_dirs, cache_dir)
         for name in scales
     }
-    return resolved(claim, scales, fingerprints, Store(store).results())
+    return render_resolved(claim, scales, fingerprints, Store(store).results())
 
 
 def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
-    """One line a data set, and one with the folders in which each was looked for by its name."""
+    """One line per data set, and one with the folders that were searched."""
     places = ", ".join(str(place) for place in data_dirs)
     lines = [str(line) for line in status(data_dirs, cache_dir)]
     return "\n".join(
@@ -201,5 +205,5 @@ def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
 
 
 def describe_verification(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
-    """What was checked; raises DataError when something is not what it was."""
+    """What was checked; DataError when the data have changed."""
     return str(verify(name, data_dirs, cache_dir))

@@ -1,4 +1,4 @@
-"""The report as a value: what every format says, in the order in which it says it."""
+"""The content of the report, in its order; each format only renders it."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from repro.verdict.prior import prior
 __all__ = ["ClaimSection", "Document", "Part", "ScaleSection", "document"]
 
 _BEST_FIRST = (EXACT, *reversed(SCALES))
-# As a reader asks: what holds, what half holds, what does not, what is open.
+# The reader's order: reproduced, partly reproduced, not reproduced, open.
 _WORDS: tuple[Word, ...] = get_args(Word)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScaleSection:
-    """What was found of one claim at one scale."""
+    """The results of one claim at one scale."""
 
     anchor: str
     title: str
@@ -39,17 +39,19 @@ class ScaleSection:
 
     @property
     def leading(self) -> tuple[Drawing, ...]:
-        """The effect, and the learning curves: what is looked at first."""
+        """The figures to show first: the effect, and the learning curves."""
         kinds = [("-effect", "-ratio"), ("-curves",)]
-        return tuple(one for kind in kinds for one in self.drawings if one.name.endswith(kind))
+        return tuple(
+            drawing for kind in kinds for drawing in self.drawings if drawing.name.endswith(kind)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClaimSection:
-    """One claim. `facts`: what is stated, compared and decided, with headings.
+    """One claim. `facts`: headings and texts: the statement, the comparison, the decision rule.
 
-    `headline`: the verdict that decides at the best scale that was measured; `best`: that scale;
-    `forest`: the verdict as a row of the picture. All are None while nothing was measured.
+    `headline`: the deciding verdict at the highest measured scale; `best`: that scale;
+    `forest`: the verdict as a row of the forest plot. All are None before the first result.
     """
 
     anchor: str
@@ -57,7 +59,7 @@ class ClaimSection:
     facts: tuple[tuple[str, str], ...]
     deviations: tuple[str, ...]
     scales: tuple[ScaleSection, ...]
-    smoke: ScaleSection | None  # kept apart wherever it is shown; None while nothing was run
+    smoke: ScaleSection | None  # always shown apart; None before the first run
     rows: tuple[Row, ...]
     headline: Row | None
     best: ScaleSection | None
@@ -65,12 +67,12 @@ class ClaimSection:
 
     @property
     def measured(self) -> bool:
-        """Whether there is a verdict on something."""
+        """Whether there is a verdict."""
         return self.headline is not None
 
     @property
     def others(self) -> tuple[ScaleSection, ...]:
-        """The other scales of which there is something to see."""
+        """The other measured scales."""
         measured = {row.anchor for row in self.rows if row.measured}
         return tuple(s for s in self.scales if s.anchor in measured and s is not self.best)
 
@@ -83,7 +85,7 @@ class ClaimSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The claims of one paper, those that were measured first, by their verdict."""
+    """The claims of one paper, sorted by verdict, the measured ones first."""
 
     anchor: str
     paper: Paper
@@ -95,13 +97,13 @@ class Part:
 
     @property
     def unrun(self) -> tuple[Row, ...]:
-        """A row for each claim and scale of which nothing was measured."""
+        """A row for each claim and scale without results."""
         rows = (row for claim in self.claims for row in claim.rows)
         return tuple(row for row in rows if row.decides and not row.measured)
 
     @property
     def summary(self) -> str:
-        """How many claims are what."""
+        """How many claims have which verdict."""
         return summary([claim.headline.word for claim in self.claims if claim.headline])
 
     @property
@@ -125,16 +127,16 @@ class Part:
 
     @property
     def card(self) -> bytes:
-        """The figure as sites show for a link."""
+        """The figure as a preview image of a link."""
         title = ": ".join(filter(None, (self.paper.cited, self.paper.title)))
         return card(self.forest, title=title, summary=self.summary)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """Evidence first; then, apart, what ran at smoke scale, and what was not run.
+    """Evidence first; then, apart, the smoke runs, and the claims that were not run.
 
-    `refused`: the problems of claim files that are not valid, a line each. `cost`: of all trials.
+    `refused`: the problems of invalid claim files, a line each. `cost`: of all trials.
     """
 
     parts: tuple[Part, ...]
@@ -145,32 +147,32 @@ class Document:
 
     @property
     def claims(self) -> tuple[ClaimSection, ...]:
-        """Those of all papers."""
+        """The claims of all papers."""
         return tuple(claim for part in self.parts for claim in part.claims)
 
     @property
     def figures(self) -> dict[str, str]:
         """Every figure by the name of its file."""
-        drawn = {drawing.name: drawing.svg for claim in self.claims for drawing in claim.drawings}
+        figures = {drawing.name: drawing.svg for claim in self.claims for drawing in claim.drawings}
         for part in self.parts:
             if part.measured:
-                drawn |= {part.anchor: part.picture, f"{part.anchor}-narrow": part.narrow_picture}
-        return {f"{name}.svg": standalone(svg) for name, svg in drawn.items()}
+                figures |= {part.anchor: part.picture, f"{part.anchor}-narrow": part.narrow_picture}
+        return {f"{name}.svg": standalone(svg) for name, svg in figures.items()}
 
     @property
     def measured(self) -> tuple[Row, ...]:
-        """The verdicts of all claims on what was measured, the best evidence first."""
+        """The verdicts of all measured claims, the best evidence first."""
         rows = [row for claim in self.claims for row in claim.rows if row.measured]
         return tuple(sorted(rows, key=lambda row: _BEST_FIRST.index(row.scale)))
 
     @property
     def unrun(self) -> tuple[Row, ...]:
-        """A row for each claim and scale of which nothing was measured."""
+        """A row for each claim and scale without results."""
         return tuple(row for part in self.parts for row in part.unrun)
 
     @property
     def summary(self) -> str:
-        """How many claims are what."""
+        """How many claims have which verdict."""
         return summary([claim.headline.word for claim in self.claims if claim.headline])
 
 
@@ -186,11 +188,11 @@ def summary(words: Sequence[str]) -> str:
 
 
 def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> Document:
-    """All pages as one document, a part a paper."""
+    """All pages as one document with a part for each paper."""
     groups: dict[tuple[object, ...], list[ClaimSection]] = {}
     papers: dict[tuple[object, ...], Paper] = {}
-    for _, its in groupby(pages, key=lambda page: page.claim.id):
-        scales = list(its)
+    for _, claim_pages in groupby(pages, key=lambda page: page.claim.id):
+        scales = list(claim_pages)
         paper = scales[0].claim.paper
         key = (paper.title, paper.authors, paper.year, paper.link)
         papers.setdefault(key, paper)
@@ -220,10 +222,10 @@ def _order(claim: ClaimSection) -> tuple[int, int]:
 
 
 def _cost(pages: Sequence[Page | FactPage]) -> str:
-    """Of every trial once, though several claims may share it."""
-    trained = [page for page in pages if isinstance(page, Page) and not page.smoke]
-    results = {name: result for page in trained for name, result in page.results.items()}
-    devices = sorted({v.device for page in trained for v in page.verdicts if v.device})
+    """The cost of all trials; one that several claims share counts once."""
+    evidence_pages = [page for page in pages if isinstance(page, Page) and not page.smoke]
+    results = {name: result for page in evidence_pages for name, result in page.results.items()}
+    devices = sorted({v.device for page in evidence_pages for v in page.verdicts if v.device})
     seconds = sum(result.seconds.wall for result in results.values())
     if not results:
         return ""
@@ -232,7 +234,7 @@ def _cost(pages: Sequence[Page | FactPage]) -> str:
 
 def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
     claim = pages[0].claim
-    run = _smoke_pages(pages)
+    smoke_pages = _smoke_pages(pages)
     by_page = [(page, row) for page in pages for row in rows(page)]
     best = next(((page, row) for page, row in by_page if row.decides and row.measured), None)
     scales = [_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)]
@@ -250,7 +252,7 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
         ),
         deviations=claim.deviations,
         scales=tuple(scales),
-        smoke=_smoke(run[0]) if run else None,
+        smoke=_smoke(smoke_pages[0]) if smoke_pages else None,
         rows=tuple(row for _, row in by_page),
         headline=best[1] if best else None,
         best=next(s for s in scales if s.anchor == best[1].anchor) if best else None,
@@ -264,17 +266,17 @@ def _forest(page: Page | FactPage, row: Row) -> ForestRow:
 
 
 def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:
-    said = claim.reconsidered_if
-    return (("What would change our mind", said),) if said else ()
+    condition = claim.reconsidered_if
+    return (("What would change our mind", condition),) if condition else ()
 
 
 def _strength(claim: Claim) -> tuple[tuple[str, str], ...]:
-    found = prior(claim)
-    return () if found is None else (("Strength of the paper's evidence", found.sentence),)
+    evidence = prior(claim)
+    return () if evidence is None else (("Strength of the paper's evidence", evidence.sentence),)
 
 
 def _smoke_pages(pages: Sequence[Page | FactPage]) -> list[Page]:
-    """Those of which anything ran."""
+    """The smoke pages with results."""
     smoke = (page for page in pages if isinstance(page, Page) and page.smoke)
     return [page for page in smoke if page.evidence.trials]
 
@@ -300,7 +302,7 @@ def _scale(page: Page | FactPage) -> ScaleSection:
 
 
 def _smoke(page: Page) -> ScaleSection:
-    """Neither the paper nor the rule: nobody shall hold these numbers against them."""
+    """Without the paper's value and the rule: smoke results are not evidence."""
     return ScaleSection(
         anchor=page.name,
         title=f"{page.claim.title} (smoke scale, not evidence)",

@@ -70,7 +70,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     paper = series.paper_curves(page)
     longest = max((page.results[t].epochs for t in page.evidence.trials), default=0.0)
     until = max([longest, *([40.0] if paper else [])])  # the paper's figure ends at 40
-    shown = {
+    curves_by_recipe = {
         recipe: [series.arm_curves(page, recipe, arm, until=until) for arm in page.claim.arms]
         for recipe in page.claim.recipes
     }
@@ -85,7 +85,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
                 paper=paper,
             ),
         )
-        for recipe, curves in shown.items()
+        for recipe, curves in curves_by_recipe.items()
     ]
     caption = (
         "Training error: online error of the batches, averaged over the epoch that ends there. "
@@ -96,7 +96,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     )
     if paper:
         caption += f" Open markers: read off the paper ({claim.paper.section})."
-    bands = [arm.band for curves in shown.values() for arm in curves if arm.band]
+    bands = [arm.band for curves in curves_by_recipe.values() for arm in curves if arm.band]
     caption += _count_of_them(bands)
     return _curves(
         page, panels, f"Training error of {_arms(page)} against epochs, for {_names(page)}", caption
@@ -104,15 +104,15 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
 
 
 def _lagging(claim: TimeClaim) -> str:
-    """Why curves of online errors end above the threshold, where full passes decide."""
+    """Why online error curves end above the threshold when full passes decide."""
     full = claim.decided_by == "full"
     return " and ends the trial; the batches' error lags, so that its curve ends higher" * full
 
 
 def _count_of_them(bands: Iterable[figures.Band | None]) -> str:
-    """What the legend's counts mean, where it has any."""
+    """What the counts of the legend mean; empty without counts."""
     some = any(band and band.counted < band.seeds for band in bands)
-    rest = "the others lie beyond the look that the verdict rests on"
+    rest = "the others were run after the stopping point"
     return f" In brackets: how many of the seeds count; {rest}." if some else ""
 
 
@@ -136,9 +136,9 @@ def _crossings(page: Page) -> Drawing:
     return Drawing(
         name=name,
         caption=(
-            f"Epochs to {page.threshold_text} training error, a point a evaluation seed; the axis "
-            "is logarithmic. A triangle pointing right: not crossed by then (censored). A cross: "
-            f"diverged.{_hollow(s for row in every for s in (row.crossed, row.censored))}"
+            f"Epochs to {page.threshold_text} training error, one point per evaluation seed; "
+            "the axis is logarithmic. A triangle pointing right: not crossed by then (censored). "
+            f"A cross: diverged.{_hollow(s for row in every for s in (row.crossed, row.censored))}"
         ),
         alt=_listing(
             [f"{row.label}: {_seeds(row)}" for row in rows[page.claim.verdict_recipe]], len(every)
@@ -150,23 +150,23 @@ def _crossings(page: Page) -> Drawing:
 
 
 def _hollow(seeds: Iterable[figures.Seeds]) -> str:
-    """What a hollow point is, where there is one."""
-    what = " Hollow, and not counted: seeds beyond the look that the verdict rests on."
-    return what if any(some.beyond for some in seeds) else ""
+    """What a hollow point means; empty without one."""
+    explanation = " Hollow: seeds run after the stopping point, which are excluded."
+    return explanation if any(values.excluded for values in seeds) else ""
 
 
-def _listing(said: Sequence[str], rows: int) -> str:
-    """Words for a figure of so many rows, of which the more important are said."""
-    more = rows - len(said)
+def _listing(entries: Sequence[str], rows: int) -> str:
+    """The alternative text: the main entries of `rows` rows, and how many are left out."""
+    more = rows - len(entries)
     rest = [f"and {more} more row{'s' * (more > 1)} in the report's tables"] * (more > 0)
-    return "; ".join([*said, *rest])
+    return "; ".join([*entries, *rest])
 
 
 def _errors(page: Page) -> Drawing:
-    shown = {recipe: series.error_series(page, recipe) for recipe in page.claim.recipes}
+    arms_by_recipe = {recipe: series.error_series(page, recipe) for recipe in page.claim.recipes}
     panels = [
         (f"{recipe} recipe", partial(figures.error_curves, arms=arms))
-        for recipe, arms in shown.items()
+        for recipe, arms in arms_by_recipe.items()
     ]
     return _curves(
         page,
@@ -175,7 +175,7 @@ def _errors(page: Page) -> Drawing:
         "Test error after each epoch, over evaluation seeds that did not diverge; dotted, the "
         "error of that epoch's training batches, as the net met them: cropped, mirrored and with "
         "dropout where the arm has these."
-        + _count_of_them(arm.test for arms in shown.values() for arm in arms),
+        + _count_of_them(arm.test for arms in arms_by_recipe.values() for arm in arms),
     )
 
 
@@ -184,13 +184,13 @@ def _metrics(page: Page) -> Drawing:
     rows = {recipe: series.metric_rows(page, recipe) for recipe in claim.recipes}
     every = [row for some in rows.values() for row in some]
     facts = [metric_facts(metric_of(claim, arm)) for arm in claim.arms]
-    same = len({one.title for one in facts}) == 1
+    same = len({fact.title for fact in facts}) == 1
     label = f"{facts[0].title if same else 'what each row names'} in {facts[0].unit}"
     name = f"{page.name}-metric"
     return Drawing(
         name=name,
         caption=(
-            f"{label[0].upper()}{label[1:]}, a point a evaluation seed."
+            f"{label[0].upper()}{label[1:]}, one point per evaluation seed."
             f"{_hollow(row.values for row in every)}"
         ),
         alt=_listing([_values(row) for row in rows[claim.verdict_recipe]], len(every)),
@@ -202,8 +202,8 @@ def _metrics(page: Page) -> Drawing:
 
 def _values(row: figures.MetricRow) -> str:
     """`authors with: 40.5, 41.2`."""
-    known = ", ".join(f"{value:.3g}" for value in sorted(row.values.all))
-    return f"{row.label}: {known or _nothing(row)}"
+    values = ", ".join(f"{value:.3g}" for value in sorted(row.values.all))
+    return f"{row.label}: {values or _nothing(row)}"
 
 
 def _nothing(row: figures.MetricRow) -> str:
@@ -215,10 +215,10 @@ def _effects(page: Page) -> Drawing:
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
     titles = dict.fromkeys(metric_facts(metric).title for metric in page.contrasts[0].metrics)
-    measured = (
+    quantity = (
         f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text} training error"
     )
-    label = f"{page.unit}{measured}"
+    label = f"{page.unit}{quantity}"
     draw = partial(
         figures.effects,
         rows=rows,
@@ -246,7 +246,7 @@ def _effects(page: Page) -> Drawing:
 
 
 def _under(claim: TrainedClaim) -> str:
-    """Under which recipes the deciding contrast is drawn, and which of them gives the verdict."""
+    """That the contrast is drawn under every recipe, and which recipe decides."""
     if len(claim.recipes) == 1:
         return ""
     return f" under every recipe, of which {claim.verdict_recipe} gives the verdict"
@@ -258,14 +258,14 @@ def _effect_text(row: figures.EffectRow) -> str:
 
 
 def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
-    """The deciding contrast of each recipe, and what was measured of others that have its unit."""
+    """The deciding contrast of each recipe, and other measured contrasts in the same unit."""
     for recipe in page.claim.recipes:
-        found = page.recipe(recipe)
-        unit, metrics = found.deciding.unit, found.deciding.metrics
-        for contrast in found.contrasts:
+        evidence = page.recipe(recipe)
+        unit, metrics = evidence.deciding.unit, evidence.deciding.metrics
+        for contrast in evidence.contrasts:
             decides = contrast.name == DECIDING
-            alike = (contrast.unit, contrast.metrics) == (unit, metrics)
-            if not decides and (contrast.estimate is None or not alike):
+            comparable = (contrast.unit, contrast.metrics) == (unit, metrics)
+            if not decides and (contrast.estimate is None or not comparable):
                 continue
             label = recipe if decides else f"{recipe}, {contrast.name}"
             yield figures.EffectRow(
@@ -273,7 +273,7 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
                 estimate=contrast.estimate,
                 decides=decides,
                 seeds=tuple(contrast.by_seed.values()),
-                doubtful=found.doubts(contrast),
+                doubtful=evidence.doubts(contrast),
             )
 
 
@@ -292,14 +292,14 @@ def _rates(page: Page) -> Drawing:
         age = series.common_age(page, recipe)
         epochs = "1 epoch" if age == 1 else f"{age} epochs"
         when = {None: "", 0: ", when each stopped"}.get(age, f", after {epochs}")
-        found = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
-        draw = partial(figures.rate_sensitivity, arms=found, label=label)
+        rates = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
+        draw = partial(figures.rate_sensitivity, arms=rates, label=label)
         panels.append((f"{recipe} recipe{when}", draw))
     name = f"{page.name}-rates"
     return Drawing(
         name=name,
         caption=(
-            "The search for the rate, on seeds that measure nothing else: "
+            "The learning-rate search, on tuning seeds: "
             f"{'training' if times else 'test'} error at the latest epoch that all rates reached. "
             f"{_ranked(page, times=times)} A best rate at an end of the grid extends it once, for "
             "that arm alone. Ringed: chosen. A cross at the top: diverged."
@@ -319,15 +319,15 @@ def _ranked(page: Page, *, times: bool) -> str:
     return f"Rates were ranked after {when}, {crossing}by the error then."
 
 
-# Pictures of what was trained, for the claims that are about it
+# Pictures of trained nets, for the claims that are about them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """What is drawn of a trial's arrays. `arrays`: by the argument of `draw` that takes them.
+    """A figure of a trial's arrays. `arrays`: the array for each argument of `draw`.
 
-    `shared`: the same of those that are the data's and no net's, so that any trial may have kept
-    them; where none did, `draw` does without.
+    `shared`: the same for arrays of the data set, which are equal in all trials; arguments
+    whose array no trial has stored are left out.
     """
 
     name: str
@@ -390,32 +390,38 @@ CONFUSION = Picture(
 
 def _pictures(page: Page) -> Iterator[Drawing]:
     metrics = {metric for contrast in _contrasts(page) for metric in contrast.metrics}
-    shown = [KERNELS] * ("colour_split" in metrics) + [NEIGHBOURS] * (
+    pictures = [KERNELS] * ("colour_split" in metrics) + [NEIGHBOURS] * (
         "neighbours_features" in metrics
     )
     if isinstance(page.claim, LevelClaim) or "neighbours_features" in metrics:
-        shown += [EXAMPLES, CONFUSION]
-    for picture in shown:
+        pictures += [EXAMPLES, CONFUSION]
+    for picture in pictures:
         yield from _picture(page, picture)
 
 
 def _contrasts(page: Page) -> list[Contrast]:
-    return [c for found in page.evidence.recipes.values() for c in found.contrasts]
+    return [c for evidence in page.evidence.recipes.values() for c in evidence.contrasts]
 
 
 def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
-    """One panel for each arm whose first seed has the arrays; arms that share a trial once."""
-    shared = {argument: _kept(page, name) for argument, name in picture.shared.items()}
-    known = {argument: array for argument, array in shared.items() if array is not None}
-    shown: dict[str, Panel] = {}
+    """One panel for each arm whose first seed has the arrays; a shared trial has one panel."""
+    shared = {argument: _shared_array(page, name) for argument, name in picture.shared.items()}
+    common = {argument: array for argument, array in shared.items() if array is not None}
+    panels_by_trial: dict[str, Panel] = {}
     for arm in page.claim.arms:
-        for outcome in series.confirmed(page, page.claim.verdict_recipe, arm)[:1]:
-            kept = page.arrays.get(outcome.trial_id, {})
-            if kept.keys() >= set(picture.arrays.values()):
-                found = {argument: kept[name] for argument, name in picture.arrays.items()}
-                shown.setdefault(outcome.trial_id, (arm, partial(picture.draw, **found, **known)))
-    if shown:
-        panels = list(shown.values()) if len(shown) > 1 else [("", p[1]) for p in shown.values()]
+        for outcome in series.evaluation_outcomes(page, page.claim.verdict_recipe, arm)[:1]:
+            arrays = page.arrays.get(outcome.trial_id, {})
+            if arrays.keys() >= set(picture.arrays.values()):
+                arguments = {argument: arrays[name] for argument, name in picture.arrays.items()}
+                panels_by_trial.setdefault(
+                    outcome.trial_id, (arm, partial(picture.draw, **arguments, **common))
+                )
+    if panels_by_trial:
+        panels = (
+            list(panels_by_trial.values())
+            if len(panels_by_trial) > 1
+            else [("", p[1]) for p in panels_by_trial.values()]
+        )
         yield Drawing(
             name=f"{page.name}-{picture.name}",
             caption=picture.caption,
@@ -425,14 +431,14 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
         )
 
 
-def _kept(page: Page, name: str) -> NDArray[np.generic] | None:
-    """An array that is the same in all trials, as the first that has it kept it."""
+def _shared_array(page: Page, name: str) -> NDArray[np.generic] | None:
+    """An array that is equal in all trials, from the first trial that stored it."""
     return next((arrays[name] for arrays in page.arrays.values() if name in arrays), None)
 
 
 def _arms(page: Page) -> str:
-    ran = {o.arm for found in page.evidence.recipes.values() for o in found.outcomes}
-    return _listed([arm for arm in page.claim.arms if arm in ran] or list(page.claim.arms))
+    arms_run = {o.arm for evidence in page.evidence.recipes.values() for o in evidence.outcomes}
+    return _listed([arm for arm in page.claim.arms if arm in arms_run] or list(page.claim.arms))
 
 
 def _measure(claim: TimeClaim) -> str:

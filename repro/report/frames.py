@@ -52,19 +52,19 @@ def parquet_files(pages: Sequence[Page | FactPage]) -> dict[str, bytes]:
 
 
 def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
-    """The tables themselves, by name."""
-    trained = [page for page in pages if isinstance(page, Page)]
+    """The tables, by name."""
+    trained_pages = [page for page in pages if isinstance(page, Page)]
     return {
         "verdicts": _verdict_frame(pages),
-        "effects": _effect_frame(trained),
+        "effects": _effect_frame(trained_pages),
         "facts": _fact_frame(pages),
-        "trials": _trial_frame(trained),
-        "curves": _curve_frame(trained),
+        "trials": _trial_frame(trained_pages),
+        "curves": _curve_frame(trained_pages),
     }
 
 
 def _verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    """A row a claim, scale and recipe; `evidence` is false at smoke scale."""
+    """A row for each claim, scale and recipe; `evidence` is false at smoke scale."""
     return pd.DataFrame(
         [row for page in pages for row in _verdict_rows(page)], columns=list(VERDICT_COLUMNS)
     )
@@ -95,9 +95,9 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
 
 
 def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """A row an effect that a claim asks for, of each recipe; `by_seed`: its values, `;` between.
+    """A row for each effect of a claim and recipe; `by_seed`: its values, separated by `;`.
 
-    `doubtful`: an arm of it failed a check.
+    `doubtful`: one of its arms failed a sanity check.
     """
     rows = [
         {
@@ -114,11 +114,11 @@ def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
             "correlation": contrast.correlation,
             "sd": contrast.sd,
             "by_seed": ";".join(f"{seed}={value!r}" for seed, value in contrast.by_seed.items()),
-            "doubtful": found.doubts(contrast),
+            "doubtful": evidence.doubts(contrast),
         }
         for page in pages
-        for recipe, found in page.evidence.recipes.items()
-        for contrast in found.contrasts
+        for recipe, evidence in page.evidence.recipes.items()
+        for contrast in evidence.contrasts
     ]
     return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
 
@@ -136,7 +136,7 @@ def _estimate_cells(estimate: Estimate | None) -> dict[str, object]:
 
 
 def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    """A row a fact that needs no training."""
+    """A row for each fact that needs no training."""
     rows = [
         {"claim": page.claim.id, **asdict(fact)}
         for page in pages
@@ -147,7 +147,7 @@ def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 
 
 def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """A row a finished trial and place in a plan; crossings in epochs, errors as fractions."""
+    """A row for each finished trial and role; crossings in epochs, errors as fractions."""
     rows = [
         {
             "claim": page.claim.id,
@@ -164,13 +164,13 @@ def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
 
 
 def table_of_trials(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """With a column for each metric, also for those of a claim's own command."""
+    """The rows with a column for each metric, including those of a claim's own command."""
     others = sorted({key for row in rows for key in row} - set(TRIAL_COLUMNS))
     return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *others])
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
-    """What was measured of a trial."""
+    """The measurements of a trial."""
     unseen = (math.nan, math.nan)
     full, online = result.crossing_full or unseen, result.crossing_online or unseen
     return {
@@ -195,7 +195,7 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
 
 
 def _curve_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """Every measurement of every finished trial, once; columns as in the store, and the trial."""
+    """All curves, each trial once; the columns of the store, and the trial."""
     curves = {trial_id: curve for page in pages for trial_id, curve in page.curves.items()}
     columns = ["trial", *CURVE_COLUMNS]
     parts = [curve.assign(trial=trial_id)[columns] for trial_id, curve in curves.items()]

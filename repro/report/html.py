@@ -1,4 +1,4 @@
-"""The report as HTML: one file that needs nothing besides itself, or a site of a page a claim."""
+"""The report as HTML: one self-contained file, or a site with a page for each claim."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def render_claim(claim: ClaimSection) -> str:
 
 
 def _render(template: str, *, link: Callable[[str, str], str], **values: object) -> str:
-    """Everything is escaped but the figures and the two files of ours that go inside."""
+    """Escapes everything except the figures, the style sheet and the script."""
     environment = Environment(
         loader=PackageLoader("repro", "report/templates"),
         autoescape=True,
@@ -65,5 +65,5 @@ def asset(name: str) -> str:
 
 
 def _sorting(value: float) -> str:
-    """What a script sorts by; empty where there is no number."""
+    """The sort key of a cell; empty without a number."""
     return f"{value:.6g}" if math.isfinite(value) else ""

@@ -11,26 +11,26 @@ __all__ = ["markdown_table", "measured_with", "render_markdown", "render_summary
 
 
 def render_markdown(document: Document, *, figures: bool) -> str:
-    """The page; `figures`: whether the files that it shows lie in figures/."""
+    """The page; `figures`: whether it links the files in figures/."""
     return "\n".join(_lines(document, figures=figures)).rstrip() + "\n"
 
 
 def render_summary(document: Document) -> str:
-    """How many claims stand how, what was measured, and where: half a screen."""
+    """Half a screen: the counts of verdicts, the measured claims, the data and devices."""
     lines = [document.summary, ""]
     if document.measured:
         lines += markdown_table(measured_table(document.measured))
         lines.append(measured_with(document))
     if document.smoke.rows:
-        ran = sum(claim.smoke is not None for claim in document.claims)
-        lines += ["", f"Smoke runs, which are not evidence: {ran} claims."]
+        smoke_count = sum(claim.smoke is not None for claim in document.claims)
+        lines += ["", f"Smoke runs, which are not evidence: {smoke_count} claims."]
     if document.refused:
         lines += ["", *_refused(document)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def measured_with(document: Document) -> str:
-    """On which images and devices; empty where nothing was trained."""
+    """The data sets and devices; empty without training."""
     places = {f"{row.data}, on {row.device}" for row in document.measured if row.seeds}
     return f"Measured with {_escape('; '.join(sorted(places)))}." if places else ""
 

@@ -1,4 +1,4 @@
-"""The answer: a row for each claim, scale and recipe, with all that belongs to the number."""
+"""The table of verdicts: a row for each claim, scale and recipe."""
 
 import math
 import shlex
@@ -25,11 +25,11 @@ __all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """A verdict and its company, as text.
+    """A verdict with its estimate, data and cost, as text.
 
-    `unit` is short, `measure` what the claim file calls it; `region`: where the interval has to
-    lie. `value`, `printed`, `seconds`: what rows are sorted by, NaN where there is none;
-    `anchor`: of the section that has the evidence.
+    `unit`: short; `measure`: as in the claim file; `region`: the pre-registered range.
+    `value`, `printed`, `seconds`: sort keys, NaN without a number. `anchor`: of the section
+    with the evidence.
     """
 
     claim: str
@@ -42,8 +42,8 @@ class Row:
     reason: str
     ours: str
     interval: str
-    estimate: str  # both
-    effect: str  # both, as papers print them
+    estimate: str  # value and interval
+    effect: str  # value and interval, as papers print them
     paper: str
     unit: str
     seeds: str
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def measured(self) -> bool:
-        """Whether there is anything to look at."""
+        """Whether there are results."""
         return self.word != NOT_RUN
 
 
@@ -72,7 +72,7 @@ def rows(page: Page | FactPage) -> Iterator[Row]:
 
 
 def command(page: Page | FactPage) -> str:
-    """What measures it again, or goes on with it."""
+    """The command that runs the page's claim, or continues it."""
     scale = f" --scale {page.evidence.scale}" if isinstance(page, Page) else ""
     path = page.claim.path
     name = path.stem if is_shipped(path) else shlex.quote(path.as_posix())
@@ -81,8 +81,8 @@ def command(page: Page | FactPage) -> str:
 
 def _fact_row(page: FactPage) -> Row:
     verdict = page.verdict
-    counted = [fact for fact in page.facts if fact.decides]
-    holding = sum(fact.holds for fact in counted)
+    deciding_facts = [fact for fact in page.facts if fact.decides]
+    holding_count = sum(fact.holds for fact in deciding_facts)
     return Row(
         claim=page.claim.id,
         title=page.claim.title,
@@ -92,10 +92,10 @@ def _fact_row(page: FactPage) -> Row:
         decides=verdict.decides,
         word=verdict.word,
         reason=verdict.reason,
-        ours=f"{holding} of {len(counted)} facts" if counted else NOT_RUN,
+        ours=f"{holding_count} of {len(deciding_facts)} facts" if deciding_facts else NOT_RUN,
         interval="",
         estimate="",
-        effect=f"{holding} of {len(counted)} facts" if counted else NOT_RUN,
+        effect=f"{holding_count} of {len(deciding_facts)} facts" if deciding_facts else NOT_RUN,
         paper="",
         unit=page.claim.paper.unit,
         measure=page.claim.paper.unit,
@@ -149,32 +149,32 @@ def _seeds(page: Page, verdict: Verdict) -> str:
     return f"{verdict.seeds} ({which}: n = {', '.join(map(str, looks))})"
 
 
-def verdict_table(found: Sequence[Row]) -> Table:
-    """The rows as plain cells."""
+def verdict_table(rows: Sequence[Row]) -> Table:
+    """All columns of the verdicts."""
     return Table(
         caption="A verdict for each claim, scale and recipe",
         columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Interval", "Paper",
-                 "Reproduced where", "Unit", "Why", "Seeds an arm", "Time of all trials", "Data",
-                 "Device"),
+                 "Pre-registered range", "Unit", "Why", "Seeds an arm", "Time of all trials",
+                 "Data", "Device"),
         rows=tuple(
             (row.title, row.word, row.scale, row.recipe, row.ours, row.interval, row.paper,
              row.region, row.measure, row.reason, row.seeds, row.time, row.data, row.device)
-            for row in found
+            for row in rows
         ),
     )  # fmt: skip
 
 
-def unrun_table(found: Sequence[Row]) -> Table:
-    """What could be measured yet, and how."""
+def unrun_table(rows: Sequence[Row]) -> Table:
+    """The claims without results, and the command of each."""
     return Table(
-        caption="What runs them",
+        caption="Commands",
         columns=("Claim", "Scale", "Command"),
-        rows=tuple((row.title, row.scale, row.command) for row in found),
+        rows=tuple((row.title, row.scale, row.command) for row in rows),
     )
 
 
-def measured_table(found: Sequence[Row]) -> Table:
-    """What was measured, short enough for a README or a comment."""
+def measured_table(rows: Sequence[Row]) -> Table:
+    """The measured claims, short enough for a README or a comment."""
     return Table(
         caption="What was measured",
         columns=(
@@ -183,7 +183,7 @@ def measured_table(found: Sequence[Row]) -> Table:
             "Verdict",
             "Ours",
             "Paper",
-            "Reproduced where",
+            "Pre-registered range",
             "Unit",
             "Seeds an arm",
         ),
@@ -198,6 +198,6 @@ def measured_table(found: Sequence[Row]) -> Table:
                 row.measure,
                 row.seeds,
             )
-            for row in found
+            for row in rows
         ),
     )

@@ -1,4 +1,4 @@
-"""All claims of a paper in one picture: for a page, for a README, and as a card to send round."""
+"""All claims of a paper in one figure: for a page, for a README, and as a preview image."""
 
 import math
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _DPI = 96
 
 
 def forest_row(page: Page | FactPage, verdict: Verdict, number: str) -> ForestRow:
-    """A verdict in units of the paper's effect; `number`: the same in its own."""
+    """A verdict in units of the paper's effect; `number`: the effect in its own unit, as text."""
     claim = page.claim
     row = ForestRow(title=claim.title, word=verdict.word, scale=verdict.scale, number=number)
     if not isinstance(claim, TrainedClaim):
@@ -29,25 +29,25 @@ def forest_row(page: Page | FactPage, verdict: Verdict, number: str) -> ForestRo
     high = math.inf if claim.region.high is None else claim.region.high
     row = replace(
         row,
-        region=_ordered(_units(claim, claim.region.low), _units(claim, high)),
+        region=_sort_pair(_units(claim, claim.region.low), _units(claim, high)),
         paper=claim.paper.value is not None,
     )
     return row if verdict.estimate is None else _with_estimate(row, claim, verdict.estimate)
 
 
 def _with_estimate(row: ForestRow, claim: TrainedClaim, estimate: Estimate) -> ForestRow:
-    low, high = _ordered(_units(claim, estimate.low), _units(claim, estimate.high))
+    low, high = _sort_pair(_units(claim, estimate.low), _units(claim, estimate.high))
     if (low, high) == (-math.inf, math.inf):  # the seeds came out equal: no interval
         low = high = math.nan
     return replace(row, value=_units(claim, estimate.value), low=low, high=high)
 
 
-def _ordered(one: float, other: float) -> tuple[float, float]:
-    return min(one, other), max(one, other)
+def _sort_pair(a: float, b: float) -> tuple[float, float]:
+    return min(a, b), max(a, b)
 
 
 def _units(claim: TrainedClaim, value: float) -> float:
-    """0 for no effect, 1 for the paper's, or for the least that counts; ratios by logarithms."""
+    """0: no effect; 1: the paper's effect, or the smallest that counts. Ratios on a log scale."""
     printed = claim.paper.value
     unit = claim.region.low if printed is None else printed
     if claim.no_effect == 1:
@@ -71,16 +71,19 @@ def forest_svg(name: str, rows: Sequence[ForestRow], *, stacked: bool) -> str:
 
 
 def card(rows: Sequence[ForestRow], *, title: str, summary: str) -> bytes:
-    """A PNG as sites show for a link, of as many rows as are read at its size."""
-    shown = list(rows)
-    while len(shown) > 1 and CARD_HEAD + forest_height(shown, CARD[0], stacked=False) > CARD[1]:
-        del shown[-1]
-    left_out = len(rows) - len(shown)
-    more = f" {left_out} more are in the report." * (left_out > 0)
+    """A preview image (PNG) with as many rows as are legible."""
+    visible_rows = list(rows)
+    while (
+        len(visible_rows) > 1
+        and CARD_HEAD + forest_height(visible_rows, CARD[0], stacked=False) > CARD[1]
+    ):
+        del visible_rows[-1]
+    hidden_count = len(rows) - len(visible_rows)
+    more = f" {hidden_count} more are in the report." * (hidden_count > 0)
 
     def draw(figure: Figure) -> None:
         inside = 0.94 * CARD[0]
-        forest(figure, shown, width=inside, stacked=False, above=CARD_HEAD)
+        forest(figure, visible_rows, width=inside, stacked=False, above=CARD_HEAD)
         for y, words, size, colour in ((26, summary + more, 15, INK), (54, title, 11, GREY)):
             figure.text(0.03, 1 - y / CARD[1], words, fontsize=size, color=colour, va="center")
 

@@ -58,9 +58,9 @@ class Page:
     @property
     def threshold(self) -> float:
         """Training error, a fraction, that an arm has to reach; NaN where there is none."""
-        here = self.scale.threshold
-        if here is not None:
-            return here
+        own_threshold = self.scale.threshold
+        if own_threshold is not None:
+            return own_threshold
         return self.claim.threshold if isinstance(self.claim, TimeClaim) else math.nan
 
     @property

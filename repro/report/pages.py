@@ -1,6 +1,6 @@
-"""What the report is told: a page for each claim and scale, read from a store.
+"""The input of the report: a page for each claim and scale, read from a store.
 
-Apart from `session`, so that a run waits for no figure.
+A module of its own, so that `repro run` does not import the figures.
 """
 
 from collections.abc import Sequence
@@ -14,17 +14,17 @@ __all__ = ["pages"]
 
 
 def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
-    """A page for each claim and each of its scales, the best evidence first, planned or not."""
-    found: list[Page | FactPage] = []
+    """A page for each claim and each of its scales, the best evidence first."""
+    report_pages: list[Page | FactPage] = []
     for claim in claims:
         if isinstance(claim, ExactClaim):
             facts = tuple(store.facts(claim.id, claim.digest()))
             verdict = judge_exact(claim, store).deciding
-            found.append(FactPage(claim=claim, facts=facts, verdict=verdict))
+            report_pages.append(FactPage(claim=claim, facts=facts, verdict=verdict))
         elif isinstance(claim, TrainedClaim):
             scales = [scale for scale in reversed(SCALES) if scale in claim.scales]
-            found += [_page(claim, scale, store) for scale in scales]
-    return found
+            report_pages += [_page(claim, scale, store) for scale in scales]
+    return report_pages
 
 
 def _page(claim: TrainedClaim, scale: str, store: Store) -> Page:

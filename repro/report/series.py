@@ -1,4 +1,4 @@
-"""Curves, crossings and rates of a page, arranged as the figures take them."""
+"""Curves, crossings and rates of a page, as input of the figures."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -29,43 +29,43 @@ __all__ = [
     "arm_curves",
     "arm_rates",
     "common_age",
-    "confirmed",
     "crossing_rows",
     "ending",
     "error_series",
-    "first_seed_beyond",
+    "evaluation_outcomes",
+    "first_excluded_seed",
     "metric_rows",
     "metrics_shown",
     "paper_curves",
     "rolling_error",
-    "tuned",
+    "tuning_trials",
 ]
 
 
-def confirmed(page: Page, recipe: str, arm: str) -> list[Outcome]:
-    """What the evaluation seeds of one arm gave, by seed."""
+def evaluation_outcomes(page: Page, recipe: str, arm: str) -> list[Outcome]:
+    """The outcomes of one arm's evaluation trials, by seed."""
     return sorted((o for o in page.recipe(recipe).outcomes if o.arm == arm), key=lambda o: o.seed)
 
 
-def tuned(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
-    """The finished trials that searched for one arm's rate, by rate and seed."""
-    wanted = page.recipe(recipe).rates[arm].trials
-    pairs = [(page.trials[name], page.results[name]) for name in wanted if name in page.results]
+def tuning_trials(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
+    """The finished tuning trials of one arm, by rate and seed."""
+    trial_ids = page.recipe(recipe).rates[arm].trials
+    pairs = [(page.trials[name], page.results[name]) for name in trial_ids if name in page.results]
     return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))
 
 
-def first_seed_beyond(page: Page, recipe: str) -> float:
-    """Seeds from here on were run and do not count; infinite where all of them do."""
+def first_excluded_seed(page: Page, recipe: str) -> float:
+    """The first seed after the stopping point; infinite where all seeds count."""
     look = page.recipe(recipe).look
     return look.seeds if look else math.inf
 
 
-def _seeds(values: Iterable[tuple[int, float]], beyond: float) -> Seeds:
-    """values: (seed, value) pairs; `beyond`: the first seed that does not count."""
-    known = [(seed, value) for seed, value in values if math.isfinite(value)]
+def _seeds(values: Iterable[tuple[int, float]], first_excluded: float) -> Seeds:
+    """values: (seed, value) pairs; `first_excluded`: the first that does not count."""
+    finite = [(seed, value) for seed, value in values if math.isfinite(value)]
     return Seeds(
-        counted=tuple(value for seed, value in known if seed < beyond),
-        beyond=tuple(value for seed, value in known if seed >= beyond),
+        counted=tuple(value for seed, value in finite if seed < first_excluded),
+        excluded=tuple(value for seed, value in finite if seed >= first_excluded),
     )
 
 
@@ -104,26 +104,26 @@ def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:
     A band past the first stop would be of fewer seeds, the slow ones: it ends there, and the
     others go on as lines of their own.
     """
-    crossings = confirmed(page, recipe, arm)
+    crossings = evaluation_outcomes(page, recipe, arm)
     curves = [rolling_error(page.curves[c.trial_id]) for c in crossings]
-    ends = list(zip(crossings, curves, strict=True))
-    drawn = [curve for curve in curves if len(curve[0])]
-    beyond = first_seed_beyond(page, recipe)
-    counted = sum(c.seed < beyond for c, (epochs, _) in ends if len(epochs))
-    common = min((len(epochs) for epochs, _ in drawn), default=0)
+    pairs = list(zip(crossings, curves, strict=True))
+    nonempty = [curve for curve in curves if len(curve[0])]
+    first_excluded = first_excluded_seed(page, recipe)
+    counted_seeds = sum(c.seed < first_excluded for c, (epochs, _) in pairs if len(epochs))
+    common = min((len(epochs) for epochs, _ in nonempty), default=0)
     step = min(WINDOWS, math.ceil(until * WINDOWS / _DRAWN))
     return ArmCurves(
         arm=arm,
         seeds=len(crossings),
-        band=_band(drawn, common, counted=counted, step=step) if common else None,
+        band=_band(nonempty, common, counted=counted_seeds, step=step) if common else None,
         tails=tuple(
-            (_seen(e[common - 1 :], step), _seen(y[common - 1 :], step))
-            for e, y in drawn
+            (_thin(e[common - 1 :], step), _thin(y[common - 1 :], step))
+            for e, y in nonempty
             if len(e) > common
         ),
         crossed=tuple(c.upper for c in crossings if ending(c) == "crossed"),
-        censored=_ends((c, y) for c, (_, y) in ends if ending(c) == "censored"),
-        diverged=_ends((c, y) for c, (_, y) in ends if ending(c) == "diverged"),
+        censored=_ends((c, y) for c, (_, y) in pairs if ending(c) == "censored"),
+        diverged=_ends((c, y) for c, (_, y) in pairs if ending(c) == "diverged"),
     )
 
 
@@ -134,27 +134,27 @@ def _band(
     return Band(
         seeds=len(curves),
         counted=counted,
-        epochs=_seen(curves[0][0][:common], step),
-        median=_seen(np.median(errors, axis=0), step),
-        low=_seen(errors.min(axis=0), step),
-        high=_seen(errors.max(axis=0), step),
+        epochs=_thin(curves[0][0][:common], step),
+        median=_thin(np.median(errors, axis=0), step),
+        low=_thin(errors.min(axis=0), step),
+        high=_thin(errors.max(axis=0), step),
     )
 
 
-def _seen(values: Floats, step: int) -> Floats:
+def _thin(values: Floats, step: int) -> Floats:
     """(n,) -> the first and the last of them, and every `step`th between."""
     return np.append(values[:-1:step], values[-1])
 
 
-def _ends(found: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float], ...]:
+def _ends(pairs: Iterable[tuple[Outcome, Floats]]) -> tuple[tuple[float, float], ...]:
     """Where trials stopped, (epochs, error); those shorter than an epoch have no error to show."""
-    return tuple((c.epochs, float(errors[-1])) for c, errors in found if len(errors))
+    return tuple((c.epochs, float(errors[-1])) for c, errors in pairs if len(errors))
 
 
 def paper_curves(page: Page) -> tuple[PaperCurve, ...]:
-    """The points of the paper's figure, for the arms that the claim has.
+    """The points of the paper's figure, for the arms of the claim.
 
-    None at smoke scale, which is on other images, and none on fewer images than the paper's, whose
+    Empty at smoke scale, which has other images, and on fewer images than the paper's, where
     epochs are shorter.
     """
     if page.claim.paper.figure is None or page.smoke or page.scale.images is not None:
@@ -179,11 +179,12 @@ def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
     with all their names; the others have none.
     """
     trials = {
-        arm: tuple(o.trial_id for o in confirmed(page, recipe, arm)) for arm in page.claim.arms
+        arm: tuple(o.trial_id for o in evaluation_outcomes(page, recipe, arm))
+        for arm in page.claim.arms
     }
     return tuple(
-        _arm_errors(page, recipe, [a for a, its in trials.items() if its == of_arm], of_arm)
-        if arm == next(first for first, its in trials.items() if its == of_arm) or not of_arm
+        _arm_errors(page, recipe, [a for a, ids in trials.items() if ids == of_arm], of_arm)
+        if arm == next(first for first, ids in trials.items() if ids == of_arm) or not of_arm
         else ArmErrors(arm=arm, test=None, train=None)
         for arm, of_arm in trials.items()
     )
@@ -192,8 +193,8 @@ def error_series(page: Page, recipe: str) -> tuple[ArmErrors, ...]:
 def _arm_errors(page: Page, recipe: str, names: Sequence[str], trials: Iterable[str]) -> ArmErrors:
     # A band is as long as its shortest curve: one that diverged would end it for all.
     results = [r for name in trials if (r := page.results[name]).status != "diverged"]
-    beyond = first_seed_beyond(page, recipe)
-    counts = [page.trials[r.trial_id].seed < beyond for r in results]
+    first_excluded = first_excluded_seed(page, recipe)
+    counts = [page.trials[r.trial_id].seed < first_excluded for r in results]
     return ArmErrors(
         arm="all arms, one net" if len(names) == len(page.claim.arms) > 1 else ", ".join(names),
         test=_epoch_band([r.test_errors for r in results], counts),
@@ -202,10 +203,10 @@ def _arm_errors(page: Page, recipe: str, names: Sequence[str], trials: Iterable[
 
 
 def _epoch_band(errors: Sequence[Sequence[float]], counts: Sequence[bool]) -> Band | None:
-    drawn = [(np.arange(1.0, len(e) + 1), np.array(e)) for e in errors if e]
-    counted = sum(its for its, e in zip(counts, errors, strict=True) if e)
-    common = min((len(epochs) for epochs, _ in drawn), default=0)
-    return _band(drawn, common, counted=counted) if common else None
+    curves = [(np.arange(1.0, len(e) + 1), np.array(e)) for e in errors if e]
+    counted_seeds = sum(counts_here for counts_here, e in zip(counts, errors, strict=True) if e)
+    common = min((len(epochs) for epochs, _ in curves), default=0)
+    return _band(curves, common, counted=counted_seeds) if common else None
 
 
 # Metrics
@@ -213,11 +214,11 @@ def _epoch_band(errors: Sequence[Sequence[float]], counts: Sequence[bool]) -> Ba
 
 def metrics_shown(page: Page) -> dict[str, tuple[str, ...]]:
     """The metrics that a contrast reads, the deciding one first, and the arms of each."""
-    found: dict[str, dict[str, None]] = {}
+    arms_by_metric: dict[str, dict[str, None]] = {}
     for contrast in page.contrasts:
         for metric, arm in zip(contrast.metrics, contrast.arms, strict=True):
-            found.setdefault(metric, {})[arm] = None
-    return {metric: tuple(arms) for metric, arms in found.items()}
+            arms_by_metric.setdefault(metric, {})[arm] = None
+    return {metric: tuple(arms) for metric, arms in arms_by_metric.items()}
 
 
 def metric_rows(page: Page, recipe: str) -> list[MetricRow]:
@@ -225,13 +226,13 @@ def metric_rows(page: Page, recipe: str) -> list[MetricRow]:
     claim = page.claim
     rows = []
     for mark, arm in enumerate(claim.arms):
-        outcomes = confirmed(page, recipe, arm)
+        outcomes = evaluation_outcomes(page, recipe, arm)
         values = values_of(outcomes, arm, metric_of(claim, arm))
         rows.append(
             MetricRow(
                 label=f"{recipe} {arm}",
                 mark=mark,
-                values=_seeds(values.items(), first_seed_beyond(page, recipe)),
+                values=_seeds(values.items(), first_excluded_seed(page, recipe)),
                 diverged=sum(o.status == "diverged" for o in outcomes),
             )
         )
@@ -243,10 +244,10 @@ def metric_rows(page: Page, recipe: str) -> list[MetricRow]:
 
 def crossing_rows(page: Page, recipe: str) -> list[CrossingRow]:
     """A row for each arm under one recipe, with those that were not run."""
-    beyond = first_seed_beyond(page, recipe)
+    first_excluded = first_excluded_seed(page, recipe)
     rows = []
     for mark, arm in enumerate(page.claim.arms):
-        crossings = confirmed(page, recipe, arm)
+        crossings = evaluation_outcomes(page, recipe, arm)
         times = {
             status: _seeds(
                 (
@@ -254,7 +255,7 @@ def crossing_rows(page: Page, recipe: str) -> list[CrossingRow]:
                     for c in crossings
                     if ending(c) == status
                 ),
-                beyond,
+                first_excluded,
             )
             for status in ("crossed", "censored", "diverged")
         }
@@ -266,34 +267,36 @@ def crossing_rows(page: Page, recipe: str) -> list[CrossingRow]:
 
 
 def common_age(page: Page, recipe: str) -> int | None:
-    """Whole epochs to which every rate of both arms was trained; None when none was tried."""
+    """Whole epochs to which every rate of all arms was trained; None before the first."""
     epochs = [
         result.epochs
         for arm in page.claim.arms
-        for _, result in tuned(page, recipe, arm)
+        for _, result in tuning_trials(page, recipe, arm)
         if result.status != "diverged"
     ]
     return math.floor(min(epochs)) if epochs else None
 
 
 def arm_rates(page: Page, recipe: str, arm: str, *, age: int) -> ArmRates:
-    """The search of one arm: the median error over tuning seeds at `age` epochs, a point a rate.
+    """The search of one arm: for each rate the median error over tuning seeds at `age` epochs.
 
-    At age 0, before a whole epoch, the error with which each stopped.
+    At age 0, before a whole epoch, the last error of each.
     """
     search = page.recipe(recipe).rates[arm]
-    results = tuned(page, recipe, arm)
+    results = tuning_trials(page, recipe, arm)
     return ArmRates(
         arm=arm,
         points=tuple(
-            _rate_point(found, [r for t, r in results if t.rate == found.rate], age, search.chosen)
-            for found in search.outcomes
+            _rate_point(
+                outcome, [r for t, r in results if t.rate == outcome.rate], age, search.chosen
+            )
+            for outcome in search.outcomes
         ),
     )
 
 
 def _rate_point(
-    found: RateOutcome, results: Sequence[Result], age: int, chosen: float | None
+    outcome: RateOutcome, results: Sequence[Result], age: int, chosen: float | None
 ) -> RatePoint:
     errors = [
         _errors(r)[age - 1] if age else r.train_error
@@ -301,10 +304,10 @@ def _rate_point(
         if age <= len(_errors(r)) and r.status != "diverged"
     ]
     return RatePoint(
-        rate=found.rate,
+        rate=outcome.rate,
         error=median(errors) if errors else math.nan,
-        diverged="diverged" in found.status,
-        chosen=found.rate == chosen,
+        diverged="diverged" in outcome.status,
+        chosen=outcome.rate == chosen,
     )
 
 

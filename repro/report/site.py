@@ -1,8 +1,8 @@
-"""The report as a folder that any web server can show: verdicts first, then a page a claim.
+"""The report as a static web site: verdicts first, then a page for each claim.
 
     index.html  report.html  claims/CLAIM.html  assets/  data/  figures/  SHA256SUMS
 
-All links are relative, so the folder may lie anywhere.
+All links are relative, so you can put the folder anywhere.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ __all__ = ["write_site"]
 
 def write_site(pages: Sequence[Page | FactPage], out: Path, refused: Sequence[str] = ()) -> Path:
     """Write the site into `out`; returns its first page. `refused`: as `write_report` takes it."""
-    whole = document(pages, refused)
+    report = document(pages, refused)
     data = csv_files(pages) | parquet_files(pages)
     files: dict[str, str | bytes] = {
-        "report.html": render_html(whole),
+        "report.html": render_html(report),
         ".nojekyll": "",  # for GitHub's Pages: serve the files as they are
         **{f"assets/{name}": asset(name) for name in ASSETS},
         **{f"data/{name}": content for name, content in data.items()},
-        **{f"figures/{name}": svg for name, svg in whole.figures.items()},
-        **{f"{part.anchor}.png": part.card for part in whole.parts if part.measured},
+        **{f"figures/{name}": svg for name, svg in report.figures.items()},
+        **{f"{part.anchor}.png": part.card for part in report.parts if part.measured},
     }
-    for claim in whole.claims:
+    for claim in report.claims:
         files[f"claims/{claim.anchor}.html"] = render_claim(claim)
-    files["index.html"] = render_index(whole, tuple(data))
+    files["index.html"] = render_index(report, tuple(data))
     files[SUMS] = as_text({name: sha256(content) for name, content in files.items()})
     for name, content in files.items():
         write_atomic(out / name, content)

@@ -1,8 +1,8 @@
-"""Figures as SVG: the same bytes for the same data, small, and fit to stand in a page.
+"""Figures as SVG: the same bytes for the same data, small, and ready to embed in a page.
 
-What belongs to an arm has the class `arm-N`, its range over seeds `band-N`, the paper's points
-`paper-N`; the attribute `data-axes` says how coordinates become values. The script of a page works
-on these. Letters are text, which can be searched, selected and read out.
+The marks of an arm have the class `arm-N`, its range over seeds `band-N`, the paper's points
+`paper-N`; the attribute `data-axes` maps coordinates to values. The script of a page uses
+these. Labels are text, which you can search and select, and a screen reader reads.
 """
 
 import io
@@ -31,17 +31,17 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", _SVG)
 ET.register_namespace("xlink", _XLINK)
 
-# Places are measured with the first; the second is as wide, others are narrower and fit as well.
+# The layout is computed with the first font; the second is as wide, all others are narrower.
 _FAMILY = "DejaVu Sans, Verdana, sans-serif"
-_READ_TWICE = 2  # with more panels than these there is one legend for all, below them
-_ABREAST = 3  # entries of that legend in a row
+_MAX_OWN_LEGENDS = 2  # with more panels than these there is one legend for all, below them
+_LEGEND_COLUMNS = 3  # entries of that legend in a row
 _LETTER, _TITLE = 4.9, 6.0  # points that a letter takes in labels and in titles
-_APART = 3  # dots between two names of an axis
+_MIN_GAP = 3  # dots between two names of an axis
 _ARM = re.compile(r"(?:arm|band|paper)-\d+")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 
-# A user's files and variables change no figure. The backend draws nothing here.
+# Ignore the user's matplotlib settings. The backend is not used.
 _DEFAULTS: dict[Any, Any] = {
     key: value for key, value in mpl.rcParamsDefault.items() if key != "backend"
 }
@@ -60,11 +60,11 @@ def svg(
     The same data give the same bytes: no date, and ids salted by `name`, so that several figures
     may stand in one page.
     """
-    with _styled(name):
+    with _style(name):
         figure, axes = layout(panels, inches=inches)
         text = _text(figure)
         scales = [_scales(ax, axes[0]) for ax in axes if ax.axison]
-    return _tidied(text, scales)
+    return _tidy_svg(text, scales)
 
 
 def layout(
@@ -79,7 +79,7 @@ def layout(
     for ax, (title, draw) in zip(axes, panels, strict=True):
         draw(ax).set_title(fill(title, int(72 * inches[0] / _TITLE)))
         ax.set_xlabel(fill(ax.get_xlabel(), int(0.75 * 72 * inches[0] / _LETTER)))
-    if len(panels) > _READ_TWICE:
+    if len(panels) > _MAX_OWN_LEGENDS:
         _one_legend(figure, axes)
     for ax in axes[1::2]:
         ax.set_ylabel("")
@@ -93,31 +93,31 @@ def layout(
 
 
 def _thin_labels(ax: Axes) -> None:
-    """Of names along the x axis, those that do not run into the one before."""
+    """Remove labels of the x axis that overlap the one before."""
     ticks = [float(tick) for tick in ax.get_xticks()]
     names = [label.get_text() for label in ax.get_xticklabels()]
-    end, kept = -math.inf, []
+    end, shown_names = -math.inf, []
     for label, name in zip(ax.get_xticklabels(), names, strict=True):
         box = label.get_window_extent()
-        clear = bool(name) and box.x0 > end + _APART
-        kept.append(name if clear else "")
+        clear = bool(name) and box.x0 > end + _MIN_GAP
+        shown_names.append(name if clear else "")
         end = box.x1 if clear else end
-    if kept != names:
-        ax.set_xticks(ticks, kept)
+    if shown_names != names:
+        ax.set_xticks(ticks, shown_names)
 
 
 def free_svg(name: str, draw: Callable[[Figure], object], *, points: tuple[float, float]) -> str:
-    """A figure of so many points, wide and high, that lays itself out, as an SVG element."""
-    with _styled(name):
+    """A figure that lays itself out, as an SVG element; `points`: width and height."""
+    with _style(name):
         figure = Figure(figsize=(points[0] / 72, points[1] / 72))
         draw(figure)
         text = _text(figure)
-    return _tidied(text, [])
+    return _tidy_svg(text, [])
 
 
 def free_png(draw: Callable[[Figure], object], *, points: tuple[float, float], dpi: int) -> bytes:
-    """The same as a picture of dots."""
-    with _styled("png"):
+    """The same as a PNG."""
+    with _style("png"):
         figure = Figure(figsize=(points[0] / 72, points[1] / 72), dpi=dpi)
         draw(figure)
         file = io.BytesIO()
@@ -125,7 +125,7 @@ def free_png(draw: Callable[[Figure], object], *, points: tuple[float, float], d
     return file.getvalue()
 
 
-def _styled(name: str) -> AbstractContextManager[None]:
+def _style(name: str) -> AbstractContextManager[None]:
     return mpl.rc_context(_DEFAULTS | STYLE | {"svg.fonttype": "none", "svg.hashsalt": name})
 
 
@@ -136,44 +136,46 @@ def _text(figure: Figure) -> str:
     return file.getvalue()
 
 
-def _tidied(text: str, scales: Sequence[object]) -> str:
+def _tidy_svg(text: str, scales: Sequence[object]) -> str:
     root = ET.fromstring(text)  # noqa: S314 - matplotlib wrote it
-    used = set(re.findall(r'(?:href="|url\()#([^")]*)', text))
-    _tidy(root, used)
+    ids = set(re.findall(r'(?:href="|url\()#([^")]*)', text))
+    _tidy(root, ids)
     root.attrib |= {"data-axes": json.dumps(scales), "font-family": _FAMILY} | _JOINS
     return ET.tostring(root, encoding="unicode") + "\n"
 
 
 def _one_legend(figure: Figure, axes: Iterable[Axes]) -> None:
-    """Everything that a panel names, once."""
-    named: dict[str, Artist] = {}
+    """One legend for all panels, each entry once."""
+    entries: dict[str, Artist] = {}
     for ax in axes:
         if legend := ax.get_legend():
             handles, labels = ax.get_legend_handles_labels()
-            named |= dict(zip(labels, handles, strict=True))
+            entries |= dict(zip(labels, handles, strict=True))
             legend.remove()
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=_ABREAST)
+    if entries:
+        figure.legend(
+            entries.values(), entries.keys(), loc="outside lower center", ncols=_LEGEND_COLUMNS
+        )
 
 
 def inline(text: str, alt: str) -> Markup:
-    """The SVG element as it stands in a page, whose colours it follows; `alt`: what it shows."""
-    coloured = _COLOUR.sub(lambda found: _variable(found[0]), text.removeprefix("<svg").strip())
+    """The SVG element inside a page, with the page's colours; `alt`: its alternative text."""
+    coloured = _COLOUR.sub(lambda match: _variable(match[0]), text.removeprefix("<svg").strip())
     start = Markup('<svg role="img" aria-label="{}"').format(alt)
     return start + Markup(coloured)  # noqa: S704 - drawn above, names in it are escaped
 
 
 def share(page: str) -> str:
-    """A page of figures with each style written once, as a class, and with short names of parts."""
+    """The page with each style written once, as a class, and with short ids."""
     styles = {style: f"s{n}" for n, style in enumerate(dict.fromkeys(_STYLE.findall(page)))}
     parts = {part: f"p{n}" for n, part in enumerate(dict.fromkeys(_PART.findall(page)))}
     sheet = "".join(f".{name}{{{style}}}" for style, name in styles.items())
-    page = _STYLE.sub(lambda found: f'class="{styles[found[1]]}"', page)
-    page = _PART.sub(lambda found: parts[found[0]], page).replace("xlink:href=", "href=")
+    page = _STYLE.sub(lambda match: f'class="{styles[match[1]]}"', page)
+    page = _PART.sub(lambda match: parts[match[0]], page).replace("xlink:href=", "href=")
     return page.replace("</head>", f"<style>{sheet}</style>\n</head>", 1)
 
 
-# Of what has no class yet, since a script finds arms by theirs.
+# Only elements without a class: the script finds arms by their class.
 _STYLE = re.compile(
     r'(?<!class="arm-\d" )(?<!class="band-\d" )(?<!class="paper-\d" )style="([^"<>]*)"'
 )
@@ -185,7 +187,7 @@ def _variable(colour: str) -> str:
 
 
 def palette() -> str:
-    """A style sheet of the colours of figures, with those for the dark."""
+    """A style sheet with the colours of figures, for light and dark mode."""
     light, dark = (
         "".join(f"{name}:{shades[which]};" for name, *shades in _SHADES) for which in (0, 1)
     )
@@ -196,7 +198,7 @@ _SHADES = [(name, light, dark) for light, (name, dark) in SCHEME.items()]
 
 
 def standalone(text: str) -> str:
-    """The SVG element as a file, which a browser shows dark where its reader wants that."""
+    """The SVG element as a file that follows the browser's dark mode."""
     rules = "".join(
         f'[style*="{part}:{colour}"]{{{part}:{SCHEME[colour][1]}!important}}'
         for colour in sorted(set(_COLOUR.findall(text)) & SCHEME.keys())
@@ -225,38 +227,38 @@ def _scales(ax: Axes, first: Axes) -> dict[str, object]:
     }
 
 
-# What makes a figure small
+# Make figures small
 #
 # Matplotlib writes a group with an id for every part, a style for every marker, and coordinates to
-# a millionth of a point. Nothing of that is seen.
+# a millionth of a point. None of it is visible.
 
 _JOINS = {"stroke-linejoin": "round", "stroke-linecap": "butt"}  # matplotlib's own style sheet
 
 
-def _tidy(element: Element, used: set[str]) -> None:
-    """Leave out what is not seen, below the element and of it; what is seen stays the same."""
+def _tidy(element: Element, ids: set[str]) -> None:
+    """Remove everything invisible from the element and its children."""
     element.tail = "\n"
     if element.tag != f"{{{_SVG}}}text":
         element.text = None
-    _tidy_attributes(element.attrib, used)
+    _tidy_attributes(element.attrib, ids)
     children = []
     for child in element:
-        _tidy(child, used)
-        children += _needed(child)
+        _tidy(child, ids)
+        children += _visible(child)
     element[:] = children
     styles = {child.get("style") for child in children if child.tag != f"{{{_SVG}}}defs"}
     if len(children) > 1 and len(styles) == 1 and element.tag == f"{{{_SVG}}}g":
         _share_style(element, styles.pop())
 
 
-def _tidy_attributes(attributes: dict[str, str], used: set[str]) -> None:
+def _tidy_attributes(attributes: dict[str, str], ids: set[str]) -> None:
     name = attributes.pop("id", "")
     if _ARM.fullmatch(name):
         attributes["class"] = name
-    elif name in used:
+    elif name in ids:
         attributes["id"] = name
     for key in attributes.keys() & {"d", "x", "y"}:
-        numbers = " ".join(_NUMBER.sub(_rounded, attributes[key]).split())
+        numbers = " ".join(_NUMBER.sub(_round_number, attributes[key]).split())
         attributes[key] = re.sub(" ?([A-Za-z]) ?", r"\1", numbers)
     if attributes.get("transform", "").startswith("rotate(-0 "):
         del attributes["transform"]
@@ -265,13 +267,13 @@ def _tidy_attributes(attributes: dict[str, str], used: set[str]) -> None:
         attributes["style"] = re.sub("([:;]) ", r"\1", style)
 
 
-def _rounded(number: re.Match[str]) -> str:
+def _round_number(number: re.Match[str]) -> str:
     text = f"{float(number[0]):.1f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
-def _needed(child: Element) -> list[Element]:
-    """The child; or its own children, where it is a group that says nothing."""
+def _visible(child: Element) -> list[Element]:
+    """The child; its children, if it is a group without attributes; nothing, if it is invisible."""
     if child.tag in {f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"}:
         return []
     if child.tag == f"{{{_SVG}}}defs" and not len(child):
@@ -280,7 +282,7 @@ def _needed(child: Element) -> list[Element]:
 
 
 def _share_style(group: Element, style: str | None) -> None:
-    """What all of a group's parts say, said once by the group: it is inherited."""
+    """Move a style that all children share to their group, from which they inherit it."""
     if style and "style" not in group.attrib:
         group.set("style", style)
         for child in group:

@@ -1,4 +1,4 @@
-"""The tables of a page as plain text, for HTML and Markdown alike."""
+"""The tables of a page as plain text, for HTML and Markdown."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from repro.plan import RateOutcome, RateSearch
 from repro.registry import metric_facts
 from repro.registry.plugins import versions
 from repro.report.page import FactPage, Page
-from repro.report.series import confirmed, ending, metrics_shown, tuned
+from repro.report.series import ending, evaluation_outcomes, metrics_shown, tuning_trials
 from repro.text import (
     NOT_RUN,
     crossing,
@@ -36,13 +36,13 @@ __all__ = [
 ]
 
 
-_HELD_IN_MIND = 2  # recipes
-_LOOKED_THROUGH = 40  # rows of a search
+_MAX_PLAIN_RECIPES = 2  # recipes
+_MAX_SHORT_ROWS = 40  # rows of a search
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Cells as text; the first cell of a row names it. `wide`: long, a reader may skip it."""
+    """Cells as text; the first cell names its row. `wide`: too long for the page, optional."""
 
     caption: str
     columns: tuple[str, ...]
@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRow:
-    """A finished trial and its place in the plan."""
+    """A finished trial and its role in the plan."""
 
     recipe: str
     arm: str
@@ -62,18 +62,18 @@ class TrialRow:
 
 
 def fact_tables(page: FactPage) -> tuple[Table, ...]:
-    """What was computed; nothing while nothing was."""
+    """The tables of computed facts; empty before they are computed."""
     return (_layers(page), _statements(page)) if page.facts else ()
 
 
 def _layers(page: FactPage) -> Table:
-    """The architecture: a row a layer, a column a quantity; where the paper differs, its number."""
+    """A row for each layer, a column for each quantity; the paper's number where it differs."""
     cells: dict[str, dict[str, str]] = {}
     for fact in page.facts:
-        asked = page.claim.facts[fact.name]
-        if asked.of is not None:
-            slip = "" if fact.holds else f" (printed: {fact.printed:,.10g})"
-            cells.setdefault(asked.of, {})[asked.quantity] = f"{fact.ours:,.10g}{slip}"
+        spec = page.claim.facts[fact.name]
+        if spec.of is not None:
+            note = "" if fact.holds else f" (printed: {fact.printed:,.10g})"
+            cells.setdefault(spec.of, {})[spec.quantity] = f"{fact.ours:,.10g}{note}"
     quantities = sorted({quantity for row in cells.values() for quantity in row})
     return Table(
         caption="The layers, as they follow from the paper",
@@ -105,31 +105,33 @@ def _statements(page: FactPage) -> Table:
 
 
 def family_table(pages: Sequence[Page | FactPage]) -> Table:
-    """What may be said of all claims at once, the surest first; no rows for fewer than two."""
+    """The family-wise test, the smallest p first; no rows for fewer than two claims."""
     titles = {page.claim.id: page.claim.title for page in pages}
-    found = family(verdict for page in pages if isinstance(page, Page) for verdict in page.verdicts)
+    members = family(
+        verdict for page in pages if isinstance(page, Page) for verdict in page.verdicts
+    )
     return Table(
         caption=(
-            "Whether there is any effect, said of all claims together with 5 % of error (Holm): "
-            "the contrast that decides, at the best scale whose measurement is sound. This asks "
-            "more than a verdict of its own: a claim can be reproduced and not shown here. Of a "
-            "claim about the gap it asks for a wider gap and a higher test error, both. It "
-            "holds whatever claims have in common; those that share trials, mostly of a baseline, "
-            "tend to err together"
+            "Family-wise test (Holm) of all claims, with an error rate of 5 %: is there any "
+            "effect? Tested is the deciding contrast at the highest scale with a valid "
+            "measurement. This is stricter than a claim's own verdict: a claim can be reproduced "
+            "without a significant effect here. A claim about the gap needs a wider gap and a "
+            "higher test error. The test allows any dependence between claims; those that share "
+            "trials, mostly of a baseline, tend to err together"
         ),
-        columns=("Claim", "Scale", "An effect", "p, over all looks", "p, among all claims",
+        columns=("Claim", "Scale", "An effect", "p, all analyses", "p, all claims",
                  "Shares trials with"),
         rows=tuple(
             (titles[m.verdict.claim_id], m.verdict.scale, m.said, p_text(m.p), p_text(m.adjusted),
-             f"{m.sharing} of {len(found) - 1} others")
-            for m in found
-            if len(found) > 1
+             f"{m.sharing} of {len(members) - 1} others")
+            for m in members
+            if len(members) > 1
         ),
     )  # fmt: skip
 
 
 def smoke_table(pages: Sequence[Page]) -> Table:
-    """What ran at smoke scale: counts, and no verdict that somebody could quote."""
+    """The smoke runs: counts, without a verdict that somebody could quote."""
     return Table(
         caption="Smoke runs: these show that the machinery works and are not evidence",
         columns=("Claim", "Recipe", "Evaluation trials", "Ours", "Data", "Device"),
@@ -137,7 +139,7 @@ def smoke_table(pages: Sequence[Page]) -> Table:
             (
                 page.claim.title,
                 verdict.recipe,
-                _ran(page, verdict.recipe),
+                _evaluation_count(page, verdict.recipe),
                 estimate_text(verdict.estimate),
                 verdict.data or NOT_RUN,
                 verdict.device or NOT_RUN,
@@ -148,24 +150,24 @@ def smoke_table(pages: Sequence[Page]) -> Table:
     )
 
 
-def _ran(page: Page, recipe: str) -> str:
-    found = page.recipe(recipe)
-    if not found.planned:
+def _evaluation_count(page: Page, recipe: str) -> str:
+    evidence = page.recipe(recipe)
+    if not evidence.planned:
         return NOT_RUN
-    return f"{found.planned - found.missing} of {found.planned}"
+    return f"{evidence.planned - evidence.missing} of {evidence.planned}"
 
 
 def evidence_tables(page: Page) -> tuple[Table, ...]:
-    """What the verdicts of a page rest on, from the estimate down to every trial."""
+    """The evidence of a page, from the estimates down to each trial."""
     by_seed = [_crossings(page)] if isinstance(page.claim, TimeClaim) else list(_metrics(page))
-    searched = [_rates(page)] if page.scale.search else []
+    search_tables = [_rates(page)] if page.scale.search else []
     grid = grid_table(page)
     return (
         *([grid] if grid else []),
         _estimates(page),
         _checks(page),
         *by_seed,
-        *searched,
+        *search_tables,
         _clocks(page),
         _provenance(page),
         _trials(page),
@@ -173,42 +175,45 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
 
 
 def grid_table(page: Page) -> Table | None:
-    """Effects, recipe by contrast, where there are more recipes than two to hold in mind."""
-    known = [page.recipe(name) for name in page.claim.recipes]
-    if len(known) <= _HELD_IN_MIND:
+    """Effects, recipe by contrast; None for one or two recipes, whose figure is enough."""
+    all_evidence = [page.recipe(name) for name in page.claim.recipes]
+    if len(all_evidence) <= _MAX_PLAIN_RECIPES:
         return None
-    alike = {
-        found.recipe: [c for c in found.contrasts if c.unit == found.deciding.unit]
-        for found in known
+    contrasts = {
+        evidence.recipe: [c for c in evidence.contrasts if c.unit == evidence.deciding.unit]
+        for evidence in all_evidence
     }
-    doubtful = any(found.doubts(c) for found in known for c in alike[found.recipe])
+    doubtful = any(
+        evidence.doubts(c) for evidence in all_evidence for c in contrasts[evidence.recipe]
+    )
     return Table(
         caption=f"Which recipe makes the difference: {page.unit}"
         + "; doubtful: an arm failed a check" * doubtful,
-        columns=("Recipe", *(c.says for c in alike[known[0].recipe])),
+        columns=("Recipe", *(c.says for c in contrasts[all_evidence[0].recipe])),
         rows=tuple(
-            (found.recipe, *(_measured(found, c) for c in alike[found.recipe])) for found in known
+            (evidence.recipe, *(_effect_cell(evidence, c) for c in contrasts[evidence.recipe]))
+            for evidence in all_evidence
         ),
     )
 
 
-def _measured(found: RecipeEvidence, contrast: Contrast) -> str:
-    """What came out, in words; without a number, why."""
+def _effect_cell(evidence: RecipeEvidence, contrast: Contrast) -> str:
+    """The estimate as text; without an estimate, the reason."""
     if contrast.estimate is None:
-        ran = [outcome for outcome in found.outcomes if outcome.arm in contrast.arms]
-        both = {outcome.arm for outcome in ran} == set(contrast.arms)
-        never = both and all(outcome.upper == math.inf for outcome in ran)
-        return "neither arm crossed" if never else estimate_text(None)
-    return estimate_text(contrast.estimate) + ", doubtful" * found.doubts(contrast)
+        outcomes = [outcome for outcome in evidence.outcomes if outcome.arm in contrast.arms]
+        both_ran = {outcome.arm for outcome in outcomes} == set(contrast.arms)
+        neither_crossed = both_ran and all(outcome.upper == math.inf for outcome in outcomes)
+        return "neither arm crossed" if neither_crossed else estimate_text(None)
+    return estimate_text(contrast.estimate) + ", doubtful" * evidence.doubts(contrast)
 
 
 def _estimates(page: Page) -> Table:
     rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
-        found = page.recipe(recipe)
-        for contrast in found.contrasts:
-            rows.append(_estimate_row(found, contrast))
-            rows += _images_row(page, found, contrast)
+        evidence = page.recipe(recipe)
+        for contrast in evidence.contrasts:
+            rows.append(_estimate_row(evidence, contrast))
+            rows += _images_row(page, evidence, contrast)
     return Table(
         caption="What is compared, by recipe",
         columns=("Recipe", "Compared", "Ours", "Unit", "Method", "Correlation over seeds"),
@@ -216,31 +221,31 @@ def _estimates(page: Page) -> Table:
     )
 
 
-def _estimate_row(found: RecipeEvidence, contrast: Contrast) -> tuple[str, ...]:
-    what = contrast.says
-    if contrast.name == DECIDING and len(found.contrasts) > 1:
-        what += " (decides)"
+def _estimate_row(evidence: RecipeEvidence, contrast: Contrast) -> tuple[str, ...]:
+    comparison = contrast.says
+    if contrast.name == DECIDING and len(evidence.contrasts) > 1:
+        comparison += " (decides)"
     estimate = contrast.estimate
     return (
-        found.recipe,
-        what,
-        _measured(found, contrast),
+        evidence.recipe,
+        comparison,
+        _effect_cell(evidence, contrast),
         contrast.unit,
         estimate.method if estimate else "",
         f"{contrast.correlation:.2f}" if contrast.correlation == contrast.correlation else "",
     )
 
 
-def _images_row(page: Page, found: RecipeEvidence, contrast: Contrast) -> list[tuple[str, ...]]:
-    """Where the same nets are tested twice: how far it depends on the test images."""
-    nets = looked_at_twice(contrast, found)
+def _images_row(page: Page, evidence: RecipeEvidence, contrast: Contrast) -> list[tuple[str, ...]]:
+    """Where both arms test the same nets: how far the effect depends on the test images."""
+    nets = looked_at_twice(contrast, evidence)
     if not nets:
         return []
     estimate = sampled_images(contrast, nets, page.arrays)
     return [
         (
-            found.recipe,
-            "the same, as far as it depends on the test images",
+            evidence.recipe,
+            "the same nets, over the sampling of test images",
             estimate_text(estimate) if estimate else "outcomes by image not stored",
             contrast.unit,
             estimate.method if estimate else "",
@@ -253,16 +258,16 @@ def _checks(page: Page) -> Table:
     """How complete the measurement is, and which of its sanity checks failed."""
     rows = []
     for recipe in page.claim.recipes:
-        found = page.recipe(recipe)
-        ends = [ending(o) for o in found.outcomes] if isinstance(page.claim, TimeClaim) else []
+        evidence = page.recipe(recipe)
+        ends = [ending(o) for o in evidence.outcomes] if isinstance(page.claim, TimeClaim) else []
         rows.append(
             (
                 recipe,
-                _ran(page, recipe),
+                _evaluation_count(page, recipe),
                 str(ends.count("censored")) if ends else "",
-                str(found.diverged),
-                "; ".join(found.failed_checks) or "none",
-                "; ".join(found.caveats),
+                str(evidence.diverged),
+                "; ".join(evidence.failed_checks) or "none",
+                "; ".join(evidence.caveats),
             )
         )
     return Table(
@@ -287,8 +292,8 @@ def _metrics(page: Page) -> Iterator[Table]:
         rows: list[tuple[str, ...]] = []
         for recipe in claim.recipes:
             for arm in arms:
-                known = {o.seed: o for o in confirmed(page, recipe, arm)}
-                cells = (_metric_cell(known.get(seed), metric) for seed in seeds)
+                outcomes = {o.seed: o for o in evaluation_outcomes(page, recipe, arm)}
+                cells = (_metric_cell(outcomes.get(seed), metric) for seed in seeds)
                 rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
         yield Table(
             caption=f"{facts.title.capitalize()} in {facts.unit}, by evaluation seed",
@@ -298,18 +303,18 @@ def _metrics(page: Page) -> Iterator[Table]:
 
 
 def _seeds_shown(page: Page) -> range:
-    """Those that were asked for by now, and those that were run beyond."""
-    found = page.evidence.recipes.values()
-    ran = (outcome.seed + 1 for recipe in found for outcome in recipe.outcomes)
-    return range(max([page.scale.seeds[0], *(recipe.wanted for recipe in found), *ran]))
+    """The seeds that are needed so far, and those run after the stopping point."""
+    recipes = page.evidence.recipes.values()
+    seed_counts = (outcome.seed + 1 for recipe in recipes for outcome in recipe.outcomes)
+    return range(max([page.scale.seeds[0], *(recipe.wanted for recipe in recipes), *seed_counts]))
 
 
-def _metric_cell(found: Outcome | None, metric: str) -> str:
-    if found is None:
+def _metric_cell(outcome: Outcome | None, metric: str) -> str:
+    if outcome is None:
         return NOT_RUN
-    if found.status == "diverged":
-        return f"diverged at {found.epochs:.1f}"
-    value = found.metrics.get(metric)
+    if outcome.status == "diverged":
+        return f"diverged at {outcome.epochs:.1f}"
+    value = outcome.metrics.get(metric)
     return "not measured" if value is None else f"{metric_facts(metric).factor * value:.4g}"
 
 
@@ -318,8 +323,8 @@ def _crossings(page: Page) -> Table:
     rows: list[tuple[str, ...]] = []
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
-            known = {c.seed: c for c in confirmed(page, recipe, arm)}
-            cells = (_crossing_cell(known.get(seed)) for seed in seeds)
+            outcomes = {c.seed: c for c in evaluation_outcomes(page, recipe, arm)}
+            cells = (_crossing_cell(outcomes.get(seed)) for seed in seeds)
             rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
     return Table(
         caption=f"Epochs to {page.threshold_text} training error, by evaluation seed",
@@ -328,13 +333,13 @@ def _crossings(page: Page) -> Table:
     )
 
 
-def _crossing_cell(found: Outcome | None) -> str:
-    if found is None:
+def _crossing_cell(outcome: Outcome | None) -> str:
+    if outcome is None:
         return NOT_RUN
-    ended = ending(found)
-    if ended == "crossed":
-        return crossing((found.lower, found.upper))
-    return f"> {found.lower:g}" if ended == "censored" else f"diverged at {found.epochs:.1f}"
+    end = ending(outcome)
+    if end == "crossed":
+        return crossing((outcome.lower, outcome.upper))
+    return f"> {outcome.lower:g}" if end == "censored" else f"diverged at {outcome.epochs:.1f}"
 
 
 def _chosen_rate(page: Page, recipe: str, arm: str) -> str:
@@ -347,7 +352,7 @@ def _rates(page: Page) -> Table:
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
             search = page.recipe(recipe).rates[arm]
-            rows += [_rate_row(recipe, arm, search, one) for one in search.outcomes]
+            rows += [_rate_row(recipe, arm, search, outcome) for outcome in search.outcomes]
     return Table(
         caption="The search for the learning rate, on tuning seeds",
         columns=(
@@ -361,22 +366,22 @@ def _rates(page: Page) -> Table:
             "Note",
         ),
         rows=tuple(rows),
-        wide=len(rows) > _LOOKED_THROUGH,
+        wide=len(rows) > _MAX_SHORT_ROWS,
     )
 
 
-def _rate_row(recipe: str, arm: str, search: RateSearch, found: RateOutcome) -> tuple[str, ...]:
-    chosen = found.rate == search.chosen
+def _rate_row(recipe: str, arm: str, search: RateSearch, outcome: RateOutcome) -> tuple[str, ...]:
+    chosen = outcome.rate == search.chosen
     notes = ["chosen"] * chosen + ["at the edge of the grid"] * (chosen and search.at_edge)
-    ran = found.status != NOT_RUN
+    has_run = outcome.status != NOT_RUN
     return (
         recipe,
         arm,
-        f"{found.rate:g}",
-        found.status,
-        f"{found.epochs:.1f}" if ran else "",
-        f"{found.crossed:.1f}" if found.crossed < float("inf") else "",
-        percent(found.error),
+        f"{outcome.rate:g}",
+        outcome.status,
+        f"{outcome.epochs:.1f}" if has_run else "",
+        f"{outcome.crossed:.1f}" if outcome.crossed < float("inf") else "",
+        percent(outcome.error),
         ", ".join(notes),
     )
 
@@ -391,7 +396,7 @@ def _clocks(page: Page) -> Table:
     )
     return Table(
         caption="Time and energy of all trials",
-        columns=("Of what", "How much", "Share"),
+        columns=("Part", "Amount", "Share"),
         rows=(
             *(
                 (name, duration(seconds), percent(seconds / clocks.wall) if clocks.wall else "")
@@ -422,11 +427,11 @@ def _provenance(page: Page) -> Table:
         ("precision", ", ".join(sorted(precisions))),
         *(("kind of claim", f"of {name} {which}") for name, which in versions(claim.kind).items()),
     ]
-    known = {name for name, _ in rows}
+    names = {name for name, _ in rows}
     rows += [
         (name, "; ".join(values))
         for name, values in page.evidence.provenance.items()
-        if name not in known
+        if name not in names
     ]
     return Table(caption="Where the numbers come from", columns=("What", "Value"), rows=tuple(rows))
 
@@ -437,21 +442,25 @@ def _registered(page: Page) -> str:
     before = page.evidence.finished_before
     if before == 0:
         return f"{page.plan.registered}, before any of its evaluation trials"
-    searched = page.claim.scales[page.evidence.scale].search
-    trials = "trials that may be its evaluation trials" if searched else "of its evaluation trials"
-    seen = "an unknown number" if before is None else str(before)
-    return f"{page.plan.registered}, when {seen} {trials} were already there"
+    has_search = page.claim.scales[page.evidence.scale].search
+    trials = (
+        "trials that may be its evaluation trials" if has_search else "of its evaluation trials"
+    )
+    count = "an unknown number" if before is None else str(before)
+    return f"{page.plan.registered}, when {count} {trials} were already there"
 
 
 def trial_rows(page: Page) -> Iterator[TrialRow]:
-    """Every finished trial of the plan, the confirming ones first."""
+    """Every finished trial of the plan, evaluation trials first."""
     for recipe in page.claim.recipes:
         for arm in page.claim.arms:
             places = [
                 ("confirm", page.trials[c.trial_id], page.results[c.trial_id])
-                for c in confirmed(page, recipe, arm)
+                for c in evaluation_outcomes(page, recipe, arm)
             ]
-            places += [("tune", trial, result) for trial, result in tuned(page, recipe, arm)]
+            places += [
+                ("tune", trial, result) for trial, result in tuning_trials(page, recipe, arm)
+            ]
             for purpose, trial, result in places:
                 yield TrialRow(recipe=recipe, arm=arm, purpose=purpose, trial=trial, result=result)
 

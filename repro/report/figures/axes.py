@@ -1,4 +1,4 @@
-"""Axes as several figures set them: their limits, their ticks, and what is not there."""
+"""Helpers for axes: limits, ticks, and the note that nothing was run."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ __all__ = ["linear_x", "log_x", "not_run", "rows_y"]
 def log_x(
     ax: Axes, low: float, high: float, *, ticks: Sequence[float] | None = None
 ) -> tuple[float, float]:
-    """A log axis from `low` to `high` with room, and plain numbers; its limits."""
+    """Set a log axis from `low` to `high` with a margin and plain numbers; return its limits."""
     room = max((high / low) ** 0.06, 1.15, (5 * low / high) ** 0.5)  # at least a factor of five
     left, right = low / room, high * room
     ax.set_xscale("log")
@@ -29,14 +29,14 @@ def log_x(
 
 
 def linear_x(ax: Axes, low: float, high: float) -> tuple[float, float]:
-    """A linear axis from `low` to `high` with room; its limits."""
+    """Set a linear axis from `low` to `high` with a margin; return its limits."""
     room = 0.12 * (high - low) or 1.0
     ax.set_xlim(low - room, high + room)
     return low - room, high + room
 
 
 def rows_y(ax: Axes, labels: Sequence[str]) -> None:
-    """A row a label, the first on top."""
+    """Set a row for each label, the first on top."""
     ax.set_yticks(range(len(labels)), labels)
     ax.set_ylim(len(labels) - 0.45, -0.55)
     ax.grid(visible=False, axis="y")

@@ -1,4 +1,4 @@
-"""Errors against epochs: a line and a range an arm, and how each seed ended."""
+"""Errors against epochs: for each arm a line, its range over seeds, and how each seed ended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 class Band:
     """Over seeds, at `epochs` (n,): median, smallest and largest error (n,), fractions.
 
-    `counted`: how many of the seeds the verdict looks at; the others were run beyond.
+    `counted`: how many of the seeds count; the others were run after the stopping point.
     """
 
     seeds: int
@@ -226,7 +226,7 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
 
 def _span(ax: Axes) -> None:
     """The y axis from the least to the most of this panel and of those beside it, with room."""
-    panels = [each for each in ax.get_shared_y_axes().get_siblings(ax) if each.has_data()]
+    panels = [curve for curve in ax.get_shared_y_axes().get_siblings(ax) if curve.has_data()]
     if not panels:
         return
     low = min(panel.dataLim.ymin for panel in panels)

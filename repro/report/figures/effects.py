@@ -1,4 +1,4 @@
-"""Estimated effects with their intervals, a row each."""
+"""Forest plots of one claim: a row for each effect with its interval."""
 
 import math
 from collections.abc import Sequence
@@ -47,18 +47,18 @@ def effects(
     within the axes, off the names of the rows.
     """
     sure = [row for row in rows if not row.doubtful] or rows
-    found = [row.estimate for row in sure if row.estimate is not None]
-    shown = [v for e in found for v in (e.low, e.value, e.high) if math.isfinite(v)]
-    shown += [v for row in sure for v in row.seeds if math.isfinite(v)]
-    marked = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
+    estimates = [row.estimate for row in sure if row.estimate is not None]
+    numbers = [v for e in estimates for v in (e.low, e.value, e.high) if math.isfinite(v)]
+    numbers += [v for row in sure for v in row.seeds if math.isfinite(v)]
+    reference_values = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
     ratio = no_effect == 1
-    values = [v for v in shown + marked if v > 0 or not ratio]
+    values = [v for v in numbers + reference_values if v > 0 or not ratio]
     left, right = (log_x if ratio else linear_x)(ax, min(values), max(values))
     if no_effect is not None:
         ax.axvline(no_effect, color=INK, linewidth=1)
     for y, row in enumerate(rows):
         if row.decides:
-            _asked(ax, y, region.low, right if region.high is None else region.high, paper)
+            _draw_region(ax, y, region.low, right if region.high is None else region.high, paper)
         if row.estimate is None:
             ax.text(
                 0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
@@ -90,7 +90,7 @@ def effects(
     return ax
 
 
-def _asked(ax: Axes, y: float, low: float, high: float, paper: float | None) -> None:
+def _draw_region(ax: Axes, y: float, low: float, high: float, paper: float | None) -> None:
     """The region of a row that decides, and the paper's value in it."""
     ax.barh(y, high - low, left=low, height=1, color=SHADE, alpha=0.15, linewidth=0)
     if paper is not None:
@@ -99,11 +99,11 @@ def _asked(ax: Axes, y: float, low: float, high: float, paper: float | None) -> 
 
 def _seeds(ax: Axes, row: EffectRow, y: float, left: float, right: float) -> None:
     """A point each; at the end of the axis where it lies beyond."""
-    known = [value for value in row.seeds if math.isfinite(value)]
+    finite = [value for value in row.seeds if math.isfinite(value)]
     for marker, name, values in (
-        ("d", "seeds", [value for value in known if left <= value <= right]),
-        ("<", "below", [left for value in known if value < left]),
-        (">", "above", [right for value in known if value > right]),
+        ("d", "seeds", [value for value in finite if left <= value <= right]),
+        ("<", "below", [left for value in finite if value < left]),
+        (">", "above", [right for value in finite if value > right]),
     ):
         if values:
             ax.plot(

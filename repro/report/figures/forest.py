@@ -14,7 +14,7 @@ from repro.report.figures.style import GREY, GRID, INK, PAPER, SHADE, VERDICTS
 __all__ = ["ForestRow", "forest", "forest_height"]
 
 LETTER = 4.8  # points that a letter of the titles takes, at most on average
-LINE, ROOM = 12.0, 9.0  # points: a line of text, and what lies between two rows
+LINE, ROOM = 12.0, 9.0  # points: a line of text, and the gap between two rows
 TOP, BOTTOM = 26.0, 34.0  # points: the axis above the rows, the legend below them
 LEAST, MOST = -2.0, 5.0  # units: what the axis shows at most
 BAR, NUMBER, CHIP, SCALE = 190.0, 104.0, 84.0, 58.0  # points: columns of the wide form

@@ -23,12 +23,12 @@ def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
     columns = math.ceil(maps / 2 / math.ceil(math.sqrt(maps / 6)))
     rows = math.ceil(maps / 2 / columns)
     top = np.abs(weights).max((1, 2, 3), keepdims=True)
-    known = (top > 0) & np.isfinite(top)  # a kernel of a net that broke is grey
-    shown = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=known)
+    finite = (top > 0) & np.isfinite(top)  # a kernel of a net that broke is grey
+    shades = 0.5 + 0.5 * np.divide(weights, top, out=np.zeros_like(weights), where=finite)
     cell = side + 1
     # What stays zero is seen through; half a kernel on the right, before the next net.
     sheet = np.zeros((2 * rows * cell + 2, columns * cell + side // 2, 4))
-    for i, kernel in enumerate(shown):
+    for i, kernel in enumerate(shades):
         half, place = divmod(i, maps // 2)
         row, column = divmod(place, columns)
         y, x = (half * rows + row) * cell + 3 * half, column * cell
@@ -97,7 +97,7 @@ def _shades() -> ListedColormap:
     return ListedColormap([(*to_rgb(MARKS[0][0]), 0.7 * share) for share in np.linspace(0, 1, 256)])
 
 
-_ABREAST = 22  # letters of the usual size above an image
+_TITLE_LETTERS = 22  # letters of the usual size above an image
 
 
 def examples(
@@ -122,7 +122,7 @@ def examples(
         photo.imshow(image, interpolation="nearest")
         photo.set_axis_off()
         title = words(label)
-        photo.set_title(title, fontsize=9 * _ABREAST / max(_ABREAST, len(title)))
+        photo.set_title(title, fontsize=9 * _TITLE_LETTERS / max(_TITLE_LETTERS, len(title)))
         bars = ax.inset_axes((left, top - 0.95 * height, width, 0.4 * height))
         _bars(bars, label, guesses[place], probabilities[place])
     return ax

@@ -1,4 +1,4 @@
-"""The search of the learning rate: which rates there were, and which was chosen."""
+"""The learning-rate search: the error at each rate, and the chosen rate."""
 
 import math
 from collections.abc import Sequence
@@ -62,23 +62,23 @@ def rate_sensitivity(ax: Axes, arms: Sequence[ArmRates], *, label: str) -> Axes:
 def _arm_rates(ax: Axes, arm: ArmRates, mark: int) -> None:
     colour, marker = MARKS[mark]
     gid = f"arm-{mark}"
-    shown = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
-    ringed = [p for p in shown if p.chosen]
-    lost = [p.rate for p in arm.points if p.diverged]
+    points = [p for p in arm.points if not p.diverged and math.isfinite(p.error)]
+    chosen_points = [p for p in points if p.chosen]
+    diverged_rates = [p.rate for p in arm.points if p.diverged]
     ax.plot(
-        [p.rate for p in shown],
-        [100 * p.error for p in shown],
+        [p.rate for p in points],
+        [100 * p.error for p in points],
         color=colour, marker=marker, markersize=5, gid=gid, label=arm.arm,
     )  # fmt: skip
     ax.plot(
-        [p.rate for p in ringed],
-        [100 * p.error for p in ringed],
+        [p.rate for p in chosen_points],
+        [100 * p.error for p in chosen_points],
         color=colour, gid=gid, label=f"_{arm.arm}: chosen",  # an underscore: not in the legend
         **RING,
     )  # fmt: skip
     ax.plot(
-        lost,
-        [0.97 - 0.05 * mark] * len(lost),
+        diverged_rates,
+        [0.97 - 0.05 * mark] * len(diverged_rates),
         transform=ax.get_xaxis_transform(),
         color=colour, gid=gid, label=f"_{arm.arm}: diverged",
         **CROSS,
@@ -86,7 +86,7 @@ def _arm_rates(ax: Axes, arm: ArmRates, mark: int) -> None:
 
 
 def _signs(ax: Axes, arms: Sequence[ArmRates]) -> None:
-    """What a ring and a cross are, in the legend."""
+    """Explain rings and crosses in the legend."""
     points = [point for arm in arms for point in arm.points]
     if any(point.chosen for point in points):
         ax.plot([], [], color=GREY, label="chosen", **RING)

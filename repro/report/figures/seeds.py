@@ -1,4 +1,4 @@
-"""What each arm came to, a row an arm and a point a seed."""
+"""The results of each arm: a row for each arm, a point for each seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ __all__ = ["CrossingRow", "MetricRow", "Seeds", "crossing_times", "metric_points
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seeds:
-    """A value a seed. `beyond`: of seeds that were run and that the verdict does not look at."""
+    """A value for each seed. `excluded`: of seeds run after the stopping point."""
 
     counted: tuple[float, ...] = ()
-    beyond: tuple[float, ...] = ()
+    excluded: tuple[float, ...] = ()
 
     @property
     def all(self) -> tuple[float, ...]:
-        """Whether they count or not."""
-        return (*self.counted, *self.beyond)
+        """Counted and excluded values."""
+        return (*self.counted, *self.excluded)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ class MetricRow:
 
 
 def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -> Axes:
-    """Epochs to the threshold, a point a seed, a row an arm, on a log axis."""
+    """Epochs to the threshold on a log axis: a row for each arm, a point for each seed."""
     for y, row in enumerate(rows):
         colour, marker = MARKS[row.mark]
         gid = f"arm-{row.mark}"
@@ -71,8 +71,8 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
             )
         if not _times(row):
             ax.text(0.5, y, "not run", transform=ax.get_yaxis_transform(), ha="center", color=GREY)
-    known = [time for row in rows for time in _times(row) if time > 0]
-    log_x(ax, min(known, default=1.0), max(known, default=10.0))
+    times = [time for row in rows for time in _times(row) if time > 0]
+    log_x(ax, min(times, default=1.0), max(times, default=10.0))
     rows_y(ax, [row.label for row in rows])
     ax.set_xlabel(f"epochs to {100 * threshold:g} % training error, one point a seed")
     return ax
@@ -83,7 +83,7 @@ def _times(row: CrossingRow) -> tuple[float, ...]:
 
 
 def metric_points(ax: Axes, rows: Sequence[MetricRow], *, label: str) -> Axes:
-    """A final metric, a point a seed, a row an arm; `label` names it, with its unit."""
+    """A final metric: a row for each arm, a point for each seed; `label`: its name and unit."""
     for y, row in enumerate(rows):
         marker = MARKS[row.mark][1]
         _strip(ax, row.values, y=y, mark=row.mark, marker=marker, label=row.label)
@@ -102,17 +102,22 @@ def metric_points(ax: Axes, rows: Sequence[MetricRow], *, label: str) -> Axes:
 
 
 def _strip(ax: Axes, seeds: Seeds, *, y: float, mark: int, marker: str, label: str) -> None:
-    """Equal values stand beside each other, spread over a fifth of a row; hollow, those beyond."""
+    """Draw a row, spread so that equal values stay visible; excluded values are hollow."""
     colour = MARKS[mark][0]
-    counts = [True] * len(seeds.counted) + [False] * len(seeds.beyond)
-    found = sorted(zip(seeds.all, counts, strict=True))
-    spread = np.linspace(-0.12, 0.12, len(found)) if len(found) > 1 else np.zeros(len(found))
-    placed = [(value, y + up, its) for (value, its), up in zip(found, spread, strict=True)]
-    for counted, face, name in ((True, colour, label), (False, PAPER, f"{label}, beyond")):
-        drawn = [(value, height) for value, height, its in placed if its is counted]
-        if drawn:
+    counts = [True] * len(seeds.counted) + [False] * len(seeds.excluded)
+    points = sorted(zip(seeds.all, counts, strict=True))
+    spread = np.linspace(-0.12, 0.12, len(points)) if len(points) > 1 else np.zeros(len(points))
+    positions = [
+        (value, y + up, counts_here)
+        for (value, counts_here), up in zip(points, spread, strict=True)
+    ]
+    for is_counted, face, name in ((True, colour, label), (False, PAPER, f"{label}, beyond")):
+        group = [
+            (value, height) for value, height, counts_here in positions if counts_here is is_counted
+        ]
+        if group:
             ax.plot(
-                *zip(*drawn, strict=True),
+                *zip(*group, strict=True),
                 color=colour,
                 gid=f"arm-{mark}",
                 linestyle="none",
