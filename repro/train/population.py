@@ -266,7 +266,6 @@ class Streams:
         batch: int,
         recorded: bool = True,
         label_smoothing: float = 0.0,
-        clip_norm: float | None = None,
     ) -> None:
         self.members = [
             Alone(
@@ -276,7 +275,6 @@ class Streams:
                 batch=batch,
                 recorded=False,
                 label_smoothing=label_smoothing,
-                clip_norm=clip_norm,
             )
             for model, optimizer in zip(models, optimizers, strict=True)
         ]

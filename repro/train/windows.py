@@ -170,7 +170,6 @@ def _streams(runs: Sequence[Run], recorded: bool) -> Streams:
         batch=recipe.batch_size,
         recorded=recorded,
         label_smoothing=recipe.label_smoothing,
-        clip_norm=recipe.clip_norm,
     )
 
 
