@@ -647,6 +647,14 @@ def test_a_recipe_of_the_paper_says_nothing_of_what_is_new(tmp_path: Path) -> No
             {"images": 45_000, "further_test": 10_000},
             r"fewer than 55000 \(images and further_test\)",
         ),
+        (
+            {"further_test": 50_000},
+            r"paper.further_test: .* fewer than 50001 \(images and further_test\)",
+        ),
+        (
+            {"further_test": 49_000},
+            r"1000 images in batches of 128 .* make 8 steps",
+        ),
         ({"resample": True}, "`images` has to say how many each seed draws"),
     ],
 )

@@ -232,6 +232,9 @@ TIMM = {
     "one image, normalised": (
         "timm:test_resnet", "images: 161", "cannot be trained on a batch of one image, the last of"
     ),
+    "one image beside further ones that are tested on": (
+        "timm:test_resnet", "further_test: 1276", "a batch of one image, the last of"
+    ),
     "an odd argument": (
         "timm:test_resnet, arguments: {wide: 3}", "", "unexpected keyword argument 'wide'"
     ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -443,3 +444,13 @@ def test_further_test_images_are_never_trained_on(dataset: Dataset, resample: bo
 
     assert test == tests + everything[-40:]
     assert sorted(train) == sorted(everything[:-40])
+
+
+def test_further_test_images_leave_the_others_on_disk(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a data set that does not fit into memory no copy is made of what is trained on."""
+    monkeypatch.setattr("repro.data.device.images._free_bytes", lambda _: 0)
+    data = device_data(trial_on(dataset, further_test=40), dataset, CPU)
+
+    assert np.shares_memory(data.train.images, dataset.train.images)

@@ -144,11 +144,11 @@ def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
     facts, images = DATASETS.get(str(plain(scale, "data"))), plain(scale, "images")
     further = plain(scale, "further_test")
-    asked = sum(count for count in (images, further) if is_number(count))
+    asked = sum(count for count in (images or 1, further) if is_number(count))
     if facts and facts.images and asked > facts.images[0]:
         what = f"{asked} (images and further_test)" if further else f"{asked}"
         yield (
-            (*at, "images"),
+            (*at, "images" if images else "further_test"),
             f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {what}",
         )
     if plain(scale, "resample") is True and images is None:
@@ -247,7 +247,7 @@ def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[str]:
         return
     if way.crop is not None and way.crop > facts.size:
         yield f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}"
-    images = at.images or (facts.images and facts.images[0])
+    images = at.images or (facts.images and facts.images[0] - at.further_test)
     steps = math.ceil(images / way.batch_size) if images else TENTHS
     if steps < TENTHS:
         yield (

@@ -12,7 +12,7 @@ from repro.execute import Machine
 from repro.execute.budget import Forecast, forecast
 from repro.execute.prepare import having, open_images
 from repro.execute.worker.probe import check_nets
-from repro.execute.worker.work import fitting
+from repro.execute.worker.work import fitting, training_images
 from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
@@ -163,17 +163,12 @@ def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) ->
 
 
 def _timed(trial: Trial, dataset: Dataset, device: torch.device) -> float:
-    short = replace(
-        trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, _images(trial, dataset))
-    )
+    images = training_images(trial, dataset)
+    short = replace(trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, images))
     with fitting(trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
         run = Run(short, device_data(short, dataset, device), until=1.0)
     population = Population([run])
     population.train_window()  # the first window pays for start-up
     before = run.progress.seconds.train
     population.train_window()
-    return (run.progress.seconds.train - before) * WINDOWS * _images(trial, dataset) / run.images
-
-
-def _images(trial: Trial, dataset: Dataset) -> int:
-    return len(dataset.train.labels[: trial.images])
+    return (run.progress.seconds.train - before) * WINDOWS * images / run.images

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -374,19 +375,20 @@ def _sampled(trial: Trial, dataset: Dataset) -> Dataset:
     """The training images in an order that the seed draws; the last of them are tested on."""
     train, test = dataset.train, dataset.test
     used = len(train.labels) - trial.further_test
-    order = torch.arange(used)
+    places: slice | npt.NDArray[np.int64] = slice(used)  # of images on disk no copy is made
     if trial.resample:
         generator = torch.Generator().manual_seed(derive_seed("images", trial.seed))
-        order = torch.randperm(used, generator=generator)
-    places = order[: trial.images].numpy()
+        places = torch.randperm(used, generator=generator)[: trial.images].numpy()
+    if trial.further_test:
+        test = Split(
+            images=np.concatenate((test.images, train.images[used:])),
+            labels=np.concatenate((test.labels, train.labels[used:])),
+        )
     return replace(
         dataset,
         train=Split(images=train.images[places], labels=train.labels[places]),
-        test=Split(
-            images=np.concatenate((test.images, train.images[used:])),
-            labels=np.concatenate((test.labels, train.labels[used:])),
-        ),
-        folder=None,  # where statistics of other images lie
+        test=test,
+        folder=None if trial.resample else dataset.folder,  # has statistics of the first images
     )
 
 

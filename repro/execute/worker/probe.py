@@ -12,7 +12,7 @@ from repro.claim import Claim
 from repro.data import Dataset
 from repro.errors import ClaimError
 from repro.execute.machine import Machine
-from repro.execute.worker.work import check_size, fault_of, fitting
+from repro.execute.worker.work import check_size, fault_of, fitting, training_images
 from repro.plan import Cell
 from repro.train import untrained
 from repro.trial import Trial
@@ -43,7 +43,7 @@ def _net(trial: Trial) -> tuple[str, ...]:
 
 
 def _check(trial: Trial, dataset: Dataset) -> None:
-    images = len(dataset.train.labels[: trial.images])
+    images = training_images(trial, dataset)
     side = trial.recipe.crop or min(dataset.train.images.shape[1:3])
     classes = len(dataset.classes)
     with torch.random.fork_rng(devices=[]):

@@ -65,6 +65,7 @@ __all__ = [
     "population_bytes",
     "train_cells",
     "train_held",
+    "training_images",
 ]
 
 # Nets are laid abreast until a step has this much to read again: beyond it a step lasts so long
@@ -290,14 +291,19 @@ def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
             f"on {trial.fingerprint}: the images have changed",
             hint=f"repro data verify {trial.data}",
         )
-    asked = (trial.images or 1) + trial.further_test
-    if asked > len(dataset.train.labels):
+    training_images(trial, dataset)
+    return dataset, device_data(trial, dataset, torch.device(machine.device))
+
+
+def training_images(trial: Trial, dataset: Dataset) -> int:
+    """How many the trial is trained on; ClaimError where there are fewer than it asks for."""
+    there, asked = len(dataset.train.labels), (trial.images or 1) + trial.further_test
+    if asked > there:
         raise ClaimError(
-            f"the claim file asks for {asked} training images, and {dataset.title} has "
-            f"{len(dataset.train.labels)}",
+            f"the claim file asks for {asked} training images, and {dataset.title} has {there}",
             hint="leave `images` and `further_test` of the scale out to train on all",
         )
-    return dataset, device_data(trial, dataset, torch.device(machine.device))
+    return trial.images or there - trial.further_test
 
 
 def _train(
