@@ -1,5 +1,6 @@
 """What other packages add: found by name, loaded when it is asked for, named when it fails."""
 
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from click.testing import Result as ClickResult
 
 from repro.claim import KINDS, TrainedClaim, load
 from repro.cli import main
@@ -17,6 +19,7 @@ from repro.registry import DATASETS, MODELS, plugins
 from repro.registry.plugins import versions
 from repro.store import Store
 from repro.text import rule_text
+from repro.trial import Result
 from repro.verdict.effects import Outcome, contrasts
 from tests.shell import installed
 from tests.worlds import quick_claim_file
@@ -269,26 +272,56 @@ FACTS = MetricFacts(title="spread of the logits", unit="nats", measure=spread)
 """
 
 
-def test_a_metric_of_a_package_decides_a_claim(install: Install, tmp_path: Path) -> None:
-    """It is measured of every net that is trained to its end, and read like ours."""
-    install("logit-spread", {"repro.metrics": {"spread": "logit_spread:FACTS"}}, SPREAD)
-    path = tmp_path / "claims" / "spreads.yaml"
+def of_level_claim(folder: Path, *, metric: str) -> tuple[ClickResult, list[Result]]:
+    """A claim about a level of the metric, run on few images for an epoch."""
+    path = folder / "claims" / "spreads.yaml"
     CliRunner().invoke(main, ["new", "spreads", "--kind", "level", "--claims", str(path.parent)])
     path.write_text(
-        path.read_text().replace("metric: test_error", "metric: spread")
+        path.read_text().replace("metric: test_error", f"metric: {metric}")
         .replace("data: digits", "data: digits\n    images: 160")
         .replace("epochs: 3", "epochs: 1").replace("batch_size: 64", "batch_size: 16")
     )  # fmt: skip
+    store = str(folder / "r")
     done = CliRunner().invoke(
-        main,
-        ["run", str(path), "--scale", "smoke", "--store", str(tmp_path / "r"), "--workers", "1"],
+        main, ["run", str(path), "--scale", "smoke", "--store", store, "--workers", "1"]
     )
-    results = Store(tmp_path / "r").results().values()
+    return done, [*Store(Path(store)).results().values()]
+
+
+def test_a_metric_of_a_package_decides_a_claim(install: Install, tmp_path: Path) -> None:
+    """It is measured of every net that is trained to its end, and read like ours."""
+    install("logit-spread", {"repro.metrics": {"spread": "logit_spread:FACTS"}}, SPREAD)
+    done, results = of_level_claim(tmp_path, metric="spread")
 
     assert done.exit_code == 0, done.output
     assert results
     assert all(result.metric("spread") > 0 for result in results)
+    assert all(result.provenance["logit-spread"].startswith("0.1+") for result in results)
     assert "ours not measured" not in done.output
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (SPREAD.replace("(0).mean()", "(0)"), "spread: ValueError: only one element tensors can"),
+        (SPREAD + "FACTS.forgotten", "spread: MachineError: the plug-in logit-spread .* cannot be"),
+    ],
+)
+def test_a_metric_of_a_package_that_fails_costs_no_result(
+    install: Install, tmp_path: Path, code: str, why: str
+) -> None:
+    """It is not measured, which a warning and the provenance say with the reason."""
+    install("logit-spread", {"repro.metrics": {"spread": "logit_spread:FACTS"}}, code)
+    done, results = of_level_claim(tmp_path, metric="test_error")
+
+    assert done.exit_code == 0, done.output
+    assert results
+    for result in results:
+        assert re.match(why, result.provenance["not measured"])
+        assert result.provenance["logit-spread"].startswith("0.1+")
+        assert "spread" not in result.metrics
+    assert re.search(f"warning: not measured, a metric of logit-spread: {why}", done.output)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
-from repro.registry import METRICS
+from repro.registry import METRICS, OWN_METRICS
+from repro.train.memory import short_of_memory
 from repro.train.population import side_by_side
 from repro.train.precision import Autocast
 from repro.train.ranks import ALONE, Ranks
@@ -32,6 +33,7 @@ __all__ = [
     "evaluate_untrained",
     "final_metrics",
     "neighbours",
+    "package_metrics",
 ]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -222,7 +224,7 @@ def final_metrics(
     autocast: Autocast,
     ranks: Ranks = ALONE,
 ) -> tuple[dict[str, float], Arrays]:
-    """All metrics of the registry that the net and its data allow, and what pictures need.
+    """All our own metrics that the net and its data allow, and what pictures need.
 
     `untrained`: the same net before its first step. What was guessed of each test image is
     `guesses_centre`, and `guesses_ten_crop` where there are crops.
@@ -258,11 +260,30 @@ def final_metrics(
         }
         metrics |= {f"neighbours_{kind}": share for kind, (share, _) in found.items()}
         arrays |= {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
-    with torch.inference_mode():
-        for name, facts in METRICS.items():
-            if facts.measure is not None:  # a package's
-                metrics[name] = float(facts.measure(model.eval(), data))
     return metrics, arrays
+
+
+def package_metrics(
+    model: nn.Module, data: DeviceData, *, alone: bool
+) -> tuple[dict[str, float], dict[str, str]]:
+    """The metrics of other packages, and why one could not be measured: that costs no result.
+
+    `alone`: whether no other net has memory; else what runs short of it is raised, to be measured
+    once more.
+    """
+    metrics: dict[str, float] = {}
+    faults: dict[str, str] = {}
+    for name in sorted(METRICS.keys() - OWN_METRICS.keys()):
+        try:
+            measure = METRICS[name].measure
+            if measure is not None:
+                with torch.inference_mode():
+                    metrics[name] = float(measure(model.eval(), data))
+        except Exception as error:  # whatever the package does
+            if short_of_memory(error) and not alone:
+                raise
+            faults[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    return metrics, faults
 
 
 def colour_split(kernels: npt.NDArray[np.floating]) -> float:

@@ -131,7 +131,7 @@ def _parted(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
 def _measured(run: Run, ranks: Ranks, *, last: bool) -> bool:
     """Whether there was memory for its final measurements, beside that of others in training."""
     try:
-        run.measure_final(ranks)
+        run.measure_final(ranks, alone=last)
     except (RuntimeError, MemoryError) as error:
         if last or not short_of_memory(error):
             raise

@@ -19,7 +19,7 @@ from repro.data.device import DeviceData
 from repro.data.device.order import Bounds
 from repro.models import build
 from repro.train.epochs import epoch_order, window_steps
-from repro.train.evaluate import Arrays, evaluate, final_metrics
+from repro.train.evaluate import Arrays, evaluate, final_metrics, package_metrics
 from repro.train.mixing import mixed
 from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
 from repro.train.precision import autocast
@@ -76,6 +76,7 @@ class Run:
         self.paths = ""  # what a step of it is made of, and why
         self.company = 1  # the most runs that it has taken a step with
         self.metrics: dict[str, float] = {}
+        self.unmeasured: dict[str, str] = {}  # metrics of packages, and what each has raised
         self.arrays: Arrays = {}
         self._ordered: tuple[int, Tensor] | None = None
         if checkpoint is not None:
@@ -227,8 +228,11 @@ class Run:
         else:
             progress.above = middle
 
-    def measure_final(self, ranks: Ranks = ALONE) -> None:
-        """All metrics of the net as it stands. With a threshold, the test error alone counts."""
+    def measure_final(self, ranks: Ranks = ALONE, *, alone: bool = True) -> None:
+        """All metrics of the net as it stands. With a threshold, the test error alone counts.
+
+        `alone`: whether others in training have no memory that could be given back.
+        """
         if self.trial.threshold is not None:
             # Killed after its last checkpoint and before its result, a trial was tested already.
             if not self._test_is_known:
@@ -239,8 +243,9 @@ class Run:
         self.metrics, self.arrays = final_metrics(
             self.tested, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
         )
+        theirs, self.unmeasured = package_metrics(self.tested, self.data, alone=alone)
         self.clock.book([self.progress], evaluate=self.clock.now() - started)
-        self.metrics |= self._speeds()
+        self.metrics |= theirs | self._speeds()
 
     @property
     def _test_is_known(self) -> bool:

@@ -349,7 +349,10 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     if not run.ended:
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
-    facts |= versions(run.trial.model, run.trial.data, run.trial.recipe.optimiser.name)
+    names = run.trial.model, run.trial.data, run.trial.recipe.optimiser.name
+    facts |= versions(*names, *run.metrics, *run.unmeasured)
+    if run.unmeasured:
+        facts["not measured"] = _unmeasured(run)
     if machine.device == "cpu":
         facts["instructions"] = instructions()
     else:
@@ -368,6 +371,15 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
     result = run.result(facts)
     store.finish(result, pictures)
     return TrainedCell(outcome="finished", result=result)
+
+
+def _unmeasured(run: Run) -> str:
+    """Which metrics of packages the result lacks, and why; a warning of each."""
+    sentences = [f"{name}: {why}" for name, why in run.unmeasured.items()]
+    for name, sentence in zip(run.unmeasured, sentences, strict=True):
+        package = ", ".join(versions(name))
+        warnings.warn(f"not measured, a metric of {package}: {sentence}", stacklevel=2)
+    return "; ".join(sentences)
 
 
 def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) -> Run:
