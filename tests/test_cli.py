@@ -329,6 +329,30 @@ def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> No
     assert repro("report", *shared, "--format", "pdf").exit_code == 2
 
 
+def test_a_crate_has_each_verdict_in_our_word_and_the_communitys(ran: tuple[Path, Result]) -> None:
+    """Of a smoke run: a toy. Every reference is to something that is described."""
+    folder, _ = ran
+    crate, licence = folder / "crate", "https://spdx.org/licenses/CC0-1.0"
+    shared = ("--store", folder / "runs", "--claims", folder, crate)
+    done = repro("publish", "--crate", "--license", licence, *shared)
+    graph = json.loads((crate / "ro-crate-metadata.json").read_text())["@graph"]
+    entities = {entity["@id"]: entity for entity in graph}
+    root = entities["./"]
+    (review,) = (entity for entity in graph if entity["@type"] == "ClaimReview")
+    word = repro("verify", crate).stdout.partition("smoke scale: ")[2].partition(",")[0]
+
+    assert done.stdout.strip() == str(crate / "index.html")
+    assert len(entities) == len(graph)
+    for one in (*root["mentions"], *root["citation"], *root["hasPart"], root["license"]):
+        assert one["@id"] in entities
+    for part in root["hasPart"]:
+        assert (crate / part["@id"]).is_file()
+    assert review["itemReviewed"] == {"@id": "claims/tiny.yaml"}
+    assert review["reviewAspect"] == "smoke scale, period recipe"
+    rating = entities[review["reviewRating"]["@id"]]
+    assert (rating["name"], rating["alternateName"]) == (word, "toy")
+
+
 def test_report_of_an_empty_store_says_not_run(tmp_path: Path) -> None:
     """A partial store renders at any time, an empty one too; but that is no success."""
     shared = ("--store", tmp_path / "none", "--claims", ROOT / "claims")

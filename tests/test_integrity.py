@@ -520,6 +520,29 @@ def test_a_site_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 
+def test_a_crate_is_checked_as_a_whole_with_its_own_claims(store: Path, tmp_path: Path) -> None:
+    """Evidence, claim files, pages and description: whichever was changed is named."""
+    crate = tmp_path / "crate"
+    COMMANDS["publish"](store, crate)  # a site becomes a crate
+    done = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
+    assert done.exit_code == 0, done.output
+    assert repro("verify", crate).exit_code == 0
+
+    for name in (
+        "levels.tar", "claims/levels.yaml", "claims/levels.html", "ro-crate-metadata.json"
+    ):  # fmt: skip
+        path = crate / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        done = repro("verify", crate)
+
+        assert done.exit_code == 5, done.output
+        assert f"{path}: " in done.output
+        path.write_bytes(content)
+    path.unlink()
+    assert f"{path}: missing" in repro("verify", crate).output
+
+
 # Checkpoints
 
 

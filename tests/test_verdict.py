@@ -131,6 +131,25 @@ def test_truth_table(claim: Claim, found: Estimate | None, word: str, reason: st
     assert re.search(reason, verdict.reason), verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("interval", "scale", "word"),
+    [
+        ((4, 8), "paper", "verified"),
+        ((0.2, 0.9), "paper", "falsified"),
+        ((1.5, 2.9), "paper", "inconclusive"),  # direction only
+        ((4, 8), "large_proxy", "toy"),
+        ((4, 8), "smoke", "toy"),
+    ],
+)
+def test_a_verdict_has_the_communitys_word(
+    claim: Claim, interval: tuple[float, float], scale: str, word: str
+) -> None:
+    """At a small scale that it is a toy, whatever it shows."""
+    verdict = replace(judged(claim, estimate(*interval)), scale=scale)
+
+    assert verdict.community_word == word
+
+
 def test_open_region_is_met_by_a_lower_bound(claim: Claim) -> None:
     """`at least three times` is decided although nobody knows how many times."""
     verdict = judged(claim, estimate(4, math.inf, "lower"), region=Region(low=3.0))

@@ -3,8 +3,9 @@
 May import all but `bench` and `cli`.
 """
 
+from repro.audit.crate import claims_beside, write_crate
 from repro.audit.diff import Difference, compare
-from repro.audit.export import export
+from repro.audit.export import copy_evidence, export
 from repro.audit.merge import Merged, merge
 from repro.audit.text import (
     difference_fields,
@@ -20,7 +21,9 @@ __all__ = [
     "Difference",
     "Merged",
     "Verification",
+    "claims_beside",
     "compare",
+    "copy_evidence",
     "difference_fields",
     "difference_text",
     "export",
@@ -30,4 +33,5 @@ __all__ = [
     "verification_text",
     "verify",
     "why",
+    "write_crate",
 ]

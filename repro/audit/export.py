@@ -24,7 +24,7 @@ from repro.store.arrays import Array
 from repro.store.arrays import pack as pack_arrays
 from repro.trial import Trial
 
-__all__ = ["export"]
+__all__ = ["copy_evidence", "export"]
 
 _OTHERS = "others"  # the archive of trials that no claim at hand asks for
 
@@ -49,10 +49,17 @@ class _Archive:
 
 
 def export(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tuple[int, int]:
+    """Copy what is evidence, and seal `out`: one file has the checksums of all others."""
+    counts = copy_evidence(store, out, claims)
+    checksums.seal(out)
+    return counts
+
+
+def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tuple[int, int]:
     """Copy what is evidence: plans, facts, and finished trials without checkpoints and nets.
 
     A trial goes into the archive of the first of the claims that has it; what lies in an archive of
-    `out` stays in that one. `out` is sealed: one file has the checksums of all others.
+    `out` stays in that one.
 
     Returns how many trials were copied, and how many were left, since `out` has them trained
     further. Images in pictures stay behind, unless they are of a data set that anyone may pass
@@ -77,7 +84,6 @@ def export(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tuple[int, 
     for name, archive in archives.items():
         write_parts(out / f"{name}.tar", pack(_members(archive)))
     write_atomic(out / "results.csv", _table(Store(out), arms))
-    checksums.seal(out)
     return len(results) - len(further), len(further)
 
 

@@ -9,7 +9,7 @@ from repro.claim.spec import TrainedClaim
 from repro.errors import ClaimError
 from repro.files import sha256_of
 
-__all__ = ["OWN_DATA", "PLACEHOLDERS", "command_line", "fingerprint_of", "named_in"]
+__all__ = ["OWN_DATA", "PLACEHOLDERS", "command_line", "files_of", "fingerprint_of", "named_in"]
 
 OWN_DATA = "the command's own data"  # where the claim file does not say which
 
@@ -37,11 +37,17 @@ def command_line(command: tuple[str, ...], values: Mapping[str, object]) -> list
     return [_NAMED.sub(filled, word) for word in command]
 
 
+def files_of(claim: TrainedClaim) -> list[str]:
+    """The files that the command names and its inputs, as seen from the claim file's folder."""
+    home = claim.path.parent
+    return sorted({*_files(claim, home), *_inputs(claim, home)})
+
+
 def fingerprint_of(claim: TrainedClaim) -> str:
     """Of the files that the command names and of its inputs, by their names and contents."""
     assert claim.trainer is not None
     home, digest = claim.path.parent, hashlib.sha256()
-    for name in sorted({*_files(claim, home), *_inputs(claim, home)}):
+    for name in files_of(claim):
         try:
             content = sha256_of(home / name, most=_MOST_BYTES)
         except OSError as error:

@@ -3,7 +3,8 @@
 Imports nothing heavy before a command runs, so that `repro --help` answers at once.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +14,11 @@ import click
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
 from repro.registry.shipped import OWN, claim_files
-from repro.talk import printable
+from repro.talk import printable, tell
 
 if TYPE_CHECKING:
     from repro.claim import Claim
+    from repro.errors import ClaimError
     from repro.execute import Machine
     from repro.store import Store
 
@@ -30,6 +32,7 @@ __all__ = [
     "claims_in",
     "data_dirs_for",
     "echo",
+    "end_by_faults",
     "load_claims",
     "machine_from",
     "option_claims",
@@ -235,6 +238,14 @@ def cache_dir_for(folder: Path | None) -> Path:
 def echo(text: object) -> None:
     """A result to stdout, in letters that no terminal obeys, whoever wrote them."""
     print(printable(str(text)), flush=True)  # noqa: T201 - this is the place
+
+
+def end_by_faults(faults: "Sequence[ClaimError]") -> None:
+    """Once all else is done: the claim files that are not valid, and their exit code."""
+    for fault in faults:
+        tell(fault)
+    if faults:
+        sys.exit(faults[0].exit_code)
 
 
 def print_json(value: object) -> None:

@@ -1,5 +1,6 @@
 """What was found: the report, and the evidence to keep."""
 
+import datetime as dt
 import os
 import sys
 from pathlib import Path
@@ -12,13 +13,13 @@ from repro.cli.options import (
     FOLDER,
     claims_in,
     echo,
+    end_by_faults,
     option_claims,
     option_store,
     sound_store,
 )
 from repro.cli.settings import setting
 from repro.registry.shipped import is_shipped
-from repro.talk import tell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,22 +85,47 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     short_help="Write a site into a folder, for any web server.",
     examples="""
     repro publish site                      # then: python -m http.server --directory site
+    repro publish --crate crate             # with the evidence: repro verify crate
     """,
 )
 @option_store
 @option_claims
+@click.option("--crate", is_flag=True, help="Add the evidence and the claim files, as an RO-Crate.")
+@click.option("--license", "licence", help="With --crate: the address of its licence.")
 @click.argument("out", type=FOLDER)
-def publish(store: Path, claims: Path | None, out: Path) -> None:
+def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, out: Path) -> None:
     """Write a site into a folder, for any web server: the verdicts, a page a claim, the data.
 
     Where nothing is measured yet it is written all the same, and the exit code is 4. A claim file
     that is not valid is named in it and leaves out no other; the exit code is 2.
+
+    With --crate the folder is an RO-Crate for an archive, and a store as `repro export` writes it:
+    `repro verify OUT` checks all of it. Pictures of images that may not be passed on stay behind.
     """
+    if licence and not crate:
+        raise click.UsageError("--license is of a crate: give --crate, too")
     _load_matplotlib()
+    if crate:
+        _publish_crate(store, claims, out, licence)
+        return
     from repro.report import write_site
 
     claim_pages, faults = _pages(claims, store)
     echo(write_site(claim_pages, out, _lines(faults)))
+    _check(claim_pages, faults, store)
+
+
+def _publish_crate(store: Path, claims: Path | None, out: Path, licence: str | None) -> None:
+    """The pages are those of the evidence that lies beside them."""
+    from repro.audit import copy_evidence, write_crate
+    from repro.claim import load_valid
+    from repro.store import Store
+
+    _check_apart(store, out)
+    copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
+    claim_pages, faults = _pages(claims, out)
+    today = dt.datetime.now(dt.UTC).date()
+    echo(write_crate(claim_pages, out, _lines(faults), published=today, licence=licence))
     _check(claim_pages, faults, store)
 
 
@@ -144,10 +170,7 @@ def _check(
     """A page that says `not run` everywhere, or leaves a claim out, is written, and no success."""
     from repro.errors import NothingMeasuredError
 
-    for fault in faults:
-        tell(fault)
-    if faults:
-        sys.exit(faults[0].exit_code)
+    end_by_faults(faults)
     if not any(page.measured for page in claim_pages):
         raise NothingMeasuredError(
             f"{store} has no finished trial of these claims, and no facts",
@@ -176,10 +199,18 @@ def export(store: Path, claims: Path | None, out: Path) -> None:
 
     All commands read OUT as they read STORE.
     """  # noqa: D301 - click wants the character itself
-    from repro.audit import export as copy_evidence
+    from repro.audit import export as export_evidence
     from repro.claim import load_valid
     from repro.store import Store
 
+    _check_apart(store, out)
+    copied, skipped = export_evidence(Store(store), out, load_valid(claims_in(claims))[0])
+    further = f"; {skipped} left, which it has trained further" if skipped else ""
+    echo(f"{copied} trials to {out}{further}")
+
+
+def _check_apart(store: Path, out: Path) -> None:
+    """A usage error where an export would lie among what trials are run into."""
     if out.resolve() == store.resolve():
         raise click.UsageError(f"{store} cannot be exported into itself")
     if any(out.glob("trials/*")):
@@ -187,6 +218,3 @@ def export(store: Path, claims: Path | None, out: Path) -> None:
             f"{out} has trials in folders, as a store has that is run into; an export needs a "
             "folder of its own"
         )
-    copied, skipped = copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
-    further = f"; {skipped} left, which it has trained further" if skipped else ""
-    echo(f"{copied} trials to {out}{further}")

@@ -12,12 +12,14 @@ from repro.cli.options import (
     Folder,
     claims_in,
     echo,
+    end_by_faults,
     load_claims,
     option_claims,
     option_store,
     print_json,
     sound_store,
 )
+from repro.registry.shipped import claim_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +61,8 @@ def _check_folder(path: Path) -> None:
 def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool) -> None:
     """Check a store against itself, and derive every verdict from its curves once more.
 
+    One that `repro publish --crate` wrote is checked with its own claim files.
+
     Exit code 5 when anything contradicts anything.
 
     \b
@@ -71,15 +75,19 @@ def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool)
     apart    nothing was kept apart by `repro merge`
     tables   of --report: say what the store does, cell by cell
     """  # noqa: D301 - click wants the character itself
-    from repro.audit import verification_fields, verification_text
+    from repro.audit import claims_beside, verification_fields, verification_text
     from repro.audit import verify as check
+    from repro.claim import load_valid
 
-    verification = check(opened(store), load_claims(claims_in(claims)), report=report)
+    own = None if claims else claims_beside(store)
+    valid, faults = load_valid(claim_files(own) if own else claims_in(claims))
+    verification = check(opened(store), valid, report=report)
     if as_json:
         print_json(verification_fields(verification))
     else:
         echo(verification_text(verification))
     _tell_contradictions(store, verification.contradictions)
+    end_by_faults(faults)
 
 
 @command(

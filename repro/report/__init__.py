@@ -14,9 +14,9 @@ from repro.report.frames import csv_files, parquet_files
 from repro.report.html import render_html
 from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
-from repro.report.site import write_site
+from repro.report.site import site_files, write_site
 
-__all__ = ["FactPage", "Page", "csv_files", "write_report", "write_site"]
+__all__ = ["FactPage", "Page", "csv_files", "site_files", "write_report", "write_site"]
 
 Files = Mapping[str, str | bytes]
 

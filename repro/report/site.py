@@ -15,11 +15,22 @@ from repro.report.html import ASSETS, asset, render_claim, render_html, render_i
 from repro.report.page import FactPage, Page
 from repro.store.checksums import SUMS, as_text, sha256
 
-__all__ = ["write_site"]
+__all__ = ["site_files", "write_site"]
 
 
 def write_site(pages: Sequence[Page | FactPage], out: Path, refused: Sequence[str] = ()) -> Path:
     """Write the site into `out`; returns its first page. `refused`: as `write_report` takes it."""
+    files = site_files(pages, refused)
+    sums = as_text({name: sha256(content) for name, content in files.items()})
+    for name, content in {**files, SUMS: sums}.items():
+        write_atomic(out / name, content)
+    return out / "index.html"
+
+
+def site_files(
+    pages: Sequence[Page | FactPage], refused: Sequence[str] = ()
+) -> dict[str, str | bytes]:
+    """What the files of a site hold, by their paths in it."""
     report = document(pages, refused)
     data = csv_files(pages) | parquet_files(pages)
     files: dict[str, str | bytes] = {
@@ -32,8 +43,4 @@ def write_site(pages: Sequence[Page | FactPage], out: Path, refused: Sequence[st
     }
     for claim in report.claims:
         files[f"claims/{claim.anchor}.html"] = render_claim(claim)
-    files["index.html"] = render_index(report, tuple(data))
-    files[SUMS] = as_text({name: sha256(content) for name, content in files.items()})
-    for name, content in files.items():
-        write_atomic(out / name, content)
-    return out / "index.html"
+    return {**files, "index.html": render_index(report, tuple(data))}

@@ -67,9 +67,10 @@ def is_sealed(root: Path) -> bool:
     return (root / SUMS).exists()
 
 
-def seal(root: Path) -> None:
-    """One file of checksums for the whole store."""
-    _write(root, {name: _sha256(path) for name, path in _of_store(root).items()})
+def seal(root: Path, further: Iterable[str] = ()) -> None:
+    """One file of checksums for the whole store, and for further files beside it, such as pages."""
+    files = _of_store(root) | {name: root / name for name in further}
+    _write(root, {name: _sha256(path) for name, path in files.items()})
 
 
 def unseal(root: Path) -> None:
@@ -141,10 +142,17 @@ def _damage(folder: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> d
         before = _read(path)
     except IntegrityError as error:
         return {path: str(error)} if path.exists() else {}
-    wrong = dict(_differences(folder, before, list_files(folder)))
+    present = {**_named(folder, before), **list_files(folder)}
+    wrong = dict(_differences(folder, before, present))
     if wrong and not _is_unchanged(path, before):  # trained further, or ended, meanwhile
         return _damage(folder, list_files)
     return wrong
+
+
+def _named(folder: Path, sums: Mapping[str, str]) -> dict[str, Path]:
+    """Those of the files with a checksum that are there; none outside the folder."""
+    inside = (name for name in sums if not {"..", "/"} & {*Path(name).parts})
+    return {name: folder / name for name in inside if os.path.lexists(folder / name)}
 
 
 def _is_unchanged(path: Path, before: Mapping[str, str]) -> bool:

@@ -87,6 +87,11 @@ EXIT_CODES: dict[Word, int] = {
     "invalid": 5,
 }
 
+_COMMUNITY_WORDS: dict[Word, Literal["verified", "falsified"]] = {
+    "reproduced": "verified",
+    "not reproduced": "falsified",
+}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
@@ -133,6 +138,13 @@ class Verdict:
     def exit_code(self) -> int:
         """As documented in `repro --help`."""
         return EXIT_CODES[self.word]
+
+    @property
+    def community_word(self) -> Literal["verified", "falsified", "toy", "inconclusive"]:
+        """As communities say it that judge papers claim by claim; whatever a small scale shows."""
+        if self.scale not in {"paper", EXACT}:
+            return "toy"
+        return _COMMUNITY_WORDS.get(self.word, "inconclusive")
 
 
 def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:

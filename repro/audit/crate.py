@@ -1,0 +1,177 @@
+"""Results as an RO-Crate 1.2: a folder that says in JSON-LD what it holds, for archives and others.
+
+The folder is a store, with the claim files that it answers and a site of what it says beside it.
+The library `rocrate` would describe files of which it knows no more than we do, by random names and
+the second of writing, and bring an HTTP client: it would spare no line of `_entities`.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from repro import __version__
+from repro.claim import Claim, Paper, TrainedClaim
+from repro.claim.trainer import files_of
+from repro.errors import ClaimError
+from repro.files import read_bytes, reason_of, write_atomic
+from repro.report import FactPage, Page, site_files
+from repro.report.document import document
+from repro.store import checksums
+from repro.store.archive import archives
+from repro.text import estimate_text
+from repro.verdict import Verdict
+
+__all__ = ["METADATA", "claims_beside", "write_crate"]
+
+METADATA = "ro-crate-metadata.json"
+
+_Entity = dict[str, Any]
+
+
+def claims_beside(store: Path) -> Path | None:
+    """The folder of claim files of a store that is a crate."""
+    return store / "claims" if (store / METADATA).exists() else None
+
+
+def write_crate(
+    pages: Sequence[Page | FactPage],
+    out: Path,
+    refused: Sequence[str] = (),
+    *,
+    published: dt.date,
+    licence: str | None = None,
+) -> Path:
+    """Make the store in `out` a crate, and seal it; returns its first page.
+
+    `pages`: what that store says. `refused`: as `write_report` takes it. `licence`: its address.
+    """
+    files = site_files(pages, refused) | _claim_files({page.claim.id: page.claim for page in pages})
+    parts = [*(path.name for path in archives(out)), "results.csv", *sorted(files)]
+    metadata = {
+        "@context": "https://w3id.org/ro/crate/1.2/context",
+        "@graph": _entities(pages, parts, published, licence),
+    }
+    files[METADATA] = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
+    for name, content in files.items():
+        write_atomic(out / name, content)
+    checksums.seal(out, files)
+    return out / "index.html"
+
+
+def _claim_files(claims: Mapping[str, Claim]) -> dict[str, str | bytes]:
+    """Claim files and what they name beside them, by their places in the crate."""
+    files: dict[str, str | bytes] = {}
+    for claim in claims.values():
+        for name in (claim.path.name, *_named_by(claim)):
+            content = _content(claim, name)
+            if files.setdefault(f"claims/{name}", content) != content:
+                raise ClaimError(f"{claim.path}: another claim has another file {name!r}")
+    return files
+
+
+def _named_by(claim: Claim) -> list[str]:
+    tables = filter(None, (claim.paper.figure, claim.paper.siblings))
+    return [*tables, *(files_of(claim) if isinstance(claim, TrainedClaim) else ())]
+
+
+def _content(claim: Claim, name: str) -> bytes:
+    path = claim.path.parent / name
+    if {"..", "/"} & {*PurePosixPath(name).parts}:
+        raise ClaimError(f"{claim.path} names {name!r}, which a crate can hold only beside it")
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise ClaimError(f"{claim.path} names {path}: {reason_of(error)}") from error
+
+
+def _entities(
+    pages: Sequence[Page | FactPage],
+    parts: Sequence[str],
+    published: dt.date,
+    licence: str | None,
+) -> list[_Entity]:
+    papers = {entity["@id"]: entity for page in pages for entity in [_paper(page.claim.paper)]}
+    verdicts = [(page, verdict) for page in pages for verdict in _verdicts(page)]
+    reviews = [_review(page, verdict) for page, verdict in verdicts]
+    ratings = {entity["@id"]: entity for _, verdict in verdicts for entity in [_rating(verdict)]}
+    return [
+        {
+            "@id": METADATA,
+            "@type": "CreativeWork",
+            "conformsTo": {"@id": "https://w3id.org/ro/crate/1.2"},
+            "about": {"@id": "./"},
+        },
+        {
+            "@id": "./",
+            "@type": "Dataset",
+            "name": "Measured claims of " + "; ".join(paper["name"] for paper in papers.values()),
+            "description": document(pages).summary,
+            "datePublished": published.isoformat(),
+            "license": {"@id": licence} if licence else "not stated",
+            "citation": _references(papers),
+            "hasPart": _references(parts),
+            "mentions": [*_references(review["@id"] for review in reviews), {"@id": "#repro"}],
+        },
+        {
+            "@id": "#repro",
+            "@type": "SoftwareApplication",
+            "name": "repro-claims",
+            "softwareVersion": __version__,
+        },
+        *({"@id": each, "@type": "CreativeWork", "name": each} for each in [licence] if each),
+        *({"@id": name, "@type": "File", "name": name} for name in parts),
+        *papers.values(),
+        *reviews,
+        *ratings.values(),
+    ]
+
+
+def _references(ids: Iterable[str]) -> list[_Entity]:
+    return [{"@id": each} for each in ids]
+
+
+def _paper(paper: Paper) -> _Entity:
+    title = paper.title or "a paper without a title"
+    return {
+        "@id": paper.link or f"#{quote(title)}",
+        "@type": "ScholarlyArticle",
+        "name": title,
+        **({"author": paper.authors} if paper.authors else {}),
+        **({"datePublished": str(paper.year)} if paper.year is not None else {}),
+    }
+
+
+def _verdicts(page: Page | FactPage) -> list[Verdict]:
+    """Those of what was measured, smoke runs among them: the rating says what they are."""
+    verdicts = page.verdicts if isinstance(page, Page) else (page.verdict,)
+    return [verdict for verdict in verdicts if verdict.word != "not run"]
+
+
+def _review(page: Page | FactPage, verdict: Verdict) -> _Entity:
+    claim = page.claim
+    estimate, unit = verdict.estimate, claim.paper.unit
+    measured = f"{estimate_text(estimate)} {unit}; " if estimate else ""
+    aspect = f"{verdict.scale} scale, {verdict.recipe} recipe"
+    return {
+        "@id": f"#{claim.id}-{verdict.scale}-{verdict.recipe}",
+        "@type": "ClaimReview",
+        "name": claim.title,
+        "claimReviewed": claim.paper.states,
+        "itemReviewed": {"@id": f"claims/{claim.path.name}"},
+        "reviewAspect": aspect if isinstance(page, Page) else "without training",
+        "reviewBody": f"{measured}{verdict.reason}",
+        "reviewRating": {"@id": _rating(verdict)["@id"]},
+    }
+
+
+def _rating(verdict: Verdict) -> _Entity:
+    """Our word, and the community's."""
+    return {
+        "@id": f"#{quote(verdict.word)}-{verdict.community_word}",
+        "@type": "Rating",
+        "name": verdict.word,
+        "alternateName": verdict.community_word,
+    }
