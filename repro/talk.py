@@ -1,11 +1,13 @@
 """What is said to a person: one line at a time to stderr, in letters that no terminal obeys."""
 
+import os
 import re
 import sys
 import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterable
+from textwrap import TextWrapper
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
@@ -14,6 +16,7 @@ __all__ = ["error_list", "explained", "printable", "say", "say_warnings", "tell"
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+_NARROW = 40  # columns, below which a terminal breaks lines as well as we could
 
 
 def printable(text: str) -> str:
@@ -45,12 +48,27 @@ def tell(error: ReproError, *, more: int = 0) -> None:
 
     `more`: other trials in which the same went wrong.
     """
-    say(f"error[{error.code}]: {error}")
+    text = f"error[{error.code}]: {error}"
+    say(_folded(text) if isinstance(error, ClaimError) else text)
     if more:
         say(f"the same went wrong in {more} more trial{'s' * (more > 1)}")
     if isinstance(error, BugError):
         say(f"traceback: {_keep(error.traceback)}")
     say(f"next: {error.hint}")
+
+
+def _folded(text: str) -> str:
+    """Long lines folded between words on a terminal; a file gets a problem a line."""
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):  # no terminal
+        return text
+    if columns < _NARROW:
+        return text
+    fold = TextWrapper(
+        columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(fold.fill(line) for line in text.splitlines())
 
 
 def tell_all(errors: Iterable[ReproError]) -> None:

@@ -136,7 +136,7 @@ RULES = [
     (("data: cifar10", "data: folder:..@64"), r"a folder's name has letters, digits"),
     (("data: cifar10", "data: folder:x@8"), r"the size after @ is a whole number from 16 to 1024"),
     (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
-    (("  smoke:", "  smok:"), r"scales.smok: unknown scale \(did you mean 'smoke'\? known: smo"),
+    (("  smoke:", "  smok:"), r"scales.smok: unknown scale \(did you mean 'smoke'\? known: lar"),
     (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
     ((LOOKS, "seeds: 1"), r"scales.paper.seeds: the first look is at 1; a verdict needs"),
     ((LOOKS, "seeds: 0"), r"scales.paper.seeds: must be a number of seeds, or the numbers at"),
@@ -182,7 +182,7 @@ RULES = [
     (recipe("optimiser: timm:lam"), r"optimiser 'timm:lam' is unknown .*; timm's are timm:NAME \("),
     (recipe("optimiser: timm:adahessian"), r"optimiser 'timm:adahessian' is unknown"),
     (recipe("optimiser: {nam: adamw}"), r"optimiser.nam: unknown key \(did you mean 'name'\? know"),
-    (arguments("beta: 0.5"), r"adam takes no 'beta' \(did you mean 'betas'\? known: betas, eps, a"),
+    (arguments("beta: 0.5"), r"adam takes no 'beta' \(did you mean 'betas'\? known: amsgrad, b"),
     (arguments("betas: 0.5"), r"betas of adam must be like \[0.9, 0.999\], not 0.5 \(recipe perio"),
     (arguments("betas: [0.5]"), r"betas of adam must be like \[0.9, 0.999\], not \[0.5\]"),
     (arguments("eps: true"), r"eps of adam must be like 1e-08, not True"),
@@ -194,7 +194,7 @@ RULES = [
         r"`nesterov` has no effect without momentum",
     ),
     (recipe("schedule: cosin"), r"schedule.name: 'cosin' is not one of .*\(did you mean 'cosine'"),
-    (recipe("schedule: {name: cosine, T_max: 3}"), r"schedule.T_max: unknown key \(.*known: name,"),
+    (recipe("schedule: {name: cosine, T_max: 3}"), r"schedule.T_max: unknown key \(known: epochs,"),
     (recipe("schedule: {name: cosine, gamma: 0.2}"), r"`gamma` has no effect in a cosine schedule"),
     (recipe("schedule: step"), r"recipes.period.schedule: a step schedule needs `step_size`"),
     (recipe("schedule: {name: cosine, epochs: 9}"), r"the schedule ends at epoch 9, and the scale"),
@@ -243,7 +243,7 @@ def test_an_unknown_key_lists_the_keys_that_there_are(tmp_path: Path) -> None:
     """The close one first."""
     message = broken(tmp_path, ("low: 3.0", "lov: 3.0"))
 
-    assert "region.lov: unknown key (did you mean 'low'? known: low, high)" in message
+    assert "region.lov: unknown key (did you mean 'low'? known: high, low)" in message
 
 
 @pytest.mark.parametrize(

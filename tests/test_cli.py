@@ -72,7 +72,7 @@ def test_validate_prints_every_problem_and_exits_2(tmp_path: Path) -> None:
     done = repro("validate", path)
 
     assert done.exit_code == 2
-    assert "nera: unknown key (did you mean 'near'? known: version, " in done.stderr
+    assert "nera: unknown key (did you mean 'near'? known: also, " in done.stderr
     assert "activation 'tahn' is unknown (did you mean 'tanh'? known: celu, " in done.stderr
     assert "next: `repro schema`" in done.stderr
     assert done.stdout == ""

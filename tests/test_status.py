@@ -1,11 +1,14 @@
 """What is seen of a run: live on a terminal, in lines elsewhere, and from a second terminal."""
 
+import fcntl
 import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +209,25 @@ def test_epochs_left_are_none_when_all_is_done(tmp_path: Path) -> None:
 
     assert left[0] == 2 * (3 * 1 + 2 * 2)
     assert left[-1] == 0
+
+
+@pytest.mark.process
+def test_a_terminal_folds_lists_of_names_between_words(tmp_path: Path) -> None:
+    """Of a key that is unknown; what continues a line is set in."""
+    path = quick_claim_file(tmp_path)
+    path.write_text(path.read_text().replace("near:", "nera:"))
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    subprocess.run(
+        [sys.executable, "-m", "repro", "validate", path.name], cwd=tmp_path,
+        stderr=theirs, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    first, *lines = os.read(ours, 4000).decode().splitlines()
+
+    assert "nera: unknown key (did you mean" in first
+    assert len(first) <= 80
+    assert [line for line in lines if not line.startswith(("    ", "next: "))] == []
+    assert len(lines) > 2
 
 
 @pytest.mark.process

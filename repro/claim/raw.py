@@ -23,8 +23,8 @@ def meant(given: str, known: Iterable[str]) -> str:
 
 
 def choices(given: str, known: Iterable[str]) -> str:
-    """The same, and all the names that there are: ` (did you mean 'relu'? known: elu, relu)`."""
-    names = list(known)
+    """The same, and all names in order: ` (did you mean 'relu'? known: elu, relu)`."""
+    names = sorted(known)
     close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return f" ({guess}known: {', '.join(names) or 'none'})"
