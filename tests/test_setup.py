@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -48,6 +49,30 @@ def test_what_was_begun_runs(kind: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("mine")
 
 
+def test_a_project_of_ones_own_runs_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim is found in its folder; what its workflow runs succeeds; what was there stays."""
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "README.md").write_text("mine")
+    done = repro("new", "mine", "--kind", "exact", "--project", tmp_path / "paper")
+    monkeypatch.chdir(tmp_path / "paper")
+    workflow = yaml.safe_load(Path(".github/workflows/claims.yml").read_text())
+    steps = [step.get("run", "") for step in workflow["jobs"]["smoke"]["steps"]]
+    commands = [shlex.split(step)[1:] for step in steps if step.startswith("repro")]
+
+    assert f"next: cd {tmp_path / 'paper'} && repro validate && repro run mine\n" in done.stderr
+    assert Path("README.md").read_text() == "mine"
+    assert Path(".gitignore").exists()
+    assert repro("list").stdout.startswith("mine ")
+    assert [words[0] for words in commands] == ["validate", "run", "report"]
+    for words in commands:
+        done = repro(*("claims/mine.yaml" if "*" in word else word for word in words))
+
+        assert done.exit_code == 0, done.output
+    assert Path("report/summary.md").exists()
+
+
 def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
     """Of one that is there, by name or file."""
     source = claim_file(tmp_path)
@@ -69,6 +94,7 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
             ("x", "--from", str(ROOT / "claims" / "dropout.yaml"), "--kind", "level"),
             "--from copies the kind, too",
         ),
+        (("x", "--project", "p"), "--project has a folder of claims: give it or --claims"),
     ],
 )
 def test_what_cannot_be_begun_is_told(words: tuple[str, ...], message: str, tmp_path: Path) -> None:

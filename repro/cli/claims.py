@@ -11,6 +11,7 @@ from repro.cli.command import command
 from repro.cli.names import ClaimPath
 from repro.cli.options import (
     CLAIM,
+    FOLDER,
     SCALE,
     cache_dir_for,
     claims_in,
@@ -102,6 +103,7 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
     repro new gelu_speedup                        # two arms, times to a training error
     repro new wd_cifar --kind difference
     repro new my_lrn --from lrn                   # a copy of a claim, under its own name
+    repro new gelu_speedup --project my_paper     # a folder for a paper of your own
     """,
 )
 @click.argument("name")
@@ -111,22 +113,35 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 @click.option(
     "--from", "source", type=ClaimPath(template=True), help="A claim to copy, in place of a kind."
 )
+@click.option(
+    "--project", type=FOLDER, help="Begin a folder for a paper: claims/, README, CI workflow."
+)
 @option_claims
-def new(name: str, kind: str, source: Path | None, claims: Path | None) -> None:
+def new(
+    name: str, kind: str, source: Path | None, project: Path | None, claims: Path | None
+) -> None:
     """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.
 
     A file that is there already is left alone.
     """
-    from repro.claim.scaffold import scaffold
+    from repro.claim.scaffold import scaffold, scaffold_project
 
-    kind_source = click.get_current_context().get_parameter_source("kind")
-    if source is not None and kind_source is ParameterSource.COMMANDLINE:
+    source_of = click.get_current_context().get_parameter_source
+    if source is not None and source_of("kind") is ParameterSource.COMMANDLINE:
         raise click.UsageError("--from copies the kind, too: give it or --kind")
-    claim = scaffold(name, claims or OWN, kind=kind, source=source)
-    where = f" --claims {shlex.quote(str(claims))}" if claims else ""
-    scale = " --scale smoke" if _scales(claim) != ["no training"] else ""
+    if project is not None and source_of("claims") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--project has a folder of claims: give it or --claims")
+    folder = project / OWN if project else claims or OWN
+    claim = scaffold(name, folder, kind=kind, source=source)
     echo(claim.path)
-    say(f"next: repro run {name}{where}{scale}")
+    scale = " --scale smoke" if _scales(claim) != ["no training"] else ""
+    if project:
+        for path in scaffold_project(project):
+            echo(path)
+        say(f"next: cd {shlex.quote(str(project))} && repro validate && repro run {name}{scale}")
+    else:
+        where = f" --claims {shlex.quote(str(claims))}" if claims else ""
+        say(f"next: repro run {name}{where}{scale}")
 
 
 @command(

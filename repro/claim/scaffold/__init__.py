@@ -1,4 +1,7 @@
-"""A claim file to begin with: one of each kind, commented, valid and runnable as it stands."""
+"""A claim file to begin with: one of each kind, commented, valid and runnable as it stands.
+
+And a folder for the claims of a paper: with a README and a workflow that runs them.
+"""
 
 import re
 from importlib.resources import files
@@ -9,8 +12,13 @@ from repro.claim.yaml_source import is_text
 from repro.errors import ClaimError
 from repro.files import read_bytes, read_text, write_atomic
 
-__all__ = ["scaffold"]
+__all__ = ["scaffold", "scaffold_project"]
 
+_PROJECT = {
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "claims.yml": ".github/workflows/claims.yml",
+}
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 
@@ -36,6 +44,16 @@ def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) 
         write_atomic(file, content)
     write_atomic(path, _renamed(_text(kind, source), name))
     return load(path)
+
+
+def scaffold_project(folder: Path) -> list[Path]:
+    """Write what a folder of claims needs beside them; returns the files that were not there."""
+    written = []
+    for template, name in _PROJECT.items():
+        if not (path := folder / name).exists():
+            write_atomic(path, (files(__package__) / "project" / template).read_bytes())
+            written.append(path)
+    return written
 
 
 def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
