@@ -42,7 +42,9 @@ def environment_python(version: str = "") -> Path:
     return Path(".nox", f"pytest{version}", "Scripts" if os.name == "nt" else "bin", "python")
 
 
-def run_in_tests(session: nox.Session, *arguments: str) -> None:
+def run_in_tests(
+    session: nox.Session, *arguments: str, success_codes: tuple[int, ...] = (0,)
+) -> None:
     """Run Python in that environment, of the version that -P asks for; uv makes others wait."""
     python = environment_python(str(session.python or ""))
     if not python.exists():
@@ -53,7 +55,7 @@ def run_in_tests(session: nox.Session, *arguments: str) -> None:
         "uv", "pip", "install", "--quiet", "-p", str(python), "-c", "constraints.txt",
         "-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"), external=True,
     )  # fmt: skip
-    session.run(str(python), *arguments, external=True)
+    session.run(str(python), *arguments, external=True, success_codes=success_codes)
 
 
 def demonstrate(session: nox.Session, work: Path) -> None:
@@ -93,9 +95,8 @@ def smoke(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as folder:
         claims = sorted(map(str, Path("claims").glob("*.yaml")))
         where = ("--store", f"{folder}/store")
-        run_in_tests(
-            session, "-m", "repro", "run", *claims, "--max-seeds", "1", "--scale", "smoke", *where
-        )
+        run = ("-m", "repro", "run", *claims, "--max-seeds", "1", "--scale", "smoke", *where)
+        run_in_tests(session, *run, success_codes=(0, 4))  # 4: no verdict of one seed
         run_in_tests(session, "-m", "repro", "report", *where, "--out", f"{folder}/report")
 
 

@@ -1,7 +1,7 @@
 """Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import singledispatch
 
 from repro.claim import (
@@ -171,15 +171,33 @@ def region_text(region: Region) -> str:
     return f"from {region.low:g} to {region.high:g}"
 
 
-def contrast_text(arms: tuple[str, ...], metrics: tuple[str, ...]) -> str:
-    """What an effect is, in words: `test error (top-1), without minus with`."""
+def weighted_text(terms: Mapping[str, float]) -> str:
+    """A linear contrast of arms: `plain minus residual`, `deep minus 2 times flat plus wide`."""
+    positive_first = sorted(terms.items(), key=lambda term: term[1] < 0)
+    words: list[str] = []
+    for arm, weight in positive_first:
+        if weight == 0:
+            continue
+        times = "" if abs(weight) == 1 else f"{abs(weight):g} times "
+        sign = "minus " if weight < 0 else "plus " if words else ""
+        words.append(f"{sign}{times}{arm}")
+    return " ".join(words)
+
+
+def contrast_text(
+    arms: tuple[str, ...], metrics: tuple[str, ...], terms: Mapping[str, float] | None = None
+) -> str:
+    """What an effect is, in words: `test error (top-1), without minus with`.
+
+    `terms`: the arms' weights, where they are not 1 and -1.
+    """
     if not metrics:
         return f"epochs of {arms[0]} over epochs of {arms[1]}"
     titles = [metric_facts(metric).title for metric in metrics]
     if len(arms) == 1:
         return f"{titles[0]} of {arms[0]}"
     if len(set(titles)) == 1:
-        return f"{titles[0]}, {arms[0]} minus {arms[1]}"
+        return f"{titles[0]}, {weighted_text(terms or {arms[0]: 1.0, arms[1]: -1.0})}"
     return f"{titles[0]} minus {titles[1]}"
 
 
@@ -194,9 +212,12 @@ def rule_text(claim: Claim) -> str:
         if claim.paper.value is None
         else f"the paper's value is {paper_text(claim)} ({claim.paper.unit})"
     )
+    also = "".join(
+        f", and that of {name} {region_text(region)}" for name, region in claim.conditions.items()
+    )
     return (
         f"{measured_text(claim)}, with the {claim.verdict_recipe} recipe. Reproduced when the "
-        f"whole interval lies {region_text(claim.region)}; {theirs}."
+        f"whole interval lies {region_text(claim.region)}{also}; {theirs}."
     )
 
 
@@ -221,6 +242,6 @@ def _times_text(claim: TimeClaim) -> str:
 
 @measured_text.register
 def _difference_text(claim: DifferenceClaim) -> str:
-    arms = (claim.contrast.higher, claim.contrast.lower)
-    metrics = tuple(metric_of(claim, arm, claim.contrast) for arm in arms)
-    return f"Seed by seed, {contrast_text(arms, metrics)}"
+    terms = claim.contrast.terms
+    metrics = tuple(metric_of(claim, arm, claim.contrast) for arm in terms)
+    return f"Seed by seed, {contrast_text(tuple(terms), metrics, terms)}"

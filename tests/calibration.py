@@ -56,7 +56,8 @@ class Case:
     `diverging`: the share of trials that diverge. `curves`: how a bracket is read off a simulated
     curve. `search`: how each arm's rate is searched, `draw` being times at the best one. `images`:
     of the test set, whose outcomes one by one give the error that `draw` has the mean of.
-    `tested`: the test errors beside a gap, whose difference is `overfits`. `limit`: why the case is
+    `tested`: the test errors beside a gap, whose difference is `overfits`. `second`: the truth of a
+    further contrast that has to hold as well. `limit`: why the case is
     not supported: it is shown, and may be out of bounds.
     """
 
@@ -76,6 +77,7 @@ class Case:
     images: int = 0
     tested: Draw | None = None
     overfits: float = 0.0
+    second: float = math.inf
     limit: str = ""
 
     @property
@@ -84,12 +86,13 @@ class Case:
         low, high = self.region
         if self.tested is not None and self.overfits <= 0:
             return ("reproduced", "direction only", "not reproduced")
-        if low <= self.truth <= (math.inf if high is None else high):
+        truth = min(self.truth, self.second)
+        if low <= truth <= (math.inf if high is None else high):
             return ("direction only", "not reproduced")
         if self.kind == "level":
             return ("reproduced",)
         nothing = 1.0 if self.kind == "time_to_threshold" else 0.0
-        return ("reproduced",) if self.truth > nothing else ("reproduced", "direction only")
+        return ("reproduced",) if truth > nothing else ("reproduced", "direction only")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -236,6 +239,12 @@ def _pairs(
     return draw
 
 
+def _four(first: float, second: float, *, sd: float = 1.2) -> Draw:
+    """Two such pairs."""
+    draws = _pairs(first, sd=sd), _pairs(second, sd=sd)
+    return lambda generator, n: np.concatenate([draw(generator, n) for draw in draws])
+
+
 def _counted(draw: Draw, *, step: float) -> Draw:
     """The same, where a metric counts images of which one is `step` points."""
     return lambda generator, n: step * np.round(draw(generator, n) / step)
@@ -348,6 +357,20 @@ CASES: tuple[Case, ...] = (
         replace(case, name="difference, two looks taken", looks=OLDER_LOOKS, taken=2)
         for case in _differences("", 0.0, BELOW, 1.4)
     ),
+    *(
+        replace(case, name="no difference", region=(-1.5, 1.5))
+        for case in _differences("", 0.0, 1.501)
+    ),
+    *(
+        Case(name="interaction", kind="interaction", truth=truth, region=POINTS,
+             draw=_four(truth, 0.0, sd=1.2 / math.sqrt(2)))
+        for truth in (0.0, BELOW, 1.4)
+    ),
+    *(
+        Case(name=f"two contrasts, the second {second:g}", kind="both", truth=1.4, second=second,
+             region=POINTS, draw=_four(1.4, second))
+        for second in (0.0, BELOW, 1.4)
+    ),
     Case(name="level, normal", kind="level", truth=37.5, draw=_one(37.5), region=(36.5, 38.5)),
     Case(name="level, normal", kind="level", truth=38.51, draw=_one(38.51), region=(36.5, 38.5)),
     *_ratios("normal", 1.0, 2.99, 6.0),
@@ -420,6 +443,11 @@ scales:
     rate: {{period: 0.01}}
 deviations: []
 """
+FOUR = "\n".join(
+    f"  {arm}: {{model: {{activation: {name}}}}}"
+    for arm, name in zip(("one", "two", "three", "four"), ("tanh", "relu", "gelu", "sigmoid"),
+                         strict=True)
+)  # fmt: skip
 TWO = "  one: {model: {activation: tanh}}\n  two: {model: {activation: relu}}"
 PARTS = {
     "time_to_threshold": {
@@ -438,6 +466,15 @@ PARTS = {
     "gap": {
         "metric": "gap", "keys": "contrast: {higher: one, lower: two}\n"
         "also: {tested: {higher: one, lower: two, metric: test_error}}", "arms": TWO,
+    },
+    "interaction": {
+        "metric": "test_error",
+        "keys": "contrast: {weights: {one: 1, two: -1, three: -1, four: 1}}", "arms": FOUR,
+    },
+    "both": {
+        "metric": "test_error", "keys": "contrast: {higher: one, lower: two}\n"
+        "also: {second: {higher: three, lower: four, region: {low: 0.5, high: 2.5}}}",
+        "arms": FOUR,
     },
     "level": {"metric": "test_error", "keys": "", "arms": "  one: {}"},
 }  # fmt: skip
@@ -479,7 +516,8 @@ class World:
             for cell in confirm_cells(self.claim, "paper", "period", name, PRINT, rate):
                 seed = cell.trial.seed
                 value = float(drawn[arm, seed]) * math.exp(cost)
-                result = self._result(cell, value, case.late[arm] * float(late[arm, seed]))
+                share = case.late[arm] if arm < len(case.late) else 0.0
+                result = self._result(cell, value, share * float(late[arm, seed]))
                 if diverged[arm, seed]:
                     result = replace(result, status="diverged", loss=math.nan, crossing_full=None)
                 elif case.kind == "rise":
@@ -565,7 +603,7 @@ _BLANK = Result(
 
 def world(case: Case) -> World:
     """The case as a claim that was read from a file."""
-    kind = "difference" if case.kind in ("gap", "rise") else case.kind
+    kind = case.kind if case.kind in ("time_to_threshold", "level") else "difference"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "world.yaml"
         path.write_text(CLAIM.format(kind=kind, **PARTS[case.kind]))

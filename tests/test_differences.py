@@ -526,7 +526,7 @@ RULES = [
     (TWO.replace("lower: with}", "lower: without}"), "higher and lower are the same arm"),
     (
         TWO.replace("third: {higher", "also3: {higer"),
-        "higer: unknown key (did you mean 'higher'? known: higher, lower, metric)",
+        "higer: unknown key (did you mean 'higher'? known: higher, lower, weights, metric, region)",
     ),
     (
         TWO.replace("metric: gap", "metric: gup"),

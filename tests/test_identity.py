@@ -69,6 +69,9 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Paper.figure": ("times", "paper.figure", "x.csv"),
     "Arm.model": ("times", "arms.relu.model", {"activation": "gelu"}),
     "Arm.recipe": ("times", "arms.relu.recipe", {"momentum": 0.5}),
+    "Arm.net": ("times", "arms.relu.net", "cifar_19pct"),
+    "Arm.rate": ("times", "arms.relu.rate", 0.002),
+    "Arm.share": ("times", "arms.relu.share", 0.5),
     "Arm.metric": ("differences", "arms.with.metric", "gap"),
     "Model.name": ("times", "scales.smoke.model.name", "cifar_19pct"),
     "Model.arguments": ("differences", "scales.smoke.model.arguments", {"width": 0.25}),
@@ -116,6 +119,16 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Region.low": ("times", "region.low", 1.1),
     "Region.high": ("times", "region.high", 9.0),
     "TimeContrast.slow": ("times", "contrast.slow", "relu"),
+    "Difference.region": (
+        "differences",
+        "also",
+        {"m": spec.Difference(higher="with", lower="without", region=spec.Region(low=1.0))},
+    ),
+    "Difference.weights": (
+        "differences",
+        "contrast",
+        spec.Difference(weights={"with": -2.0, "without": 2.0}),
+    ),
     "Difference.metric": ("differences", "contrast.metric", "gap"),
 }
 

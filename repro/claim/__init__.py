@@ -35,9 +35,11 @@ from repro.claim.spec import (
     TrainedClaim,
     Trainer,
     arms_of,
+    images_for,
     is_paired,
     metric_of,
     model_for,
+    rate_for,
     recipe_for,
 )
 from repro.claim.tables import FigurePoint, read_figure, read_siblings
@@ -73,6 +75,7 @@ __all__ = [
     "TrainedClaim",
     "Trainer",
     "arms_of",
+    "images_for",
     "is_paired",
     "json_schema",
     "load",
@@ -80,6 +83,7 @@ __all__ = [
     "load_valid",
     "metric_of",
     "model_for",
+    "rate_for",
     "read_figure",
     "read_siblings",
     "recipe_for",

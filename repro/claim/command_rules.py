@@ -11,7 +11,7 @@ from repro.claim.yaml_source import KeyPath
 __all__ = ["command_rules"]
 
 _OF_CLAIM = ("recipes", "verdict_recipe", "crossing")
-_OF_ARM = {"model", "recipe"}
+_OF_ARM = {"model", "net", "recipe", "share"}
 _OF_SCALE = {"model", "images", "resample", "further_test", "recipe"}
 
 

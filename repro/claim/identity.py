@@ -66,7 +66,15 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "figure": "nothing",
         "siblings": "nothing",
     },
-    "Arm": {"model": "numbers", "recipe": "numbers", "metric": "rule", "arguments": "numbers"},
+    "Arm": {
+        "model": "numbers",
+        "net": "numbers",
+        "recipe": "numbers",
+        "rate": "numbers",
+        "share": "numbers",
+        "metric": "rule",
+        "arguments": "numbers",
+    },
     "Trainer": {"command": "numbers", "inputs": "numbers", "steps_per_epoch": "numbers"},
     "Model": {"name": "numbers", "arguments": "numbers"},
     "Recipe": {
@@ -140,7 +148,13 @@ FIELDS: dict[str, dict[str, Changes]] = {
     "Analysis": {"error": "rule", "spending": "rule", "comparison": "rule"},
     "Region": {"low": "rule", "high": "rule"},
     "TimeContrast": {"slow": "rule", "fast": "rule"},
-    "Difference": {"higher": "rule", "lower": "rule", "metric": "rule"},
+    "Difference": {
+        "higher": "rule",
+        "lower": "rule",
+        "weights": "rule",
+        "metric": "rule",
+        "region": "rule",
+    },
     "Fact": {
         "states": "rule",
         "quantity": "rule",

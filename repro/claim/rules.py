@@ -29,8 +29,10 @@ from repro.claim.spec import (
     TimeClaim,
     TrainedClaim,
     arms_of,
+    images_for,
     metric_of,
     model_for,
+    rate_for,
     recipe_for,
 )
 from repro.claim.tables import TABLES
@@ -108,6 +110,8 @@ def _built_in_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     for name, arm in mapping(data, "arms").items():
         yield from _activation_rule(("arms", name, "model"), mapping(arm, "model"))
         yield from _override_rules(("arms", name, "recipe"), mapping(arm, "recipe"))
+        of_net = (("arms", name, "model"), mapping(arm, "model"))
+        yield from _net_rules(("arms", name, "net"), plain(arm, "net"), [of_net])
     yield from _recipe_rules(data)
     for name, scale in mapping(data, "scales").items():
         at: KeyPath = ("scales", name)
@@ -204,7 +208,7 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
     except ValidationError as error:
         yield from (sentence(details) for details in error.errors())
         return
-    yield from _fit_rules(claim, scale, way)
+    yield from _fit_rules(claim, scale, arm, way)
     crops = [name for name in _read(claim, arm) if "ten_crop" in name]
     if way.crop is None and crops:
         yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
@@ -213,7 +217,7 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
     yield from recipe_rules(
         way, epochs=claim.scales[scale].epochs, timed=isinstance(claim, TimeClaim)
     )
-    model = claim.scales[scale].model.name
+    model = model_for(claim, scale, arm).name
     for name in _OF_ALEXNET.intersection(_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):
             yield f"{name} is measured of alexnet_2012 alone, not of {model}"
@@ -229,7 +233,8 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
     for name, scale in claim.scales.items():
         searches = [scale.search.get(recipe) for recipe in claim.recipes]
         tuning = sum(len(found.rates) * found.seeds for found in searches if found is not None)
-        trials = len(claim.arms) * (tuning + len(searches) * scale.seeds[-1])
+        searched = sum(arm.rate is None for arm in claim.arms.values())
+        trials = searched * tuning + len(claim.arms) * len(searches) * scale.seeds[-1]
         if trials > MOST_TRIALS:
             yield (
                 ("scales", name),
@@ -239,15 +244,17 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
             )
 
 
-def _fit_rules(claim: TrainedClaim, scale: str, way: Recipe) -> Iterator[str]:
+def _fit_rules(claim: TrainedClaim, scale: str, arm: str, way: Recipe) -> Iterator[str]:
     """Whether the images of a registered data set are large enough, and enough of them."""
     at = claim.scales[scale]
+    if at.images is None and claim.arms[arm].share is not None:
+        yield "`share` is of the scale's `images`, which it does not say"
     facts = DATASETS.get(at.data)
     if facts is None:
         return
     if way.crop is not None and way.crop > facts.size:
         yield f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}"
-    images = at.images or (facts.images and facts.images[0] - at.further_test)
+    images = images_for(claim, scale, arm) or (facts.images and facts.images[0] - at.further_test)
     steps = math.ceil(images / way.batch_size) if images else TENTHS
     if steps < TENTHS:
         yield (
@@ -260,7 +267,7 @@ def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
     """The metrics that are read of the arm's nets."""
     yield metric_of(claim, arm)
     for contrast in getattr(claim, "also", {}).values():
-        if arm in [getattr(contrast, side) for side in claim.sides]:
+        if arm in _named(type(claim), contrast.model_dump()).values():
             yield getattr(contrast, "metric", None) or ""
 
 
@@ -299,16 +306,37 @@ def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
 
 
 def _region_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    region = mapping(data, "region")
+    yield from _one_region_rules(("region",), kind, mapping(data, "region"))
+    for name, contrast in mapping(data, "also").items():
+        yield from _one_region_rules(("also", name, "region"), kind, mapping(contrast, "region"))
+    if plain(data.get("contrast"), "region") is not None:
+        yield ("contrast", "region"), "the claim's `region` is that of its contrast"
+
+
+def _one_region_rules(
+    at: KeyPath, kind: type[TrainedClaim], region: Mapping[str, Any]
+) -> Iterator[Finding]:
     low, high = region.get("low"), region.get("high")
     nothing = kind.no_effect
-    if is_number(low) and nothing is not None and low <= nothing:
+    above = nothing is None or not is_number(low) or low > nothing
+    if nothing is not None and not above and not _equally_far(nothing, low, high):
+        margin = "1/x to x" if nothing == 1 else "-x to x"
         yield (
-            ("region", "low"),
-            f"{low} is on the wrong side of no effect: what is claimed lies above {nothing:g}",
+            (*at, "low"),
+            f"{low} is on the wrong side of no effect: what is claimed lies above {nothing:g}; "
+            f"that nothing differs is claimed by ends equally far from it, {margin}",
         )
     if is_number(low) and is_number(high) and high <= low:
-        yield ("region", "high"), f"{high} must be above low, {low}"
+        yield (*at, "high"), f"{high} must be above low, {low}"
+
+
+def _equally_far(nothing: float, low: Any, high: Any) -> bool:
+    """As an equivalence has its margins; one end alone on the wrong side is a slip."""
+    if not is_number(high):
+        return False
+    if nothing == 1:
+        return low > 0 and high > 1 and math.isclose(low * high, 1, rel_tol=0.02)
+    return high > nothing and math.isclose(nothing - low, high - nothing)
 
 
 def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -316,6 +344,8 @@ def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Itera
     at: KeyPath = ("analysis", "comparison")
     if asked is not None and not kind.sides:
         yield at, "there is one arm, which is compared with nothing"
+    if asked == "welch" and any(mapping(one, "weights") for one in _contrasts(data).values()):
+        yield at, "a contrast with `weights` is computed seed by seed: paired"
     if asked == "paired" and issubclass(kind, TimeClaim):
         yield at, "times are compared as independent arms (welch): some of them may be censored"
 
@@ -343,8 +373,20 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
 
 def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
     """Arms that a contrast names; empty where there is none to look at."""
-    contrasts = [mapping(data, "contrast"), *mapping(data, "also").values()]
-    return {plain(contrast, side) for contrast in contrasts for side in kind.sides}
+    return {arm for one in _contrasts(data).values() for arm in _named(kind, one).values()}
+
+
+def _contrasts(data: Mapping[str, Any]) -> dict[KeyPath, Any]:
+    """By their places, the deciding one first."""
+    also = mapping(data, "also").items()
+    return {("contrast",): data.get("contrast"), **{("also", name): one for name, one in also}}
+
+
+def _named(kind: type[TrainedClaim], contrast: Any) -> dict[KeyPath, object]:
+    """The arms of a contrast, by the keys below it that name them."""
+    named: dict[KeyPath, object] = {}
+    named.update((("weights", arm), arm) for arm in mapping(contrast, "weights"))
+    return named or {(side,): plain(contrast, side) for side in kind.sides}
 
 
 def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -352,20 +394,19 @@ def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterat
     if not sides:
         return
     arms = mapping(data, "arms")
-    contrasts: dict[KeyPath, Any] = {("contrast",): data.get("contrast")}
-    for name, contrast in mapping(data, "also").items():
+    for name in mapping(data, "also"):
         yield from name_rule(("also", name), name)
-        contrasts["also", name] = contrast
-    for at, contrast in contrasts.items():
-        named = [plain(contrast, side) for side in sides]
-        for side, arm in zip(sides, named, strict=True):
+    for at, contrast in _contrasts(data).items():
+        named = _named(kind, contrast)
+        for key, arm in named.items():
             if isinstance(arm, str) and arms and arm not in arms:
-                yield (*at, side), f"{arm!r} is not an arm{choices(arm, arms)}"
-        if named[0] is not None and named[0] == named[1]:
+                yield (*at, *key), f"{arm!r} is not an arm{choices(arm, arms)}"
+        if None not in named.values() and len({*named.values()}) == 1:
             yield at, f"{sides[0]} and {sides[1]} are the same arm"
-    chosen = [plain(data.get("contrast"), side) for side in sides]
-    deciding = {name: arms[name] for name in chosen if name in arms}
-    yield from _factor_rule(deciding, by_name="trainer" in data)
+    chosen = _named(kind, data.get("contrast"))
+    if len(chosen) == 2:  # an interaction is of two factors
+        deciding = {name: arm for name, arm in arms.items() if name in chosen.values()}
+        yield from _factor_rule(deciding, by_name="trainer" in data)
 
 
 def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]:
@@ -379,7 +420,7 @@ def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]
             for part in ("model", "recipe", "arguments")
             for key, value in mapping(arm, part).items()
         }
-        | {("metric",): plain(arm, "metric")}
+        | {(key,): plain(arm, key) for key in ("metric", "net", "rate", "share")}
         for arm in arms.values()
     ]
     for one, two in combinations(changes, 2):
@@ -397,10 +438,13 @@ def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:
         if metric_of(claim, one) != metric_of(claim, two):
             continue
         for scale, at in claim.scales.items():
-            nets_agree = model_for(claim, scale, one) == model_for(claim, scale, two)
+            nets_agree = all(
+                of(claim, scale, one) == of(claim, scale, two) for of in (model_for, images_for)
+            )
             for recipe in claim.recipes:
                 ways = [recipe_for(claim, scale, recipe, arm) for arm in (one, two)]
-                if nets_agree and ways[0] == ways[1]:
+                rates = [rate_for(claim, scale, recipe, arm) for arm in (one, two)]
+                if nets_agree and ways[0] == ways[1] and rates[0] == rates[1]:
                     yield (
                         ("scales", scale, "search" if recipe in at.search else "rate", recipe),
                         "the arms come out the same here: there is nothing to compare",
@@ -494,23 +538,31 @@ def _folder_rules(at: KeyPath, name: str) -> Iterator[Finding]:
 def _model_rules(
     at: KeyPath, model: Mapping[str, Any], arms: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    name = model.get("name")
+    """Of a net, and of the arms that change its arguments: not those that have their own net."""
     arguments = mapping(model, "arguments")
     yield from _activation_rule((*at, "arguments"), arguments)
+    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
+    places += [
+        (("arms", arm, "model"), mapping(a, "model"))
+        for arm, a in arms.items()
+        if plain(a, "net") is None
+    ]
+    yield from _net_rules((*at, "name"), model.get("name"), places)
+
+
+def _net_rules(
+    at: KeyPath, name: object, places: Iterable[tuple[KeyPath, Iterable[str]]]
+) -> Iterator[Finding]:
+    """Of the name of a net, and of the arguments for it that stand at these places."""
     if not isinstance(name, str):
         return
-    places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
-    places += [(("arms", arm, "model"), mapping(a, "model")) for arm, a in arms.items()]
     for where, given in places:
         yield from _ownership_rule(where, given)
     if name.startswith("timm:"):
-        yield from _timm_rule((*at, "name"), name.removeprefix("timm:"))
+        yield from _timm_rule(at, name.removeprefix("timm:"))
         return
     if name not in MODELS:
-        yield (
-            (*at, "name"),
-            f"model {name!r} is unknown{choices(name, MODELS)}; timm's are timm:NAME",
-        )
+        yield at, f"model {name!r} is unknown{choices(name, MODELS)}; timm's are timm:NAME"
         return
     known = [key for key in MODELS[name].arguments if key not in Recipe.model_fields]
     for where, given in places:

@@ -9,6 +9,7 @@ What is none of the four is a class of another package, found by its entry point
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -56,9 +57,11 @@ __all__ = [
     "TrainedClaim",
     "Trainer",
     "arms_of",
+    "images_for",
     "is_paired",
     "metric_of",
     "model_for",
+    "rate_for",
     "recipe_for",
 ]
 
@@ -332,12 +335,17 @@ class Trainer(Strict):
 class Arm(Strict):
     """One side of the comparison: what it changes in the net, in the recipe, or in what is read.
 
-    `model`: arguments of the net. `recipe`: keys of the recipe. `metric`: in place of the claim's.
+    `model`: arguments of the net. `net`: another net, without the scale's arguments. `recipe`: keys
+    of the recipe. `rate`: a learning rate of its own, in place of the scale's rate or search.
+    `share`: of the scale's training images. `metric`: in place of the claim's.
     `arguments`: of a `trainer`'s command, in place of model and recipe.
     """
 
     model: dict[str, Scalar] = {}
+    net: str | None = None
     recipe: dict[str, Any] = {}
+    rate: Rate | None = None
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
     metric: str | None = None
     arguments: dict[str, Scalar] = {}
 
@@ -345,11 +353,19 @@ class Arm(Strict):
 class Region(Strict):
     """Where the interval has to lie for `reproduced`.
 
+    With ends equally far from no effect (-0.5 to 0.5, a ratio of 0.9 to 1.11) it claims that the
+    factor makes no difference.
+
     `low`: its lower end. `high`: its upper end; open above when it is missing.
     """
 
     low: float
     high: float | None = None
+
+    def surrounds(self, value: float | None) -> bool:
+        """Whether the value lies inside, and on no edge. Of no effect: equivalence is claimed."""
+        top = math.inf if self.high is None else self.high
+        return value is not None and self.low < value < top
 
 
 class Analysis(Strict):
@@ -560,6 +576,11 @@ class TrainedClaim(Claim):
         Field(min_length=1, json_schema_extra={"propertyNames": {"enum": list(SCALES)}}),
     ]
 
+    @property
+    def conditions(self) -> Mapping[str, Region]:
+        """By further contrast, where it has to lie as well; none for most kinds."""
+        return {}
+
     def by_the_older_rule(self, scale: str) -> Self:
         """The claim with all looks at the scale taken under the rule of earlier versions."""
         at = self.scales[scale]
@@ -624,19 +645,42 @@ class TimeClaim(TrainedClaim):
 class Difference(Strict):
     """The effect is metric(higher) - metric(lower), seed by seed; 0 means no effect.
 
-    `higher`: the arm that is claimed to have more. `lower`: the other. `metric`: in place of the
-    claim's, for a further contrast.
+    `higher`: the arm that is claimed to have more. `lower`: the other. `weights`: in place of the
+    two, a linear contrast: the sum of all these arms' metrics times their weights, which add up to
+    0, such as an interaction (1, -1, -1, 1) or a trend (-1, 0, 1). `metric`: in place of the
+    claim's, for a further contrast. `region`: of a further contrast, which then has to hold, too.
     """
 
-    higher: str
-    lower: str
+    higher: str | None = None
+    lower: str | None = None
+    weights: dict[str, float] = {}
     metric: str | None = None
+    region: Region | None = None
+
+    @model_validator(mode="after")
+    def _of_two_arms_or_more(self) -> Self:
+        pair = (self.higher, self.lower)
+        if None in pair if not self.weights else pair != (None, None):
+            raise ValueError("a contrast has `higher` and `lower`, or `weights` of its arms")
+        if self.weights and (0.0 in self.weights.values() and len(self.weights) < 3):
+            raise ValueError("a contrast is of at least two arms with a weight")
+        if abs(sum(self.weights.values())) > 1e-9 * len(self.weights):
+            raise ValueError(f"the weights add up to {sum(self.weights.values()):g}, not to 0")
+        return self
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """The weight of each arm."""
+        if self.higher is None or self.lower is None:
+            return self.weights
+        return {self.higher: 1.0, self.lower: -1.0}
 
 
 class DifferenceClaim(TrainedClaim):
     """Difference of a metric between two arms at equal length, paired by seed.
 
-    `contrast`: the difference that decides. `also`: further ones, measured and shown.
+    `contrast`: the difference that decides. `also`: further ones, measured and shown; where one has
+    a `region`, it has to hold as well.
     """
 
     kind: Literal["difference"]
@@ -644,6 +688,11 @@ class DifferenceClaim(TrainedClaim):
     also: dict[str, Difference] = {}
     sides = ("higher", "lower")
     no_effect = 0.0
+
+    @property
+    def conditions(self) -> Mapping[str, Region]:
+        """Those that have a region."""
+        return {name: one.region for name, one in self.also.items() if one.region is not None}
 
 
 class LevelClaim(TrainedClaim):
@@ -725,8 +774,22 @@ def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
     if claim.trainer is not None:
         given = claim.scales[scale].arguments | claim.arms[arm].arguments
         return Model(name=COMMAND, arguments={**given, "arm": arm})
-    model = claim.scales[scale].model
-    return Model(name=model.name, arguments=model.arguments | claim.arms[arm].model)
+    model, changes = claim.scales[scale].model, claim.arms[arm]
+    if changes.net is not None:
+        return Model(name=changes.net, arguments=changes.model)
+    return Model(name=model.name, arguments=model.arguments | changes.model)
+
+
+def rate_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> float | None:
+    """The learning rate that is given, by the arm or by the scale; None where one is searched."""
+    own = claim.arms[arm].rate
+    return claim.scales[scale].rate.get(recipe) if own is None else own
+
+
+def images_for(claim: TrainedClaim, scale: str, arm: str) -> int | None:
+    """How many training images the arm is given; None for all."""
+    images, share = claim.scales[scale].images, claim.arms[arm].share
+    return images if images is None or share is None else round(images * share)
 
 
 def is_paired(claim: TrainedClaim) -> bool:
@@ -742,6 +805,9 @@ def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None)
 
 def arms_of(claim: TrainedClaim) -> tuple[str, ...]:
     """The arms that decide, in the order of the effect."""
+    if isinstance(claim, DifferenceClaim):
+        deciding = [claim.contrast, *(claim.also[name] for name in claim.conditions)]
+        return tuple(dict.fromkeys(arm for contrast in deciding for arm in contrast.terms))
     if not claim.sides:
         return tuple(claim.arms)
     return tuple(getattr(claim.contrast, side) for side in claim.sides)  # type: ignore[attr-defined] # a kind with sides has it

@@ -25,7 +25,9 @@ from repro.claim import (
     TimeClaim,
     TrainedClaim,
     arms_of,
+    images_for,
     model_for,
+    rate_for,
     recipe_for,
 )
 from repro.registry.plugins import versions
@@ -182,7 +184,7 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         recipe=way,
         data=at.data,
         fingerprint=fingerprint,
-        images=at.images,
+        images=images_for(claim, scale, arm),
         resample=at.resample,
         further_test=at.further_test,
         rate=math.nan,
@@ -242,7 +244,7 @@ def rate_search(
 
     A best rate at the edge of the grid extends the grid once by its own step on that side.
     """
-    given = claim.scales[scale].rate.get(recipe)
+    given = rate_for(claim, scale, recipe, arm)
     if given is not None:
         return RateSearch(outcomes=(), chosen=given, done=True, at_edge=False, trials=())
     where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
@@ -410,8 +412,8 @@ def possible_cells(
     claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str
 ) -> tuple[Cell, ...]:
     """The evaluation trials at every rate that the arm's grid has, or the one that is given."""
-    at = claim.scales[scale]
-    rates = (at.rate[recipe],) if recipe in at.rate else at.search[recipe].rates
+    given = rate_for(claim, scale, recipe, arm)
+    rates = claim.scales[scale].search[recipe].rates if given is None else (given,)
     where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     return tuple(cell for rate in rates for cell in where.confirming(rate))
 

@@ -269,19 +269,12 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
                 continue
             label = recipe if decides else f"{recipe}, {contrast.name}"
             yield figures.EffectRow(
-                label=f"{label}\n{_sides(contrast)}".rstrip(),
+                label=f"{label}\n{contrast.compares}".rstrip(),
                 estimate=contrast.estimate,
                 decides=decides,
                 seeds=tuple(contrast.by_seed.values()),
                 doubtful=evidence.doubts(contrast),
             )
-
-
-def _sides(contrast: Contrast) -> str:
-    """`without minus with`, `tanh over relu`; nothing for a level, which compares no arms."""
-    return (" minus " if contrast.metrics else " over ").join(contrast.arms[:2]) * (
-        len(contrast.arms) > 1
-    )
 
 
 def _rates(page: Page) -> Drawing:

@@ -30,7 +30,7 @@ def forest_row(page: Page | FactPage, verdict: Verdict, number: str) -> ForestRo
     row = replace(
         row,
         region=_sort_pair(_units(claim, claim.region.low), _units(claim, high)),
-        paper=claim.paper.value is not None,
+        paper=claim.paper.value is not None and not claim.region.surrounds(claim.no_effect),
     )
     return row if verdict.estimate is None else _with_estimate(row, claim, verdict.estimate)
 
@@ -50,6 +50,8 @@ def _units(claim: TrainedClaim, value: float) -> float:
     """0: no effect; 1: the paper's effect, or the smallest that counts. Ratios on a log scale."""
     printed = claim.paper.value
     unit = claim.region.low if printed is None else printed
+    if claim.region.surrounds(claim.no_effect) and claim.region.high is not None:
+        unit = claim.region.high  # of an effect that is claimed to be none
     if claim.no_effect == 1:
         usable = unit > 0 and unit != 1
         return _log(value) / (math.log(unit) if usable else 1.0)

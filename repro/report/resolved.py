@@ -5,7 +5,16 @@ from typing import Any
 
 import yaml
 
-from repro.claim import Claim, ExactClaim, TrainedClaim, metric_of, model_for, recipe_for
+from repro.claim import (
+    Claim,
+    ExactClaim,
+    TrainedClaim,
+    images_for,
+    metric_of,
+    model_for,
+    rate_for,
+    recipe_for,
+)
 from repro.claim.trainer import OWN_DATA
 from repro.plan import Cell, confirm_cells, rate_search
 from repro.trial import Result
@@ -79,7 +88,7 @@ def _scale(
             yield _line(10, "metric", metric_of(claim, arm))
             yield from _model(claim, scale, arm)
             yield from _recipe(claim, scale, recipe, arm)
-            yield from _rates(claim, scale, recipe)
+            yield from _rates(claim, scale, recipe, arm)
             if fingerprint is not None:
                 yield from _trials(claim, scale, recipe, arm, fingerprint, results)
 
@@ -87,7 +96,10 @@ def _scale(
 def _model(claim: TrainedClaim, scale: str, arm: str) -> Iterator[str]:
     model = model_for(claim, scale, arm)
     if claim.trainer is None:
-        yield _line(10, "model", model.name, f"scale {scale}")
+        own = claim.arms[arm].net is not None
+        yield _line(10, "model", model.name, f"arm {arm}" if own else f"scale {scale}")
+        if claim.arms[arm].share is not None:
+            yield _line(10, "images", images_for(claim, scale, arm), f"share of arm {arm}")
     else:
         yield _line(10, "command", list(claim.trainer.command))
     if model.arguments:
@@ -113,12 +125,14 @@ def _recipe(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[
         yield _line(12, key, value, source)
 
 
-def _rates(claim: TrainedClaim, scale: str, recipe: str) -> Iterator[str]:
-    spec = claim.scales[scale]
-    if recipe in spec.rate:
-        yield _line(10, "rate", spec.rate[recipe], "fixed, the same for all arms")
+def _rates(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
+    rate = rate_for(claim, scale, recipe, arm)
+    if rate is None:
+        search = claim.scales[scale].search[recipe]
+        yield _line(10, "search", search.model_dump(mode="json"), "on tuning seeds")
     else:
-        yield _line(10, "search", spec.search[recipe].model_dump(mode="json"), "on tuning seeds")
+        own = claim.arms[arm].rate is not None
+        yield _line(10, "rate", rate, f"arm {arm}" if own else "given by the scale")
 
 
 def _trials(

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from repro.claim import TimeClaim, recipe_for
+from repro.claim import Region, TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
 from repro.registry import metric_facts
 from repro.registry.plugins import versions
@@ -18,6 +18,7 @@ from repro.text import (
     estimate_text,
     p_text,
     percent,
+    region_text,
 )
 from repro.trial import Result, Trial
 from repro.verdict import family
@@ -212,7 +213,7 @@ def _estimates(page: Page) -> Table:
     for recipe in page.claim.recipes:
         evidence = page.recipe(recipe)
         for contrast in evidence.contrasts:
-            rows.append(_estimate_row(evidence, contrast))
+            rows.append(_estimate_row(evidence, contrast, page.claim.conditions.get(contrast.name)))
             rows += _images_row(page, evidence, contrast)
     return Table(
         caption="What is compared, by recipe",
@@ -221,10 +222,14 @@ def _estimates(page: Page) -> Table:
     )
 
 
-def _estimate_row(evidence: RecipeEvidence, contrast: Contrast) -> tuple[str, ...]:
+def _estimate_row(
+    evidence: RecipeEvidence, contrast: Contrast, condition: Region | None
+) -> tuple[str, ...]:
     comparison = contrast.says
     if contrast.name == DECIDING and len(evidence.contrasts) > 1:
         comparison += " (decides)"
+    if condition is not None:
+        comparison += f" ({region_text(condition)}, too)"
     estimate = contrast.estimate
     return (
         evidence.recipe,

@@ -259,7 +259,7 @@ def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
         at.seeds,
         paired=is_paired(claim),
         spending=rule.spending,
-        error=rule.error,
+        error=rule.error / (1 + len(claim.conditions)),  # each of them may err
         taken=at.taken,
     )
     return tuple(
@@ -281,7 +281,10 @@ def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvi
     """
     ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
     named = claim.trainer is not None  # a command is told its arm's name
-    nets = [(arm.model, arm.recipe, name * named) for name, arm in claim.arms.items()]
+    nets = [
+        arm.model_dump(exclude={"metric"}) | {"name": name * named}
+        for name, arm in claim.arms.items()
+    ]
     asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
     return replace(
         found,

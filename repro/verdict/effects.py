@@ -37,7 +37,7 @@ from repro.stats import (
     welch_difference,
 )
 from repro.stats.estimate import Array
-from repro.text import contrast_text
+from repro.text import contrast_text, weighted_text
 from repro.trial import WINDOWS
 
 __all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimated", "values_of"]
@@ -70,7 +70,8 @@ class Contrast:
     """One effect: what is compared, in which unit, and what came out.
 
     `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
-    by name; none for times. `says`: what it is, in words. `correlation`: of the arms over seeds.
+    by name; none for times. `says`: what it is, in words. `weights`: of
+    the arms, where they are not 1 and -1. `correlation`: of the arms over seeds.
     `sd`: of the values that were averaged, of their logarithms for a ratio (of arms that are not
     paired, the larger); None under two seeds, and where all came out equal. `least_sd`: as much as
     the test images alone give. `by_seed`: the effect at each seed that all its arms finished; for
@@ -86,7 +87,17 @@ class Contrast:
     correlation: float = math.nan
     sd: float | None = None
     least_sd: float = 0.0
+    weights: Mapping[str, float] = field(default_factory=dict)
     by_seed: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def compares(self) -> str:
+        """`without minus with`, `tanh over relu`; nothing for a level, which compares no arms."""
+        if len(self.arms) < 2:
+            return ""
+        if not self.metrics:
+            return f"{self.arms[0]} over {self.arms[1]}"
+        return weighted_text(self.weights or {self.arms[0]: 1.0, self.arms[1]: -1.0})
 
 
 @singledispatch
@@ -194,19 +205,21 @@ def _difference(
     outcomes: Sequence[Outcome],
     level: float,
 ) -> Contrast:
-    arms = (contrast.higher, contrast.lower)
-    metrics = tuple(metric_of(claim, arm, contrast) for arm in arms)
+    terms = contrast.terms
+    arms, metrics = tuple(terms), tuple(metric_of(claim, arm, contrast) for arm in terms)
     found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
-    shared = sorted(found[0].keys() & found[1].keys())  # paired: seeds that both arms finished
-    one, two = (np.array([values[seed] for seed in shared]) for values in found)
+    shared = sorted(set.intersection(*map(set, found)))  # paired: seeds that all arms finished
+    by_arm = np.array([[values[seed] for seed in shared] for values in found])  # (arms, seeds)
+    one, two = _sides(np.array(list(terms.values())), by_arm)
     paired, arms_apart = is_paired(claim), [np.array(list(values.values())) for values in found]
-    least = _least(outcomes, arms, metrics, shared) if paired else 0.0
+    least = _least(outcomes, terms, metrics, shared) if paired else 0.0
     return Contrast(
         name=name,
         arms=arms,
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
-        says=contrast_text(arms, metrics),
+        says=contrast_text(arms, metrics, terms),
+        weights=contrast.weights,
         estimate=estimated(partial(paired_difference, least=least), one, two, level=level)
         if paired
         else estimated(welch_difference, *arms_apart, level=level),
@@ -217,19 +230,28 @@ def _difference(
     )
 
 
+def _sides(weights: Array, by_arm: Array) -> tuple[Array, Array]:
+    """(seeds,) of what counts for the effect, and of what is taken from it."""
+    return np.maximum(weights, 0.0) @ by_arm, np.maximum(-weights, 0.0) @ by_arm
+
+
 def _least(
-    outcomes: Iterable[Outcome], arms: Sequence[str], metrics: Sequence[str], seeds: Iterable[int]
+    outcomes: Iterable[Outcome],
+    terms: Mapping[str, float],
+    metrics: Sequence[str],
+    seeds: Iterable[int],
 ) -> float:
     """In points; zero where it is not known of each net which images it had right."""
     by_net = {(outcome.arm, outcome.seed): outcome.right for outcome in outcomes}
-    pairs = [
-        [by_net[arm, seed].get(metric) for arm, metric in zip(arms, metrics, strict=True)]
+    nets = [
+        [by_net[arm, seed].get(metric) for arm, metric in zip(terms, metrics, strict=True)]
         for seed in seeds
     ]
-    known = [(one, two) for one, two in pairs if one is not None and two is not None]
-    if not known or len(known) < len(pairs):
+    known = [[right for right in row if right is not None] for row in nets]
+    if not known or any(len(row) < len(terms) for row in known):
         return 0.0
-    return 100 * least_scatter(np.array([one - two for one, two in known]))
+    weights = np.array(list(terms.values()))
+    return 100 * least_scatter(np.array([weights @ np.array(row) for row in known]))
 
 
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:

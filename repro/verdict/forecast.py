@@ -208,7 +208,7 @@ def _truths(claim: TrainedClaim, found: RecipeEvidence | None) -> Iterator[tuple
     estimate = found.estimate if found else None
     if {metric_of(claim, arm) for arm in arms_of(claim)} == {"gap"}:
         pass  # what follows from a wider gap hangs on the test error, too
-    elif claim.paper.value is not None:
+    elif claim.paper.value is not None and claim.paper.value != claim.no_effect:
         yield "paper", claim.paper.value
     elif estimate is not None and estimate.bound == "two-sided":
         yield "ours", estimate.value
@@ -246,7 +246,8 @@ def _chance(
     supposed: Supposed,
     truth: float,
 ) -> Chance:
-    word: Word = "not reproduced" if supposed == "none" else "reproduced"
+    against = supposed == "none" and not claim.region.surrounds(truth)
+    word: Word = "not reproduced" if against else "reproduced"
     low, high = scatter.limits()
     at, *ends = (
         _words(claim, looks, known, truth, sd).count(word) / _RUNS for sd in (scatter.sd, low, high)

@@ -17,7 +17,11 @@ The interval against the region of the claim file; no effect is a ratio of 1, a 
 | only an upper bound otherwise                          | inconclusive                          |
 
 A level has no direction: inside the region is reproduced, wholly outside it not, across an edge
-inconclusive.
+inconclusive. So it is where the region surrounds no effect, which claims that the factor makes no
+difference: two one-sided tests, one of each edge.
+
+Further contrasts that have a region have to hold as well: the weakest word counts, and each of them
+has an equal part of the error.
 
 What would be reproduced or direction only of a gap between test and training error is `gap only`
 unless the test error of the same arms, or the rise of their test loss, shows it, too.
@@ -204,6 +208,8 @@ def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | 
     estimate = found.estimate
     if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
         return None
+    if claim.region.surrounds(claim.no_effect):  # which is claimed, and no hypothesis against it
+        return None
     p, claimed = estimate.p, estimate.value > claim.no_effect and estimate.bound != "upper"
     if _of_gap(found):
         tested = _test_error(found)
@@ -300,7 +306,39 @@ def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
     if estimate is None:
         return Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
     ruling = ruling_of(claim, estimate)
-    return _overfitting(found, ruling) if _of_gap(found) else ruling
+    if _of_gap(found):
+        ruling = _overfitting(found, ruling)
+    return _with_conditions(claim, found, ruling)
+
+
+_WEAKEST_FIRST: tuple[Word, ...] = (
+    "not reproduced",
+    "inconclusive",
+    "gap only",
+    "direction only",
+    "reproduced",
+)
+
+
+def _with_conditions(claim: TrainedClaim, found: RecipeEvidence, ruling: Ruling) -> Ruling:
+    """The weakest word of the claim's contrast and of those that have to hold as well."""
+    rulings = [ruling]
+    for base in found.bases:
+        region = claim.conditions.get(base.name)
+        if region is None:
+            continue
+        if base.estimate is None:
+            why = f"{base.name}: a metric of a finished trial is missing or not a number"
+            return Ruling("inconclusive", why)
+        one = _in_region(region, claim.no_effect, base.estimate)
+        reason = f"{base.name}, {_shown(base)}: {one.reason}"
+        rulings.append(one._replace(reason=reason))
+    word = min((one.word for one in rulings), key=_WEAKEST_FIRST.index)
+    return ruling._replace(
+        word=word,
+        reason="; ".join(one.reason for one in rulings),
+        open=word != "not reproduced" and any(one.open for one in rulings),
+    )
 
 
 def _of_gap(found: RecipeEvidence) -> bool:
@@ -309,12 +347,16 @@ def _of_gap(found: RecipeEvidence) -> bool:
 
 def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
     """What the interval means for the region, whatever else is known."""
-    if claim.no_effect is None:
-        ruling = _level(claim.region, estimate)
+    return _in_region(claim.region, claim.no_effect, estimate)
+
+
+def _in_region(region: Region, no_effect: float | None, estimate: Estimate) -> Ruling:
+    if no_effect is None or region.surrounds(no_effect):
+        ruling = _level(region, estimate)
     elif estimate.bound == "two-sided":
-        ruling = _two_sided(claim.region, claim.no_effect, estimate)
+        ruling = _two_sided(region, no_effect, estimate)
     else:
-        ruling = _one_sided(claim.region, estimate)
+        ruling = _one_sided(region, estimate)
     return ruling._replace(of_interval=True)
 
 

@@ -1,0 +1,167 @@
+"""What a difference may be of: interactions, trends, equivalence, several at once, other arms."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repro.claim import DifferenceClaim, Region, arms_of, load
+from repro.errors import ClaimError
+from repro.plan import next_cells
+from repro.stats import Estimate
+from repro.store import Store
+from repro.verdict.analysis import planned_looks
+from repro.verdict.effects import Outcome, contrasts
+from repro.verdict.rule import ruling_of
+from tests.commands import repro
+
+CLAIM = Path(__file__).parent / "claims" / "questions.yaml"
+
+
+@pytest.fixture
+def claim() -> DifferenceClaim:
+    loaded = load(CLAIM)
+    assert isinstance(loaded, DifferenceClaim)
+    return loaded
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    """The claim with some of its text replaced."""
+    text = CLAIM.read_text()
+    assert old in text
+    path = folder / CLAIM.name
+    path.write_text(text.replace(old, new))
+    return path
+
+
+def test_an_interaction_is_the_weighted_sum_seed_by_seed(claim: DifferenceClaim) -> None:
+    """Of errors in points; its interval is that of a paired difference of two sums."""
+    errors = np.random.default_rng(0).uniform(0.1, 0.9, (5, 4))
+    outcomes = [
+        Outcome(arm=arm, seed=seed, trial_id="x", status="finished", epochs=1,
+                metrics={"test_error": errors[seed, place]})
+        for place, arm in enumerate(claim.contrast.terms)
+        for seed in range(5)
+    ]  # fmt: skip
+    effect = contrasts(claim, outcomes, 0.95)[0]
+    by_hand = 100 * (errors @ np.array([1, -1, -1, 1]))
+
+    assert list(effect.by_seed.values()) == pytest.approx(by_hand)
+    assert effect.estimate is not None
+    assert effect.estimate.value == pytest.approx(by_hand.mean())
+    assert effect.sd == pytest.approx(by_hand.std(ddof=1))
+    assert effect.says == (
+        "test error (top-1), tanh_high plus relu_low minus relu_high minus tanh_low"
+    )
+
+
+def interval(low: float, high: float) -> Estimate:
+    return Estimate(
+        value=(low + high) / 2, low=low, high=high, level=0.9, seeds=5, method="test", df=4.0
+    )
+
+
+@given(
+    low=st.floats(-10, 10), width=st.floats(0, 10), margin=st.floats(0.1, 5)
+)  # fmt: skip
+def test_no_difference_is_reproduced_by_an_interval_inside_alone(
+    low: float, width: float, margin: float
+) -> None:
+    """Two one-sided tests: inside, wholly outside, or open; the sign of the effect is all one."""
+    claim = load(CLAIM)
+    assert isinstance(claim, DifferenceClaim)
+    high = low + width
+    same = claim.model_copy(update={"region": Region(low=-margin, high=margin)})
+    word = ruling_of(same, interval(low, high)).word
+
+    if -margin <= low and high <= margin:
+        assert word == "reproduced"
+    elif high < -margin or low > margin:
+        assert word == "not reproduced"
+    else:
+        assert word == "inconclusive"
+    assert ruling_of(same, interval(-high, -low)).word == word
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        ("{low: -1}", "region.low: -1 is on the wrong side of no effect"),
+        ("{low: -1, high: 9}", "ends equally far from it, -x to x"),
+        ("{low: 0, high: 1}", "region.low: 0 is on the wrong side of no effect"),
+    ],
+)
+def test_a_slip_is_no_equivalence(region: str, message: str, tmp_path: Path) -> None:
+    """One end beyond no effect, or none."""
+    with pytest.raises(ClaimError) as caught:
+        load(changed(tmp_path, "region: {low: 1}\n", f"region: {region}\n"))
+
+    assert message in str(caught.value)
+
+
+def test_arms_of_conditions_decide_and_share_the_error(claim: DifferenceClaim) -> None:
+    """Half of it for each of two contrasts, so that its intervals are wider."""
+    alone = claim.model_copy(update={"also": {}})
+
+    assert set(arms_of(claim)) == {"tanh_high", "relu_high", "tanh_low", "relu_low"}
+    assert {cell.arm for cell in next_cells(claim, "smoke", "", {}) if cell.decides} == {
+        *arms_of(claim)
+    }
+    assert planned_looks(claim, "smoke")[0].level == pytest.approx(
+        (1 + planned_looks(alone, "smoke")[0].level) / 2
+    )
+
+
+def test_arms_have_rates_nets_and_shares_of_their_own(claim: DifferenceClaim) -> None:
+    """What the scale says holds for the others."""
+    trials = {cell.arm: cell.trial for cell in next_cells(claim, "smoke", "", {})}
+
+    assert {arm: trial.rate for arm, trial in trials.items()} == {
+        "relu_low": 0.01, "tanh_low": 0.01, "relu_high": 0.03, "tanh_high": 0.03, "half": 0.01,
+        "other": 0.01,
+    }  # fmt: skip
+    assert {arm for arm, trial in trials.items() if trial.images == 80} == {"half"}
+    assert {arm for arm, trial in trials.items() if trial.model == "cifar_19pct"} == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("relu_low: 1}", "relu_low: 2}", "contrast: the weights add up to 1, not to 0"),
+        ("relu_low: 1}}", "relu_lo: 1}}", "contrast.weights.relu_lo: 'relu_lo' is not an arm"),
+        ("{higher: half, lower: relu_low}", "{higher: half}",
+         "also.fewer_images: a contrast has `higher` and `lower`, or `weights` of its arms"),
+        ("net: cifar_19pct", "net: cifar_19", "arms.other.net: model 'cifar_19' is unknown"),
+        ("    images: 160\n", "", "`share` is of the scale's `images`, which it does not say"),
+        ("share: 0.5", "share: 0.1", "16 images in batches of 8 (recipe.batch_size) make 2 steps"),
+        ("region: {low: 1}\n", "region: {low: 1}\nanalysis: {comparison: welch}\n",
+         "a contrast with `weights` is computed seed by seed: paired"),
+        ("relu_low: 1}}", "relu_low: 1}, region: {low: 1}}",
+         "contrast.region: the claim's `region` is that of its contrast"),
+    ],
+)  # fmt: skip
+def test_each_rule_has_its_sentence(old: str, new: str, message: str, tmp_path: Path) -> None:
+    """With the place of the key."""
+    with pytest.raises(ClaimError) as caught:
+        load(changed(tmp_path, old, new))
+
+    assert message in str(caught.value)
+
+
+def test_an_interaction_is_run_and_reported(tmp_path: Path) -> None:
+    """Six arms, one seed; the page names its sides, and the condition beside it."""
+    where = ("--store", tmp_path / "runs")
+    done = repro("run", CLAIM, *where, "--scale", "smoke", "--workers", "1")
+    listed = repro("report", "--claims", CLAIM.parent, *where, "--out", tmp_path / "report")
+    page = (tmp_path / "report" / "report.md").read_text()
+    shown = json.loads(repro("show", CLAIM, "--json").stdout)
+
+    assert done.exit_code == 0, done.output
+    assert len(Store(tmp_path / "runs").results()) == 6
+    assert listed.exit_code == 0, listed.output
+    assert r"tanh\_high plus relu\_low minus relu\_high minus tanh\_low (decides)" in page
+    assert r"tanh\_low minus relu\_low (from -99 to 99, too)" in page
+    assert shown["title"] == "Units and rates on handwritten digits, of which nothing is claimed"
