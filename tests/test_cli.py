@@ -11,13 +11,16 @@ import pytest
 import torch
 from click.testing import Result
 
+from repro.claim import TrainedClaim, load
+from repro.data import fingerprint
+from repro.plan import next_cells
 from repro.registry import DATASETS
 from repro.store import Store
 from repro.train import Population
 from tests.commands import repro
 from tests.pictures import encoded, picture, write_folders
 from tests.shell import installed, paths, started, wait_for
-from tests.worlds import claim_file, lasting_claim_file
+from tests.worlds import claim_file, lasting_claim_file, planted
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
@@ -290,6 +293,27 @@ def test_a_plan_leaves_claims_without_the_scale_out(tmp_path: Path) -> None:
     assert "6 trials can run now" in both.stdout
     assert none.exit_code == 2
     assert "no claim that was named has the smoke scale" in none.stderr
+
+
+def test_a_plan_says_which_metric_finished_trials_lack(tmp_path: Path) -> None:
+    """They are done without it, as those of an earlier version, and what helps is named."""
+    path = lasting_claim_file(tmp_path, epochs=1)
+    path.write_text(path.read_text().replace("metric: train_error", "metric: test_loss"))
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    store = Store(tmp_path / "runs")
+    for cell in next_cells(claim, "smoke", fingerprint("digits", (), tmp_path), {}):
+        store.begin(cell.trial)
+        store.save(cell.trial.id, checkpoint=b"", curve=[])
+        store.finish(planted(cell, crossed=None))
+    done = repro("plan", path, "--store", store.root)
+
+    assert "nothing left to run" in done.stdout
+    assert "1 of 1 finished slow trials have no test_loss" in done.stdout
+    assert (
+        "`repro run lasting --scale smoke --store NEW` trains them into another store"
+        in done.stdout
+    )
 
 
 def test_a_finished_plan_says_so(ran: tuple[Path, Result]) -> None:

@@ -20,6 +20,7 @@ from repro.train import Population, Run, device_data, using
 from repro.trial import WINDOWS, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
+from repro.verdict.checks import unmeasured
 from repro.verdict.forecast import outlook
 from repro.verdict.session import (
     as_registered,
@@ -48,8 +49,9 @@ def describe_plan(
     store = Store(machine.store)
     claim, results = as_registered(claim, at, store), store.results()
     cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds, records=store)
+    lacking = _lacking(claim, at, dataset.fingerprint, store)
     if not cells:
-        return f"{claim.id} at {at} scale: nothing left to run"
+        return "\n".join([f"{claim.id} at {at} scale: nothing left to run", *lacking])
     check_nets(claim, at, cells, dataset, machine)
     epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
     lines = [f"{claim.id} at {at} scale on {dataset.title}: {len(cells)} trials can run now"]
@@ -71,9 +73,20 @@ def describe_plan(
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
         "less where arms cross the threshold early, or a look settles it"
     )
+    lines += lacking
     lines += _known_before(claim, at, dataset.fingerprint, store)
     lines += _chances(claim, at, dataset.fingerprint, store, max_seeds=max_seeds)
     return "\n".join(lines)
+
+
+def _lacking(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> list[str]:
+    """What finished trials have no number for, which no run into this store gives."""
+    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
+    return [
+        f"  {sentence}"
+        for found in evidence.recipes.values()
+        for sentence in unmeasured(claim, scale, found.outcomes, found.contrasts)
+    ]
 
 
 def _known_before(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> Iterator[str]:

@@ -24,7 +24,7 @@ from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.stats.estimate import Array
 from repro.trial import Clocks, Result, Row
-from repro.verdict.checks import failed_checks, undertrained
+from repro.verdict.checks import failed_checks, undertrained, unmeasured
 from repro.verdict.crossings import measured_lower
 from repro.verdict.effects import Contrast, Outcome, contrasts
 
@@ -227,6 +227,7 @@ def _recipe(
             caveats=(
                 *(said for arm in claim.arms if arm not in deciding for said in doubts[arm]),
                 *undertrained(claim, scale, counted),
+                *unmeasured(claim, scale, counted, effects),
             ),
             failed_checks=tuple(said for arm in deciding for said in doubts[arm]),
             doubtful=frozenset(arm for arm, said in doubts.items() if said),

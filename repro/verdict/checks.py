@@ -10,9 +10,9 @@ from statistics import median
 
 from repro.claim import Checks, TimeClaim, TrainedClaim
 from repro.registry import DATASETS, DatasetFacts
-from repro.verdict.effects import Outcome
+from repro.verdict.effects import Contrast, Outcome
 
-__all__ = ["failed_checks", "undertrained"]
+__all__ = ["failed_checks", "undertrained", "unmeasured"]
 
 
 def failed_checks(
@@ -55,6 +55,26 @@ def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -
             f"undertrained: early learning only (median test error: {', '.join(poor)}; "
             f"floor {100 * floor:.1f} %)"
         )
+
+
+def unmeasured(
+    claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome], effects: Iterable[Contrast]
+) -> Iterator[str]:
+    """Which finished trials lack a metric that an effect is of, and what would give it.
+
+    They are done, whoever trained them: before the code had the metric, or without the package that
+    measures it.
+    """
+    read = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
+    for arm, metric in dict.fromkeys(read):
+        of_arm = _finished(outcomes, arm)
+        lacking = sum(metric not in outcome.metrics for outcome in of_arm)
+        if lacking:
+            yield (
+                f"{lacking} of {len(of_arm)} finished {arm} trials have no {metric}, and are not "
+                "trained again for it: where it can be measured by now, "
+                f"`repro run {claim.id} --scale {scale} --store NEW` trains them into another store"
+            )
 
 
 def _finished(outcomes: Iterable[Outcome], arm: str) -> list[Outcome]:
