@@ -185,6 +185,12 @@ RULES = [
     (arguments("beta: 0.5"), r"adam takes no 'beta' \(did you mean 'betas'\? known: amsgrad, b"),
     (arguments("betas: 0.5"), r"betas of adam must be like \[0.9, 0.999\], not 0.5 \(recipe perio"),
     (arguments("betas: [0.5]"), r"betas of adam must be like \[0.9, 0.999\], not \[0.5\]"),
+    (arguments("betas: [0.9, 1.5]"), r"adam refuses its `arguments`: Invalid beta parameter at i"),
+    (arguments("eps: -1.0"), r"adam refuses its `arguments`: Invalid epsilon value: -1.0"),
+    (
+        recipe("optimiser: timm:nesterov"),
+        r"timm:nesterov refuses its `arguments`: Nesterov momentum requires a momentum",
+    ),
     (arguments("eps: true"), r"eps of adam must be like 1e-08, not True"),
     (arguments("lr: 0.1"), r"adam takes no 'lr': the rate is the scale's: `rate` or `search`"),
     (arguments("weight_decay: 1"), r"adam takes no 'weight_decay': `weight_decay` is a key of the"),

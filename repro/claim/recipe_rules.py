@@ -1,8 +1,11 @@
 """What the keys of a recipe have to do with each other, and with optimisers by their names."""
 
 import itertools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from inspect import signature
+from typing import Any
 
 from repro.claim.raw import choices, is_number, shown
 from repro.claim.spec import Recipe, Schedule
@@ -51,6 +54,17 @@ def _optimiser_rules(way: Recipe) -> Iterator[str]:
     if facts is None:
         yield f"optimiser {name!r} is unknown{choices(name, OPTIMISERS)}; timm's are timm:NAME"
         return
+    misfits = list(_argument_rules(name, given, facts))
+    yield from misfits
+    if not misfits:
+        yield from _refusal(way)
+    if name != "sgd" and "momentum" in way.model_fields_set:
+        yield f"`momentum` has no effect: it is that of sgd, and the optimiser is {name}"
+    if name == "sgd" and given.get("nesterov") and not way.momentum:
+        yield "`nesterov` has no effect without momentum"
+
+
+def _argument_rules(name: str, given: Mapping[str, object], facts: OptimiserFacts) -> Iterator[str]:
     for key, value in given.items():
         if key not in facts.arguments:
             yield f"{name} takes no {key!r}" + (
@@ -58,10 +72,34 @@ def _optimiser_rules(way: Recipe) -> Iterator[str]:
             )
         elif not _is_alike(value, facts.arguments[key]):
             yield f"{key} of {name} must be like {shown(facts.arguments[key])}, not {shown(value)}"
-    if name != "sgd" and "momentum" in way.model_fields_set:
-        yield f"`momentum` has no effect: it is that of sgd, and the optimiser is {name}"
-    if name == "sgd" and given.get("nesterov") and not way.momentum:
-        yield "`nesterov` has no effect without momentum"
+
+
+def _refusal(way: Recipe) -> Iterator[str]:
+    """What the optimiser itself says of its arguments, asked with one parameter to learn.
+
+    Torch is imported for it, so only where there are arguments; timm has optimisers that need some.
+    """
+    name, given = way.optimiser.name, way.optimiser.arguments
+    if name == "sgd" or not (given or name.startswith("timm:")):
+        return
+    import torch
+
+    group = {"params": [torch.nn.Parameter(torch.zeros(2, 2))], "weight_decay": way.weight_decay}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _builder(name)([group], lr=1e-3, weight_decay=0.0, **given)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises
+        yield f"{name} refuses its `arguments`: {' '.join(str(error).split())}"
+
+
+def _builder(name: str) -> Any:
+    if name.startswith("timm:"):
+        from timm.optim import _optim_factory as timm  # which the package does not list as exported
+
+        return timm.get_optimizer_class(name[5:])
+    facts = OPTIMISERS[name]
+    return getattr(import_module(facts.module), facts.builder)
 
 
 def optimiser_facts(name: str) -> OptimiserFacts | None:
