@@ -175,6 +175,27 @@ def test_a_word_that_can_hardly_come_out_is_warned_of(
     assert (warning or "") in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("key", "warning"),
+    [
+        ("schedule: {name: cosine, eta_min: 0.01}", "`eta_min`, 0.01, is not below the rate 0.01"),
+        ("schedule: {name: multi_step, milestones: [1, 60, 90]}", "60, 90 of `milestones` has no"),
+        ("schedule: {name: step, step_size: 10}", "10 of `step_size` has no effect in 10 epochs"),
+        ("drops: [9, 10]", "10 of `drops` has no effect in 10 epochs"),
+        ("schedule: {name: multi_step, milestones: [1, 9]}", ""),
+    ],
+)
+def test_a_schedule_that_comes_to_nothing_is_warned_of(
+    tmp_path: Path, key: str, warning: str
+) -> None:
+    """The claim is valid all the same."""
+    path = claim_of(tmp_path, crop=f", crop: 24, {key}").path
+    done = repro("validate", path)
+
+    assert done.exit_code == 0
+    assert bool(warning) == (f"{path}: warning: scales.paper: {warning}" in done.stderr)
+
+
 def test_a_plan_says_how_likely_the_words_are(tmp_path: Path) -> None:
     """By the scatter that the file expects, before anything is run."""
     path = claim_file(tmp_path)

@@ -8,10 +8,10 @@ from inspect import signature
 from typing import Any
 
 from repro.claim.raw import choices, is_number, shown
-from repro.claim.spec import Recipe, Schedule
+from repro.claim.spec import Recipe, Schedule, TrainedClaim, recipe_for
 from repro.registry import OPTIMISERS, OptimiserFacts
 
-__all__ = ["recipe_rules"]
+__all__ = ["idle_keys", "recipe_rules"]
 
 
 def recipe_rules(way: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
@@ -39,6 +39,32 @@ def _schedule_rules(schedule: Schedule, epochs: float) -> Iterator[str]:
         yield f"the schedule ends at epoch {last:g}, and the scale trains for {epochs:g}"
     if schedule.warmup >= last:
         yield f"a warm-up of {schedule.warmup:g} epochs takes all {last:g} of the schedule"
+
+
+def idle_keys(claim: TrainedClaim) -> Iterator[str]:
+    """What of a schedule comes to nothing at a scale; of smoke's few epochs nobody asks more."""
+    found = {
+        f"scales.{scale}: {sentence} (recipe {recipe})": None
+        for scale in claim.scales
+        if scale != "smoke"
+        for recipe in claim.recipes
+        for arm in claim.arms
+        for sentence in _idle(claim, scale, recipe, recipe_for(claim, scale, recipe, arm))
+    }
+    return iter(found)
+
+
+def _idle(claim: TrainedClaim, scale: str, recipe: str, way: Recipe) -> Iterator[str]:
+    at, keys = claim.scales[scale], way.schedule or Schedule(name="constant")
+    steps = () if keys.step_size is None else (keys.step_size,)
+    for key, whens in (("drops", way.drops), ("milestones", keys.milestones), ("step_size", steps)):
+        late = [f"{epoch:g}" for epoch in whens if epoch >= at.epochs]
+        if late:
+            yield f"{', '.join(late)} of `{key}` has no effect in {at.epochs:g} epochs"
+    rates = at.search[recipe].rates if recipe in at.search else (at.rate[recipe],)
+    low = [f"{rate:g}" for rate in rates if rate <= keys.eta_min]
+    if low:
+        yield f"`eta_min`, {keys.eta_min:g}, is not below the rate {', '.join(low)}: no fall"
 
 
 # What optimisers call by another name, or take from another place.

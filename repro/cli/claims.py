@@ -173,17 +173,18 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
 
     A warning, with which a claim stays valid, says which word its runs can hardly come to: where
     the paper's number lies on an edge of the region or outside, and where the seeds planned are
-    too few for the `scatter` that the file expects.
+    too few for the `scatter` that the file expects; or what of a schedule has no effect.
 
     Nets are not built here: `repro plan` builds each and trains it a step.
     """  # noqa: D301 - click wants the character itself
     from repro.claim import TrainedClaim
+    from repro.claim.recipe_rules import idle_keys
     from repro.verdict.forecast import warnings
 
     for claim in load_claims(names or claims_in(claims)):
         echo(f"{claim.id}: valid")
         if isinstance(claim, TrainedClaim):
-            for sentence in warnings(claim):
+            for sentence in (*idle_keys(claim), *warnings(claim)):
                 say(f"{claim.path}: warning: {sentence}")
 
 
