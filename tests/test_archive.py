@@ -150,8 +150,22 @@ def test_a_trial_that_is_trained_further_leaves_its_archive(kept: Path) -> None:
     assert Store(kept).ids() == Store(KEPT).ids()
     assert checksums.damage(kept) == {}
     assert {path for path, digest in before.items() if contents(kept).get(path) != digest} == {
-        "SHA256SUMS"
-    }
+        "SHA256SUMS", "results.csv"
+    }  # fmt: skip
+
+
+def test_a_merge_into_an_export_leaves_no_table_of_before(kept: Path, tmp_path: Path) -> None:
+    """It would lack what came in; nothing new, and it stays."""
+    more = Store(shutil.copytree(FOLDERS, tmp_path / "more"))
+    assert repro("merge", kept, more.root).exit_code == 0
+    assert (kept / "results.csv").exists()
+    more.keep_facts("another", "0" * 12, [])
+    done = repro("merge", kept, more.root)
+
+    assert f"note: {kept} was an export" in done.stdout
+    assert f"`repro export --store {kept} OUT`" in done.stdout
+    assert not (kept / "results.csv").exists()
+    assert checksums.damage(kept) == {}
 
 
 @pytest.mark.parametrize("sealed", [True, False])

@@ -6,7 +6,7 @@ Needs nothing from a package registry: missing packages come as wheels in a fold
 kept evidence has not decided come first, each going on from its trials there; then GPU tests and
 benchmarks. Before it begins it prints which stage has which minutes. The same command goes on with
 what is not done. What is worth keeping lies in OUT as one small archive, which
-`repro merge reports/store store` joins with the kept evidence once it is unpacked. `--rehearse`
+`repro export --store store reports/store` joins with the kept evidence once unpacked. `--rehearse`
 runs every stage small, on the CPU, and kills one midway.
 """
 

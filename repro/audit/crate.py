@@ -49,7 +49,7 @@ def write_crate(
     `pages`: what that store says. `refused`: as `write_report` takes it. `licence`: its address.
     """
     files = site_files(pages, refused) | _claim_files({page.claim.id: page.claim for page in pages})
-    parts = [*(path.name for path in archives(out)), "results.csv", *sorted(files)]
+    parts = [*(path.name for path in archives(out)), checksums.TABLE, *sorted(files)]
     metadata = {
         "@context": "https://w3id.org/ro/crate/1.2/context",
         "@graph": _entities(pages, parts, published, licence),

@@ -83,7 +83,7 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     target.unseal()
     for name, archive in archives.items():
         write_parts(out / f"{name}.tar", pack(_members(archive)))
-    write_atomic(out / "results.csv", _table(Store(out), arms))
+    write_atomic(out / checksums.TABLE, _table(Store(out), arms))
     return len(results) - len(further), len(further)
 
 

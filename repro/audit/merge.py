@@ -49,9 +49,14 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
     into.check()
     for source in sources:
         _check(source)
-    merged = Merged()
+    merged, sealed = Merged(), checksums.is_sealed(into.root)
     for source in sources:
         _join(into, source, merged)
+    if sealed and not checksums.is_sealed(into.root):
+        merged.notes.append(
+            f"{into.root} was an export: its {checksums.TABLE} and the checksums of the whole are "
+            f"gone, and `repro export --store {into.root} OUT` writes them into another folder"
+        )
     return merged
 
 

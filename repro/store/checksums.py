@@ -27,6 +27,7 @@ from repro.store.archive import archives, parts_in
 
 __all__ = [
     "SUMS",
+    "TABLE",
     "as_text",
     "damage",
     "drop",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 SUMS = "SHA256SUMS"
+TABLE = "results.csv"  # of a store that was exported
 
 # What comes and goes beside the facts, by other processes, and decides no number.
 _PASSING = {SUMS, "lock", "program.lock", "progress.json", "fault.json"}
@@ -77,6 +79,7 @@ def unseal(root: Path) -> None:
     """Before any file of the store changes.
 
     Each trial in a folder gets the checksums that the seal has: earlier versions wrote no others.
+    The table of an export goes with the seal: it would be of what the store was.
     """
     path = root / SUMS
     try:
@@ -91,6 +94,7 @@ def unseal(root: Path) -> None:
             for trial_id, sums in _by_trial(_read(path)).items():
                 _write(root / "trials" / trial_id, sums)
             path.unlink()
+            (root / TABLE).unlink(missing_ok=True)
 
 
 def _by_trial(sums: Mapping[str, str]) -> dict[str, dict[str, str]]:
