@@ -213,6 +213,19 @@ def test_a_merge_takes_trials_out_of_archives_and_leaves_damaged_ones(
     assert repro("verify", tmp_path / "into", "--claims", CLAIMS).exit_code == 0
 
 
+def test_a_merge_leaves_an_archive_that_cannot_be_read(kept: Path, tmp_path: Path) -> None:
+    """And takes the others; it is named, by exit code 5."""
+    (kept / "SHA256SUMS").unlink()
+    (kept / "times.tar").write_bytes(b"")
+    done = repro("merge", tmp_path / "into", kept)
+
+    assert done.exit_code == 5
+    assert f"{kept / 'times.tar'}: not an archive of a store" in done.stdout
+    assert "left where it is" in done.stdout
+    assert len(Store(tmp_path / "into").ids()) == 1
+    assert repro("verify", tmp_path / "into", "--claims", CLAIMS).exit_code == 0
+
+
 def member(name: str, content: bytes = b"{}", **fields: object) -> bytes:
     info = tarfile.TarInfo(name)
     info.size = len(content)

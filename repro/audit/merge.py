@@ -10,11 +10,13 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import File, Part, exists, read_bytes, write_atomic
 from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, checksums, facts_in
+from repro.store.archive import Contents, contents
 
 __all__ = ["APART", "Merged", "content_of", "disagreement", "merge"]
 
@@ -47,10 +49,11 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
     damaged in a source is told and left.
     """
     into.check()
-    for source in sources:
+    others = [_Source(source.root) for source in sources]
+    for source in others:
         _check(source)
     merged, sealed = Merged(), checksums.is_sealed(into.root)
-    for source in sources:
+    for source in others:
         _join(into, source, merged)
     if sealed and not checksums.is_sealed(into.root):
         merged.notes.append(
@@ -60,8 +63,20 @@ def merge(into: Store, sources: Sequence[Store]) -> Merged:
     return merged
 
 
-def _join(into: Store, source: Store, merged: Merged) -> None:
-    damage = checksums.damage(source.root)
+class _Source(Store):
+    """A store that is joined, what is damaged in it, and no archive that is."""
+
+    @cached_property
+    def damage(self) -> dict[Path, str]:
+        return checksums.damage(self.root)
+
+    @cached_property
+    def archived(self) -> Contents:
+        return contents(self.root, without=self.damage.keys())
+
+
+def _join(into: Store, source: _Source, merged: Merged) -> None:
+    damage = source.damage
     merged.apart += [f"{sentence}: left where it is" for sentence in damage.values()]
     if {source.root / name for name in (checksums.SUMS, "store.json")} & damage.keys():
         return  # nothing says what its files were
@@ -100,9 +115,9 @@ def _holder(file: File, root: Path) -> Path:
     return path.parent if first == "trials" and len(rest) > 1 else path
 
 
-def _check(source: Store) -> None:
+def _check(source: _Source) -> None:
     names = source.names()
-    if not names and not source.fact_files():
+    if not names and not source.fact_files() and not source.damage:
         raise NothingMeasuredError(f"{source.root} holds no trial and no facts")
     for name in names:
         if source.held(name):  # what is copied would be of several moments

@@ -8,7 +8,7 @@ store, and no member that a store has not.
 
 import re
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -42,14 +42,14 @@ def archives(root: Path) -> list[Path]:
     return sorted(root.glob("[!.]*.tar"))
 
 
-def contents(root: Path) -> Contents:
-    """What a store has in archives, of what lies in several the first.
+def contents(root: Path, *, without: Collection[Path] = ()) -> Contents:
+    """What a store has in archives but `without` these, of what lies in several the first.
 
     IntegrityError names the archive that cannot be read.
     """
     members: dict[str, Part] = {}
     for archive in archives(root):
-        for part in parts_in(archive):
+        for part in () if archive in without else parts_in(archive):
             members.setdefault(part.member, part)
     trials: dict[str, dict[str, Part]] = {}
     for name, part in members.items():
