@@ -467,6 +467,39 @@ def test_numbers_that_contradict_are_kept_apart(store: Path, tmp_path: Path) -> 
     assert repro("verify", store).exit_code == 5
 
 
+def test_a_later_metric_that_contradicts_is_kept_apart(store: Path, tmp_path: Path) -> None:
+    """Where both have it; one that an earlier version did not measure contradicts nothing."""
+    other = shutil.copytree(store, tmp_path / "other")
+    path = a_trial(store, status="finished") / "result.json"
+    theirs = other / path.relative_to(store)
+    edit(theirs, lambda result: result["metrics"].update(test_loss=1.0))
+    without = repro("merge", store, other), repro("diff", store, other)
+    edit(path, lambda result: result["metrics"].update(test_loss=1.1))
+    told = repro("diff", store, other), repro("merge", store, other)
+
+    assert [done.exit_code for done in without] == [0, 0]
+    assert "trials: 1 in both with equal numbers, 0 with others" in without[1].stdout
+    assert "trials: 0 in both with equal numbers, 1 with others" in told[0].stdout
+    assert told[1].exit_code == 5
+    assert "(metrics): kept apart in" in told[1].stdout
+
+
+def test_verify_says_of_no_metric_of_a_curve_that_none_holds_it(
+    store: Path, tmp_path: Path
+) -> None:
+    """The rise of the test loss is read of the curve alone."""
+    claims = shutil.copytree(GOLDEN / "claims", tmp_path / "claims")
+    path = claims / "levels.yaml"
+    text = path.read_text()
+    path.write_text(re.sub(r"(?m)^metric: .*", "metric: test_loss_rise", text))
+    CliRunner().invoke(main, ["plan", str(path), "--store", str(store), "--register"])
+    done = CliRunner().invoke(main, ["verify", str(store), "--claims", str(claims)])
+
+    assert done.exit_code == 0, done.output
+    assert "levels, small recipe, smoke scale: invalid, 0.00 " in done.stdout
+    assert "no curve holds" not in done.stdout
+
+
 def test_more_pauses_are_no_more_training(tmp_path: Path) -> None:
     """Each pause tests once: rows of a curve do not say how long a trial was trained."""
     path = quick_claim_file(tmp_path)

@@ -30,7 +30,13 @@ _PAPER_IMAGES = 90 * 1.2e6
 
 # Metrics that a curve decides. `gap` hangs on the final training error as well, which it does not.
 FROM_CURVE = frozenset(
-    {"test_error", "first_epoch_error", "epochs_to_plateau", "days_for_90_epochs"}
+    {
+        "test_error",
+        "test_loss_rise",  # which verdicts read of the curve alone
+        "first_epoch_error",
+        "epochs_to_plateau",
+        "days_for_90_epochs",
+    }
 )
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 

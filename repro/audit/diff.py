@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repro.audit.merge import shared_numbers
 from repro.claim import Claim, TrainedClaim
 from repro.errors import NothingMeasuredError
 from repro.store import Store
@@ -89,5 +90,6 @@ def _trials(
     one: Store, two: Store, first: Sequence[str], second: Sequence[str]
 ) -> tuple[int, int, int, int]:
     both = set(first) & set(second)
-    equal = sum(one.numbers(name) == two.numbers(name) for name in both)
+    shared = (shared_numbers(one, two, name) for name in both)
+    equal = sum(repr(ours) == repr(theirs) for ours, theirs in shared)  # NaN equals NaN
     return equal, len(both) - equal, len(set(first) - both), len(set(second) - both)

@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from repro.errors import IntegrityError, MachineError, NothingMeasuredError
 from repro.files import File, Part, exists, read_bytes, write_atomic
 from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, checksums, facts_in
 from repro.store.archive import Contents, contents
 
-__all__ = ["APART", "Merged", "content_of", "disagreement", "merge"]
+__all__ = ["APART", "Merged", "content_of", "disagreement", "merge", "shared_numbers"]
 
 APART = "apart"  # what contradicts the store, kept beside it
+
+Numbers = dict[str, Any]
 
 _FILES = ("trial.json", "arrays.npz", "curve.csv", "result.json")
 
@@ -198,11 +201,24 @@ def disagreement(into: Store, source: Store, name: str) -> str | None:
             return f"{kind} error at epoch {epoch:g}"
     mine, theirs = into.result(name), source.result(name)
     if mine and theirs and mine.epochs == theirs.epochs:
-        ours, others = (json.loads(store.numbers(name)) for store in (into, source))
+        ours, others = shared_numbers(into, source, name)
         for key in sorted(ours.keys() - {"curve"}):
             if repr(ours[key]) != repr(others[key]):  # NaN equals NaN
                 return str(key)
     return None
+
+
+def shared_numbers(one: Store, two: Store, name: str) -> tuple[Numbers, Numbers]:
+    """What each says of a trial; of metrics, those that both have.
+
+    An earlier version measured fewer, and so does a machine that lacks a package.
+    """
+    ours, theirs = (json.loads(store.numbers(name)) for store in (one, two))
+    both = sorted(ours["metrics"].keys() & theirs["metrics"].keys())
+    return (
+        ours | {"metrics": {metric: ours["metrics"][metric] for metric in both}},
+        theirs | {"metrics": {metric: theirs["metrics"][metric] for metric in both}},
+    )
 
 
 def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:

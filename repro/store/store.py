@@ -84,8 +84,6 @@ _OF_TRAINING = (
 
 # What the registry has that a clock or a meter decides.
 CLOCK_METRICS = {"days_for_90_epochs", "energy"}
-# Results of earlier versions have none, and are equal to those that have.
-LATER_METRICS = {"test_loss", "calibration_error"}
 
 MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
 
@@ -377,7 +375,7 @@ class Store:
         fields["metrics"] = {
             name: value
             for name, value in fields.get("metrics", {}).items()
-            if name not in CLOCK_METRICS | LATER_METRICS
+            if name not in CLOCK_METRICS
         }
         curve = self.curve(trial_id).drop(columns="train_seconds")
         if result is not None:  # one that is being trained further has a longer curve already
