@@ -6,14 +6,15 @@
     api.plan(claim, "smoke")                     # the trials that come next
     found = api.run(claim, "smoke")              # trains what is missing
     found.verdicts, found.effects, found.trials, found.curves
+    found.draw(ax, "curves")                     # on axes of yours
 
 Importing this imports no torch; `run` does when it trains.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from repro.claim import Claim, TrainedClaim, load_all, load_valid
 from repro.cli.options import cache_dir_for, data_dirs_for, machine_from
@@ -23,6 +24,9 @@ from repro.registry.shipped import claim_files
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from repro.report import FactPage, Page
 
 __all__ = ["Results", "load", "plan", "results", "run", "validate"]
 
@@ -35,19 +39,57 @@ class Results:
 
     `verdicts`: a row a claim, scale and recipe. `effects`: each contrast with its interval.
     `trials`: each finished trial with its metrics, as stored: errors are fractions. `curves`: all
-    that was measured on the way.
+    that was measured on the way. `pages`: what figures are drawn from.
     """
 
     verdicts: "pd.DataFrame"
     effects: "pd.DataFrame"
     trials: "pd.DataFrame"
     curves: "pd.DataFrame"
+    pages: "tuple[Page | FactPage, ...]" = field(default=(), repr=False)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdicts, with their numbers and what these stand on."""
         columns = ["claim", "scale", "recipe", "verdict", "estimate", "low", "high", "paper"]
         shown: str = self.verdicts[[*columns, "seeds", "reason"]].to_html(index=False, na_rep="")
         return shown
+
+    def draw(
+        self,
+        ax: "Axes",
+        figure: Literal["effect", "curves"] = "effect",
+        *,
+        claim: str | None = None,
+        scale: str | None = None,
+        recipe: str | None = None,
+    ) -> "Axes":
+        """Draw a claim's effect, or its learning curves, as the report does; returns `ax`.
+
+        Of the first claim and its best scale that have one, unless they are named; curves are those
+        of the recipe that decides. ValueError where there is nothing to draw.
+        """
+        from repro.report.drawings import drawings
+
+        page = self._page(figure, claim, scale)
+        recipes, chosen = [*page.claim.recipes], recipe or page.claim.verdict_recipe
+        if chosen not in recipes:
+            raise ValueError(f"{page.claim.id} has no recipe {chosen!r}: {', '.join(recipes)}")
+        endings = {"effect": ("-effect", "-ratio"), "curves": ("-curves",)}[figure]
+        panels = next(one.panels for one in drawings(page) if one.name.endswith(endings))
+        _, draw = panels[recipes.index(chosen) if figure == "curves" else 0]
+        return draw(ax)
+
+    def _page(self, figure: str, claim: str | None, scale: str | None) -> "Page":
+        from repro.report import Page
+
+        trained = [page for page in self.pages if isinstance(page, Page) and page.measured]
+        # The region and the paper's number are for evidence alone.
+        shown = [page for page in trained if not (page.smoke and figure == "effect")]
+        for page in shown:
+            if claim in {None, page.claim.id} and scale in {None, page.evidence.scale}:
+                return page
+        there = ", ".join(f"{page.claim.id} at {page.evidence.scale} scale" for page in shown)
+        raise ValueError(f"no {figure} of that claim and scale; there are {there or 'none'}")
 
 
 def load(path: str | Path) -> Claim:
@@ -140,13 +182,15 @@ def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None =
     from repro.store import Store
 
     chosen = load_all(claim_files(None)) if claims is None else _claims(claims)
-    frames = data_frames(pages(chosen, Store(Path(store))))
+    found = pages(chosen, Store(Path(store)))
+    frames = data_frames(found)
     trials, whose = frames["trials"], ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed"]
     return Results(
         verdicts=frames["verdicts"],
         effects=frames["effects"],
         trials=trials,
         curves=trials[[*whose, "trial"]].merge(frames["curves"], on="trial"),
+        pages=tuple(found),
     )
 
 

@@ -5,6 +5,7 @@ that cannot be run here says so to the reader, in its title; its commands are pa
 A `text` block after it is what was printed, `...` standing for whatever differs.
 """
 
+import json
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import click
 import findings
@@ -320,6 +322,24 @@ def run(line: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
     assert done.returncode == 0, f"{line}\n{done.stderr}"
     return done.stdout
+
+
+@pytest.mark.docs
+def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cells in their order, in its folder; each figure is drawn and each table full."""
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads(Path("results.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    exec("\n".join(code), names)
+    figures = [names["plt"].figure(number) for number in names["plt"].get_fignums()]
+    names["plt"].close("all")
+
+    assert [len(figure.axes) for figure in figures] == [1, 2]
+    for found in (names["momentum"], names["kept"]):
+        assert not found.trials.empty
+        assert set(found.trials["claim"]) <= set(re.findall(r"<td>(\w+)</td>", found._repr_html_()))
 
 
 class Loaded(HTMLParser):
