@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.claim import Claim, load
 from repro.plan import Cell, next_cells, rate_search
-from repro.report import Page
+from repro.report.page import Page
 from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from repro.report import write_report, write_site
+from repro.report.site import write_site
+from repro.report.write import write_report
 from repro.stats import Estimate
 from tests.pages import Planted, empty_page, planted_page, written_claim
 

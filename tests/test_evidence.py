@@ -7,11 +7,12 @@ import pytest
 
 from repro.audit.printed import contradictions
 from repro.claim import load_all
-from repro.report import series, write_report
+from repro.report import series
 from repro.report.document import document
 from repro.report.markdown import render_markdown
 from repro.report.page import Page
 from repro.report.pages import pages
+from repro.report.write import write_report
 from repro.store import Store
 
 pytestmark = pytest.mark.evidence

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import repro
+from tests.commands import repro as repro_command
 
 PACKAGE = Path(repro.__file__).parent
 CLAIM = PACKAGE.parent / "claims" / "relu_speedup.yaml"
@@ -174,12 +175,13 @@ def test_torch_is_imported_left_of_the_store_only() -> None:
 
 def imported_by(code: str, *packages: str) -> set[str]:
     """Those of `packages` that a fresh interpreter has imported after `code`."""
-    script = f"import sys\n{code}\nprint('loaded', *{set(packages)} & sys.modules.keys())"
+    loaded = f"print('loaded', *{set(packages)} & sys.modules.keys(), file=sys.stderr)"
+    script = f"import sys\n{code}\n{loaded}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stdout.rpartition("loaded")[2].split())
+    return set(done.stderr.rpartition("loaded")[2].splitlines()[0].split())
 
 
 @pytest.mark.process
@@ -221,6 +223,19 @@ def test_the_process_that_starts_workers_leaves_torch_to_them() -> None:
     )
 
     assert imported_by(code, "torch") == set()
+
+
+@pytest.mark.process
+def test_the_verdict_of_a_finished_claim_waits_for_no_training_and_no_figure(
+    tmp_path: Path,
+) -> None:
+    """The same command again: results are read, judged, and told."""
+    claim = Path(__file__).parent / "claims" / "questions.yaml"
+    words = ["run", str(claim), "--store", str(tmp_path), "--scale", "smoke", "--workers", "1"]
+    again = f"from repro.cli import main; main({words!r}, standalone_mode=False)"
+    assert repro_command(*words).exit_code == 0
+
+    assert imported_by(again, "torch", "matplotlib", "pandas", "pyarrow") == set()
 
 
 @pytest.mark.process

@@ -12,11 +12,13 @@ import pandas as pd
 import pytest
 
 from repro.claim import Claim, load
-from repro.report import Page, write_report, write_site
 from repro.report.drawings import drawings
+from repro.report.page import Page
 from repro.report.pages import pages
 from repro.report.series import arm_curves, rolling_error
+from repro.report.site import write_site
 from repro.report.tables import evidence_tables
+from repro.report.write import write_report
 from repro.stats import Estimate
 from repro.store import Store
 from repro.text import contrast_text, duration, estimate_text, interval_text, percent

@@ -17,13 +17,13 @@ import findings
 import reference
 
 from repro.claim import load_all
-from repro.report import write_report
 from repro.report.document import Document, document
 from repro.report.markdown import markdown_table
 from repro.report.matrix import Row
 from repro.report.page import FactPage, Page
 from repro.report.pages import pages
 from repro.report.tables import Table
+from repro.report.write import write_report
 from repro.store import Store
 
 FORMATS = ("html", "md", "csv", "svg", "card")

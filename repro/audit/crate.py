@@ -17,8 +17,9 @@ from repro.claim import Claim, Paper, TrainedClaim
 from repro.claim.trainer import files_of
 from repro.errors import ClaimError
 from repro.files import read_bytes, reason_of, write_atomic
-from repro.report import FactPage, Page, site_files
 from repro.report.document import document
+from repro.report.page import FactPage, Page
+from repro.report.site import site_files
 from repro.store import checksums
 from repro.store.archive import archives
 from repro.text import estimate_text

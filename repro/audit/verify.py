@@ -16,7 +16,7 @@ from repro.errors import IntegrityError, NothingMeasuredError, ReproError
 from repro.execute.monitor.progress import Fault, Standing, report_in
 from repro.files import File, exists
 from repro.registry import DATASETS
-from repro.report import csv_files
+from repro.report.frames import csv_files
 from repro.report.pages import pages
 from repro.store import Store, checksums, facts_in
 from repro.store.archive import archives

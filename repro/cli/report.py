@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from repro.errors import ClaimError
-    from repro.report import FactPage, Page
+    from repro.report.page import FactPage, Page
 
 __all__ = ["export", "publish", "report"]
 
@@ -74,7 +74,7 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     """  # noqa: D301 - click wants the character itself
     _load_matplotlib()
-    from repro.report import write_report
+    from repro.report.write import write_report
 
     claim_pages, faults = _pages(claims, store)
     echo(write_report(claim_pages, out, formats, _lines(faults)))
@@ -108,7 +108,7 @@ def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, 
     if crate:
         _publish_crate(store, claims, out, licence)
         return
-    from repro.report import write_site
+    from repro.report.site import write_site
 
     claim_pages, faults = _pages(claims, store)
     echo(write_site(claim_pages, out, _lines(faults)))

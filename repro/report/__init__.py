@@ -1,50 +1,7 @@
 """Verdicts, tables and figures as pages for people and programs. Formatting only; never torch.
 
-May import `verdict`, `stats` and `store`; nothing that trains.
+May import `verdict`, `stats` and `store`; nothing that trains. Texts for a terminal (`describe`)
+import no figures: a verdict is printed before matplotlib would be loaded.
 
 No page carries the date on which it was written: the same store gives the same bytes.
 """
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-
-from repro.files import write_atomic
-from repro.report.document import document
-from repro.report.frames import csv_files, parquet_files
-from repro.report.html import render_html
-from repro.report.markdown import render_markdown, render_summary
-from repro.report.page import FactPage, Page
-from repro.report.site import site_files, write_site
-
-__all__ = ["FactPage", "Page", "csv_files", "site_files", "write_report", "write_site"]
-
-Files = Mapping[str, str | bytes]
-
-
-def write_report(
-    pages: Sequence[Page | FactPage],
-    out: Path,
-    formats: Iterable[str],
-    refused: Sequence[str] = (),
-) -> Path:
-    """Write the chosen formats into `out`; return the only file, or the folder of several.
-
-    `refused`: the problems of invalid claim files, which have no page.
-    """
-    chosen_formats = frozenset(formats)
-    report = document(pages, refused)
-    # In the order in which a reader would open them.
-    makers: dict[str, Callable[[], Files]] = {
-        "html": lambda: {"report.html": render_html(report)},
-        "md": lambda: {"report.md": render_markdown(report, figures="svg" in chosen_formats)},
-        "summary": lambda: {"summary.md": render_summary(report)},
-        "csv": lambda: csv_files(pages),
-        "parquet": lambda: parquet_files(pages),
-        "svg": lambda: {f"figures/{name}": svg for name, svg in report.figures.items()},
-        "card": lambda: {f"{part.anchor}.png": part.card for part in report.parts if part.measured},
-    }
-    outputs = [make() for name, make in makers.items() if name in chosen_formats]
-    for files in outputs:
-        for name, content in files.items():
-            write_atomic(out / name, content)
-    return out / next(iter(outputs[0])) if outputs and len(outputs[0]) == 1 else out

@@ -6,7 +6,7 @@ A module of its own, so that `repro run` does not import the figures.
 from collections.abc import Sequence
 
 from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
-from repro.report import FactPage, Page
+from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.verdict.session import as_registered, judge, judge_exact, planned
 

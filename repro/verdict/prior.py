@@ -34,7 +34,7 @@ class Prior:
     @property
     def beyond_chance(self) -> bool:
         """Whether two runs of one net differ by so much less often than 5 times in 100."""
-        return self.times > float(scipy.stats.t.ppf(0.975, self.siblings - 1))
+        return self.times > float(scipy.special.stdtrit(self.siblings - 1, 0.975))
 
     @property
     def sentence(self) -> str:

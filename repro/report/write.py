@@ -1,0 +1,44 @@
+"""A report in the formats that are asked for."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from repro.files import write_atomic
+from repro.report.document import document
+from repro.report.frames import csv_files, parquet_files
+from repro.report.html import render_html
+from repro.report.markdown import render_markdown, render_summary
+from repro.report.page import FactPage, Page
+
+__all__ = ["write_report"]
+
+Files = Mapping[str, str | bytes]
+
+
+def write_report(
+    pages: Sequence[Page | FactPage],
+    out: Path,
+    formats: Iterable[str],
+    refused: Sequence[str] = (),
+) -> Path:
+    """Write the chosen formats into `out`; return the only file, or the folder of several.
+
+    `refused`: the problems of invalid claim files, which have no page.
+    """
+    chosen_formats = frozenset(formats)
+    report = document(pages, refused)
+    # In the order in which a reader would open them.
+    makers: dict[str, Callable[[], Files]] = {
+        "html": lambda: {"report.html": render_html(report)},
+        "md": lambda: {"report.md": render_markdown(report, figures="svg" in chosen_formats)},
+        "summary": lambda: {"summary.md": render_summary(report)},
+        "csv": lambda: csv_files(pages),
+        "parquet": lambda: parquet_files(pages),
+        "svg": lambda: {f"figures/{name}": svg for name, svg in report.figures.items()},
+        "card": lambda: {f"{part.anchor}.png": part.card for part in report.parts if part.measured},
+    }
+    outputs = [make() for name, make in makers.items() if name in chosen_formats]
+    for files in outputs:
+        for name, content in files.items():
+            write_atomic(out / name, content)
+    return out / next(iter(outputs[0])) if outputs and len(outputs[0]) == 1 else out
