@@ -8,7 +8,7 @@ from inspect import signature
 from typing import Any
 
 from repro.claim.raw import choices, is_number, shown
-from repro.claim.spec import Recipe, Schedule, TrainedClaim, recipe_for
+from repro.claim.spec import Recipe, Schedule, TrainedClaim, rate_for, recipe_for
 from repro.registry import OPTIMISERS, OptimiserFacts
 
 __all__ = ["idle_keys", "recipe_rules"]
@@ -49,19 +49,21 @@ def idle_keys(claim: TrainedClaim) -> Iterator[str]:
         if scale != "smoke"
         for recipe in claim.recipes
         for arm in claim.arms
-        for sentence in _idle(claim, scale, recipe, recipe_for(claim, scale, recipe, arm))
+        for sentence in _idle(claim, scale, recipe, arm)
     }
     return iter(found)
 
 
-def _idle(claim: TrainedClaim, scale: str, recipe: str, way: Recipe) -> Iterator[str]:
-    at, keys = claim.scales[scale], way.schedule or Schedule(name="constant")
+def _idle(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
+    at, way = claim.scales[scale], recipe_for(claim, scale, recipe, arm)
+    keys = way.schedule or Schedule(name="constant")
     steps = () if keys.step_size is None else (keys.step_size,)
     for key, whens in (("drops", way.drops), ("milestones", keys.milestones), ("step_size", steps)):
         late = [f"{epoch:g}" for epoch in whens if epoch >= at.epochs]
         if late:
             yield f"{', '.join(late)} of `{key}` has no effect in {at.epochs:g} epochs"
-    rates = at.search[recipe].rates if recipe in at.search else (at.rate[recipe],)
+    given = rate_for(claim, scale, recipe, arm)
+    rates = at.search[recipe].rates if given is None else (given,)
     low = [f"{rate:g}" for rate in rates if rate <= keys.eta_min]
     if low:
         yield f"`eta_min`, {keys.eta_min:g}, is not below the rate {', '.join(low)}: no fall"
