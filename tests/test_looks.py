@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats as scipy_stats
 
-from repro.claim import TrainedClaim
+from repro.claim import TrainedClaim, load
 from repro.plan import Cell, possible_cells
 from repro.stats import (
     ERROR,
@@ -26,8 +26,8 @@ from repro.verdict import decide, settles
 from repro.verdict.analysis import analyse
 from repro.verdict.session import as_registered, next_trials, register
 from tests.test_differences import PRINT, claim_of
+from tests.worlds import claim_file
 from tests.worlds import planted as planted_times
-from tests.worlds import tiny_claim
 
 LOOKS = (3, 5, 8, 12)
 WITH = np.array([0.40, 0.42, 0.39, 0.41, 0.40, 0.41, 0.42, 0.39, 0.40, 0.41, 0.42, 0.40])
@@ -270,16 +270,22 @@ def test_a_plan_of_an_earlier_version_keeps_its_rule(tmp_path: Path) -> None:
 
 def test_trials_at_every_rate_of_a_search_were_there_before(tmp_path: Path) -> None:
     """Any of them may be chosen: a plan that is registered before its search counts them all."""
-    claim = tiny_claim(tmp_path, seeds=2)
+    path = claim_file(tmp_path, seeds=2)
+    path.write_text(path.read_text().replace("refine: null", "refine: 1.8"))
+    claim = load(path)
     assert isinstance(claim, TrainedClaim)
     store = Store(tmp_path / "runs")
     cells = possible_cells(claim, "smoke", "period", "slow", PRINT)
-    for cell in cells[:3]:
+    refined, extended = (
+        [cell for cell in cells if cell.trial.rate == rate] for rate in (0.0067, 0.09)
+    )
+    for cell in (*cells[:1], *refined[:1], *extended[:1]):
         store.begin(cell.trial)
         store.save(cell.trial.id, checkpoint=b"", curve=[])
         store.finish(planted_times(cell, crossed=1.0))
 
-    assert len(cells) == 3 * 2  # rates, seeds
+    assert {cell.trial.rate for cell in cells} > {0.003, 0.01, 0.03}
+    assert len(refined) == len(extended) == 2  # seeds
     assert (
         register(claim, "smoke", fingerprint=PRINT, title="set", store=store).finished_before == 3
     )

@@ -93,7 +93,7 @@ def _known_before(claim: TrainedClaim, scale: str, fingerprint: str, store: Stor
     """That a plan which is not registered yet has results that could have been looked at."""
     there = finished(claim, scale, fingerprint, store.results())
     if there and planned(claim, scale, store) is None:
-        grid = " at rates of its grid" * bool(claim.scales[scale].search)
+        grid = " at rates that its search may choose" * bool(claim.scales[scale].search)
         yield (
             f"  {there} of its evaluation trials{grid} are in the store already, run for another "
             "claim or plan: the report will say so"

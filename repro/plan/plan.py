@@ -411,11 +411,26 @@ def confirm_cells(
 def possible_cells(
     claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str
 ) -> tuple[Cell, ...]:
-    """The evaluation trials at every rate that the arm's grid has, or the one that is given."""
-    given = rate_for(claim, scale, recipe, arm)
-    rates = claim.scales[scale].search[recipe].rates if given is None else (given,)
+    """The evaluation trials at every rate that the arm's search may choose, or the given one."""
+    search, given = claim.scales[scale].search, rate_for(claim, scale, recipe, arm)
+    rates = _possible_rates(search[recipe]) if given is None else (given,)
     where = _arm(_Itself(claim), scale, recipe, arm, fingerprint)
     return tuple(cell for rate in rates for cell in where.confirming(rate))
+
+
+def _possible_rates(search: Search) -> tuple[float, ...]:
+    """Those of the grid, extended on either side or not, and those about its inner ones."""
+    given = search.rates
+    grids = (given, *(_extend(given, at=edge) for edge in (given[0], given[-1])))
+    rates = {rate for grid in grids for rate in grid}
+    if search.refine is not None:
+        rates |= {
+            rate
+            for grid in grids
+            for best in grid[1:-1]
+            for rate in _about(grid, best, search.refine)
+        }
+    return tuple(sorted(rates))
 
 
 def next_cells(

@@ -82,7 +82,8 @@ def finished(
 ) -> int:
     """How many of its evaluation trials there are, for whatever claim they were run.
 
-    Where rates are searched, those at every rate of the grid count: any of them may be chosen.
+    Where rates are searched, those at every rate that the search may choose count, beside the grid
+    and between its rates, too.
     """
     cells = {
         cell.trial.id
