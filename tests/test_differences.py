@@ -260,6 +260,9 @@ def test_the_rise_of_the_test_loss_is_read_off_the_curve(tmp_path: Path) -> None
 
     assert verdict.word == "reproduced"
     assert "the rise of the test loss is higher, too: 0.50 (90 % CI" in verdict.reason
+    assert (
+        " nats (of the loss alone: it ends higher above its least as well where" in verdict.reason
+    )
 
 
 def test_a_gap_without_a_further_contrast_of_test_errors_is_gap_only(tmp_path: Path) -> None:

@@ -361,6 +361,10 @@ def _in_region(region: Region, no_effect: float | None, estimate: Estimate) -> R
 
 
 _SHOWS = {"test_error": "test error", "test_loss_rise": "rise of the test loss"}
+_CAVEATS = {
+    "test_loss_rise": " (of the loss alone: it ends higher above its least as well where a net "
+    "comes to that earlier, or where its losses jump more)"
+}
 
 
 def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
@@ -375,18 +379,18 @@ def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
     if tested is None:
         why = f"no further contrast is of the test errors of {first} and {second}"
         return ruling._replace(word="gap only", reason=f"a wider gap ({ruling.reason}); {why}")
-    estimate = tested.estimate
+    estimate, (metric, *_) = tested.estimate, tested.metrics
+    shown = _shown(tested) + _CAVEATS.get(metric, "")
     if estimate is not None and estimate.low > 0:
         return ruling._replace(
-            reason=f"{ruling.reason}; the {_SHOWS[tested.metrics[0]]} is higher, too: "
-            f"{_shown(tested)}"
+            reason=f"{ruling.reason}; the {_SHOWS[metric]} is higher, too: {shown}"
         )
     known_not = estimate is not None and estimate.high <= 0
     why = "is not higher" if known_not else "is not shown to be higher"
     return ruling._replace(
         word="gap only",
-        reason=f"a wider gap ({ruling.reason}), but the {_SHOWS[tested.metrics[0]]} of {first} "
-        f"{why} than that of {second}: {_shown(tested)}",
+        reason=f"a wider gap ({ruling.reason}), but the {_SHOWS[metric]} of {first} "
+        f"{why} than that of {second}: {shown}",
         open=not known_not,
     )
 
