@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from repro.report import FactPage, Page
+    from repro.report.page import FactPage, Page
 
 __all__ = ["Results", "load", "plan", "results", "run", "validate"]
 

@@ -529,7 +529,7 @@ RULES = [
     (TWO.replace("lower: with}", "lower: without}"), "higher and lower are the same arm"),
     (
         TWO.replace("third: {higher", "also3: {higer"),
-        "higer: unknown key (did you mean 'higher'? known: higher, lower, weights, metric, region)",
+        "higer: unknown key (did you mean 'higher'? known: higher, lower, metric, region, weights)",
     ),
     (
         TWO.replace("metric: gap", "metric: gup"),
