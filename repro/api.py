@@ -80,7 +80,7 @@ class Results:
         return draw(ax)
 
     def _page(self, figure: str, claim: str | None, scale: str | None) -> "Page":
-        from repro.report import Page
+        from repro.report.page import Page
 
         trained = [page for page in self.pages if isinstance(page, Page) and page.measured]
         # The region and the paper's number are for evidence alone.
