@@ -474,10 +474,14 @@ def test_a_later_metric_that_contradicts_is_kept_apart(store: Path, tmp_path: Pa
     theirs = other / path.relative_to(store)
     edit(theirs, lambda result: result["metrics"].update(test_loss=1.0))
     without = repro("merge", store, other), repro("diff", store, other)
+    taken = json.loads(path.read_text())["metrics"]
+    (path.parent / "SHA256SUMS").unlink()
     edit(path, lambda result: result["metrics"].update(test_loss=1.1))
     told = repro("diff", store, other), repro("merge", store, other)
 
     assert [done.exit_code for done in without] == [0, 0]
+    assert "1 trained further than here or with more metrics" in without[0].stdout
+    assert taken["test_loss"] == 1.0
     assert "trials: 1 in both with equal numbers, 0 with others" in without[1].stdout
     assert "trials: 0 in both with equal numbers, 1 with others" in told[0].stdout
     assert told[1].exit_code == 5

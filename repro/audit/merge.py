@@ -1,7 +1,8 @@
 """Stores of several machines joined into one: no trial is lost, none counted twice.
 
-A trial in both with equal numbers becomes one; the one that was trained further is kept. Numbers
-that disagree are never chosen between: the other store's trial lies below `apart/` and is told.
+A trial in both with equal numbers becomes one: that which was trained further, or has more metrics.
+Numbers that disagree are never chosen between: the other store's trial lies below `apart/` and is
+told.
 Unfinished trials and checkpoints stay where they are: what nobody can check is not continued.
 """
 
@@ -30,7 +31,7 @@ _FILES = ("trial.json", "arrays.npz", "curve.csv", "result.json")
 
 @dataclass(kw_only=True, slots=True)
 class Merged:
-    """How many trials came in, were the same, or went further; and what could not be joined.
+    """How many trials came in, were the same, or say more; and what could not be joined.
 
     `unfinished`: trials of a source that were left there. `notes`: what is worth knowing.
     """
@@ -227,22 +228,26 @@ def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:
 
 
 def _take_over(into: Store, source: Store, name: str) -> bool:
-    """The source's result where it is of more training; whether it is.
+    """The source's result where it is of more training, or has further metrics; whether it is.
 
     A curve goes with its result: another one, of more training, has not the test at that epoch.
     """
     mine, theirs = into.result(name), source.result(name)
     assert theirs is not None
-    further = mine is None or theirs.epochs > mine.epochs
-    if further:
+    if mine is None or theirs.epochs > mine.epochs:
         into.drop_weights(name)
         _take(into, source, name, ("curve.csv", "arrays.npz", "result.json", *WEIGHTS))
         if theirs.ended:
             (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
-    same = mine is not None and theirs.epochs == mine.epochs
-    if same and source.has_weights(name) and not into.has_weights(name):
+        return True
+    if theirs.epochs < mine.epochs:
+        return False
+    if source.has_weights(name) and not into.has_weights(name):
         _take(into, source, name, WEIGHTS)
-    return further
+    more = theirs.metrics.keys() > mine.metrics.keys()
+    if more:
+        _take(into, source, name, ("curve.csv", "result.json"))  # whose clocks agree
+    return more
 
 
 def _take(into: Store, source: Store, name: str, files: Sequence[str]) -> None:

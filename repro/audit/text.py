@@ -90,8 +90,8 @@ def merge_text(merged: Merged) -> str:
     """Counts, then what was kept apart and why."""
     return "\n".join(
         [
-            f"{merged.added} trials added, {merged.further} trained further than here, "
-            f"{merged.same} known already; {merged.plans} plans",
+            f"{merged.added} trials added, {merged.further} trained further than here or with more "
+            f"metrics, {merged.same} known already; {merged.plans} plans",
             *(f"note: {each}" for each in merged.notes),
             *(f"contradiction: {each}" for each in merged.apart),
         ]
