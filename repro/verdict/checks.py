@@ -73,8 +73,8 @@ def unmeasured(
             yield (
                 f"{lacking} of {len(of_arm)} finished {arm} trials have no {metric}, and are not "
                 "trained again for it: where it can be measured by now, "
-                f"`repro run {claim.id} --scale {scale} --store NEW` trains them into another store, "
-                "from which `repro merge` takes it"
+                f"`repro run {claim.id} --scale {scale} --store NEW` trains them into another "
+                "store, from which `repro merge` takes it"
             )
 
 
