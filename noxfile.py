@@ -1,7 +1,7 @@
 """What a developer runs: `nox -l` lists it, `nox -s NAME -- ARGUMENTS` passes arguments on.
 
-All environments are filled from `constraints.txt`. Sessions that need no more than pytest share
-one, so that Python compiles PyTorch's modules once for all of them; the others have their own.
+All environments are filled from `constraints.txt`. Sessions that run pytest share one,
+so that Python compiles PyTorch's modules once for all of them; the others have their own.
 """
 
 import os
@@ -31,10 +31,10 @@ PLAIN = (
 CLUSTER = ("tests/test_ranks.py", "tests/test_ray.py")
 
 
-def install(session: nox.Session, *groups: str, package: bool = True, extras: str = "") -> None:
+def install(session: nox.Session, *groups: str, package: bool = True) -> None:
     """Install the package, editable, and groups of `pyproject.toml`, all as pinned."""
     wanted = nox.project.dependency_groups(PYPROJECT, *groups) if groups else ()
-    session.install("-c", "constraints.txt", *(("-e", f".{extras}") if package else ()), *wanted)
+    session.install("-c", "constraints.txt", *(("-e", ".") if package else ()), *wanted)
 
 
 def environment_python(version: str = "") -> Path:
@@ -43,9 +43,17 @@ def environment_python(version: str = "") -> Path:
 
 
 def run_in_tests(
-    session: nox.Session, *arguments: str, success_codes: tuple[int, ...] = (0,)
+    session: nox.Session,
+    *arguments: str,
+    group: str = "test",
+    extras: str = "",
+    success_codes: tuple[int, ...] = (0,),
 ) -> None:
-    """Run Python in that environment, of the version that -P asks for; uv makes others wait."""
+    """Run Python in that environment, of the version that -P asks for; uv makes others wait.
+
+    `group` and `extras`: what else has to be in it. It stays there, and pytest's marks, not what is
+    installed, say which tests run.
+    """
     python = environment_python(str(session.python or ""))
     if not python.exists():
         version = str(session.python or sys.executable)
@@ -53,7 +61,7 @@ def run_in_tests(
         session.run_install("uv", "venv", "--quiet", "-p", version, folder, external=True)
     session.run_install(
         "uv", "pip", "install", "--quiet", "-p", str(python), "-c", "constraints.txt",
-        "-e", ".", *nox.project.dependency_groups(PYPROJECT, "test"), external=True,
+        "-e", f".{extras}", *nox.project.dependency_groups(PYPROJECT, group), external=True,
     )  # fmt: skip
     session.run(str(python), *arguments, external=True, success_codes=success_codes)
 
@@ -136,12 +144,11 @@ def evidence(session: nox.Session) -> None:
     run_in_tests(session, "-m", "pytest", "-m", "evidence", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def cluster(session: nox.Session) -> None:
     """Run the tests that start a Ray cluster here, or several ranks, and print their table."""
-    install(session, "test", extras="[ray]")
     selection = session.posargs or ["-m", "cluster and not slow", *CLUSTER]
-    session.run("python", "-m", "pytest", *selection)
+    run_in_tests(session, "-m", "pytest", *selection, extras="[ray]")
 
 
 @nox.session(venv_backend="none")
@@ -166,21 +173,19 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", *session.posargs)
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def browser(session: nox.Session) -> None:
     """Look at the report in headless Chromium, which has to be on the machine."""
-    install(session, "browser")
-    session.run(
-        "python", "-m", "pytest", "-m", "browser", "tests/test_browser.py", *session.posargs
-    )
+    looks = ("-m", "pytest", "-m", "browser", "tests/test_browser.py", *session.posargs)
+    run_in_tests(session, *looks, group="browser")
 
 
-@nox.session
+@nox.session(venv_backend="none")
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/, and run every command that it shows."""
-    install(session, "docs")
-    session.run("mkdocs", "build", "--strict", "--quiet")
-    session.run("python", "-m", "pytest", "-m", "docs", "tests/test_docs.py", *session.posargs)
+    run_in_tests(session, "-m", "mkdocs", "build", "--strict", "--quiet", group="docs")
+    shown = ("-m", "pytest", "-m", "docs", "tests/test_docs.py", *session.posargs)
+    run_in_tests(session, *shown, group="docs")
 
 
 @nox.session(venv_backend="none")

@@ -243,7 +243,6 @@ def test_what_the_old_cards_would_have_taken_follows_from_the_paper() -> None:
 
 
 @pytest.mark.docs
-@pytest.mark.docs
 def test_the_import_that_the_page_shows_registers_the_nets_with_timm() -> None:
     """In a fresh interpreter, in which nothing else has."""
     (block,) = (block for block in BLOCKS if "timm.create_model" in block.body)
