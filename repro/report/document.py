@@ -104,7 +104,7 @@ class Part:
     @property
     def summary(self) -> str:
         """How many claims have which verdict."""
-        return summary([claim.headline.word for claim in self.claims if claim.headline])
+        return summary(self.claims)
 
     @property
     def forest(self) -> tuple[ForestRow, ...]:
@@ -173,13 +173,15 @@ class Document:
     @property
     def summary(self) -> str:
         """How many claims have which verdict."""
-        return summary([claim.headline.word for claim in self.claims if claim.headline])
+        return summary(self.claims)
 
 
-def summary(words: Sequence[str]) -> str:
+def summary(claims: Sequence[ClaimSection]) -> str:
     """Counts, such as `5 of 19 measured claims reproduced; 13 inconclusive, 1 invalid.`."""
+    words = [claim.headline.word for claim in claims if claim.headline]
     if not words:
-        return "No results yet beyond smoke tests."
+        smoke = any(claim.smoke for claim in claims)
+        return f"No results yet{' beyond smoke tests' * smoke}."
     counts = Counter(words)
     reproduced = counts.pop("reproduced", 0)
     rest = ", ".join(f"{counts[word]} {word}" for word in _WORDS if counts[word])

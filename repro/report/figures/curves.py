@@ -212,10 +212,13 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
                 color=colour,
                 linewidth=1,
                 linestyle=":",
+                marker="_" if len(arm.train.epochs) == 1 else None,  # of which no line is seen
                 gid=gid,
                 label=f"{arm.arm}: training batches",
             )
     ax.set(xlabel="epochs", ylabel="error in %")
+    if ax.has_data():
+        ax.set_xlim(left=0)
     _span(ax)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")
