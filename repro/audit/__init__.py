@@ -1,9 +1,8 @@
 """Looking after stores: verify, compare, merge, export, explain. Trains nothing.
 
-May import all but `bench` and `cli`.
+May import all but `bench` and `cli`. `crate`, which draws pages, is imported where it is wanted.
 """
 
-from repro.audit.crate import claims_beside, write_crate
 from repro.audit.diff import Difference, compare
 from repro.audit.export import copy_evidence, export
 from repro.audit.merge import Merged, merge
@@ -14,7 +13,7 @@ from repro.audit.text import (
     verification_fields,
     verification_text,
 )
-from repro.audit.verify import Verification, verify
+from repro.audit.verify import Verification, claims_beside, verify
 from repro.audit.why import why
 
 __all__ = [
@@ -33,5 +32,4 @@ __all__ = [
     "verification_text",
     "verify",
     "why",
-    "write_crate",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from repro import __version__
+from repro.audit.verify import METADATA
 from repro.claim import Claim, Paper, TrainedClaim
 from repro.claim.trainer import files_of
 from repro.errors import ClaimError
@@ -25,16 +26,9 @@ from repro.store.archive import archives
 from repro.text import estimate_text
 from repro.verdict import Verdict
 
-__all__ = ["METADATA", "claims_beside", "write_crate"]
-
-METADATA = "ro-crate-metadata.json"
+__all__ = ["write_crate"]
 
 _Entity = dict[str, Any]
-
-
-def claims_beside(store: Path) -> Path | None:
-    """The folder of claim files of a store that is a crate."""
-    return store / "claims" if (store / METADATA).exists() else None
 
 
 def write_crate(

@@ -7,18 +7,16 @@ stored is what was measured.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from repro.store import Store
 from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
 from repro.trial.reported import Training, from_rows, result_of
 
-__all__ = ["FROM_CURVE", "FromCurves", "contradictions", "rederived"]
+__all__ = ["FROM_CURVE", "contradictions", "rederived"]
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -39,18 +37,6 @@ FROM_CURVE = frozenset(
     }
 )
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
-
-
-class FromCurves(Store):
-    """A store with the results that were derived from its curves, for verdicts from these."""
-
-    def __init__(self, root: Path, derived: dict[str, Result]) -> None:
-        super().__init__(root)
-        self._derived = derived
-
-    def results(self) -> dict[str, Result]:
-        """Finished trials by identity."""
-        return self._derived
 
 
 def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:

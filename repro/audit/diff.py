@@ -49,10 +49,11 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
     Raises NothingMeasuredError when neither says anything.
     """
     differences: list[Difference] = []
+    stores = [(store, store.results()) for store in (one, two)]
     for claim in claims:
         scales = claim.scales if isinstance(claim, TrainedClaim) else [""]
         for scale in scales:
-            sides = [judge_at(claim, scale, store) for store in (one, two)]
+            sides = [judge_at(claim, scale, store, results) for store, results in stores]
             trials = _trials(
                 one, two, *(side.evidence.trials if side.evidence else () for side in sides)
             )

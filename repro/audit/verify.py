@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from repro.audit import printed
-from repro.audit.curves import FROM_CURVE, FromCurves, contradictions, rederived
+from repro.audit.curves import FROM_CURVE, contradictions, rederived
 from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
 from repro.data import fingerprint
@@ -24,7 +24,9 @@ from repro.trial import Result
 from repro.verdict import Verdict
 from repro.verdict.session import judge_at
 
-__all__ = ["Verification", "verify"]
+__all__ = ["METADATA", "Verification", "claims_beside", "verify"]
+
+METADATA = "ro-crate-metadata.json"  # of a crate, which is a store as well
 
 
 @dataclass(kw_only=True, slots=True)
@@ -71,6 +73,11 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
             verification.contradictions += printed.contradictions(report, tables)
             verification.checked.append(f"the tables of {report}, cell by cell")
     return verification
+
+
+def claims_beside(store: Path) -> Path | None:
+    """The folder of claim files of a store that is a crate."""
+    return store / "claims" if (store / METADATA).exists() else None
 
 
 def _files(store: Store) -> list[Path]:
@@ -229,11 +236,11 @@ def _check_facts(store: Store, claims: Sequence[Claim], verification: Verificati
 def _check_verdicts(
     store: Store, claims: Sequence[Claim], derived: dict[str, Result], verification: Verification
 ) -> None:
-    from_curves = FromCurves(store.root, derived)
+    results = store.results()
     used: set[str] = set()
     for claim in claims:
         for scale in claim.scales if isinstance(claim, TrainedClaim) else [""]:
-            judged, again = (judge_at(claim, scale, where) for where in (store, from_curves))
+            judged, again = (judge_at(claim, scale, store, of) for of in (results, derived))
             used.update(judged.evidence.trials if judged.evidence else ())
             for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
                 if stored.word == "not run" == anew.word:

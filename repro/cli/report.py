@@ -117,7 +117,8 @@ def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, 
 
 def _publish_crate(store: Path, claims: Path | None, out: Path, licence: str | None) -> None:
     """The pages are those of the evidence that lies beside them."""
-    from repro.audit import copy_evidence, write_crate
+    from repro.audit import copy_evidence
+    from repro.audit.crate import write_crate
     from repro.claim import load_valid
     from repro.store import Store
 

@@ -5,14 +5,14 @@ in milliseconds.
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from math import nan, prod
 from typing import Any
 
 import torch
 from torch import nn
 
-from repro.claim import ExactClaim, Fact
+from repro.claim import ExactClaim, Fact, Scalar
 from repro.errors import ClaimError
 from repro.models import build
 from repro.models.local import LocallyConnected2d
@@ -30,15 +30,8 @@ def compute(claim: ExactClaim) -> list[FactOutcome]:
 
 
 def _outcome(claim: ExactClaim, name: str, fact: Fact) -> FactOutcome:
+    net = _net(fact.model.name, tuple(fact.model.arguments.items()))
     with torch.device("meta"):
-        net = build(
-            fact.model.name,
-            fact.model.arguments,
-            classes=_CLASSES,
-            size=_SIZE,
-            initialisation="cuda_convnet",
-            seed=0,
-        ).eval()
         layers = _layers(net)
         if fact.of is not None and fact.of not in layers:
             raise ClaimError(
@@ -62,6 +55,19 @@ def _outcome(claim: ExactClaim, name: str, fact: Fact) -> FactOutcome:
         holds=fact.holds(ours),
         decides=fact.counts,
     )
+
+
+@lru_cache(maxsize=8)  # of which many facts are counted
+def _net(name: str, arguments: tuple[tuple[str, Scalar], ...]) -> nn.Module:
+    with torch.device("meta"):
+        return build(
+            name,
+            dict(arguments),
+            classes=_CLASSES,
+            size=_SIZE,
+            initialisation="cuda_convnet",
+            seed=0,
+        ).eval()
 
 
 def _layers(net: nn.Module) -> dict[str, nn.Module]:

@@ -137,10 +137,16 @@ def next_trials(
     return next_cells(claim, scale, fingerprint, results, seeds=seeds)
 
 
-def judge(claim: TrainedClaim, scale: str, store: Store) -> Judged:
-    """What the store says of the claim now, whether or not all of it was run."""
+def judge(
+    claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result] | None = None
+) -> Judged:
+    """What the store says of the claim now, whether or not all of it was run.
+
+    `results`: of its trials, where they are known already: a store of thousands is read once for
+    many claims.
+    """
     claim = as_registered(claim, scale, store)
-    evidence = _evidence(claim, scale, store)
+    evidence = _evidence(claim, scale, store, store.results() if results is None else results)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
     return Judged(claim=claim, evidence=evidence, verdicts=verdicts)
 
@@ -151,18 +157,20 @@ def judge_exact(claim: ExactClaim, store: Store) -> Judged:
     return Judged(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
 
 
-def judge_at(claim: Claim, scale: str, store: Store) -> Judged:
+def judge_at(claim: Claim, scale: str, store: Store, results: Mapping[str, Result]) -> Judged:
     """What the store says of a claim of any kind; `scale` is not asked for where none is had."""
     if isinstance(claim, TrainedClaim):
-        return judge(claim, scale, store)
+        return judge(claim, scale, store, results)
     assert isinstance(claim, ExactClaim)
     return judge_exact(claim, store)
 
 
-def _evidence(claim: TrainedClaim, scale: str, store: Store) -> Evidence:
+def _evidence(
+    claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result]
+) -> Evidence:
     record = planned(claim, scale, store)
     fingerprint = record.fingerprint if record else None
-    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=store)
     return replace(evidence, finished_before=record.finished_before if record else 0)
 
 
