@@ -27,7 +27,7 @@ import torch
 from benchmarks.small import small_claim
 from repro.claim import Recipe
 from repro.data import open_dataset
-from repro.execute import Backend, Ended, Local, Machine, in_populations, run_cells
+from repro.execute import Backend, CellOutcomes, Local, Machine, group_cells, run_cells
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.execute.running import run_claims
 from repro.plan import Cell
@@ -87,10 +87,10 @@ class AtOnce:
     def slots(self) -> int:
         return WORKERS
 
-    def grouped(self, waiting: Sequence[Cell]) -> list[list[Cell]]:
-        return in_populations(waiting, self.machine)
+    def group(self, waiting: Sequence[Cell]) -> list[list[Cell]]:
+        return group_cells(waiting, self.machine)
 
-    def submit(self, group: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, group: Sequence[Cell]) -> Future[CellOutcomes]:
         (cell,) = group
         result = Result(
             trial_id=cell.trial.id,
@@ -105,7 +105,7 @@ class AtOnce:
         )
         self.store.begin(cell.trial)
         self.store.finish(result)
-        done: Future[Ended] = Future()
+        done: Future[CellOutcomes] = Future()
         done.set_result({cell.trial.id: TrainedCell(outcome="finished", result=result)})
         return done
 
@@ -195,10 +195,10 @@ def by_driver(backend: Callable[[Machine], Backend]) -> FanOut:
 def contestants() -> dict[str, FanOut]:
     found = {"plain pool of processes": by_pool, "local executor": by_driver(Local)}
     try:
-        from repro.execute.backends.ray import OnRay
+        from repro.execute.backends.ray import RayBackend
     except Exception:  # noqa: BLE001 - the extra is not installed
         return found
-    return found | {"Ray": by_driver(OnRay)}
+    return found | {"Ray": by_driver(RayBackend)}
 
 
 @click.command()

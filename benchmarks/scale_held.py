@@ -64,7 +64,7 @@ def raylets(number: int, machine: Machine) -> Iterator[Backend]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from repro.execute.backends.ray import OnRay
+    from repro.execute.backends.ray import RayBackend
 
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args=node)
@@ -72,7 +72,7 @@ def raylets(number: int, machine: Machine) -> Iterator[Backend]:
         cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
     try:
-        yield OnRay(machine)
+        yield RayBackend(machine)
     finally:
         ray.shutdown()
         cluster.shutdown()

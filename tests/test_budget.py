@@ -39,7 +39,7 @@ def test_a_budget_below_the_next_look_decides_nothing(tmp_path: Path) -> None:
 
     assert found.seeds is None
     assert not found.outlook.chances
-    assert "not within 4 min 59 s; the look at 5 seeds an arm takes at most 5 min 00 s" in (
+    assert "not within 4 min 59 s; the analysis at 5 seeds an arm takes at most 5 min 00 s" in (
         describe_forecast(found, 299)
     )
 
@@ -68,7 +68,7 @@ def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
     found = forecast(looking(tmp_path), "paper", None, {}, workers=1, seconds=1e9)
     fields = forecast_fields(found)
 
-    assert "nothing of it was measured" in describe_forecast(found, 1e9)
+    assert "no trials in this store" in describe_forecast(found, 1e9)
     assert fields["seconds_an_epoch"] is fields["outlook"]["scatter"] is None
     assert fields["outlook"]["chances"] == ()
 

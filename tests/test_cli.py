@@ -139,7 +139,7 @@ def test_a_smoke_run_ends_with_0_and_says_that_it_is_no_evidence(ran: tuple[Path
     assert "  paper  6 ratio of epochs" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "handwritten digits" in done.stdout
-    assert "0 trials found done" in done.stderr
+    assert "0 trials already finished" in done.stderr
 
 
 def test_running_again_finds_all_done(ran: tuple[Path, Result]) -> None:
@@ -148,7 +148,7 @@ def test_running_again_finds_all_done(ran: tuple[Path, Result]) -> None:
     again = repro("run", folder / "tiny.yaml", "--store", folder / "runs", "--json")
 
     assert again.exit_code == 0
-    assert " 0 trials found done" not in again.stderr
+    assert " 0 trials already finished" not in again.stderr
     (verdict,) = json.loads(again.stdout)
     assert verdict["verdict"] in first.stdout
     assert verdict["decides"] is False

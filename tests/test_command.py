@@ -256,7 +256,7 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
         ("percent", "test_error is a fraction from 0 to 1, not 31"),
         ("long", "wrote a line of metrics of more than 65536 bytes"),
         ("huge", "wrote 1099511627776 bytes of metrics"),
-        ("fifo", "left no file for its metrics: not a regular file"),
+        ("fifo", "left no readable file of metrics: not a regular file"),
     ],
 )
 def test_a_program_that_fails_is_told_of(tmp_path: Path, mode: str, said: str) -> None:

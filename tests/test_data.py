@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from repro.data import Dataset, find, open_dataset, status, synthetic, verify
 from repro.data.arrays import Images
-from repro.data.dataset import in_turns
+from repro.data.dataset import interleaved_order
 from repro.data.device import DeviceData, Inputs, pixel_statistics
 from repro.errors import DataError
 from repro.registry import DATASETS
@@ -141,7 +141,7 @@ def test_in_turns_equals_its_slow_definition() -> None:
     while any(left.values()):
         expected += [left[c].pop(0) for c in range(4) if left[c]]
 
-    assert in_turns(labels).tolist() == expected
+    assert interleaved_order(labels).tolist() == expected
 
 
 @pytest.mark.parametrize("columns", [("img", "label"), ("image", "fine_label")])
@@ -236,7 +236,7 @@ def test_unreadable_images_are_named_and_counted(tmp_path: Path) -> None:
     assert "train-00000-of-00001.parquet row 0 (0.png): " in str(caught.value)
     assert "row 9 " in str(caught.value)
     assert "row 10 " not in str(caught.value)
-    assert "not left out by themselves" in caught.value.hint
+    assert "not skipped automatically" in caught.value.hint
     assert not [p for p in (tmp_path / "cache").iterdir() if p.is_dir()]
 
 
@@ -244,7 +244,7 @@ def test_images_none_of_which_can_be_read_are_refused(tmp_path: Path) -> None:
     """So that their size is not known."""
     write_parquet(tmp_path / "tiny", train=[(b"no image", 0)] * 2, test=[(b"no image", 0)])
 
-    with pytest.raises(DataError, match=r"no image can be read; of the first: .* row 0 "):
+    with pytest.raises(DataError, match=r"no image can be read; the first fault: .* row 0 "):
         opened(tmp_path)
 
 
@@ -263,7 +263,7 @@ def test_images_of_another_size_or_depth_are_faults(
 
     with pytest.raises(DataError, match=f"1 of 11 images cannot be used:\n.*{message}") as caught:
         opened(tmp_path)
-    assert "images of various sizes want a size, as in folder:tiny@256" in caught.value.hint
+    assert "for images of various sizes, add a size, as in folder:tiny@256" in caught.value.hint
 
 
 def test_images_that_are_no_squares_want_a_size(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_verify_compares_files_with_their_sums(place: str, tmp_path: Path) -> No
         )
     )
     report = verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-    assert str(report).endswith(f"2 files as in {sums}")
+    assert str(report).endswith(f"2 files match {sums}")
     write_parquet(tmp_path / "tiny", train=TRAIN_FILES[1:], test=TEST_FILES)
 
     with pytest.raises(DataError, match=f"1 of 2 files differ from .*{files[1].name}"):

@@ -324,7 +324,7 @@ def test_pixels_are_looked_at_once_and_not_of_many_images(
     decoded(home)
     assert len(looked) == 1
     flip_a_pixel(folder_of(home), "train")
-    monkeypatch.setattr("repro.data.decoded.cache._ALL_LOOKED_AT", 1000)
+    monkeypatch.setattr("repro.data.decoded.cache._MAX_CHECKED_BYTES", 1000)
     decoded(home)
 
     assert len(looked) == 1

@@ -356,7 +356,7 @@ def test_sums_are_read_in_whatever_form(form: str, tmp_path: Path) -> None:
     sums = tmp_path / "tiny/SHA256SUMS"
     sums.write_text(SUMS[form](sha256_of(file), file.name), newline="")
     report = verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-    assert str(report).endswith(f"1 of 2 files as in {sums}")
+    assert str(report).endswith(f"1 of 2 files match {sums}")
     sums.write_text(SUMS[form]("1" * 64, file.name), newline="")
 
     with pytest.raises(DataError, match=f"1 of 1 files differ from .*{file.name}"):
@@ -606,7 +606,7 @@ def test_test_images_without_labels_are_left_for_those_with(tmp_path: Path) -> N
     source = find("folder:tiny", (tmp_path,))
 
     assert source is not None
-    assert source.taken == "train/*/* (4 files) to train on, val/*/* (4 files) to test on"
+    assert source.description == "train/*/* (4 files) to train on, val/*/* (4 files) to test on"
 
 
 @pytest.mark.parametrize("container", ["parquet", "folder"])
@@ -689,7 +689,7 @@ def test_a_cache_that_is_not_as_it_was_built_is_built_anew(
 ) -> None:
     """Whatever lies there, also of images so many that not every pixel is looked at."""
     if size == "large":
-        monkeypatch.setattr("repro.data.decoded.cache._ALL_LOOKED_AT", 0)
+        monkeypatch.setattr("repro.data.decoded.cache._MAX_CHECKED_BYTES", 0)
     write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
     good = opened(tmp_path).fingerprint
     (file,) = (tmp_path / "cache").glob(f"*/{name}")

@@ -29,16 +29,22 @@ from repro.errors import (
     WriteError,
 )
 from repro.execute import (
-    Ended,
+    CellOutcomes,
     Local,
     Machine,
     Outcome,
     WorkerLost,
-    in_populations,
+    group_cells,
     run_cells,
 )
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.execute.worker.work import data_for, fault_of, population_bytes, train_cells, train_held
+from repro.execute.worker.work import (
+    data_for,
+    fault_of,
+    population_bytes,
+    train_cells,
+    train_locked,
+)
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.train import Run, train_all
@@ -100,7 +106,7 @@ def assert_as_local(folder: Path, name: str, outcome: Outcome) -> None:
     local, here = Store(folder / "store"), Store(folder / name)
     claim = load(folder / "tiny.yaml")
     lost = local.results().keys() - here.results().keys()
-    provoked(name, workers=outcome.lost, trials=len(lost))
+    provoked(name, workers=outcome.worker_losses, trials=len(lost))
 
     assert outcome.failures == {}
     assert_same(curves(here.root), curves(local.root))
@@ -171,7 +177,7 @@ def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) 
     """Three tenths of an epoch, with a checkpoint after each."""
     trial = trial_on(open_dataset("digits", (folder,), folder), data="digits", images=640)
     cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=0.3, decides=True)
-    train_held([cell], machine(folder), store, stop=threading.Event(), on_event=on_event)
+    train_locked([cell], machine(folder), store, stop=threading.Event(), on_event=on_event)
     return cell
 
 
@@ -192,7 +198,7 @@ def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -
             if event.epoch >= until:
                 stop.set()
 
-        train_held([cell], machine(tmp_path), store, stop=stop, on_event=on_event)
+        train_locked([cell], machine(tmp_path), store, stop=stop, on_event=on_event)
         return epochs[0]
 
     go_on(whole, math.inf)
@@ -344,7 +350,7 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -
         yield from train_all(runs[:1], **hooks)
         raise MemoryError("no more")
 
-    ended = train_held(
+    ended = train_locked(
         cells, where, store, stop=threading.Event(), on_event=lambda _: None, trainer=short
     )
     first, *others = (ended[cell.trial.id] for cell in cells)
@@ -421,7 +427,7 @@ def test_populations_are_as_large_as_a_gpus_memory_allows(tmp_path: Path) -> Non
     claim_file(tmp_path, epochs=1, seeds=1)
     cells = plan_cells(tmp_path)
     where = replace(machine(tmp_path), device="cuda")
-    small, large = (in_populations(cells, where, memory=size * 2**20) for size in (1, 80 * 1024))
+    small, large = (group_cells(cells, where, memory=size * 2**20) for size in (1, 80 * 1024))
     shapes = list(dict.fromkeys(cell.trial.shape for cell in cells))
     assert [len(group) for group in small] == [1] * len(cells)
     assert [group[0].trial.shape for group in large] == shapes
@@ -437,11 +443,11 @@ class Losing(Local):
         self.times = times
         self.seen: Counter[str] = Counter()
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         self.seen.update(cell.trial.id for cell in cells)
         if all(self.seen[cell.trial.id] > self.times for cell in cells):
             return super().submit(cells)
-        lost: Future[Ended] = Future()
+        lost: Future[CellOutcomes] = Future()
         lost.set_exception(WorkerLost("the node is gone"))
         return lost
 
@@ -462,7 +468,7 @@ def test_a_trial_that_loses_its_worker_goes_on_with_another(
     outcome = run_cells(plan_of(folder, where.store), Losing(where, 1), observer=Listening())
 
     assert outcome.failures == {}
-    assert outcome.lost == told.count("lost") >= len(whole)
+    assert outcome.worker_losses == told.count("lost") >= len(whole)
     assert_same(curves(where.store), whole)
 
 
@@ -473,11 +479,11 @@ class Elsewhere(Local):
         super().__init__(where)
         self.seen: Counter[str] = Counter()
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         self.seen.update(cell.trial.id for cell in cells)
         if all(self.seen[cell.trial.id] > 3 for cell in cells):
             return super().submit(cells)
-        busy: Future[Ended] = Future()
+        busy: Future[CellOutcomes] = Future()
         busy.set_result({cell.trial.id: TrainedCell(outcome="busy") for cell in cells})
         return busy
 
@@ -486,7 +492,7 @@ def test_a_trial_in_other_hands_is_said_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is asked for; once more when it is ours, before anything is heard of it."""
-    monkeypatch.setattr("repro.execute.driver._HELD_SECONDS", 0.0)
+    monkeypatch.setattr("repro.execute.driver._BUSY_SECONDS", 0.0)
     claim_file(tmp_path, epochs=1, seeds=1)
     where = machine(tmp_path)
     (cell, *_) = plan_cells(tmp_path)

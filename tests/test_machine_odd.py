@@ -27,7 +27,7 @@ from repro.errors import BugError, MachineError, OutOfMemoryError, WriteError, m
 from repro.execute import workers_for
 from repro.execute.backends import local
 from repro.execute.monitor.observer import TrainedCell
-from repro.execute.monitor.progress import Pace, StandingFiles
+from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.plan import next_cells
 from repro.report.svg import svg
 from repro.store import Store
@@ -225,7 +225,7 @@ def test_what_is_only_shown_ends_no_run(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "trials").touch()  # a file in place of the folder
     store = Store(tmp_path / "runs")
-    files = StandingFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
+    files = ProgressFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
     files.start(cell)
     files.fail(cell, WriteError("no room"))
     files.start(cell)

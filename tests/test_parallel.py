@@ -111,7 +111,7 @@ def test_a_fault_before_the_others_were_told_anything_parts_nobody(tmp_path: Pat
         )
         for seed in range(2)
     ]  # fmt: skip
-    with ranks.AllRanks(where, group) as backend:  # type: ignore[arg-type]
+    with ranks.TorchrunBackend(where, group) as backend:  # type: ignore[arg-type]
         for cell in cells:
             with pytest.raises(ClaimError, match="asks for 1438 training images"):
                 backend.submit([cell]).result()

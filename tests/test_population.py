@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from repro.data import Dataset
-from repro.execute import Machine, in_populations
+from repro.execute import Machine, group_cells
 from repro.execute.worker.work import train_cells
 from repro.models import Dropout, build
 from repro.plan import Cell
@@ -428,7 +428,7 @@ def test_only_trials_of_one_shape_are_put_together(dataset: Dataset, tmp_path: P
     cells = cells_of([relu[0], tanh, relu[1], decayed, relu[2], *foreign])
 
     def grouped(population: int | None) -> list[list[str]]:
-        groups = in_populations(cells, machine(tmp_path, population))
+        groups = group_cells(cells, machine(tmp_path, population))
         return [[cell.trial.id for cell in group] for group in groups]
 
     a, b, c = (trial.id for trial in relu)

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from repro.data import Dataset
-from repro.execute import Ended, Machine
-from repro.execute.worker.profile import keep_times
+from repro.execute import CellOutcomes, Machine
+from repro.execute.worker.profile import write_times
 from repro.execute.worker.work import train_cells
 from repro.plan import Cell
 from repro.store import Store
@@ -22,7 +22,7 @@ class Going:
     def set(self) -> None: ...
 
 
-def run(dataset: Dataset, folder: Path, profile: Path | None) -> tuple[Ended, Store]:
+def run(dataset: Dataset, folder: Path, profile: Path | None) -> tuple[CellOutcomes, Store]:
     machine = Machine(
         device="cpu",
         workers=1,
@@ -74,7 +74,7 @@ def test_the_table_of_times_adds_up(tmp_path: Path) -> None:
         loss=1.0,
         seconds=clocks,
     )
-    text = keep_times(tmp_path, [one, one])
+    text = write_times(tmp_path, [one, one])
 
     assert "| abc | 3.00 s | 50.0 % | 1.00 s | 0.25 s | 0.50 s |" in text
     assert "| all | 6.00 s | 50.0 % | 2.00 s | 0.50 s | 1.00 s |" in text

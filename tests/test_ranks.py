@@ -17,7 +17,7 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from repro.data import Dataset
-from repro.execute.backends.torchrun import join
+from repro.execute.backends.torchrun import join_group
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
 from repro.train.ranks import ALONE, Ranks
@@ -84,7 +84,7 @@ def _rank(rank: int, size: int, port: int, folder: str, checkpoint: bytes | None
     trial, dataset = world(Path(folder))
     data = device_data(trial, dataset, torch.device("cpu"))
     run = Run(trial, data, until=1.0 if checkpoint else 0.5, checkpoint=checkpoint)
-    ranks = join().ranks
+    ranks = join_group().ranks
     assert list(train_all([run], ranks=ranks)) == [run]
     (Path(folder) / f"{size}-{rank}.pt").write_bytes(run.state())
     random = train_random(Path(folder), ranks)

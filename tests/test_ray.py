@@ -76,11 +76,11 @@ class Run(Observer):
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
-        from repro.execute.backends.ray import OnRay
+        from repro.execute.backends.ray import RayBackend
 
         where = replace(machine(self.folder, self.name), population=self.population)
         self.held.unlink(missing_ok=True)
-        backend = OnRay(where, stream_home=self.stream_home, ranks=self.ranks)
+        backend = RayBackend(where, stream_home=self.stream_home, ranks=self.ranks)
         return run_cells(plan_of(self.folder, where.store), backend, observer=self)
 
     def event(self, event: Event) -> None:
@@ -117,7 +117,7 @@ def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path, he
     )
     outcome = run()
 
-    assert outcome.lost >= 1
+    assert outcome.worker_losses >= 1
     assert_as_local(run.folder, run.name, outcome)
 
 
@@ -133,7 +133,7 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path, held
     )
     outcome = run()
 
-    assert outcome.lost >= 1
+    assert outcome.worker_losses >= 1
     assert_as_local(run.folder, run.name, outcome)
 
 
@@ -193,18 +193,18 @@ def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
     cluster.remove_node(node)
 
     assert outcome.failures == {}
-    assert outcome.lost >= 1
+    assert outcome.worker_losses >= 1
     process = torchrun(tmp_path, 2)
     _, said = process.communicate()
     assert process.returncode == 0, said
     ours, theirs = curves(tmp_path / run.name), curves(tmp_path / "ranks")
     assert_same(ours, theirs)
-    provoked(run.name, workers=outcome.lost, trials=len(theirs.keys() - ours.keys()))
+    provoked(run.name, workers=outcome.worker_losses, trials=len(theirs.keys() - ours.keys()))
 
 
 def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:
     """A node that comes back after a cut finds its trial in other hands."""
-    from repro.execute.backends.ray import _Attempt, _GivenAway, _Home
+    from repro.execute.backends.ray import _Attempt, _Home, _Reassigned
 
     home = _Home(machine(tmp_path))
     first, second = (_Attempt(numbers={"a": number}) for number in (1, 2))
@@ -212,7 +212,7 @@ def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:
 
     assert home.report(first, event) is True
     assert home.do(second, "checkpoint", "a") is None
-    assert isinstance(home.do(first, "save", "a", checkpoint=b"", curve=None), _GivenAway)
-    assert isinstance(home.report(first, event), _GivenAway)
+    assert isinstance(home.do(first, "save", "a", checkpoint=b"", curve=None), _Reassigned)
+    assert isinstance(home.report(first, event), _Reassigned)
     assert home.report(second, event) is True
     assert home.take() == [event, event]

@@ -15,7 +15,7 @@ from repro.cli import main
 from repro.errors import MachineError
 from repro.execute import Outcome, run_cells
 from repro.execute.backends import slurm
-from repro.execute.backends.slurm import OnSlurm
+from repro.execute.backends.slurm import SlurmBackend
 from repro.execute.monitor.observer import Event, Observer
 from repro.store import Store
 from tests.gated import FREE_STEPS, gate, gated_claim_file
@@ -60,7 +60,7 @@ class Run(Observer):
         self.gate = self.folder / "gate"
         self.gate.unlink(missing_ok=True)
         where = machine(self.folder, self.name)
-        self.backend = OnSlurm(where, options=NO_OPTIONS, workers=2, here=True)
+        self.backend = SlurmBackend(where, options=NO_OPTIONS, workers=2, here=True)
         return run_cells(plan_of(self.folder, where.store), self.backend, observer=self)
 
     def event(self, event: Event) -> None:
@@ -98,7 +98,7 @@ def test_a_job_that_is_taken_back_goes_on_when_it_is_queued_again(alone: Path) -
     run = Run(folder=alone, name="a Slurm job taken back (SIGUSR2)", fault=take_back)
     outcome = run()
 
-    assert outcome.lost == 0
+    assert outcome.worker_losses == 0
     assert has_gone_on(run.events)
     assert_as_local(run.folder, run.name, outcome)
 
@@ -113,7 +113,7 @@ def test_a_job_that_is_lost_is_noticed_and_its_trials_go_on_in_another(alone: Pa
     )
     outcome = run()
 
-    assert outcome.lost == 1
+    assert outcome.worker_losses == 1
     assert_as_local(run.folder, run.name, outcome)
 
 
@@ -155,7 +155,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).chmod(0o755)
     (tmp_path / "queue").touch()
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "_POLL_SECONDS", 0.0)
     monkeypatch.setattr(slurm, "_ASK_SECONDS", 0.0)
     return tmp_path
 
@@ -164,7 +164,7 @@ def test_sbatch_is_asked_for_what_the_command_line_says(fake: Path) -> None:
     """Options as they are, and the signal that saves; jobs that wait are cancelled at the end."""
     quick_claim_file(fake)
     options = {"partition": "gpu", "time": 240, "gpus-per-node": "1", "exclusive": True}
-    backend = OnSlurm(machine(fake), options=options)
+    backend = SlurmBackend(machine(fake), options=options)
     outcome = run_cells(lambda: plan_cells(fake), backend, seconds=0.0)
 
     asked = set((fake / "asked").read_text().splitlines())
@@ -179,7 +179,7 @@ def test_jobs_that_vanish_are_tried_three_times_and_then_told(fake: Path) -> Non
     """Whatever Slurm calls the end of a job that says nothing: it is in the queue no more."""
     quick_claim_file(fake)
     cells = plan_cells(fake)
-    backend = OnSlurm(machine(fake), options={"partition": "gpu"}, workers=1)
+    backend = SlurmBackend(machine(fake), options={"partition": "gpu"}, workers=1)
     (fake / "bin" / "squeue").write_text(f"#!/bin/sh\ncat {fake}/queue; : > {fake}/queue\n")
     outcome = run_cells(lambda: cells, backend)
 
@@ -192,7 +192,7 @@ def test_jobs_that_vanish_are_tried_three_times_and_then_told(fake: Path) -> Non
 def test_a_refusal_is_told_at_once(fake: Path) -> None:
     """What is wrong with the options is wrong with every job."""
     quick_claim_file(fake)
-    backend = OnSlurm(machine(fake), options={"partition": "cpu"})
+    backend = SlurmBackend(machine(fake), options={"partition": "cpu"})
 
     with pytest.raises(MachineError, match=r"Slurm took no job.*invalid partition"):
         run_cells(lambda: plan_cells(fake), backend)
@@ -225,7 +225,7 @@ def test_without_slurm_the_error_says_what_to_do(
     monkeypatch.setenv("PATH", "")
     with (
         pytest.raises(MachineError, match="there is no command `srun`") as caught,
-        OnSlurm(machine(tmp_path), options=NO_OPTIONS),
+        SlurmBackend(machine(tmp_path), options=NO_OPTIONS),
     ):
         pass
 

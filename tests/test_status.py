@@ -19,7 +19,7 @@ from repro.claim import TrainedClaim, load
 from repro.data import open_dataset
 from repro.errors import LockLostError
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.monitor.progress import Pace, StandingFiles, overview, standing_of
+from repro.execute.monitor.progress import Pace, ProgressFiles, overview, trial_progress
 from repro.plan import Cell, most_epochs_left, next_cells
 from repro.store import Store
 from tests.commands import repro
@@ -96,7 +96,7 @@ def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
     _, (cell, *_) = cells_of(tmp_path)
     store = Store(tmp_path / "runs")
     store.begin(cell.trial)
-    standing = asdict(standing_of(cell, None, now=datetime.now(UTC)))
+    standing = asdict(trial_progress(cell, None, now=datetime.now(UTC)))
     with store.lock(cell.trial.id):
         store.keep_progress(cell.trial.id, json.dumps(standing))
         during = overview(store)
@@ -142,7 +142,7 @@ def test_a_fault_is_of_the_last_time_that_its_trial_was_begun(tmp_path: Path) ->
     """Not of the one before, nor of a process whose lock another one took, and came to the end."""
     _, (cell, *_) = cells_of(tmp_path)
     store = Store(tmp_path / "runs")
-    files = StandingFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
+    files = ProgressFiles(store=store, pace=Pace(epochs_left=lambda: 1.0, workers=1))
     lost = LockLostError("the lock was lost")
     files.start(cell)
     files.fail(cell, lost)
@@ -177,7 +177,7 @@ def test_a_folder_that_is_not_there_is_no_quiet_store(tmp_path: Path) -> None:
 
 def test_watching_ends_when_nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a script can wait for a run."""
-    monkeypatch.setattr("repro.execute.monitor.console.LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("repro.execute.monitor.console.POLL_SECONDS", 0.0)
     done = repro("status", "--store", tmp_path, "--watch")
 
     assert done.exit_code == 0

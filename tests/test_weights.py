@@ -185,6 +185,6 @@ def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:
     done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", tmp_path / "runs")
 
     assert "nets are gone" not in asked[0].stderr
-    assert "2 trials had ended before, without --keep-weights: their nets" in asked[1].stderr
+    assert "2 trials were finished earlier without --keep-weights" in asked[1].stderr
     assert done.exit_code == 5
     assert "was run without --keep-weights" in done.stderr

@@ -13,7 +13,7 @@ from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
 from repro.data import fingerprint
 from repro.errors import IntegrityError, NothingMeasuredError, ReproError
-from repro.execute.monitor.progress import Fault, Standing, report_in
+from repro.execute.monitor.progress import Fault, TrialProgress, read_report
 from repro.files import File, exists
 from repro.registry import DATASETS
 from repro.report.frames import csv_files
@@ -137,7 +137,10 @@ def _check_trials(store: Store, verification: Verification) -> dict[str, Result]
     return derived
 
 
-_REPORTS: dict[str, type[Standing | Fault]] = {"progress.json": Standing, "fault.json": Fault}
+_REPORTS: dict[str, type[TrialProgress | Fault]] = {
+    "progress.json": TrialProgress,
+    "fault.json": Fault,
+}
 
 
 def _check_reports(folder: Path, verification: Verification) -> None:
@@ -145,7 +148,7 @@ def _check_reports(folder: Path, verification: Verification) -> None:
     for name, kind in _REPORTS.items():
         with _noting(verification, folder):
             if os.path.lexists(folder / name):
-                report_in(folder / name, kind)
+                read_report(folder / name, kind)
 
 
 def _check_trial(store: Store, name: str, verification: Verification) -> dict[str, Result]:

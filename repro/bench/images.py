@@ -196,7 +196,7 @@ def _decoded(files: Sequence[Path]) -> list[Image.Image]:
             images.append(_open(file.read_bytes()))
         # Pillow's readers raise whatever a broken file makes them raise, SyntaxError included.
         except Exception as error:
-            raise DataError(f"{file} cannot be read: {error}", hint="leave it out") from error
+            raise DataError(f"{file} cannot be read: {error}", hint="remove it") from error
         size += images[-1].width * images[-1].height * 3
         if size > _DECODED:
             break

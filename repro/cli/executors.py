@@ -137,14 +137,14 @@ def backend_from(
             "need not see: use --executor local or slurm"
         )
     if executor == "slurm":
-        from repro.execute.backends.slurm import OnSlurm
+        from repro.execute.backends.slurm import SlurmBackend
 
         here = bool(slurm.pop("here", False))
-        return OnSlurm(machine, options=slurm, workers=workers, here=here)
+        return SlurmBackend(machine, options=slurm, workers=workers, here=here)
     if executor == "ray":
-        from repro.execute.backends.ray import OnRay
+        from repro.execute.backends.ray import RayBackend
 
-        return OnRay(
+        return RayBackend(
             machine,
             address=address,
             gpus=gpus_per_trial,
@@ -153,7 +153,7 @@ def backend_from(
             stream_home=stream_home,
         )
     if together:
-        return _together(machine)
+        return _torchrun_backend(machine)
     from repro.execute import Local
 
     return Local(machine)
@@ -178,14 +178,14 @@ def _own_card(device: str) -> str:
     return f"cuda:{os.environ['LOCAL_RANK']}" if device == "cuda" else device
 
 
-def _together(machine: "Machine") -> "Backend":
-    from repro.execute.backends.torchrun import AllRanks, follow, heed_the_first, join
+def _torchrun_backend(machine: "Machine") -> "Backend":
+    from repro.execute.backends.torchrun import TorchrunBackend, follow, ignore_signals, join_group
 
     if machine.device.startswith("cuda"):
         machine = replace(machine, device=_own_card(machine.device))
-    group = join()
+    group = join_group()
     if group.ranks.rank == 0:
-        return AllRanks(machine, group)
-    heed_the_first()
+        return TorchrunBackend(machine, group)
+    ignore_signals()
     follow(machine, group)
     sys.exit(0)

@@ -187,7 +187,7 @@ def plan(
         return
 
     from repro.execute.costs import describe_plan
-    from repro.execute.prepare import having
+    from repro.execute.prepare import claims_with_scale
 
     machine = machine_from(**flags)
     if budget is not None:
@@ -195,7 +195,7 @@ def plan(
     elif as_json:
         raise click.UsageError("--json goes with --budget")
     else:
-        for claim in having(loaded, scale):
+        for claim in claims_with_scale(loaded, scale):
             echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
 
 
@@ -249,7 +249,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from repro.execute.monitor.console import follow, overview_lines
+    from repro.execute.monitor.console import overview_lines, watch_store
     from repro.execute.monitor.progress import overview
     from repro.store import Store
 
@@ -257,7 +257,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
     if as_json:
         print_json(asdict(overview(facts)))
     elif watch:
-        follow(lambda: overview(facts))
+        watch_store(lambda: overview(facts))
     else:
         echo("\n".join(overview_lines(overview(facts))))
 

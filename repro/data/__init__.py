@@ -1,4 +1,4 @@
-"""Images by name: found, decoded once, fingerprinted, and brought to the device.
+"""Data sets by name: find the files, decode them once, fingerprint them, load them on the device.
 
 Three folders: `sources` (where images come from), `decoded` (the cache of decoded images), `device`
 (batches of tensors). May import `registry`; knows no claims and no trials.

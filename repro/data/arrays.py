@@ -8,5 +8,5 @@ __all__ = ["LARGEST_FILE", "MOST_PIXELS", "Images", "Labels"]
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3), grey levels, RGB
 Labels = npt.NDArray[np.int64]  # (N,), from 0
 
-MOST_PIXELS = 89_478_485  # of an image; Pillow takes larger ones for an attack on the memory
+MOST_PIXELS = 89_478_485  # of an image; Pillow refuses larger ones as decompression bombs
 LARGEST_FILE = 2**28  # bytes, of one encoded image

@@ -1,11 +1,11 @@
-"""What a data set is once it is open, and the two rules that every source of images obeys.
+"""An open data set, and the two rules for all sources of images.
 
-Order: images stand in turns, the first of each class, then the second of each, and so on; within
-a class as the source has them. So the first n images are as balanced as n images can be, whether
-the source was sorted by class or shuffled, and the container leaves no trace.
+Order: classes are interleaved: the first image of each class, then the second of each, and so on;
+within a class in the order of the source. So the first n images are as balanced as possible,
+whether the source was sorted by class or shuffled, and the file format does not matter.
 
 Fingerprint: a hash of the decoded pixels, the labels and the classes, in that order. The same
-pixels from PNG files and from Parquet are the same data; a JPEG copy is other data.
+pixels from PNG files and from Parquet are the same data; a JPEG copy is different data.
 
 N images, H by W pixels, 3 channels in the order RGB.
 """
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from repro.data.arrays import Images, Labels
 
-__all__ = ["Dataset", "Split", "content_fingerprint", "in_turns"]
+__all__ = ["Dataset", "Split", "content_fingerprint", "interleaved_order"]
 
 _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at once
 
@@ -38,9 +38,9 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Dataset:
-    """`title` says which copy of the images this is, and goes with every result.
+    """`title` names this copy of the images, and is stored with every result.
 
-    `folder`: where its images lie, and what is computed of them; None for embedded data.
+    `folder`: of its decoded images and their statistics; None for embedded data.
     """
 
     name: str
@@ -63,8 +63,8 @@ def content_fingerprint(train: Split, test: Split, classes: tuple[str, ...]) -> 
     return sha.hexdigest()[:16]
 
 
-def in_turns(labels: Labels) -> npt.NDArray[np.int64]:
-    """The order (N,) in which images stand: the first of each class, the second of each, ..."""
+def interleaved_order(labels: Labels) -> npt.NDArray[np.int64]:
+    """The interleaved order (N,): the first image of each class, the second of each, ..."""
     by_class = np.argsort(labels, kind="stable")
     _, starts, counts = np.unique(labels[by_class], return_index=True, return_counts=True)
     turn = np.empty(len(labels), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What data there is, and whether it is still what it was."""
+"""`repro data status`, `prepare` and `verify`: find, decode and check data sets."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.decoded.build import Progress
 from repro.data.decoded.cache import cache_folder, open_cached, read_cached
 from repro.data.sources.embedded import EMBEDDED
-from repro.data.sources.find import Source, find, looking, missing
+from repro.data.sources.find import Source, data_errors, find, not_found_error
 from repro.data.sources.text import read_sums
 from repro.errors import DataError
 from repro.files import open_regular
@@ -44,7 +44,7 @@ class Status:
         parts = [about]
         if self.source:
             parts.append(f"found in {self.source.path} ({_megabytes(self.source_bytes)})")
-            parts.append(f"read: {self.source.taken}")
+            parts.append(f"read: {self.source.description}")
             parts.append(
                 f"decoded in {self.decoded} ({_megabytes(self.decoded_bytes)})"
                 if self.decoded
@@ -56,19 +56,19 @@ class Status:
 
 
 def status(data_dirs: Sequence[Path], cache_dir: Path) -> list[Status]:
-    """All registered data sets: where each was found, or that it is missing. Decodes nothing."""
+    """All registered data sets: the folder of each, or that it is missing. Decodes nothing."""
     return [_status(name, data_dirs, cache_dir) for name in DATASETS]
 
 
 def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
     try:
-        return _looked_for(name, data_dirs, cache_dir)
+        return _find_status(name, data_dirs, cache_dir)
     except DataError as error:
         facts = DATASETS[name]
         return Status(name=name, title=facts.title, images=facts.images, problem=str(error))
 
 
-def _looked_for(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
+def _find_status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
     facts = DATASETS[name]
     if name in EMBEDDED:
         dataset = EMBEDDED[name]()
@@ -94,13 +94,13 @@ def _looked_for(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prepared:
-    """A data set that is decoded, and what it took to decode what was missing."""
+    """A decoded data set, and the cost of decoding the missing images."""
 
     dataset: Dataset
     source: Source
     folder: Path
     folder_bytes: int
-    decoded: int  # images, now; others were decoded before
+    decoded: int  # images decoded by this call
     seconds: float
 
     def __str__(self) -> str:
@@ -109,7 +109,7 @@ class Prepared:
         if self.decoded:
             now = f"{self.decoded:,} decoded now, {self.decoded / self.seconds:,.0f} images/s"
         return (
-            f"{self.dataset.title}: {images:,} images, {now}; read: {self.source.taken}; "
+            f"{self.dataset.title}: {images:,} images, {now}; read: {self.source.description}; "
             f"in {self.folder} ({_megabytes(self.folder_bytes)}); "
             f"fingerprint {self.dataset.fingerprint}"
         )
@@ -122,23 +122,23 @@ def prepare(
     *,
     progress: Progress,
 ) -> Prepared:
-    """Decode a data set into the cache, from where an earlier call was stopped.
+    """Decode a data set into the cache; continue an interrupted call.
 
     Raises DataError when there is nothing to decode or an image cannot be used, MachineError when
-    the cache has no room.
+    the disk is full.
     """
     source = find(name, data_dirs)
     if source is None:
         if name in EMBEDDED:
             raise DataError(f"{name} is embedded: there is nothing to decode")
-        raise missing(name, data_dirs)
+        raise not_found_error(name, data_dirs)
     steps: list[int] = []
 
     def watch(done: int, total: int) -> None:
         steps.append(done)
         progress(done, total)
 
-    begun = time.monotonic()
+    start = time.monotonic()
     dataset = open_cached(name, source, cache_dir, progress=watch)
     folder = cache_folder(name, source, cache_dir)
     return Prepared(
@@ -147,27 +147,27 @@ def prepare(
         folder=folder,
         folder_bytes=_bytes_in(folder),
         decoded=steps[-1] - steps[0] if steps else 0,
-        seconds=time.monotonic() - begun,
+        seconds=time.monotonic() - start,
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What was compared and found equal."""
+    """The result of a successful comparison."""
 
     dataset: Dataset
-    sums: Path | None  # the list of hashes, where one lies beside the files
+    sums: Path | None  # the list of hashes, if there is one
     files: int  # how many of the source's files it lists
     of: int  # how many files the source has
 
     def __str__(self) -> str:
-        images = f"{self.dataset.title}: images as their fingerprint {self.dataset.fingerprint}"
+        images = f"{self.dataset.title}: images match their fingerprint {self.dataset.fingerprint}"
         if self.dataset.name in EMBEDDED:
             return images
         if self.sums is None:
             return f"{images}; no SHA256SUMS beside the files to compare them with"
         among = f" of {self.of:,}" if self.files < self.of else ""
-        return f"{images}; {self.files:,}{among} files as in {self.sums}"
+        return f"{images}; {self.files:,}{among} files match {self.sums}"
 
 
 def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verification:
@@ -176,42 +176,43 @@ def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verificatio
     Decodes the images if that was not done yet. Raises DataError when anything differs.
     """
     source = find(name, data_dirs)
-    sums, listed = _listed(source) if source else (None, {})
-    wrong = [str(file) for file, expected in listed.items() if _sha256(file) != expected]
-    if wrong:
+    sums, checksums = _checksums(source) if source else (None, {})
+    changed = [str(file) for file, expected in checksums.items() if _sha256(file) != expected]
+    if changed:
         raise DataError(
-            f"{len(wrong)} of {len(listed)} files differ from {sums}: {', '.join(wrong[:10])}",
+            f"{len(changed)} of {len(checksums)} files differ from {sums}: "
+            f"{', '.join(changed[:10])}",
             hint="copy or download them again",
         )
-    # As it lies there: opening it would set images aside that are few and have changed.
+    # Read it as it is: `open_cached` would set a small changed data set aside.
     cached = read_cached(cache_folder(name, source, cache_dir)) if source else None
     dataset = cached or open_dataset(name, data_dirs, cache_dir)
-    found = content_fingerprint(dataset.train, dataset.test, dataset.classes)
-    if source and found != dataset.fingerprint:
+    actual = content_fingerprint(dataset.train, dataset.test, dataset.classes)
+    if source and actual != dataset.fingerprint:
         folder = cache_folder(name, source, cache_dir)
         raise DataError(
-            f"the decoded images of {dataset.title} have fingerprint {found}, but had "
+            f"the decoded images of {dataset.title} have fingerprint {actual}, but had "
             f"{dataset.fingerprint} when they were decoded",
             hint=f"delete {folder}; the next command decodes them again",
         )
     of = len(source.files) if source else 0
-    return Verification(dataset=dataset, sums=sums, files=len(listed), of=of)
+    return Verification(dataset=dataset, sums=sums, files=len(checksums), of=of)
 
 
-def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
-    """The nearest SHA256SUMS that lists any of the source's files, and what it says of them.
+def _checksums(source: Source) -> tuple[Path | None, dict[Path, str]]:
+    """The nearest SHA256SUMS that lists any of the source's files, and the listed hashes.
 
-    DataError where there are some and none lists any: nothing would be compared.
+    DataError if there are such lists and none lists any of the files.
     """
     folders = (source.path, *source.path.parents[:2])
-    there = [sums for folder in folders if os.path.lexists(sums := folder / "SHA256SUMS")]
-    for sums in there:
-        known = read_sums(sums)
-        if listed := {file: known[file] for file in source.files if file in known}:
-            return sums, listed
-    if there:
+    files = [sums for folder in folders if os.path.lexists(sums := folder / "SHA256SUMS")]
+    for sums in files:
+        all_sums = read_sums(sums)
+        if checksums := {file: all_sums[file] for file in source.files if file in all_sums}:
+            return sums, checksums
+    if files:
         raise DataError(
-            f"{' and '.join(map(str, there))} lists none of the {len(source.files):,} files that "
+            f"{' and '.join(map(str, files))} lists none of the {len(source.files):,} files that "
             f"are read from {source.path}",
             hint="list them by `sha256sum FILE ... > SHA256SUMS` in their folder",
         )
@@ -219,7 +220,7 @@ def _listed(source: Source) -> tuple[Path | None, dict[Path, str]]:
 
 
 def _sha256(file: Path) -> str:
-    with looking(file), open_regular(file) as content:
+    with data_errors(file), open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

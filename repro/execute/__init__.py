@@ -7,18 +7,18 @@ Torch is imported where they are trained, which may be another process.
 
 from repro.execute.backends.local import Local
 from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
-from repro.execute.grouping import in_populations
-from repro.execute.machine import Ended, Machine
+from repro.execute.grouping import group_cells
+from repro.execute.machine import CellOutcomes, Machine
 from repro.execute.worker.device import resolve_device, workers_for
 
 __all__ = [
     "Backend",
-    "Ended",
+    "CellOutcomes",
     "Local",
     "Machine",
     "Outcome",
     "WorkerLost",
-    "in_populations",
+    "group_cells",
     "resolve_device",
     "run_cells",
     "workers_for",

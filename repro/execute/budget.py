@@ -1,7 +1,7 @@
-"""What a budget of time can decide: from the time of an epoch and the scatter of seeds so far.
+"""Forecast what a time budget can decide, from the time per epoch and the scatter over seeds.
 
-Both come from the trials in the store; the scatter of a claim of which there are none is the one
-that its file expects. Where neither is known, nothing is forecast.
+Both come from the trials in the store; without trials the scatter is the one that the claim file
+expects. Without either there is no forecast.
 """
 
 import math
@@ -22,12 +22,12 @@ __all__ = ["Forecast", "describe_forecast", "forecast", "forecast_fields"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What a claim's deciding recipe could come to with the whole budget for itself.
+    """What the deciding recipe of a claim can reach with the whole budget.
 
-    `seconds_an_epoch`: wall clock of its own trials, None where there is none. `seeds`: an arm, at
-    the last look that fits; None when not even the next one does, or that is not known; `seconds`:
-    until that look, at most. `measured`: seeds an arm so far. `word`: the verdict as it stands.
-    `outlook`: by that look, or by the last one where no time is known.
+    `seconds_an_epoch`: wall clock of its own trials, None without trials. `seeds`: per arm, at the
+    last interim analysis within the budget; None if the next one is not, or if that is unknown;
+    `seconds`: until then, at most. `measured`: seeds per arm so far. `word`: the current verdict.
+    `outlook`: at that analysis, or at the last one where no time is known.
     """
 
     claim_id: str
@@ -55,13 +55,13 @@ def forecast(
     seconds: float,
     records: Records | None = None,
 ) -> Forecast:
-    """What `seconds` on this many workers can decide, going by what was measured."""
+    """What `seconds` on this many workers can decide."""
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
-    found = evidence.recipes[claim.verdict_recipe]
+    recipe = evidence.recipes[claim.verdict_recipe]
     epochs = sum(results[name].epochs for name in evidence.trials)
     epoch = evidence.clocks.wall / epochs if epochs else None
-    settled = found.look is not None and settles(claim, found)
-    ahead = [n for n in claim.scales[scale].seeds if n > found.seeds]
+    is_settled = recipe.look is not None and settles(claim, recipe)
+    ahead = [n for n in claim.scales[scale].seeds if n > recipe.seeds]
 
     def until(n: int) -> float | None:
         if epoch is None or fingerprint is None:
@@ -71,53 +71,54 @@ def forecast(
 
     costs = {n: until(n) for n in ahead}
     fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
-    reached = max(fitting, default=None)
+    seeds = max(fitting, default=None)
     return Forecast(
         claim_id=claim.id,
         scale=scale,
         word=decide(claim, evidence, claim.verdict_recipe).word,
-        settled=settled,
+        settled=is_settled,
         device=", ".join(evidence.provenance.get("device", ())),
         seconds_an_epoch=epoch,
-        measured=found.look.seeds if found.look else found.seeds,
+        measured=recipe.look.seeds if recipe.look else recipe.seeds,
         next_look=ahead[0] if ahead else None,
         seconds_to_next=costs[ahead[0]] if ahead else None,
-        seeds=reached,
-        seconds=costs[reached] if reached is not None else None,
-        unit=found.deciding.unit,
-        outlook=outlook(claim, scale, found, seeds=(reached or 0) if epoch else None),
+        seeds=seeds,
+        seconds=costs[seeds] if seeds is not None else None,
+        unit=recipe.deciding.unit,
+        outlook=outlook(claim, scale, recipe, seeds=(seeds or 0) if epoch else None),
     )
 
 
-def forecast_fields(found: Forecast) -> dict[str, Any]:
-    """As JSON takes it: what is not known is null."""
+def forecast_fields(prediction: Forecast) -> dict[str, Any]:
+    """The forecast as JSON fields; unknown values are null."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(found).items()
+        for name, value in asdict(prediction).items()
     }
 
 
-def describe_forecast(found: Forecast, seconds: float) -> str:
+def describe_forecast(prediction: Forecast, seconds: float) -> str:
     """One claim in a few lines."""
-    return "\n".join([_time(found, seconds), *(f"  {each}" for each in found.outlook.sentences)])
+    chances = (f"  {sentence}" for sentence in prediction.outlook.sentences)
+    return "\n".join([_time_text(prediction, seconds), *chances])
 
 
-def _time(found: Forecast, seconds: float) -> str:
-    head = f"{found.claim_id} at {found.scale} scale"
-    if found.settled:
-        decided = found.word not in ("inconclusive", "invalid")
-        end = "decided already" if decided else "no more seeds can change it"
-        return f"{head}: {end} ({found.word}, {found.measured} seeds an arm)"
-    if found.seconds_an_epoch is None:
-        return f"{head}: nothing of it was measured in this store, so no time is known"
-    if found.next_look is None:
-        return f"{head}: all looks are done ({found.word}); more seeds are not in its plan"
-    time = f"{duration(found.seconds_an_epoch)} an epoch on {found.device}"
-    if found.seeds is None or found.seconds is None:
-        needed = duration(found.seconds_to_next or 0.0)
+def _time_text(prediction: Forecast, seconds: float) -> str:
+    head = f"{prediction.claim_id} at {prediction.scale} scale"
+    if prediction.settled:
+        has_verdict = prediction.word not in ("inconclusive", "invalid")
+        end = "decided already" if has_verdict else "no more seeds can change it"
+        return f"{head}: {end} ({prediction.word}, {prediction.measured} seeds an arm)"
+    if prediction.seconds_an_epoch is None:
+        return f"{head}: no trials in this store, so the time is unknown"
+    if prediction.next_look is None:
+        return f"{head}: all analyses are done ({prediction.word}); its plan has no more seeds"
+    time = f"{duration(prediction.seconds_an_epoch)} an epoch on {prediction.device}"
+    if prediction.seeds is None or prediction.seconds is None:
+        time_needed = duration(prediction.seconds_to_next or 0.0)
         return (
-            f"{head}: not within {duration(seconds)}; the look at {found.next_look} seeds an arm "
-            f"takes at most {needed} ({time})"
+            f"{head}: not within {duration(seconds)}; the analysis at {prediction.next_look} "
+            f"seeds an arm takes at most {time_needed} ({time})"
         )
-    most = duration(found.seconds)
-    return f"{head}: {found.seeds} seeds an arm, after at most {most} ({time})"
+    most = duration(prediction.seconds)
+    return f"{head}: {prediction.seeds} seeds an arm, after at most {most} ({time})"

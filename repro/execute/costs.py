@@ -1,4 +1,4 @@
-"""What running claims on this machine will cost, said beforehand."""
+"""The cost of running claims on this machine, estimated for `repro plan`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,9 +10,9 @@ from repro.claim.trainer import fingerprint_of
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.budget import Forecast, forecast
-from repro.execute.prepare import having, open_images
+from repro.execute.prepare import claims_with_scale, open_images
 from repro.execute.worker.probe import check_nets
-from repro.execute.worker.work import fitting, training_images
+from repro.execute.worker.work import claim_errors, training_images
 from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
@@ -33,69 +33,75 @@ from repro.verdict.session import (
 
 __all__ = ["describe_plan", "forecasts"]
 
-_STEPS = 10  # of which a shape's window is timed
+_STEPS = 10  # of training, timed for each shape
 
 
 def describe_plan(
     claim: Claim, scale: str | None, machine: Machine, *, max_seeds: int | None
 ) -> str:
-    """The trials that can run now, with the time that each takes on this device at most."""
+    """The trials that can run now, with an upper bound of the time of each on this device."""
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
-    at = scale or default_scale(claim)
+    scale = scale or default_scale(claim)
     if claim.trainer is not None:
-        return _of_command(claim, at, machine, max_seeds)
-    dataset = open_images(claim, at, machine.data_dirs, machine.cache_dir)
+        return _describe_command(claim, scale, machine, max_seeds)
+    dataset = open_images(claim, scale, machine.data_dirs, machine.cache_dir)
     store = Store(machine.store)
-    claim, results = as_registered(claim, at, store), store.results()
-    cells = next_trials(claim, at, dataset.fingerprint, results, max_seeds=max_seeds, records=store)
-    lacking = _lacking(claim, at, dataset.fingerprint, store)
+    claim, results = as_registered(claim, scale, store), store.results()
+    cells = next_trials(
+        claim, scale, dataset.fingerprint, results, max_seeds=max_seeds, records=store
+    )
+    notes = _missing_metrics(claim, scale, dataset.fingerprint, store)
     if not cells:
-        return "\n".join([f"{claim.id} at {at} scale: nothing left to run", *lacking])
-    check_nets(claim, at, cells, dataset, machine)
+        return "\n".join([f"{claim.id} at {scale} scale: nothing left to run", *notes])
+    check_nets(claim, scale, cells, dataset, machine)
     epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
-    lines = [f"{claim.id} at {at} scale on {dataset.title}: {len(cells)} trials can run now"]
+    lines = [f"{claim.id} at {scale} scale on {dataset.title}: {len(cells)} trials can run now"]
     total = 0.0
     for cell in cells:
-        known = results.get(cell.trial.id)
-        left = cell.until - (known.epochs if known else 0.0)
-        seconds = left * epochs[cell.trial.shape]
+        result = results.get(cell.trial.id)
+        remaining = cell.until - (result.epochs if result else 0.0)
+        seconds = remaining * epochs[cell.trial.shape]
         total += seconds
         lines.append(
             f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
         )
     fastest, slowest = min(epochs.values()), max(epochs.values())
-    most = most_epochs_left(claim, at, dataset.fingerprint, {}, max_seeds=max_seeds)
+    most = most_epochs_left(claim, scale, dataset.fingerprint, {}, max_seeds=max_seeds)
     everything = most * slowest / machine.workers
     span = " to ".join(dict.fromkeys([duration(fastest), duration(slowest)]))
     lines.append(
         f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
-        "less where arms cross the threshold early, or a look settles it"
+        "less where arms cross the threshold early, or an interim analysis decides"
     )
-    lines += lacking
-    lines += _known_before(claim, at, dataset.fingerprint, store)
-    lines += _chances(claim, at, dataset.fingerprint, store, max_seeds=max_seeds)
+    lines += notes
+    lines += _earlier_results(claim, scale, dataset.fingerprint, store)
+    lines += _chances(claim, scale, dataset.fingerprint, store, max_seeds=max_seeds)
     return "\n".join(lines)
 
 
-def _lacking(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> list[str]:
-    """What finished trials have no number for, which no run into this store gives."""
+def _missing_metrics(
+    claim: TrainedClaim, scale: str, fingerprint: str, store: Store
+) -> list[str]:
+    """Metrics that finished trials lack, and that no run into this store can measure."""
     evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
     return [
         f"  {sentence}"
-        for found in evidence.recipes.values()
-        for sentence in unmeasured(claim, scale, found.outcomes, found.contrasts)
+        for recipe in evidence.recipes.values()
+        for sentence in unmeasured(claim, scale, recipe.outcomes, recipe.contrasts)
     ]
 
 
-def _known_before(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> Iterator[str]:
-    """That a plan which is not registered yet has results that could have been looked at."""
-    there = finished(claim, scale, fingerprint, store.results())
-    if there and planned(claim, scale, store) is None:
+def _earlier_results(
+    claim: TrainedClaim, scale: str, fingerprint: str, store: Store
+) -> Iterator[str]:
+    """A note that an unregistered plan already has results, which you may have seen."""
+    count = finished(claim, scale, fingerprint, store.results())
+    if count and planned(claim, scale, store) is None:
         grid = " at rates that its search may choose" * bool(claim.scales[scale].search)
         yield (
-            f"  {there} of its evaluation trials{grid} are in the store already, run for another "
+            f"  {count} of its evaluation trials{grid} are in the store already, run for another "
             "claim or plan: the report will say so"
         )
 
@@ -108,15 +114,17 @@ def _chances(
     *,
     max_seeds: int | None,
 ) -> Iterator[str]:
-    """How likely the words are by the seeds that are planned, of the recipe that decides."""
+    """How likely each verdict is with the planned seeds, under the deciding recipe."""
     evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
-    found = evidence.recipes[claim.verdict_recipe]
-    for sentence in outlook(claim, scale, found, seeds=max_seeds).sentences:
+    recipe = evidence.recipes[claim.verdict_recipe]
+    for sentence in outlook(claim, scale, recipe, seeds=max_seeds).sentences:
         yield f"  {sentence}"
 
 
-def _of_command(claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None) -> str:
-    """Nothing is run to find out what a trial takes: those in the store say it."""
+def _describe_command(
+    claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None
+) -> str:
+    """The plan of a command. Nothing is run for it: times come from the store."""
     store = Store(machine.store)
     claim, results = as_registered(claim, scale, store), store.results()
     cells = next_trials(
@@ -126,35 +134,38 @@ def _of_command(claim: TrainedClaim, scale: str, machine: Machine, max_seeds: in
         return f"{claim.id} at {scale} scale: nothing left to run"
     lines = [f"{claim.id} at {scale} scale, by its command: {len(cells)} trials can run now"]
     lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
-    found = judge(claim, scale, store).evidence
-    epochs = sum(results[name].epochs for name in found.trials) if found else 0.0
-    if not found or not epochs:
-        return "\n".join([*lines, "how long one takes is known once the first has ended"])
+    evidence = judge(claim, scale, store).evidence
+    epochs = sum(results[name].epochs for name in evidence.trials) if evidence else 0.0
+    if not evidence or not epochs:
+        return "\n".join([*lines, "the time is known after the first trial"])
     most = most_epochs_left(claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds)
-    left = most * found.clocks.wall / epochs / machine.workers
-    took = duration(found.clocks.wall / epochs)
-    return "\n".join([*lines, f"{took} an epoch so far: at most {duration(left)} for all"])
+    seconds = most * evidence.clocks.wall / epochs / machine.workers
+    took = duration(evidence.clocks.wall / epochs)
+    return "\n".join([*lines, f"{took} an epoch so far: at most {duration(seconds)} for all"])
 
 
 def forecasts(
     claims: Sequence[Claim], scale: str | None, machine: Machine, *, seconds: float
 ) -> list[Forecast]:
-    """What each claim that needs training could come to in so much time, by what is in the store.
+    """A forecast for each claim that needs training, from the trials in the store.
 
-    No image is opened: the store's own plans say on which data set trials were run.
+    Opens no images: the plans in the store name their data set.
     """
     store = Store(machine.store)
     results = store.results()
-    trained = [claim for claim in having(claims, scale) if isinstance(claim, TrainedClaim)]
-    found = []
-    for claim in trained:
-        at = scale or default_scale(claim)
-        rule, plans = as_registered(claim, at, store), store.plans(claim.id, at)
+    trained_claims = [
+        claim for claim in claims_with_scale(claims, scale) if isinstance(claim, TrainedClaim)
+    ]
+    predictions = []
+    for claim in trained_claims:
+        claim_scale = scale or default_scale(claim)
+        registered = as_registered(claim, claim_scale, store)
+        plans = store.plans(claim.id, claim_scale)
         fingerprint = plans[-1].fingerprint if plans else None
-        found.append(
+        predictions.append(
             forecast(
-                rule,
-                at,
+                registered,
+                claim_scale,
                 fingerprint,
                 results,
                 workers=machine.workers,
@@ -162,23 +173,27 @@ def forecasts(
                 records=store,
             )
         )
-    return found
+    return predictions
 
 
 def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
-    """Time of one epoch of training, by shape, from one short window of a trial of each."""
+    """Seconds per epoch of each shape, from one short window of a trial."""
     firsts: dict[str, Trial] = {}
     for trial in trials:
         firsts.setdefault(trial.shape, trial)
-    at = torch.device(device)
-    with using(at):  # as trials are trained
-        return {shape: _timed(trial, dataset, at) for shape, trial in firsts.items()}
+    torch_device = torch.device(device)
+    with using(torch_device):  # as trials are trained
+        return {
+            shape: _measure_epoch(trial, dataset, torch_device) for shape, trial in firsts.items()
+        }
 
 
-def _timed(trial: Trial, dataset: Dataset, device: torch.device) -> float:
+def _measure_epoch(trial: Trial, dataset: Dataset, device: torch.device) -> float:
     images = training_images(trial, dataset)
     short = replace(trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, images))
-    with fitting(trial, errors=(TypeError, ValueError)):  # as of crops that do not fit
+    with claim_errors(
+        trial, errors=(TypeError, ValueError)
+    ):  # as of a crop that does not fit
         run = Run(short, device_data(short, dataset, device), until=1.0)
     population = Population([run])
     population.train_window()  # the first window pays for start-up

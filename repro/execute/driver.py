@@ -1,7 +1,7 @@
-"""The one driver: it asks the plan what comes next and hands it to a back-end, wherever that is.
+"""The driver: asks the plan for the next trials and submits them to a back-end.
 
-The plan is asked again whenever a trial ends, so no arm waits for another, and nothing is decided
-here but how often a trial may lose its worker.
+It asks the plan again whenever a trial ends, so no arm waits for another. The only decision made
+here is how often a trial may lose its worker.
 """
 
 import signal
@@ -14,68 +14,68 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
-from repro.execute.machine import SIGNALS, Ended
+from repro.execute.machine import SIGNALS, CellOutcomes
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import Result
 
 __all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
 
-_MOST_LOSSES = 3  # of workers, without the trial getting any further in between
-_LOOK_SECONDS = 0.2
-_HELD_SECONDS = 1.0
+_MAX_LOSSES = 3  # of workers, without progress of the trial in between
+_POLL_SECONDS = 0.2
+_BUSY_SECONDS = 1.0
 _ECHO_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and from torchrun
 
 
 class WorkerLost(BrokenExecutor):
-    """The process or the node that trained a cell is gone; the trial has its last checkpoint."""
+    """The process or node that trained a cell is gone; the last checkpoint remains."""
 
 
 class Backend(Protocol):
-    """Where cells are trained. Entered once; leaving it ends all work that is still under way."""
+    """Where cells are trained. A context manager; leaving it ends all running work."""
 
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
 
     def describe(self) -> str:
-        """On what, and how many at a time, for a person."""
+        """The device and the number of parallel trials, as text."""
         ...
 
     def slots(self) -> int:
-        """How many groups of cells can be trained at once now; nodes may come and go."""
+        """How many groups can be trained at once now; may change with the nodes of a cluster."""
         ...
 
-    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        """The cells in their order, those together that one worker is to train as one program."""
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        """The cells in groups, in their order; one worker trains a group as a batch."""
         ...
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
-        """Train a group. The future raises BrokenExecutor when the worker is lost."""
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
+        """Train a group. The future raises BrokenExecutor if the worker is lost."""
         ...
 
     def events(self) -> Iterable[Event]:
-        """Progress since this was last asked."""
+        """The events since the last call."""
         ...
 
     def stop(self) -> None:
-        """Each trial is saved at its next tenth of an epoch, and then paused."""
+        """Save each trial at its next tenth of an epoch, then pause it."""
         ...
 
     def kill(self) -> None:
-        """All work ends at once; what was not yet saved is lost."""
+        """End all work at once, without saving."""
         ...
 
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """How the work ended. `failures` are faults of the machine; outcomes of trials are `results`.
+    """How the run ended. `failures`: faults of the machine; `results`: of finished trials.
 
-    `lost`: how often a trial's worker was lost and the trial went on with another one.
+    `worker_losses`: how often a worker was lost and its trial continued on another one.
     """
 
     results: list[Result] = field(default_factory=list)
-    lost: int = 0
+    worker_losses: int = 0
     interrupted: bool = False
     out_of_time: bool = False
     failures: dict[str, ReproError] = field(default_factory=dict)
@@ -88,10 +88,10 @@ def run_cells(
     observer: Observer | None = None,
     seconds: float | None = None,
 ) -> Outcome:
-    """Run what `plan` asks for until it asks for nothing more, or for `seconds`.
+    """Run the cells of `plan` until there are none left, or for `seconds`.
 
-    The first Ctrl-C (or SIGTERM, or the end of the terminal) saves each trial at its next tenth of
-    an epoch; a second one, a second later or more, leaves at once and loses what was not yet saved.
+    The first Ctrl-C (or SIGTERM, or SIGHUP) saves each trial at its next tenth of an epoch; a
+    second one, at least a second later, exits at once without saving.
     """
     return _Driver(
         plan=plan, backend=backend, observer=observer or Observer(), seconds=seconds
@@ -105,16 +105,16 @@ class _Driver:
     observer: Observer
     seconds: float | None
     outcome: Outcome = field(default_factory=Outcome)
-    running: dict[Future[Ended], list[Cell]] = field(default_factory=dict)
-    busy: set[str] = field(default_factory=set)  # in the hands of another process, asked just now
-    elsewhere: set[str] = field(default_factory=set)  # all that were when last asked, and told of
+    running: dict[Future[CellOutcomes], list[Cell]] = field(default_factory=dict)
+    busy: set[str] = field(default_factory=set)  # locked by another process, at the last attempt
+    elsewhere: set[str] = field(default_factory=set)  # locked by another process, and reported once
     losses: Counter[str] = field(default_factory=Counter)
-    furthest: dict[str, float] = field(default_factory=dict)  # epochs
-    most: int = 1_000_000  # trials at once, fewer after memory ran out
+    latest_epoch: dict[str, float] = field(default_factory=dict)  # epochs
+    max_running: int = 1_000_000  # trials at once, fewer after memory ran out
     stopping: bool = False
-    told: bool = False  # that it stops
+    stop_announced: bool = False
     queued: bool = False  # cells wait for a slot
-    held: bool = False  # cells wait for another process
+    waits_for_lock: bool = False  # cells wait for another process
 
     def drive(self) -> Outcome:
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
@@ -122,21 +122,21 @@ class _Driver:
             try:
                 self.observer.ready(self.backend.describe())
                 self._submit()
-                while self.running or self.queued or self.held:
-                    ended = self._wait()
-                    for event in self.backend.events():  # before the trials that they are of end
-                        self._look_on(event)
-                    for future in ended:
+                while self.running or self.queued or self.waits_for_lock:
+                    finished = self._wait()
+                    for event in self.backend.events():  # before their trials end
+                        self._handle_event(event)
+                    for future in finished:
                         self._end(future)
-                    late = deadline is not None and time.monotonic() > deadline
-                    if late and not self.stopping:
+                    is_late = deadline is not None and time.monotonic() > deadline
+                    if is_late and not self.stopping:
                         self.outcome.out_of_time = True
                         self.stop()
-                    if self.stopping and not self.told:
-                        self.told = True
+                    if self.stopping and not self.stop_announced:
+                        self.stop_announced = True
                         self.observer.stop()
-                    free = self.queued and self.backend.slots() > len(self.running)
-                    if ended or free or not self.running:
+                    has_slot = self.queued and self.backend.slots() > len(self.running)
+                    if finished or has_slot or not self.running:
                         self._submit()
             finally:
                 self.stop()
@@ -147,95 +147,97 @@ class _Driver:
         self.backend.stop()
 
     def _submit(self) -> None:
-        self.queued = self.held = False
+        self.queued = self.waits_for_lock = False
         if self.stopping:
             return
         running = {cell.trial.id for cells in self.running.values() for cell in cells}
-        known = running | self.outcome.failures.keys()
-        left = [cell for cell in self.plan() if cell.trial.id not in known]
-        free = [cell for cell in left if cell.trial.id not in self.busy]
-        slots = max(0, min(self.backend.slots(), self.most) - len(self.running))
-        groups = self.backend.grouped(free)
+        excluded = running | self.outcome.failures.keys()
+        remaining = [cell for cell in self.plan() if cell.trial.id not in excluded]
+        free = [cell for cell in remaining if cell.trial.id not in self.busy]
+        slots = max(0, min(self.backend.slots(), self.max_running) - len(self.running))
+        groups = self.backend.group(free)
         for cells in groups[:slots]:
             for cell in cells:
                 if cell.trial.id not in self.elsewhere:
                     self.observer.start(cell)
             self.running[self.backend.submit(cells)] = cells
-        self.queued, self.held = len(groups) > slots, len(left) > len(free)
+        self.queued, self.waits_for_lock = len(groups) > slots, len(remaining) > len(free)
 
-    def _wait(self) -> set[Future[Ended]]:
+    def _wait(self) -> set[Future[CellOutcomes]]:
         if self.running:
-            return wait(self.running, _LOOK_SECONDS, FIRST_COMPLETED).done
-        # All that is left is in the hands of another process, or waits for a node.
-        time.sleep(_HELD_SECONDS)
+            return wait(self.running, _POLL_SECONDS, FIRST_COMPLETED).done
+        # All remaining cells are locked by another process, or wait for a node.
+        time.sleep(_BUSY_SECONDS)
         self.busy.clear()
         return set()
 
-    def _end(self, future: Future[Ended]) -> None:
+    def _end(self, future: Future[CellOutcomes]) -> None:
         cells = self.running.pop(future)
         try:
-            ended = future.result()
+            outcomes = future.result()
         except ReproError as error:
-            ended = {cell.trial.id: error for cell in cells}
+            outcomes = {cell.trial.id: error for cell in cells}
         except BrokenExecutor as error:
-            ended = {cell.trial.id: self._lost(cell, error) for cell in cells}
-        short = [name for name, one in ended.items() if isinstance(one, OutOfMemoryError)]
-        if short:
-            # Beside others they found too little; with fewer at once the numbers are the same.
+            outcomes = {cell.trial.id: self._worker_lost(cell, error) for cell in cells}
+        out_of_memory = [
+            name for name, outcome in outcomes.items() if isinstance(outcome, OutOfMemoryError)
+        ]
+        if out_of_memory:
+            # Other trials took the memory. Running fewer at once changes no number.
             if self.running:
-                ended = {**ended, **dict.fromkeys(short, TrainedCell(outcome="lost"))}
-            self.most = max(1, len(self.running))
+                outcomes = {**outcomes, **dict.fromkeys(out_of_memory, TrainedCell(outcome="lost"))}
+            self.max_running = max(1, len(self.running))
         for cell in cells:
-            self._book(cell, ended[cell.trial.id])
+            self._record(cell, outcomes[cell.trial.id])
 
-    def _lost(self, cell: Cell, error: BrokenExecutor) -> TrainedCell | WorkerKilledError:
+    def _worker_lost(self, cell: Cell, error: BrokenExecutor) -> TrainedCell | WorkerKilledError:
         trial = cell.trial.id
         self.losses[trial] += 1
-        if self.losses[trial] >= _MOST_LOSSES:
+        if self.losses[trial] >= _MAX_LOSSES:
             return WorkerKilledError(
-                f"the worker that trained {trial} was killed {_MOST_LOSSES} times: {error}"
+                f"the worker that trained {trial} was killed {_MAX_LOSSES} times: {error}"
             )
-        self.outcome.lost += 1
+        self.outcome.worker_losses += 1
         return TrainedCell(outcome="lost")
 
-    def _book(self, cell: Cell, ended: TrainedCell | ReproError) -> None:
+    def _record(self, cell: Cell, outcome: TrainedCell | ReproError) -> None:
         trial = cell.trial.id
-        if isinstance(ended, TrainedCell) and ended.outcome == "busy":
+        if isinstance(outcome, TrainedCell) and outcome.outcome == "busy":
             self.busy.add(trial)
-            if trial not in self.elsewhere:  # said once, however often it is asked for
+            if trial not in self.elsewhere:  # reported once
                 self.elsewhere.add(trial)
-                self.observer.finish(cell, ended)
+                self.observer.finish(cell, outcome)
             return
-        self._begun_here(cell)
-        if isinstance(ended, ReproError):
-            self.outcome.failures[trial] = ended
-            self.observer.fail(cell, ended)
+        self._mark_started(cell)
+        if isinstance(outcome, ReproError):
+            self.outcome.failures[trial] = outcome
+            self.observer.fail(cell, outcome)
             return
-        if ended.result is not None:
-            self.outcome.results.append(ended.result)
+        if outcome.result is not None:
+            self.outcome.results.append(outcome.result)
             self.busy.clear()
-        self.observer.finish(cell, ended)
+        self.observer.finish(cell, outcome)
 
-    def _look_on(self, event: Event) -> None:
-        if event.epoch > self.furthest.get(event.trial_id, 0.0):
-            self.furthest[event.trial_id] = event.epoch
+    def _handle_event(self, event: Event) -> None:
+        if event.epoch > self.latest_epoch.get(event.trial_id, 0.0):
+            self.latest_epoch[event.trial_id] = event.epoch
             del self.losses[event.trial_id]
         for cell in (cell for cells in self.running.values() for cell in cells):
             if cell.trial.id == event.trial_id:
-                self._begun_here(cell)
+                self._mark_started(cell)
         self.observer.event(event)
 
-    def _begun_here(self, cell: Cell) -> None:
-        """A trial that was in other hands is in ours."""
+    def _mark_started(self, cell: Cell) -> None:
+        """Report the start of a trial that another process had locked."""
         if cell.trial.id in self.elsewhere:
             self.elsewhere.remove(cell.trial.id)
             self.observer.start(cell)
 
 
 class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
-    """First signal: save and stop. Second: leave now, killing the workers.
+    """First signal: save and stop. Second: kill the workers and exit.
 
-    What follows the first one at once is its echo, and nobody's second thought.
+    A second signal within `_ECHO_SECONDS` is the same Ctrl-C, delivered twice.
     """
 
     def __init__(self, driver: _Driver) -> None:
@@ -244,10 +246,10 @@ class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
         self.first = 0.0
 
     def __enter__(self) -> None:
-        # Python lets only the main thread listen; elsewhere the host program decides.
+        # Only the main thread can handle signals; elsewhere the host program decides.
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
-                # Under `nohup` it is ignored: the run is to outlive its terminal.
+                # `nohup` ignores SIGHUP, so that the run outlives its terminal.
                 if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                     self.before[number] = signal.signal(number, self._handle)
 

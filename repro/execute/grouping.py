@@ -1,4 +1,4 @@
-"""Which trials a worker is given together, to be trained as one program. Without torch."""
+"""Group the trials that one worker trains together in a batch. Without torch."""
 
 from collections.abc import Sequence
 
@@ -8,15 +8,15 @@ from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.trial import Trial
 
-__all__ = ["in_populations"]
+__all__ = ["group_cells"]
 
 
-def in_populations(
+def group_cells(
     cells: Sequence[Cell], machine: Machine, *, memory: int | None = None
 ) -> list[list[Cell]]:
-    """Cells in their order, those of one shape together as far as the machine allows.
+    """Groups of cells of equal shape, as large as the machine allows, in the order of the cells.
 
-    `memory`: bytes that a population may count on; None: what is free on the device here.
+    `memory`: bytes for a group; None: the free memory of this machine's device.
     """
     sizes: dict[str, int] = {}
     filling: dict[str, list[Cell]] = {}
@@ -37,9 +37,9 @@ def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
         return 1
     if machine.population is not None or machine.device == "cpu":
         return machine.population or 1
-    from repro.execute.worker.work import most_abreast  # asks the device
+    from repro.execute.worker.work import max_population  # asks the device
 
     try:
-        return most_abreast(trial, machine, memory)
+        return max_population(trial, machine, memory)
     except ReproError:  # the trial's own, which says it when it is begun
         return 1

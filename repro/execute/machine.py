@@ -1,6 +1,6 @@
-"""What a back-end is given, and gives back: without torch.
+"""Input and output of a back-end. Without torch.
 
-Where trials are trained by other processes, the one that starts them need not import it.
+Where other processes train, the process that starts them need not import torch.
 """
 
 import signal
@@ -11,21 +11,20 @@ from typing import Protocol
 from repro.errors import ReproError
 from repro.execute.monitor.observer import TrainedCell
 
-__all__ = ["SIGNALS", "Ended", "Flag", "Machine", "PlainFlag"]
+__all__ = ["SIGNALS", "CellOutcomes", "Flag", "Machine", "PlainFlag"]
 
-# They reach the whole group, from a terminal (its Ctrl-C, and its end), from `timeout` and from a
-# batch system; one process alone decides what they mean.
+# A terminal (Ctrl-C or its end), `timeout` and batch systems send these to the whole process
+# group; only the main process handles them.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the command line says of the machine; nothing here changes a trial's numbers.
+    """The machine options of the command line; nothing here changes a trial's numbers.
 
-    `population`: trials of one shape that a worker trains as one program; None: by the device.
-    `stall_seconds`: after which a command that says nothing is taken to hang.
-    `profile`: folder for traces of what time goes on.
-    `processes`: how many train each trial together.
+    `population`: trials of equal shape that a worker trains together; None: by the device.
+    `stall_seconds`: after which a command without a new metric counts as hanging.
+    `profile`: folder for profiler traces. `processes`: ranks that train each trial together.
     """
 
     device: str
@@ -42,7 +41,7 @@ class Machine:
 
 
 class Flag(Protocol):
-    """Whether trials are to be saved and paused."""
+    """Set when trials are to be saved and paused."""
 
     def is_set(self) -> bool: ...
 
@@ -50,9 +49,9 @@ class Flag(Protocol):
 
 
 class PlainFlag:
-    """Nobody waits for it, and a signal's handler may set it at any moment.
+    """A flag without a lock, which a signal handler may set at any moment.
 
-    Threading's event has a lock, for which a handler would wait for ever that interrupts its set().
+    threading.Event has a lock: a handler that interrupts its set() would wait for ever.
     """
 
     def __init__(self) -> None:
@@ -66,4 +65,4 @@ class PlainFlag:
 
 
 # How the work on each cell ended, by the identity of its trial.
-Ended = dict[str, TrainedCell | ReproError]
+CellOutcomes = dict[str, TrainedCell | ReproError]

@@ -1,4 +1,4 @@
-"""Before the first trial, without torch: images found, and plans written down."""
+"""Before the first trial, without torch: open the images and register the plans."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,19 @@ from repro.store import Store
 from repro.talk import say
 from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
 
-__all__ = ["Work", "fingerprint_at", "having", "open_images", "prepare", "register_plans"]
+__all__ = [
+    "Work",
+    "claims_with_scale",
+    "fingerprint_at",
+    "open_images",
+    "prepare",
+    "register_plans",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """A claim at a scale, its images found and its plan registered; a command finds its own."""
+    """A claim at a scale, with open images and a registered plan; a command has no `dataset`."""
 
     claim: TrainedClaim
     scale: str
@@ -26,22 +33,22 @@ class Work:
     dataset: Dataset | None
 
 
-def having(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
-    """Those that have the scale, or need none; ClaimError when no claim does."""
+def claims_with_scale(claims: Sequence[Claim], scale: str | None) -> list[Claim]:
+    """The claims that have the scale, or need no training; ClaimError if there are none."""
     if scale is None:
         return list(claims)
-    found: list[Claim] = []
+    selected: list[Claim] = []
     for claim in claims:
         if isinstance(claim, TrainedClaim) and scale not in claim.scales:
             say(f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)}): left out")
         else:
-            found.append(claim)
-    if not found:
+            selected.append(claim)
+    if not selected:
         raise ClaimError(
             f"no claim that was named has the {scale} scale",
             hint="`repro list` shows the scales of each claim",
         )
-    return found
+    return selected
 
 
 def prepare(
@@ -51,53 +58,53 @@ def prepare(
     data_dirs: Sequence[Path],
     cache_dir: Path,
 ) -> tuple[list[Work], list[DataError]]:
-    """Find the images of each claim and write down its plan, before any trial is run."""
+    """Open the images of each claim and register its plan, before any trial runs."""
     work: list[Work] = []
     faults: list[DataError] = []
     for claim in claims:
-        at = scale or default_scale(claim)
+        claim_scale = scale or default_scale(claim)
         try:
-            one, title = _found(claim, at, data_dirs, cache_dir)
+            item, title = _find_work(claim, claim_scale, data_dirs, cache_dir)
         except DataError as error:
             faults.append(error)
             continue
-        if _planned_for_others(one, store):
-            what = "images" if one.dataset else "files or inputs of the command"
+        if _planned_for_others(item, store):
+            inputs = "images" if item.dataset else "files or inputs of the command"
             say(
-                f"{claim.id} at {at} scale was planned for other {what}: trials of those stay in "
-                "the store and do not count; new ones are trained"
+                f"{claim.id} at {claim_scale} scale was planned for other {inputs}: the trials on "
+                "those stay in the store and do not count; new ones are trained"
             )
-        register(claim, at, fingerprint=one.fingerprint, title=title, store=store)
-        work.append(replace(one, claim=as_registered(claim, at, store)))
-        evidence = judge(claim, at, store).evidence
-        found = len(evidence.trials) if evidence else 0
-        say(f"{claim.id} at {at} scale on {title}: {found} trials found done")
+        register(claim, claim_scale, fingerprint=item.fingerprint, title=title, store=store)
+        work.append(replace(item, claim=as_registered(claim, claim_scale, store)))
+        evidence = judge(claim, claim_scale, store).evidence
+        count = len(evidence.trials) if evidence else 0
+        say(f"{claim.id} at {claim_scale} scale on {title}: {count} trials already finished")
     return work, faults
 
 
 def _planned_for_others(work: Work, store: Store) -> bool:
-    """Whether the same plan was made before, and never for what it is trained on now."""
+    """Whether the plan is registered, but only for data other than these."""
     claim = as_registered(work.claim, work.scale, store)
     digest = claim.digest(work.scale)
-    known = {r.fingerprint for r in store.plans(claim.id, work.scale) if r.digest == digest}
-    return bool(known) and work.fingerprint not in known
+    fingerprints = {r.fingerprint for r in store.plans(claim.id, work.scale) if r.digest == digest}
+    return bool(fingerprints) and work.fingerprint not in fingerprints
 
 
 def fingerprint_at(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> str:
-    """Of what the claim is trained on at the scale."""
-    return _found(claim, scale, data_dirs, cache_dir)[0].fingerprint
+    """The fingerprint of the claim's training data at the scale."""
+    return _find_work(claim, scale, data_dirs, cache_dir)[0].fingerprint
 
 
-def _found(
+def _find_work(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> tuple[Work, str]:
-    """What it is trained on, and how that is called."""
+    """The work, and the title of its data."""
     if claim.trainer is not None:
-        own = fingerprint_of(claim)
+        command_fingerprint = fingerprint_of(claim)
         title = claim.scales[scale].data or OWN_DATA
-        return Work(claim=claim, scale=scale, fingerprint=own, dataset=None), title
+        return Work(claim=claim, scale=scale, fingerprint=command_fingerprint, dataset=None), title
     dataset = open_images(claim, scale, data_dirs, cache_dir)
     work = Work(claim=claim, scale=scale, fingerprint=dataset.fingerprint, dataset=dataset)
     return work, dataset.title
@@ -110,9 +117,11 @@ def register_plans(
     data_dirs: Sequence[Path],
     cache_dir: Path,
 ) -> None:
-    """Write the plans down, as a run does before its first trial; the first fault is raised."""
-    trained = [claim for claim in having(claims, scale) if isinstance(claim, TrainedClaim)]
-    _, faults = prepare(trained, scale, store, data_dirs, cache_dir)
+    """Register the plans, as `repro run` does before its first trial; raise the first fault."""
+    trained_claims = [
+        claim for claim in claims_with_scale(claims, scale) if isinstance(claim, TrainedClaim)
+    ]
+    _, faults = prepare(trained_claims, scale, store, data_dirs, cache_dir)
     for fault in faults:
         raise fault
 
@@ -120,7 +129,7 @@ def register_plans(
 def open_images(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> Dataset:
-    """Those of the scale, decoded where they are not yet; DataError says which scales need none."""
+    """The images of the scale, decoded if needed; DataError names the scales that need none."""
     try:
         with decoding_bar() as progress:
             return open_dataset(

@@ -1,7 +1,7 @@
-"""Running claims, by whatever back-end.
+"""Run claims on a back-end.
 
-Torch is imported when it is first needed: on a CPU each worker is a process that imports it by
-itself, and the one that starts them would only wait for it.
+Torch is imported only where it is needed: on a CPU each worker process imports it, and the main
+process would only wait for the import.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.errors import ReproError, StatisticsError
 from repro.execute import Backend, Machine, Outcome, run_cells
-from repro.execute.monitor.console import Watcher
+from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Observer, Observers
-from repro.execute.monitor.progress import Pace, StandingFiles
-from repro.execute.prepare import Work, having, prepare
+from repro.execute.monitor.progress import Pace, ProgressFiles
+from repro.execute.prepare import Work, claims_with_scale, prepare
 from repro.plan import Cell, merged, most_epochs_left
 from repro.registry import OWN_MODELS
 from repro.store import Store
@@ -30,7 +30,7 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOutcome:
-    """What a run of the command came to; faults come before verdicts in the exit code."""
+    """The result of `repro run`; faults come before verdicts in the exit code."""
 
     judged: list[Judged]
     interrupted: bool
@@ -43,15 +43,15 @@ class RunOutcome:
             return EXIT_INTERRUPTED
         if self.faults:
             return max(fault.exit_code for fault in self.faults)
-        return max((_exit_code(one) for one in self.judged), default=0)
+        return max((_exit_code(verdicts) for verdicts in self.judged), default=0)
 
 
-def _exit_code(one: Judged) -> int:
-    # Smoke shows that the machinery works and can never be evidence, for or against.
-    if one.evidence is not None and one.evidence.scale == "smoke":
-        complete = all(r.missing == 0 for r in one.evidence.recipes.values())
+def _exit_code(judged: Judged) -> int:
+    # A smoke run shows that the code works; it is never evidence.
+    if judged.evidence is not None and judged.evidence.scale == "smoke":
+        complete = all(r.missing == 0 for r in judged.evidence.recipes.values())
         return 0 if complete else 4
-    return one.deciding.exit_code
+    return judged.deciding.exit_code
 
 
 def run_claims(
@@ -65,105 +65,111 @@ def run_claims(
     loggers: Sequence[Observer] = (),
     command: str = "the same command",
 ) -> RunOutcome:
-    """Run what is missing of all claims, the first one's trials first, each trial once.
+    """Run the missing trials of all claims, in the order of the claims, each trial once.
 
-    A fault in one, such as missing images, does not keep the others. `command` is what a person
-    types to continue a run that was stopped.
+    A fault of one claim, such as missing images, does not stop the others. `command` continues a
+    run that was stopped.
     """
     store = Store(machine.store)
-    chosen = having(claims, scale)
-    for claim in chosen:
+    selected = claims_with_scale(claims, scale)
+    for claim in selected:
         if isinstance(claim, ExactClaim):
             from repro.models.facts import compute
 
             store.keep_facts(claim.id, claim.digest(), compute(claim))
-    trained = [claim for claim in chosen if isinstance(claim, TrainedClaim)]
-    work, faults = prepare(trained, scale, store, machine.data_dirs, machine.cache_dir)
-    work, refused = _checked(work, machine, store, max_seeds)
+    trained_claims = [claim for claim in selected if isinstance(claim, TrainedClaim)]
+    work, faults = prepare(trained_claims, scale, store, machine.data_dirs, machine.cache_dir)
+    work, refused = _check_nets(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
-    told: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
-    tell_all(told)
+    all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
+    tell_all(all_faults)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
-        kept = "what was saved is kept" if outcome.lost or outcome.failures else "all is saved"
-        say(f"{why}: {kept}; to go on:\n  {command}")
-    found = RunOutcome(
+        note = (
+            "what was saved is kept"
+            if outcome.worker_losses or outcome.failures
+            else "all is saved"
+        )
+        say(f"{why}: {note}; to go on:\n  {command}")
+    run_outcome = RunOutcome(
         judged=[
             judge_exact(claim, store)
             if isinstance(claim, ExactClaim)
             else judge(claim, scale or default_scale(claim), store)
-            for claim in chosen
+            for claim in selected
             if isinstance(claim, ExactClaim | TrainedClaim)
         ],
         interrupted=outcome.interrupted,
-        faults=tuple(told),
+        faults=tuple(all_faults),
     )
     if machine.keep_weights:
-        _tell_of_lost_nets(found, store)
-    unmeasured = [line for one in found.judged for line in _unmeasured(one)]
-    if unmeasured and found.exit_code == StatisticsError.exit_code:
+        _report_missing_weights(run_outcome, store)
+    unmeasured = [line for judged in run_outcome.judged for line in _unmeasured_lines(judged)]
+    if unmeasured and run_outcome.exit_code == StatisticsError.exit_code:
         tell(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
-    return found
+    return run_outcome
 
 
-def _checked(
+def _check_nets(
     work: Sequence[Work], machine: Machine, store: Store, max_seeds: int | None
 ) -> tuple[list[Work], list[ReproError]]:
-    """The work whose nets can be trained, and what is wrong with the others.
+    """The work whose nets can be trained, and the faults of the other work.
 
-    Our own nets take what the claim file was checked for; others want torch to be asked.
+    The claim file's checks cover the shipped nets; all other nets are built and tried here.
     """
-    fit: list[Work] = []
+    valid: list[Work] = []
     faults: list[ReproError] = []
-    alone: list[str] = []
-    for one in work:
+    unbatched: list[str] = []
+    for item in work:
         cells = next_trials(
-            one.claim,
-            one.scale,
-            one.fingerprint,
+            item.claim,
+            item.scale,
+            item.fingerprint,
             store.results(),
             max_seeds=max_seeds,
             records=store,
         )
         foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
         if foreign or not all(cell.trial.batches for cell in cells):
-            alone.append(one.claim.id)
+            unbatched.append(item.claim.id)
         try:
-            if foreign and one.dataset is not None:
+            if foreign and item.dataset is not None:
                 from repro.execute.worker.probe import check_nets
 
-                check_nets(one.claim, one.scale, foreign, one.dataset, machine)
-            fit.append(one)
+                check_nets(item.claim, item.scale, foreign, item.dataset, machine)
+            valid.append(item)
         except ReproError as error:
             faults.append(error)
-    if alone and (machine.population or 1) > 1:
+    if unbatched and (machine.population or 1) > 1:
         say(
-            f"trained one by one, whatever --population says: trials of {', '.join(alone)}, whose "
-            "net or recipe does not batch"
+            f"trained one by one, whatever --population says: trials of {', '.join(unbatched)}, "
+            "whose net or recipe does not batch"
         )
-    return fit, faults
+    return valid, faults
 
 
-def _tell_of_lost_nets(found: RunOutcome, store: Store) -> None:
-    trials = {name for one in found.judged if one.evidence for name in one.evidence.trials}
-    lost = sum(not store.has_weights(name) for name in trials)
-    if lost:
+def _report_missing_weights(outcome: RunOutcome, store: Store) -> None:
+    trials = {
+        name for judged in outcome.judged if judged.evidence for name in judged.evidence.trials
+    }
+    count = sum(not store.has_weights(name) for name in trials)
+    if count:
         say(
-            f"{lost} trials had ended before, without --keep-weights: their nets are gone, and "
-            "another --store trains them again"
+            f"{count} trials were finished earlier without --keep-weights, and have no weights; "
+            "to train them again, use another --store"
         )
 
 
-def _unmeasured(one: Judged) -> Iterator[str]:
-    """Of a claim whose run has ended before there was a number."""
-    if one.evidence is None or one.deciding.estimate is not None:
+def _unmeasured_lines(judged: Judged) -> Iterator[str]:
+    """The progress of a claim whose run has ended without an estimate."""
+    if judged.evidence is None or judged.deciding.estimate is not None:
         return
-    recipe = one.evidence.recipes[one.deciding.recipe]
+    recipe = judged.evidence.recipes[judged.deciding.recipe]
     if recipe.missing:
-        ran = recipe.planned - recipe.missing
+        finished = recipe.planned - recipe.missing
         yield (
-            f"{one.claim.id} at {one.deciding.scale} scale: {ran} of {recipe.planned} evaluation "
-            "trials are finished"
+            f"{judged.claim.id} at {judged.deciding.scale} scale: {finished} of {recipe.planned} "
+            "evaluation trials are finished"
         )
 
 
@@ -176,17 +182,17 @@ def _train(
     budget: float | None,
     loggers: Sequence[Observer],
 ) -> Outcome:
-    """All trials in one pool of workers: starting one for each claim costs seconds every time."""
+    """Train all trials in one pool of workers: a pool for each claim would cost seconds each."""
 
     def plan() -> list[Cell]:
         results = store.results()
         return merged(
             cell
-            for one in work
+            for item in work
             for cell in next_trials(
-                one.claim,
-                one.scale,
-                one.fingerprint,
+                item.claim,
+                item.scale,
+                item.fingerprint,
                 results,
                 max_seeds=max_seeds,
                 records=store,
@@ -196,18 +202,23 @@ def _train(
     def epochs_left() -> float:
         results = store.results()
         return sum(
-            most_epochs_left(one.claim, one.scale, one.fingerprint, results, max_seeds=max_seeds)
-            for one in work
+            most_epochs_left(item.claim, item.scale, item.fingerprint, results, max_seeds=max_seeds)
+            for item in work
         )
 
     if not plan():
         return Outcome()
     pace = Pace(epochs_left=epochs_left, workers=machine.workers)
-    watching = [pace, Watcher(pace=pace), StandingFiles(store=store, pace=pace), *loggers]
-    with Observers(watching) as observers:
+    all_observers = [
+        pace,
+        ConsoleObserver(pace=pace),
+        ProgressFiles(store=store, pace=pace),
+        *loggers,
+    ]
+    with Observers(all_observers) as observers:
         outcome = run_cells(plan, backend, observer=observers, seconds=budget)
     if machine.profile is not None:
-        from repro.execute.worker.profile import keep_times
+        from repro.execute.worker.profile import write_times
 
-        say(f"{keep_times(machine.profile, outcome.results)}\ntraces: {machine.profile}")
+        say(f"{write_times(machine.profile, outcome.results)}\ntraces: {machine.profile}")
     return outcome

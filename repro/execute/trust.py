@@ -1,6 +1,6 @@
-"""Which claim files may run their commands: those whose content a person has trusted once.
+"""Claim files that may run commands: those that you have trusted once.
 
-A file that was changed, or lies elsewhere, is another one: its relative names mean other programs.
+A changed or moved file must be trusted again: its relative names mean other programs.
 """
 
 import hashlib
@@ -16,18 +16,18 @@ __all__ = ["commands_of", "require_trust", "trust"]
 
 
 def commands_of(claim: Claim) -> str:
-    """The command as a shell would take it; empty where there is none."""
+    """The command in shell syntax; empty without one."""
     trainer = claim.trainer if isinstance(claim, TrainedClaim) else None
     return shlex.join(trainer.command) if trainer else ""
 
 
 def trust(claim: Claim, folder: Path) -> None:
-    """Its command may run from now on, as long as the file stays what it is."""
+    """Allow the claim's command, as long as the file does not change."""
     write_atomic(_record(claim, folder), f"{claim.path.absolute()}\n")
 
 
 def require_trust(claims: Iterable[Claim], folder: Path) -> None:
-    """UntrustedError shows the commands that nobody has trusted yet."""
+    """UntrustedError names the commands that are not trusted yet."""
     unknown = [
         claim for claim in claims if commands_of(claim) and not _record(claim, folder).exists()
     ]
@@ -41,6 +41,6 @@ def require_trust(claims: Iterable[Claim], folder: Path) -> None:
 
 
 def _record(claim: Claim, folder: Path) -> Path:
-    named = str(claim.path.resolve()).encode(errors="surrogateescape")
-    digest = hashlib.sha256(named + b"\0" + read_bytes(claim.path)).hexdigest()
+    name = str(claim.path.resolve()).encode(errors="surrogateescape")
+    digest = hashlib.sha256(name + b"\0" + read_bytes(claim.path)).hexdigest()
     return folder / "trusted" / digest

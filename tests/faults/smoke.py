@@ -88,7 +88,7 @@ MOMENTS = {
     "mid-epoch": [("training_inputs", n) for n in (2, 8, 15, 23)],
     "mid-evaluation": [("inputs", n) for n in (1, 12, 25, 40)],
     "mid-checkpoint": [("persistent_id", n) for n in (1, 9000, 25000)],
-    "mid-result": [("measure_final", 1), ("final_metrics", 1), ("packed", 1), ("kept", 1)],
+    "mid-result": [("measure_final", 1), ("final_metrics", 1), ("weight_files", 1), ("kept", 1)],
 }
 
 

@@ -16,7 +16,7 @@ import repro.verdict.session
 from repro.execute import Local, Machine
 from repro.execute.monitor.observer import Event
 from repro.execute.monitor.progress import overview
-from repro.execute.worker.work import Ended
+from repro.execute.worker.work import CellOutcomes
 from repro.plan import Cell
 from repro.store import Store
 from repro.train import Run, device_data, train_all
@@ -161,7 +161,7 @@ def test_clock_stepping_back(whole: Whole, tally: Tally) -> None:
 class Short(Local):
     """Has little memory for training, and enough before and after it."""
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         smoke.limit_memory(20)
         return super().submit(cells)
 

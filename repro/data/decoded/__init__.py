@@ -1,4 +1,4 @@
-"""Images decoded once into a cache on disk, and read from there.
+"""The cache of decoded images on disk.
 
 May import `sources`; knows no tensors.
 """

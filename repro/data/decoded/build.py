@@ -1,8 +1,8 @@
-"""Decoding a data set into a folder, so that a build that was stopped continues.
+"""Decode a data set into a cache folder; an interrupted build continues.
 
-Images are read in the source's order, and each is written where it belongs. Every few thousand
-the file is brought to the disk, and only then does `progress.json` say so: what it says is there,
-whenever the process was killed. Changed files have another key, and so another folder.
+Images are read in the order of the source, and written at their place. Every few thousand images
+the file is synced to disk, and then `progress.json` is updated: it is true whenever the process is
+killed. Changed source files have another key, and so another folder.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import PIL
 
 from repro.data.arrays import Images, Labels
-from repro.data.dataset import Split, content_fingerprint, in_turns
+from repro.data.dataset import Split, content_fingerprint, interleaved_order
 from repro.data.decoded.decode import Decoded, Shape, decode_listing, image_shape
 from repro.data.sources.contents import Contents, Listing, read_contents
 from repro.data.sources.find import Source
@@ -34,22 +34,22 @@ from repro.registry import DATASETS
 
 __all__ = ["SPLITS", "Progress", "build", "digest", "labels_hash"]
 
-# Images decoded, images in all; called first with those that were decoded before.
+# Called with the images decoded so far and the images in all.
 Progress = Callable[[int, int], None]
 
 SPLITS: tuple[Literal["train"], Literal["test"]] = ("train", "test")
 
 _PROGRESS = "progress.json"
 _SAVE_EVERY = 4096  # images: at 256x256 about ten seconds of one core, and 0.8 GB
-_NAMED = 10  # faults that are shown; the others are counted
+_NAMED = 10  # faults shown; the others are only counted
 _DECODER = f"Pillow {PIL.__version__}"
 
 
 def build(name: str, source: Source, folder: Path, *, progress: Progress | None = None) -> None:
-    """Decode all images, and put them at `folder` in one step once they are complete.
+    """Decode all images, then move them to `folder` in one step.
 
-    Raises DataError when any image cannot be used, and MachineError when they do not fit on the
-    disk. Whatever else stops it, the next call continues.
+    DataError if an image cannot be used, MachineError if the disk is full. After any other
+    interruption the next call continues.
     """
     contents = read_contents(source)
     _check_facts(name, source, contents)
@@ -59,53 +59,54 @@ def build(name: str, source: Source, folder: Path, *, progress: Progress | None 
         side = max(16, min(1024, *shape[:2]))
         raise DataError(
             f"the images of {name} have {shape[1]}x{shape[0]} pixels, and nets take squares",
-            hint=f"name them {name}@{side}: the short side is brought to so many pixels",
+            hint=f"name them {name}@{side}: this resizes the short side to {side} pixels",
         )
     building = folder.with_name(f".{folder.name}.building")
-    reached = _load(building, contents, shape)
-    if not reached.done:
+    state = _load(building, contents, shape)
+    if not state.done:
         shutil.rmtree(building, ignore_errors=True)
     _check_space(contents, shape, building)
     building.mkdir(exist_ok=True)
     decode = partial(decode_listing, shape=shape, resize=is_resized(name))
-    reached = _write_images(contents, shape, decode, building, reached, progress)
-    if reached.faults:
-        shutil.rmtree(building)  # with other images in their place it will be another data set
-        raise _faults_error(name, reached)
+    state = _write_images(contents, shape, decode, building, state, progress)
+    if state.faults:
+        shutil.rmtree(building)  # with other images it is another data set
+        raise _faults_error(name, state)
     for split in SPLITS:
         labels = getattr(contents, split).labels
-        np.save(building / f"{split}_labels.npy", labels[in_turns(labels)])
-    _write_meta(name, source, reached.formats, contents, building)
+        np.save(building / f"{split}_labels.npy", labels[interleaved_order(labels)])
+    _write_meta(name, source, state.formats, contents, building)
     building.rename(folder)
     (folder / _PROGRESS).unlink()
 
 
 def _check_facts(name: str, source: Source, contents: Contents) -> None:
-    """A registered name promises its number of images and classes; fewer are another data set."""
+    """Check the number of images and classes of a registered data set."""
     if name not in DATASETS:
         return
     facts = DATASETS[name]
     images = (len(contents.train.labels), len(contents.test.labels))
-    found = (images if facts.images else None, len(contents.classes))
+    actual = (images if facts.images else None, len(contents.classes))
     expected = (facts.images, facts.classes)
-    if found != expected:
+    if actual != expected:
         raise DataError(
-            f"{source.path} holds {_counted(*found)}, but {facts.title} has {_counted(*expected)}",
+            f"{source.path} holds {_count_text(*actual)}, but {facts.title} has "
+            f"{_count_text(*expected)}",
             hint="complete the files, or use the folder as another data set, by the name "
             f"folder:{Path(source.path).name}" + (f"@{facts.size}" if facts.resize else ""),
         )
 
 
-def _counted(images: tuple[int, int] | None, classes: int) -> str:
+def _count_text(images: tuple[int, int] | None, classes: int) -> str:
     counts = f"{images[0]:,} training and {images[1]:,} test images of " if images else ""
     return f"{counts}{classes:,} classes"
 
 
 def _check_space(contents: Contents, shape: Shape, building: Path) -> None:
-    """Told before hours of decoding, not after. What was written before lies there already."""
+    """Check the free disk space before decoding, less what an interrupted build has written."""
     images = len(contents.train.labels) + len(contents.test.labels)
-    written = sum(file.stat().st_blocks * 512 for file in building.glob("*.npy"))
-    needed, free = images * prod(shape) - written, shutil.disk_usage(building.parent).free
+    existing = sum(file.stat().st_blocks * 512 for file in building.glob("*.npy"))
+    needed, free = images * prod(shape) - existing, shutil.disk_usage(building.parent).free
     if needed > free:
         raise MachineError(
             f"{images:,} images of {shape[1]}x{shape[0]} pixels, decoded, need {needed:,} more "
@@ -118,8 +119,8 @@ def _check_space(contents: Contents, shape: Shape, building: Path) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Reached:
-    """How far a build has come: images read, the training split first, and what was met."""
+class _BuildState:
+    """The progress of a build: images read, the training split first; faults and formats."""
 
     done: int = 0
     faults: int = 0
@@ -127,7 +128,7 @@ class _Reached:
     formats: tuple[str, ...] = ()  # as Pillow calls them
 
     def after(self, decoded: Decoded) -> Self:
-        """With some images more."""
+        """The state after more images."""
         return replace(
             self,
             done=self.done + len(decoded.images) + len(decoded.faults),
@@ -142,60 +143,60 @@ def _write_images(
     shape: Shape,
     decode: Callable[[Listing, int], Iterator[Decoded]],
     building: Path,
-    reached: _Reached,
+    state: _BuildState,
     progress: Progress | None,
-) -> _Reached:
-    """Both splits' images in turns, from where the last process came to."""
+) -> _BuildState:
+    """Write the images of both splits, from `state` on."""
     end = 0
     total = len(contents.train.labels) + len(contents.test.labels)
     say = progress or (lambda _done, _all: None)
-    say(reached.done, total)
+    say(state.done, total)
     for split in SPLITS:
         listing: Listing = getattr(contents, split)
         begin, end = end, end + len(listing.labels)
-        if reached.done >= end:
+        if state.done >= end:
             continue
         with _ImagesFile(
             building / f"{split}_images.npy",
             labels=listing.labels,
             shape=shape,
-            new=reached.done == begin,
+            new=state.done == begin,
         ) as file:
-            saved = reached.done
-            for decoded in decode(listing, reached.done - begin):
-                at, reached = reached.done - begin, reached.after(decoded)
-                if not reached.faults:  # after the first fault only the others are looked for
-                    file.write(at, decoded.images)
-                if reached.done - saved >= _SAVE_EVERY or reached.done == end:
+            saved = state.done
+            for decoded in decode(listing, state.done - begin):
+                place, state = state.done - begin, state.after(decoded)
+                if not state.faults:  # after the first fault only search for others
+                    file.write(place, decoded.images)
+                if state.done - saved >= _SAVE_EVERY or state.done == end:
                     file.sync()
-                    _save(building, reached)
-                    saved = reached.done
-                say(reached.done, total)
-    return reached
+                    _save(building, state)
+                    saved = state.done
+                say(state.done, total)
+    return state
 
 
-def _save(building: Path, reached: _Reached) -> None:
-    write_atomic(building / _PROGRESS, json.dumps({"decoder": _DECODER} | asdict(reached)))
+def _save(building: Path, state: _BuildState) -> None:
+    write_atomic(building / _PROGRESS, json.dumps({"decoder": _DECODER} | asdict(state)))
 
 
-def _load(building: Path, contents: Contents, shape: Shape) -> _Reached:
-    """Nothing reached where nothing was saved, or by a Pillow that may decode to other pixels."""
+def _load(building: Path, contents: Contents, shape: Shape) -> _BuildState:
+    """The saved state; an empty one if there is none, or if another Pillow has written it."""
     try:
-        found = parse_json(read_bytes(building / _PROGRESS))
-        reached = _Reached(
-            done=found["done"],
-            faults=found["faults"],
-            named=tuple(found["named"]),
-            formats=tuple(found["formats"]),
+        fields = parse_json(read_bytes(building / _PROGRESS))
+        state = _BuildState(
+            done=fields["done"],
+            faults=fields["faults"],
+            named=tuple(fields["named"]),
+            formats=tuple(fields["formats"]),
         )
-        whole = reached.faults > 0 or _holds(building, contents, shape, reached.done)
-        return reached if whole and found["decoder"] == _DECODER else _Reached()
+        complete = state.faults > 0 or _holds(building, contents, shape, state.done)
+        return state if complete and fields["decoder"] == _DECODER else _BuildState()
     except (OSError, ValueError, KeyError, TypeError):
-        return _Reached()
+        return _BuildState()
 
 
 def _holds(building: Path, contents: Contents, shape: Shape, done: int) -> bool:
-    """Whether the files are as long as that many images make them; shorter ones were cut off."""
+    """Whether the files are long enough for `done` images; shorter ones were cut off."""
     for split in SPLITS:
         labels = getattr(contents, split).labels
         count, done = min(done, len(labels)), max(0, done - len(labels))
@@ -208,8 +209,8 @@ def _holds(building: Path, contents: Contents, shape: Shape, done: int) -> bool:
 
 
 def _places(labels: Labels) -> npt.NDArray[np.int64]:
-    """Of the source's i-th image in the file, (N,)."""
-    return np.argsort(in_turns(labels))
+    """The place in the file of the source's i-th image, (N,)."""
+    return np.argsort(interleaved_order(labels))
 
 
 def _header(labels: Labels, shape: Shape) -> bytes:
@@ -220,7 +221,7 @@ def _header(labels: Labels, shape: Shape) -> bytes:
 
 
 class _ImagesFile:
-    """One split's .npy file, to which images come in the source's order and stand in turns.
+    """The .npy file of a split: takes images in the source's order, stores them interleaved.
 
     Written, not mapped: on a full disk a write raises, but a mapped page kills the process.
     """
@@ -232,14 +233,14 @@ class _ImagesFile:
         self._begin = self._file.write(_header(labels, shape))
 
     def write(self, start: int, images: list[Images]) -> None:
-        """The source's images from `start` on."""
+        """Write the source's images from `start` on."""
         places = self._places[start : start + len(images)].tolist()
         for place, image in zip(places, images, strict=True):
             self._file.seek(self._begin + place * self._bytes_each)
             self._file.write(image.tobytes())
 
     def sync(self) -> None:
-        """Return once all that was written is on the disk."""
+        """Bring all written data to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -255,17 +256,17 @@ class _ImagesFile:
         self._file.close()
 
 
-def _faults_error(name: str, reached: _Reached) -> DataError:
-    shown = "\n  ".join(reached.named) + ("\n  ..." if reached.faults > _NAMED else "")
-    various = f"; images of various sizes want a size, as in {name}@256"
+def _faults_error(name: str, state: _BuildState) -> DataError:
+    lines = "\n  ".join(state.named) + ("\n  ..." if state.faults > _NAMED else "")
+    size_note = f"; for images of various sizes, add a size, as in {name}@256"
     return DataError(
-        f"{reached.faults:,} of {reached.done:,} images cannot be used:\n  {shown}",
-        hint="replace or remove them; they are not left out by themselves, since without them "
-        f"it is another data set{various if size_of(name) is None else ''}",
+        f"{state.faults:,} of {state.done:,} images cannot be used:\n  {lines}",
+        hint="replace or remove them; they are not skipped automatically, since without them "
+        f"it is another data set{size_note if size_of(name) is None else ''}",
     )
 
 
-# What goes with them
+# Metadata
 
 
 def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
@@ -303,10 +304,10 @@ def _write_meta(
 
 
 def digest(meta: dict[str, Any]) -> str:
-    """Of what meta.json says, so that a change is seen."""
+    """A hash of the content of meta.json, to detect changes."""
     return hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()
 
 
 def labels_hash(labels: Labels) -> str:
-    """SHA-256 of the labels as they lie in memory."""
+    """SHA-256 of the labels."""
     return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()

@@ -1,8 +1,8 @@
-"""Encoded images to RGB pixels, in parallel. What cannot be decoded is named, never skipped.
+"""Decode images to RGB pixels, in parallel. Faulty images are reported, never skipped.
 
-Threads, since Pillow lets other threads run while it decodes. At 32x32 the Python around it is
-what takes time: there neither threads nor processes beat one thread beside a running training
-(10,000 JPEGs on two cores: 0.89 s in one thread, 0.90 s in two, 0.90 s in two forked processes).
+Uses threads, since Pillow releases the GIL while it decodes. At 32x32 the Python around it takes
+the time: neither threads nor processes are faster than one thread (10,000 JPEGs on two cores:
+0.89 s in one thread, 0.90 s in two, 0.90 s in two forked processes).
 """
 
 import io
@@ -29,13 +29,13 @@ __all__ = ["Decoded", "decode_listing", "image_shape", "square", "to_rgb"]
 
 Shape = tuple[int, int, int]  # height, width, 3
 
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # as it is by itself
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)  # and never a remark
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # the default
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)  # not a warning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoded:
-    """Some images of a split in its source's order, and a line for each that cannot be used."""
+    """Some images of a split in the source's order, and a line for each faulty one."""
 
     images: list[Images]  # each (H, W, 3); those with a fault are left out, so check faults first
     faults: list[str]
@@ -45,9 +45,9 @@ class Decoded:
 def decode_listing(
     listing: Listing, start: int, *, shape: Shape, resize: bool
 ) -> Iterator[Decoded]:
-    """A split's images from `start` on, in order, by a thread for each core.
+    """Decode a split's images from `start` on, in order, with a thread for each core.
 
-    `resize`: bring images to the shape, which is a square; otherwise another shape is a fault.
+    `resize`: to the shape, which is a square; otherwise another shape is a fault.
     """
     size = shape[0] if resize else None
     workers = os.cpu_count() or 1
@@ -55,7 +55,7 @@ def decode_listing(
     with ThreadPoolExecutor(workers) as pool:
         for items in listing.chunks(start):
             waiting.append(pool.submit(_decode_chunk, items, shape, size))
-            # A window, lest all of a large data set is read before the first image is written.
+            # Bound the queue, so that a large data set is not read into memory.
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -63,14 +63,14 @@ def decode_listing(
 
 
 def image_shape(listing: Listing) -> Shape:
-    """Of the first image that can be read; all others have to be alike."""
+    """The shape of the first readable image; all others must have it."""
     faults: list[str] = []
     for name, content in chain.from_iterable(listing.chunks(0)):
         try:
             return _pixels(content)[0].shape
-        except Exception as error:  # noqa: BLE001 - as of all others, see below
+        except Exception as error:  # noqa: BLE001 - as in `_decode_chunk`, see below
             faults.append(f"{name}: {error}")
-    raise DataError(f"no image can be read; of the first: {faults[0]}")
+    raise DataError(f"no image can be read; the first fault: {faults[0]}")
 
 
 def _decode_chunk(items: list[Item], shape: Shape, size: int | None) -> Decoded:
@@ -78,7 +78,7 @@ def _decode_chunk(items: list[Item], shape: Shape, size: int | None) -> Decoded:
     for name, content in items:
         try:
             pixels, kind = _pixels(content, size)
-        # Pillow's readers raise whatever a broken file makes them raise, SyntaxError included.
+        # Pillow's readers raise any error on a broken file, even SyntaxError.
         except Exception as error:  # noqa: BLE001
             result.faults.append(f"{name}: {error}")
             continue
@@ -110,7 +110,7 @@ def _open(content: bytes | Path) -> BinaryIO:
 
 
 def _image(file: BinaryIO) -> Image.Image:
-    """Not decoded yet; ValueError for one that would take too much memory."""
+    """Open an image without decoding it; ValueError for too many pixels."""
     try:
         return Image.open(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -122,26 +122,25 @@ def _image(file: BinaryIO) -> Image.Image:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Grey is repeated, a palette looked up, CMYK converted by Pillow, transparency dropped."""
     if image.mode[0] in "IF":
-        # Pillow would clip 16 bits to 8, and nearly all of the picture would be white.
+        # Pillow would clip 16 bits to 8, and most of the image would be white.
         raise ValueError(f"pixels of mode {image.mode}; only 8 bits a channel are read")
     if image.mode == "P":
-        image = image.convert("RGBA")  # a palette may hold transparency of its own
+        image = image.convert("RGBA")  # a palette may have transparency
     return image.convert("RGB")
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
     """The shorter side resized to `size`, and the central square (Krizhevsky 2012, sec. 2).
 
-    The paper names no filter. Pillow's bicubic one weighs all pixels that shrink into one, so
-    that nothing aliases, and enlarges as the authors' later release does (cuda-convnet2,
-    make-data: bicubic; an average of areas when shrinking). libjpeg's coarser decoding, `draft`,
-    is left alone: it changed 8 of 125 images of ImageNet, by up to 3.8 grey levels on average,
-    and saved no time.
+    The paper names no filter. Pillow's bicubic filter averages over the shrunk pixels, which
+    avoids aliasing, and enlarges as the authors' later release does (cuda-convnet2, make-data:
+    bicubic; area averages for shrinking). libjpeg's coarse decoding, `draft`, is not used: it
+    changed 8 of 125 images of ImageNet, by up to 3.8 grey levels on average, and saved no time.
     """
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    # The filter sees beyond the box: the same pixels as those of a crop after resizing, while an
-    # image of 16 by 60,000 pixels takes no memory to enlarge.
+    # The filter uses pixels beyond the box: the result equals a crop after resizing, but an image
+    # of 16 by 60,000 pixels does not take the memory to enlarge all of it.
     box = (left, top, left + side, top + side)
     return image.resize((size, size), Image.Resampling.BICUBIC, box=box)

@@ -1,4 +1,4 @@
-"""What a source holds: labels at once, images piece by piece, nothing decoded yet."""
+"""Read a source: all labels at once, encoded images in chunks."""
 
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -21,19 +21,19 @@ from repro.files import open_regular, parse_json
 __all__ = ["Content", "Contents", "Item", "Listing", "read_contents"]
 
 _UNLABELLED = (
-    "a label of -1, or images that lie in no class's folder, mean that a split is not labelled: "
-    "move its files elsewhere, and of test, valid, validation and val the next one is read"
+    "a label of -1, or images outside of class folders, mean that a split is not labelled: "
+    "move its files elsewhere; then the next of test, valid, validation and val is read"
 )
 
-_CHUNK = 64  # images handed on at once: 13 MB at 256x256, and some dozen wait in memory
+_CHUNK = 64  # images per chunk: 13 MB at 256x256; a few dozen chunks wait in memory
 
 
-# Encoded bytes, now or when they are asked for; a file; or (H, W, 3) pixels.
+# Encoded bytes, or a function that reads them; a file; or (H, W, 3) pixels.
 Content = bytes | Callable[[], bytes] | Path | Images
 
 
 class Item(NamedTuple):
-    """One image, and what to call it in an error."""
+    """One image, and its name for errors."""
 
     name: str
     content: Content
@@ -41,9 +41,9 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """One split in its source's order. `chunks(i)` yields its items from the i-th on, to the end.
+    """One split in the order of its source. `chunks(i)` yields the items from the i-th on.
 
-    There are as many as labels.
+    There are as many items as labels.
     """
 
     labels: Labels
@@ -52,7 +52,7 @@ class Listing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """All that can be known without decoding an image."""
+    """The content of a source, before decoding."""
 
     classes: tuple[str, ...]
     train: Listing
@@ -60,7 +60,7 @@ class Contents:
 
 
 def read_contents(source: Source) -> Contents:
-    """Open the files and read labels and classes. DataError when they cannot be what they say."""
+    """Open the files and read labels and classes. DataError if they are inconsistent."""
     readers = {
         "original": _original,
         "parquet": _parquet,
@@ -74,38 +74,38 @@ def read_contents(source: Source) -> Contents:
 
 
 def _check_labels(source: Source, contents: Contents) -> None:
-    """Every image has a class, and every class that has images has some in both splits."""
-    known = len(contents.classes)
-    found: list[set[int]] = []
+    """Check that every image has a class, and every class images in both splits."""
+    class_count = len(contents.classes)
+    labels_by_split: list[set[int]] = []
     for split, listing in (("train", contents.train), ("test", contents.test)):
         labels = np.unique(listing.labels)
         if len(labels) == 0:
             raise DataError(
-                f"{source.path}: the split {split!r} holds no images (read: {source.taken})",
+                f"{source.path}: the split {split!r} holds no images (read: {source.description})",
                 hint=_UNLABELLED,
             )
-        if labels[0] < 0 or labels[-1] >= known:
+        if labels[0] < 0 or labels[-1] >= class_count:
             raise DataError(
                 f"{source.path}: labels of the split {split!r} go from {labels[0]} to "
-                f"{labels[-1]}, but there are {known} classes",
+                f"{labels[-1]}, but there are {class_count} classes",
                 hint=_UNLABELLED,
             )
-        found.append(set(labels.tolist()))
-    if odd := sorted(found[0] ^ found[1]):
-        names = ", ".join(contents.classes[label] for label in odd[:10])
+        labels_by_split.append(set(labels.tolist()))
+    if unmatched := sorted(labels_by_split[0] ^ labels_by_split[1]):
+        names = ", ".join(contents.classes[label] for label in unmatched[:10])
         raise DataError(
-            f"{source.path}: {len(odd)} classes have images in one split only: {names}",
+            f"{source.path}: {len(unmatched)} classes have images in one split only: {names}",
             hint=f"give both splits images of the same classes; {_UNLABELLED}",
         )
-    if known < 2:
+    if class_count < 2:
         raise DataError(
-            f"{source.path}: all images are of one class: there is nothing to tell apart",
+            f"{source.path}: all images are of one class: there is nothing to learn",
             hint="each class has a folder of its own: train/CLASS/ and test/CLASS/",
         )
 
 
 def _check_names(source: Source, classes: tuple[str, ...]) -> None:
-    """Each names one class, also for a system that writes é as one letter or as two."""
+    """Check that class names are distinct, also in the two Unicode forms of é."""
     numbers: dict[str, int] = {}
     for number, name in enumerate(classes):
         first = numbers.setdefault(unicodedata.normalize("NFC", name), number)
@@ -124,12 +124,12 @@ def _check_names(source: Source, classes: tuple[str, ...]) -> None:
 
 # CIFAR-10 as its authors published it
 
-_LARGEST_ORIGINAL = 2**26  # bytes; twice what a batch has
+_LARGEST_ORIGINAL = 2**26  # bytes; twice the size of a batch file
 
 
 def _original(source: Source) -> Contents:
-    # A pickle may run code when it is read. torchvision compares each file with the published
-    # hash before it opens any, so that only the authors' own pickles are read.
+    # A pickle can run code. torchvision compares each file with the published hash before it
+    # opens any, so that only the authors' own pickles are read.
     from torchvision.datasets import CIFAR10
 
     path = Path(source.path)
@@ -202,9 +202,9 @@ def _shards(source: Source) -> Contents:
 
 
 def _numbers(source: Source, *splits: Listing) -> tuple[str, ...]:
-    """Names for classes that have none. A gap between them is rather a mistake than a class."""
+    """Numbers as class names. DataError for a gap, which is probably a mistake."""
     labels = np.unique(np.concatenate([split.labels for split in splits]))
-    labels = labels[labels >= 0]  # those below are told with their split
+    labels = labels[labels >= 0]  # negative ones are reported with their split
     if len(labels) and labels[-1] >= len(labels):
         raise DataError(
             f"{source.path}: labels go to {labels[-1]}, and images are of {len(labels)} classes",
@@ -224,27 +224,27 @@ _LAYOUT = (
 
 
 def _parquet(source: Source) -> Contents:
-    named = {file: _parquet_classes(file) for file in source.files}
-    if len(set(named.values())) > 1:
+    classes_by_file = {file: _parquet_classes(file) for file in source.files}
+    if len(set(classes_by_file.values())) > 1:
         raise DataError(f"{source.path}: its Parquet files disagree about the classes' names")
     train, test = (
         Listing(labels=_parquet_labels(files), chunks=partial(_parquet_chunks, files))
         for _, files in _splits(source)
     )
-    classes = named[source.train[0]] or _numbers(source, train, test)
+    classes = classes_by_file[source.train[0]] or _numbers(source, train, test)
     return Contents(classes=classes, train=train, test=test)
 
 
 def _parquet_classes(file: Path) -> tuple[str, ...]:
-    """Names from the schema's metadata; empty when there are none."""
-    with _opened(file) as table:
+    """Class names from the schema's metadata; empty without metadata."""
+    with _open_table(file) as table:
         metadata = table.schema_arrow.metadata or {}
         label = _column(file, table, _LABEL_COLUMNS)
     try:
         features = parse_json(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return tuple(map(str, features[label]["names"]))
     except (ValueError, KeyError, TypeError):
-        return ()  # the metadata are optional, and others than Hugging Face write them too
+        return ()  # metadata are optional, and may have another form
 
 
 def _parquet_labels(files: tuple[Path, ...]) -> Labels:
@@ -252,7 +252,7 @@ def _parquet_labels(files: tuple[Path, ...]) -> Labels:
 
     parts: list[npt.NDArray[Any]] = []
     for file in files:
-        with _opened(file) as table:
+        with _open_table(file) as table:
             name = _column(file, table, _LABEL_COLUMNS)
             column = table.read(columns=[name]).column(name)
             if not pa.types.is_integer(column.type) or column.null_count:
@@ -267,14 +267,14 @@ def _parquet_labels(files: tuple[Path, ...]) -> Labels:
 def _parquet_chunks(files: tuple[Path, ...], first: int) -> Iterator[list[Item]]:
     end = 0
     for file in files:
-        with _opened(file) as table:
+        with _open_table(file) as table:
             begin, end = end, end + table.metadata.num_rows
             if end > max(first, begin):
                 yield from _rows(file, table, max(0, first - begin))
 
 
 def _rows(file: Path, table: Any, first: int) -> Iterator[list[Item]]:
-    """From row `first` on; row groups that end before it are not read."""
+    """The rows from `first` on; skips the row groups before it."""
     name = _image_column(file, table)
     ends = np.cumsum([table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)])
     groups = np.flatnonzero(ends > first).tolist()
@@ -298,25 +298,25 @@ def _image_column(file: Path, table: Any) -> str:
     name = _column(file, table, _IMAGE_COLUMNS)
     kind = table.schema_arrow.field(name).type
     inner = {field.name: field.type for field in kind} if pa.types.is_struct(kind) else {}
-    # Text in place of bytes would be taken for the name of a file.
+    # A string would be taken for a file name.
     if inner.get("bytes") not in (pa.binary(), pa.large_binary()):
         raise DataError(f"{file}: column {name!r} is {kind}", hint=_LAYOUT)
     return name
 
 
-def _column(file: Path, table: Any, allowed: tuple[str, ...]) -> str:
+def _column(file: Path, table: Any, names_allowed: tuple[str, ...]) -> str:
     names = table.schema_arrow.names
-    found = next((name for name in allowed if names.count(name) == 1), None)
-    if found is None:
+    column = next((name for name in names_allowed if names.count(name) == 1), None)
+    if column is None:
         raise DataError(
-            f"{file}: no column is called {' or '.join(allowed)} (it has {', '.join(names)})",
+            f"{file}: no column is called {' or '.join(names_allowed)} (it has {', '.join(names)})",
             hint=_LAYOUT,
         )
-    return found
+    return column
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _open_table(file: Path) -> Iterator[Any]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -326,5 +326,5 @@ def _opened(file: Path) -> Iterator[Any]:
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{file} cannot be read as Parquet: {error}",
-            hint="copy the file again; SHA256SUMS beside it, if there is one, says which is right",
+            hint="copy the file again, and compare it with SHA256SUMS if you have one",
         ) from error

@@ -1,4 +1,4 @@
-"""Images that need no file of the user's: for the smoke scale and for tests, never evidence."""
+"""Data sets without files of the user: for the smoke scale and for tests, never evidence."""
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from repro.data.arrays import Images, Labels
-from repro.data.dataset import Dataset, Split, content_fingerprint, in_turns
+from repro.data.dataset import Dataset, Split, content_fingerprint, interleaved_order
 from repro.errors import DataError
 from repro.registry import DATASETS
 
@@ -19,13 +19,13 @@ _COARSE = 8  # a pattern's cells along each side
 def digits() -> Dataset:
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, as 32x32 RGB.
 
-    Pixels are repeated, not interpolated: the result is then the same with every version of every
-    library. Test images are the first 36 of each class, training images the other 1,437.
+    Pixels are repeated, not interpolated, so that the result depends on no library version.
+    Test images are the first 36 of each class, training images the other 1,437.
     """
     grey, labels = _digits_table()
     pixels = (grey.astype(np.int64) * 255 + 8) // 16  # 0..16 -> 0..255, rounded
     images = pixels.astype(np.uint8).repeat(4, 1).repeat(4, 2)[..., None].repeat(3, -1)
-    order = in_turns(labels)
+    order = interleaved_order(labels)
     test, train = order[:360], order[360:]
     return _dataset(
         "digits",
@@ -44,10 +44,10 @@ def synthetic(
     seed: int = 0,
     noise: float = 32.0,
 ) -> Dataset:
-    """A coarse colour pattern for each class, shifted at random in each image, under noise.
+    """A coarse colour pattern for each class, randomly shifted in each image, plus noise.
 
-    `noise` is the standard deviation of each pixel in grey levels, beside the patterns' own 37.
-    The shift, up to an eighth of the image down and to the right, wraps round.
+    `noise` is its standard deviation in grey levels; that of the patterns is 37. The shift, up to
+    an eighth of the image down and to the right, wraps around.
     """
     generator = np.random.default_rng(seed)
     cell = -(-size // _COARSE)  # rounded up, and the pattern cut to size
@@ -65,15 +65,15 @@ def synthetic(
 
 
 class _Embedded(Mapping[str, Callable[[], Dataset]]):
-    """Data sets that need no file: ours, and those that other packages load by themselves."""
+    """Data sets without files: the shipped ones, and those of plug-ins that load themselves."""
 
-    own: Mapping[str, Callable[[], Dataset]] = {"digits": digits, "synthetic": synthetic}
+    shipped: Mapping[str, Callable[[], Dataset]] = {"digits": digits, "synthetic": synthetic}
 
     def __getitem__(self, name: str) -> Callable[[], Dataset]:
-        found = self.own.get(name) or (DATASETS[name].load if name in DATASETS else None)
-        if found is None:
+        loader = self.shipped.get(name) or (DATASETS[name].load if name in DATASETS else None)
+        if loader is None:
             raise KeyError(name)
-        return found
+        return loader
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in DATASETS if name in self)
@@ -86,9 +86,9 @@ EMBEDDED = _Embedded()
 
 
 def _digits_table() -> tuple[Images, Labels]:
-    """Grey levels 0..16 (1797, 8, 8) and labels, as `sklearn.datasets.load_digits` has them.
+    """Grey levels 0..16 (1797, 8, 8) and labels, as of `sklearn.datasets.load_digits`.
 
-    Read from scikit-learn's file, since importing it costs four seconds.
+    Read from scikit-learn's file, since importing scikit-learn takes four seconds.
     """
     spec = find_spec("sklearn")
     roots = (spec and spec.submodule_search_locations) or []

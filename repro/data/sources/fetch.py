@@ -1,4 +1,4 @@
-"""Downloads from a data set's authors, held against the published hash before they are opened."""
+"""Download data sets from their authors; check the published hash before opening the files."""
 
 import os
 import re
@@ -78,7 +78,7 @@ def _cifar10(folder: Path) -> Path:
     try:
         CIFAR10(folder, download=True)
     except (OSError, RuntimeError, tarfile.TarError) as error:
-        raise _failed(CIFAR10.url, error) from error
+        raise _download_error(CIFAR10.url, error) from error
     return folder / ORIGINAL
 
 
@@ -90,12 +90,12 @@ def _tiny_imagenet(folder: Path) -> Path:
     try:
         download_url(TINY_URL, folder, "archive.zip", TINY_MD5)
     except (OSError, RuntimeError) as error:
-        raise _failed(TINY_URL, error) from error
+        raise _download_error(TINY_URL, error) from error
     try:
         with zipfile.ZipFile(folder / "archive.zip") as archive:
             _unpack(archive, found)
     except (zipfile.BadZipFile, KeyError) as error:
-        raise _failed(TINY_URL, error) from error
+        raise _download_error(TINY_URL, error) from error
     return found
 
 
@@ -114,7 +114,7 @@ def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:
             shutil.copyfileobj(source, file)
 
 
-def _failed(url: str, error: Exception) -> DataError:
+def _download_error(url: str, error: Exception) -> DataError:
     return DataError(
         f"cannot download {url}: {error}",
         hint="is there a network? Otherwise copy the original files, or Parquet files, here "

@@ -1,7 +1,7 @@
-"""Where a data set's files lie.
+"""Find the files of a data set.
 
-Four containers are known: torchvision's original CIFAR-10 files, Parquet files in the Hugging
-Face image layout, tar shards as webdataset writes them, and one folder of images for each class.
+Four formats: torchvision's original CIFAR-10 files, Parquet files in the Hugging Face image layout,
+tar shards of webdataset, and one folder of images for each class.
 """
 
 import hashlib
@@ -20,32 +20,32 @@ from repro.errors import DataError
 from repro.files import open_regular
 from repro.registry import DATASETS
 
-__all__ = ["ORIGINAL", "Source", "find", "looking", "missing", "source_key"]
+__all__ = ["ORIGINAL", "Source", "data_errors", "find", "not_found_error", "source_key"]
 
 ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
 _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 
 _VALIDATION = ("valid", "validation", "val")
 
-_HASHED_BYTES = 4e9  # in all; of larger sources, which take minutes to read, only names and dates
+_HASHED_BYTES = 4e9  # in all; larger sources take minutes to hash: names and dates are hashed
 
-# Below a data set's own folder: where published copies keep their Parquet files.
+# Subfolders in which published copies keep their Parquet files.
 _PARQUET_FOLDERS = (".", "data", "plain_text")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Files of one data set; train and test in the order in which they are read."""
+    """The files of a data set; train and test in reading order."""
 
     kind: Literal["original", "parquet", "shards", "folder"]
     path: Path
     train: tuple[Path, ...] = ()
     test: tuple[Path, ...] = ()
-    names: Path | None = None  # a list of the classes' names, where the files have none
+    names: Path | None = None  # a list of class names, if the files have none
 
     @property
     def nbytes(self) -> int:
-        """Where they lie."""
+        """The size of all files."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
@@ -53,11 +53,12 @@ class Source:
         return self.train + self.test + ((self.names,) if self.names else ())
 
     @property
-    def taken(self) -> str:
+    def description(self) -> str:
         """Which files are read for each split: their names or pattern, and how many."""
-        return f"{self._taken(self.train)} to train on, {self._taken(self.test)} to test on"
+        train, test = self._describe_files(self.train), self._describe_files(self.test)
+        return f"{train} to train on, {test} to test on"
 
-    def _taken(self, files: tuple[Path, ...]) -> str:
+    def _describe_files(self, files: tuple[Path, ...]) -> str:
         if not files:
             return "no files"
         if self.kind == "folder":
@@ -71,42 +72,41 @@ class Source:
 def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
 
-    In each of `search_dirs` a folder of the data set's name is looked into, then the folder
-    itself. Raises DataError when `name` is no data set's or
-    when a numbered set has gaps.
+    Searches in each of `search_dirs` the folder of the data set's name, then the folder itself.
+    DataError for an unknown `name`, and for numbered files with gaps.
     """
     check_name(name)
     if name in EMBEDDED:
         return None
-    for folder, named in _folders(name, search_dirs):
-        with looking(folder):
-            source = _original(name, folder) or _parquet(name, folder, named)
-            if source is None and named:
+    for folder, is_own in _folders(name, search_dirs):
+        with data_errors(folder):
+            source = _original(name, folder) or _parquet(name, folder, is_own)
+            if source is None and is_own:
                 source = _tar_shards(name, folder) or _image_folder(name, folder)
-            if source is not None and (named or _has_right_rows(name, source)):
+            if source is not None and (is_own or _has_right_rows(name, source)):
                 return source
     return None
 
 
-def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
-    """The error that says what was looked for, where, and how to get it."""
+def not_found_error(name: str, search_dirs: Sequence[Path]) -> DataError:
+    """The error for a missing data set: the files, the folders searched, and how to get it."""
     folder = folder_of(name)
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
     places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
     test, *others = _test_names(name)
-    fetched = name in DATASETS and DATASETS[name].fetched
-    found = "".join(
+    can_fetch = name in DATASETS and DATASETS[name].fetched
+    contents = "".join(
         f"\n{place} is there, and holds {_listed(place)}"
-        for place, named in _folders(name, search_dirs)
-        if named and place.is_dir()
+        for place, is_own in _folders(name, search_dirs)
+        if is_own and place.is_dir()
     )
-    get = f"run `repro data fetch {name}`, or " if fetched else ""
+    get = f"run `repro data fetch {name}`, or " if can_fetch else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
         f"{test}-*.parquet), tar shards (train-*.tar and {test}-*.tar) or folders of images "
         f"(train/CLASS/ and {test}/CLASS/); in place of {test} also "
-        f"{' or '.join(others)}; in:\n  {places}{found}",
+        f"{' or '.join(others)}; in:\n  {places}{contents}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -115,13 +115,13 @@ def missing(name: str, search_dirs: Sequence[Path]) -> DataError:
 def source_key(source: Source) -> str:
     """16 hexadecimal digits that change when the files do.
 
-    A few large files are hashed whole: 0.1 s for the 141 MB of Tiny ImageNet, and a copy with
-    other dates is the same data. Of a folder of images, and of more than 4 GB, only names, sizes
-    and dates are hashed, since opening a million files takes minutes.
+    Large files are hashed in full: 0.1 s for the 141 MB of Tiny ImageNet; a copy with other dates
+    is the same data. For a folder of images, or more than 4 GB, only names, sizes and dates are
+    hashed, since opening a million files takes minutes.
     """
     sha = hashlib.sha256(f"{source.kind} {len(source.train)}".encode())
     prefix = len(f"{source.path}/")
-    with looking(source.path):
+    with data_errors(source.path):
         about = [_regular(file) for file in source.files]
         by_date = source.kind == "folder" or sum(a.st_size for a in about) > _HASHED_BYTES
         for file, a in zip(source.files, about, strict=True):
@@ -144,19 +144,19 @@ def _regular(file: Path) -> os.stat_result:
 
 
 @contextmanager
-def looking(folder: Path) -> Iterator[None]:
-    """Turn what the file system says against reading into DataError."""
+def data_errors(folder: Path) -> Iterator[None]:
+    """Turn OSError into DataError."""
     try:
         yield
     except OSError as error:
         raise DataError(
             f"cannot look into {error.filename or folder}: {error.strerror or error}",
-            hint="may this user read it? A download may also have left it incomplete",
+            hint="check its permissions; a download may also have left it incomplete",
         ) from error
 
 
 def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """Folders to look into, and whether each is named after the data set."""
+    """The folders to search, and whether each is named after the data set."""
     for place in search_dirs:
         yield place / folder_of(name), True
         if name in DATASETS:
@@ -182,17 +182,17 @@ def _original(name: str, folder: Path) -> Source | None:
 
 
 def _test_names(name: str) -> tuple[str, ...]:
-    """What the files of the test images may be called; the first that is there is taken."""
+    """Names for the test split; the first that exists is used."""
     if name in DATASETS and DATASETS[name].tested_on == "validation":
         return _VALIDATION
     return ("test", *_VALIDATION)
 
 
-def _parquet(name: str, folder: Path, named: bool) -> Source | None:
-    for below in _PARQUET_FOLDERS if named else (".",):
+def _parquet(name: str, folder: Path, is_own: bool) -> Source | None:
+    for below in _PARQUET_FOLDERS if is_own else (".",):
         path = folder / below
-        train = _shards(path, ("train",), ".parquet", checked=named)
-        test = _shards(path, _test_names(name), ".parquet", checked=named)
+        train = _shards(path, ("train",), ".parquet", checked=is_own)
+        test = _shards(path, _test_names(name), ".parquet", checked=is_own)
         if train and test:
             return Source(kind="parquet", path=path, train=train, test=test)
     return None
@@ -216,15 +216,15 @@ def _tar_shards(name: str, folder: Path) -> Source | None:
 def _shards(
     folder: Path, splits: tuple[str, ...], ending: str, *, checked: bool = True
 ) -> tuple[Path, ...]:
-    """Files of the first split that has any, in the order of their numbers."""
+    """The files of the first existing split, in the order of their numbers."""
     return next(filter(None, (_shards_of(folder, split, ending, checked) for split in splits)), ())
 
 
 def _shards_of(folder: Path, split: str, ending: str, checked: bool) -> tuple[Path, ...]:
     """`train.tar`, or all of `train-00000.tar` or `train-00000-of-00002.tar`.
 
-    Tar shards may have the data set's name before, as `imagenet1k-train-0000.tar`. `checked`:
-    DataError for files that look like one of them and are not, such as a browser's second copy.
+    Tar shards may have a prefix, as in `imagenet1k-train-0000.tar`. `checked`: DataError for files
+    with a similar name, such as a browser's second copy.
     """
     begin = (r"(?:.+-)?" if ending == ".tar" else "") + split
     shard = re.compile(rf"{begin}(?:-(\d+)(?:-of-(\d+)(?:-[0-9a-f]{{16}})?)?)?\{ending}")
@@ -235,8 +235,8 @@ def _shards_of(folder: Path, split: str, ending: str, checked: bool) -> tuple[Pa
         doubtful = {file for file in names if re.match(rf"{begin}[-. (]", file.name)} - {*files}
         if doubtful:
             raise DataError(
-                f"{folder}: {_few(doubtful)} {'is' if len(doubtful) == 1 else 'are'} named like a "
-                f"shard of the split {split!r}, and no shard's name: a second copy?",
+                f"{folder}: {_few(doubtful)} {'is' if len(doubtful) == 1 else 'are'} named almost "
+                f"like a shard of the split {split!r}: a second copy?",
                 hint=f"remove or rename it; shards are called {split}{ending}, "
                 f"{split}-00000{ending} or {split}-00000-of-00002{ending}",
             )
@@ -245,16 +245,16 @@ def _shards_of(folder: Path, split: str, ending: str, checked: bool) -> tuple[Pa
 
 
 def _check_numbers(folder: Path, split: str, files: dict[Path, "re.Match[str]"]) -> None:
-    """They count from 0 or 1 without a gap, to the last that their names announce."""
+    """Check that the numbers go from 0 or 1 to the total in the names, without a gap."""
     numbers = [int(match[1] or 0) for match in files.values()]
     first = 1 if numbers and numbers[0] else 0
     counts = {int(match[2]) for match in files.values() if match[2]} or {len(files)}
     if numbers != list(range(first, first + len(files))) or counts != {len(files)}:
         total = max(*counts, numbers[-1] + 1 - first)
-        held = f"{len(files)} of {total}" if len({*numbers}) == len(files) else "twice the same"
+        count = f"{len(files)} of {total}" if len({*numbers}) == len(files) else "twice the same"
         raise DataError(
-            f"{folder} holds {held} shards of the split {split!r}: {_few(files)}",
-            hint="copy the missing files beside them, and leave those of one version only",
+            f"{folder} holds {count} shards of the split {split!r}: {_few(files)}",
+            hint="add the missing files, and keep the files of one version only",
         )
 
 
@@ -264,7 +264,7 @@ def _few(files: Iterable[Path]) -> str:
 
 
 def _image_folder(name: str, folder: Path) -> Source | None:
-    """The first test folder that holds class folders: unlabelled images lie in none."""
+    """Images in class folders. A test folder without class folders is skipped: no labels."""
     train = folder / "train"
     tests = [folder / test for test in _test_names(name) if (folder / test).is_dir()]
     if not train.is_dir() or not tests:
@@ -274,11 +274,11 @@ def _image_folder(name: str, folder: Path) -> Source | None:
 
 
 def _images(split: Path) -> tuple[Path, ...]:
-    """All files one folder down, by class and by name."""
+    """All files in the class folders, by class and name."""
     return tuple(
         file
         for folder in sorted(split.iterdir())
-        # A link to nowhere raises: it may stand for a class.
+        # A broken link raises: it may be a class.
         if not is_hidden(folder.name) and stat.S_ISDIR(folder.stat().st_mode)
         for file in sorted(folder.iterdir())
         if not is_hidden(file.name)
@@ -286,7 +286,7 @@ def _images(split: Path) -> tuple[Path, ...]:
 
 
 def _has_right_rows(name: str, source: Source) -> bool:
-    """Whether Parquet files in a folder of any name have this data set's number of images."""
+    """Whether Parquet files in a folder of another name have this data set's number of images."""
     if source.kind != "parquet":
         return True
     import pyarrow as pa

@@ -1,4 +1,4 @@
-"""What a data set's name says: where it is looked for, and the size that its images are to have."""
+"""Parse a data set's name: its folder, and the size of its images."""
 
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,17 +29,17 @@ def check_name(name: str) -> None:
 
 
 def folder_of(name: str) -> str:
-    """The folder that the data set is looked for in."""
+    """The name of the data set's folder."""
     return name if name in DATASETS else folder_and_size(name)[0]
 
 
 def size_of(name: str) -> int | None:
-    """Height and width of its images; None where the first image decides."""
+    """Height and width of the images; None if the first image decides."""
     return DATASETS[name].size if name in DATASETS else folder_and_size(name)[1]
 
 
 def is_resized(name: str) -> bool:
-    """Whether images of any size are brought to `size_of`; otherwise they must have it."""
+    """Whether images are resized to `size_of`; otherwise they must have that size."""
     return DATASETS[name].resize if name in DATASETS else size_of(name) is not None
 
 
@@ -49,5 +49,5 @@ def title_of(name: str) -> str:
 
 
 def is_hidden(file: str) -> bool:
-    """Whether a file of that name is no image: hidden, or what an editor left behind."""
+    """Whether to skip a file: hidden, or an editor's backup."""
     return file.startswith(".") or file.endswith("~")

@@ -1,8 +1,8 @@
-"""Tar shards as webdataset writes them: for each image `key.jpg`, and in `key.cls` its class.
+"""Tar shards in the webdataset format: `key.jpg` for each image, and its class in `key.cls`.
 
-Files that follow one another with the same name up to its first dot are one sample. One pass over
-the headers finds where each image lies; from then on it is read at its place. Nothing is ever
-extracted, so that no name in a shard can reach outside of it.
+Consecutive files with the same name up to the first dot are one sample. One pass over the headers
+finds the offset of each image, where it is read from then on. Nothing is extracted, so that no name
+in a shard can point outside of it.
 """
 
 import re
@@ -20,11 +20,11 @@ from repro.files import open_regular
 __all__ = ["Sample", "index"]
 
 _IMAGES = ("jpg", "jpeg", "png", "webp")
-_BLOCK = 512  # bytes; one of zeros says that the archive ends here
+_BLOCK = 512  # bytes; a block of zeros ends the archive
 
 
 class Sample(NamedTuple):
-    """One image: its shard, its name there, where its bytes lie, and its class's number."""
+    """One image: its shard, its name there, its offset and size, and its class number."""
 
     shard: Path
     name: str
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 def index(shards: tuple[Path, ...]) -> list[Sample]:
-    """All images in the shards' order. DataError when one has no label or a shard is damaged."""
+    """All images in the order of the shards. DataError for a missing label or a damaged shard."""
     return [sample for shard in shards for sample in _samples(shard)]
 
 
@@ -50,7 +50,7 @@ def _samples(shard: Path) -> Iterator[Sample]:
             for key, members in groupby(_files(shard, tar), key=_key):
                 yield from _sample(shard, file, key, list(members))
             _check_end(shard, file, tar.offset)
-    # Headers that follow one another without end, or that claim more bytes than there is memory.
+    # RecursionError and MemoryError: endless headers, or sizes beyond the memory.
     except (tarfile.TarError, OSError, ValueError, RecursionError, MemoryError) as error:
         raise DataError(
             f"{shard} cannot be read as tar: {str(error) or type(error).__name__}",
@@ -61,12 +61,12 @@ def _samples(shard: Path) -> Iterator[Sample]:
 def _files(shard: Path, tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         if not (member.isdir() or (member.isreg() and not member.issparse())):
-            raise DataError(f"{shard}: {member.name} is no plain file", hint="leave it out")
+            raise DataError(f"{shard}: {member.name} is no plain file", hint="remove it")
         if not 0 <= member.size <= LARGEST_FILE:
             raise DataError(
                 f"{shard}: {member.name} has {member.size:,} bytes, and at most {LARGEST_FILE:,} "
                 "are read",
-                hint="leave it out",
+                hint="remove it",
             )
         if not (member.isdir() or is_hidden(member.name.rpartition("/")[2])):
             yield member
@@ -84,7 +84,7 @@ def _ending(member: tarfile.TarInfo) -> str:
 def _sample(
     shard: Path, file: BinaryIO, key: str, members: list[tarfile.TarInfo]
 ) -> Iterator[Sample]:
-    """One sample, or none where the files are neither image nor label."""
+    """One sample, or none if the files are neither image nor label."""
     images = [member for member in members if _ending(member) in _IMAGES]
     labels = [member for member in members if _ending(member) == "cls"]
     if not images and not labels:
@@ -92,7 +92,7 @@ def _sample(
     if len(images) != 1 or len(labels) != 1:
         raise DataError(
             f"{shard}: {key} has {len(images)} images and {len(labels)} labels, not one of each",
-            hint=f"its files stand one after another: {key}.jpg (or {', '.join(_IMAGES[1:])}) and "
+            hint=f"store its files one after another: {key}.jpg (or {', '.join(_IMAGES[1:])}) and "
             f"{key}.cls",
         )
     (image,) = images
@@ -106,13 +106,13 @@ def _label(shard: Path, file: BinaryIO, member: tarfile.TarInfo) -> int:
     if not re.fullmatch(rb"\s*-?[0-9]{1,9}\s*", text):
         raise DataError(
             f"{shard}: {member.name} holds {text!r}, not the number of a class",
-            hint="classes are counted from 0; their names may stand in classes.txt, one a line",
+            hint="classes are counted from 0; list their names in classes.txt, one per line",
         )
     return int(text)
 
 
 def _check_end(shard: Path, file: BinaryIO, offset: int) -> None:
-    """A damaged header, or a file cut off between two members, tarfile takes for the end."""
+    """Check the end: tarfile also stops, without an error, at damaged or missing headers."""
     file.seek(offset)
     if file.read(_BLOCK) != bytes(_BLOCK):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Small text files beside the images: lists of classes and of hashes, whoever wrote them."""
+"""Read small text files beside the images: lists of classes and of hashes."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 def read_lines(path: Path) -> list[str]:
-    """Its lines, with whatever line ends and byte-order mark; DataError when it is no such text."""
+    """The lines of a UTF-8 file with any line ends; DataError if it is not UTF-8."""
     try:
         text = read_text(path)
     except UnicodeDecodeError as error:
@@ -31,7 +31,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """A class's name a line, by its number."""
+    """The class names, one per line, in the order of their numbers."""
     lines = [line.strip() for line in read_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
@@ -47,7 +47,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_sums(path: Path) -> dict[Path, str]:
-    """SHA-256 in lower case of each file that a SHA256SUMS lists, whichever tool wrote it."""
+    """The SHA-256, in lower case, of each file in a SHA256SUMS of any tool."""
     sums: dict[Path, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():

@@ -1,9 +1,9 @@
 """One trial over several Ray workers: the ranks of `torchrun`, placed and started by Ray.
 
-They are tasks in one placement group, so that all have a place or none. They meet at a store in
-the driver's process, which every worker can reach, and are one process group for one trial. Ray
-Train would make the same group, with a controller and fresh processes for every trial; tasks use
-their processes again, and what becomes of a trial stays with the one driver.
+They are tasks in one placement group, so that Ray starts all of them or none. They rendezvous at a
+TCP store in the driver's process and form a process group for one trial. Ray Train would make the
+same group, with a controller and fresh processes for every trial; tasks reuse their processes, and
+the driver alone handles the outcome of a trial.
 """
 
 import threading
@@ -19,14 +19,14 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from torch._C._distributed_c10d import PrefixStore, TCPStore
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.backends.torchrun import Group, join, part
+from repro.execute.backends.torchrun import Group, join_group, leave_group
 
-__all__ = ["Gang", "Gangs", "Seat"]
+__all__ = ["Gang", "GangScheduler", "Seat"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seat:
-    """A worker's place among the ranks of a trial, and where they meet."""
+    """A worker's rank in a trial, and the address of the rendezvous."""
 
     host: str
     port: int
@@ -35,11 +35,11 @@ class Seat:
     size: int
 
     @contextmanager
-    def taken(self) -> Iterator[Group]:
-        """The process group of the trial; it is left whatever happens, which the others notice."""
+    def join(self) -> Iterator[Group]:
+        """Join the process group of the trial; leave it at the end, also after an error."""
         try:
             meeting = TCPStore(self.host, self.port)
-            group = join(
+            group = join_group(
                 store=PrefixStore(self.trial, meeting), rank=self.rank, world_size=self.size
             )
         except RuntimeError as error:
@@ -47,7 +47,7 @@ class Seat:
         try:
             yield group
         finally:
-            part()
+            leave_group()
 
 
 class Gang:
@@ -67,31 +67,31 @@ class Gang:
         self.left = len(seats)
         self._lock = threading.Lock()
 
-    def when_ended(self, call: Callable[[Future[Any]], None]) -> None:
-        """Call with what the first rank answered, or with what made another one fail."""
-        every = [task.future() for task in self.tasks]
+    def on_end(self, call: Callable[[Future[Any]], None]) -> None:
+        """Call back with the answer of rank 0, or with the error that made another rank fail."""
+        futures = [task.future() for task in self.tasks]
 
-        def one_ended(_: Future[Any]) -> None:
+        def count_down(_: Future[Any]) -> None:
             with self._lock:
                 self.left -= 1
                 if self.left:
                     return
-            call(next(filter(_is_a_cause, every[1:]), every[0]))
+            call(next(filter(_is_own_fault, futures[1:]), futures[0]))
 
-        for answered in every:
-            answered.add_done_callback(one_ended)
+        for future in futures:
+            future.add_done_callback(count_down)
 
 
-def _is_a_cause(answered: Future[Any]) -> bool:
-    """Whether a rank ended by a fault of its own: the others only see that it is gone."""
-    if answered.exception() is not None:
+def _is_own_fault(future: Future[Any]) -> bool:
+    """Whether a rank failed by itself; the other ranks only see a lost peer."""
+    if future.exception() is not None:
         return True
-    answer = answered.result()
+    answer = future.result()
     return isinstance(answer, Exception) and not isinstance(answer, WorkerKilledError)
 
 
-class Gangs:
-    """Starts the ranks of each trial, `size` of them; the driver's process is where they meet."""
+class GangScheduler:
+    """Starts the `size` ranks of each trial; they rendezvous at the driver's process."""
 
     def __init__(self, size: int, *, gpus: float | None) -> None:
         self.size, self.gpus = size, gpus
@@ -103,8 +103,8 @@ class Gangs:
             raise MachineError(f"no port of {self.host} can be listened at: {error}") from error
 
     def start(self, train: Any, name: str, *arguments: Any) -> Gang:
-        """`train(*arguments, seat)` by each rank. `name`: of this attempt at the trial."""
-        self.make_room()
+        """Call `train(*arguments, seat)` on each rank. `name`: of this attempt."""
+        self.release_finished()
         seats = [
             Seat(host=self.host, port=self.meeting.port, trial=name, rank=rank, size=self.size)
             for rank in range(self.size)
@@ -113,8 +113,8 @@ class Gangs:
         self.gangs.append(gang)
         return gang
 
-    def make_room(self) -> None:
-        """Give back the places of gangs that ended; a callback of Ray's would wait for itself."""
+    def release_finished(self) -> None:
+        """Free the placement groups of finished gangs; inside a callback Ray would deadlock."""
         for gang in [gang for gang in self.gangs if not gang.left]:
             self.gangs.remove(gang)
             remove_placement_group(gang.places)

@@ -1,4 +1,4 @@
-"""Trials on this machine: in this process, or in as many processes as there are workers.
+"""Trials on this machine: in a thread of this process, or in a process for each worker.
 
 Nets of the CIFAR size train 1.2 times faster as two processes of one thread each than as one
 process of two (2,960 against 3,590 images/s on two cores of an AMD EPYC, bfloat16).
@@ -23,8 +23,8 @@ from functools import partial
 from typing import Any, Self
 
 from repro.errors import MachineError
-from repro.execute.grouping import in_populations
-from repro.execute.machine import SIGNALS, Ended, Flag, Machine, PlainFlag
+from repro.execute.grouping import group_cells
+from repro.execute.machine import SIGNALS, CellOutcomes, Flag, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.plan import Cell
 from repro.talk import say_warnings
@@ -35,7 +35,7 @@ __all__ = ["Local"]
 class Local:
     """A back-end of the driver: a thread of this process, or a pool of processes.
 
-    A pool that loses a process is broken as a whole; another one takes its place.
+    A pool that loses a process is broken as a whole, and is replaced.
     """
 
     def __init__(self, machine: Machine) -> None:
@@ -51,7 +51,7 @@ class Local:
         if self._killed and isinstance(self._pool, ThreadPoolExecutor):
             return  # a thread ends with the process alone
         self._leaving = True
-        # What still runs ends at its next event, for which there has to be a reader.
+        # Running trials stop at their next event, which must be read.
         end = threading.Thread(target=self._pool.shutdown)
         end.start()
         while end.is_alive():
@@ -65,10 +65,10 @@ class Local:
     def slots(self) -> int:
         return self.machine.workers
 
-    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        return in_populations(cells, self.machine)
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        return group_cells(cells, self.machine)
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         if self._broken:
             self._reopen()
         with _starting():
@@ -81,9 +81,11 @@ class Local:
         return future
 
     def events(self) -> Iterator[Event]:
-        if not self._leaving and any(one.exitcode is not None for one in _processes(self._pool)):
-            _kill(self._pool)  # which may not look at the newest before another trial has ended
-        # A process that was killed may have left half a message, on which reading would wait.
+        if not self._leaving and any(
+            process.exitcode is not None for process in _processes(self._pool)
+        ):
+            _kill(self._pool)  # the pool may notice a dead new worker only after another trial
+        # A killed process may have left half a message, and reading that would block.
         while not self._broken and not self._events.empty():
             yield self._events.get()
 
@@ -95,10 +97,10 @@ class Local:
         self._broken = self._killed = True
         _kill(self._pool)
 
-    def _look_after(self, pool: Executor, future: Future[Ended]) -> None:
+    def _look_after(self, pool: Executor, future: Future[CellOutcomes]) -> None:
         if not future.cancelled() and isinstance(future.exception(), BrokenExecutor):
             self._broken = True
-            _kill(pool)  # a broken pool ends the others by SIGTERM, which they do not heed
+            _kill(pool)  # a broken pool sends SIGTERM, which workers ignore
 
     def _reopen(self) -> None:
         _kill(self._pool)
@@ -129,10 +131,10 @@ def _kill(pool: Executor) -> None:
 
 
 class _SharedFlag:
-    """Set for a worker when the parent says so, or is no more.
+    """Set in a worker when the parent sets it, or is gone.
 
-    It has no lock, unlike multiprocessing's event: a parent that is killed while it holds one
-    would leave its workers waiting for ever, each with its trial locked.
+    Without a lock, unlike multiprocessing.Event: a parent that is killed while it holds the lock
+    would leave its workers waiting for ever, each with a locked trial.
     """
 
     def __init__(self, shared: Any) -> None:
@@ -143,14 +145,14 @@ class _SharedFlag:
         return bool(self.shared.value) or self.orphaned()
 
     def orphaned(self) -> bool:
-        """Whether the parent that made the flag is gone, even if it went before we began."""
+        """Whether the parent that made the flag is gone, even before this process began."""
         return self.parent not in (os.getpid(), os.getppid())
 
     def set(self) -> None:
         self.shared.value = True
 
 
-# What a worker process (or the one thread) was started with.
+# The arguments with which a worker process (or the thread) was started.
 _stop: Flag
 _events: Any
 _training = threading.Lock()
@@ -165,10 +167,10 @@ def _start(stop: Flag, events: Any) -> None:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """A process that is started here gets no signal until it ignores it.
+    """Block signals in a new process until it ignores them.
 
-    Nor does it take modules of Python's from the working folder, where a `types.py` may lie.
-    Multiprocessing keeps one that counts semaphores, and lets it ignore all signals but SIGHUP.
+    Also keep the working folder off its module path: a `types.py` there would break Python.
+    This includes multiprocessing's resource tracker, which does not ignore SIGHUP by itself.
     """
     before, safe = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS), os.environ.get(_SAFE_PATH)
     os.environ[_SAFE_PATH] = "1"
@@ -186,21 +188,21 @@ def _start_process(stop: _SharedFlag, events: Any) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-    # The parent alone reads: without it writing fails, and does not wait on a pipe that is full.
+    # Only the parent reads. Without a parent, writing must fail, not block on a full pipe.
     events._reader.close()  # noqa: SLF001
     _start(stop, events)
     threading.Thread(target=_leave_with_parent, args=(stop,), daemon=True).start()
 
 
 def _leave_with_parent(stop: _SharedFlag) -> None:
-    """An idle worker waits for its next trial for ever, even when nobody is left to send one."""
+    """Exit when the parent is gone; an idle worker would wait for ever."""
     while not stop.orphaned():
         time.sleep(1.0)
-    with _training:  # the trial in hand is saved first
+    with _training:  # the running trial is saved first
         os._exit(1)
 
 
-def _work(cells: Sequence[Cell], machine: Machine) -> Ended:
+def _work(cells: Sequence[Cell], machine: Machine) -> CellOutcomes:
     with _training:
         from repro.execute.worker.work import train_cells  # torch, here alone
 
@@ -212,8 +214,8 @@ def _pool(workers: int) -> tuple[Executor, Flag, Any]:
         stop, events = PlainFlag(), queue.SimpleQueue[Event]()
         return ThreadPoolExecutor(1, initializer=_start, initargs=(stop, events)), stop, events
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    # A simple queue is written to by whoever puts: all that a trial says is there to be read
-    # before its end is known, which a queue with a thread of its own could overtake.
+    # SimpleQueue.put writes at once, so that all events of a trial arrive before its result. A
+    # Queue, which has a thread of its own, could be later.
     flag, messages = _SharedFlag(context.RawValue("b", False)), context.SimpleQueue()
     pool = ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start_process, initargs=(flag, messages)

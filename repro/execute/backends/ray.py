@@ -1,13 +1,13 @@
-"""Trials on a Ray cluster, one task each, packed by the share of a GPU that a trial needs.
+"""Trials on a Ray cluster, a task each, placed by the share of a GPU that a trial needs.
 
-The driver owns the assignment: it holds the lock of each trial that it has given away, and an
-actor beside it, the home, numbers the attempts. A worker asks the home at every tenth of an epoch
-whether to go on; one that was given up for lost, but lives, is refused there before it writes.
+The driver locks each trial that it assigns, and an actor on its node, the home, numbers the
+attempts. A worker asks the home at every tenth of an epoch whether to continue. The home refuses
+the writes of a worker that was taken for lost and still runs.
 
-Where a worker sees the driver's store, it reads and writes it. Where it does not, it does so
-through the home, so that checkpoints and results lie with the driver all the same.
+A worker that can reach the driver's store reads and writes it directly. Otherwise it does so
+through the home, so that checkpoints and results always end up in the driver's store.
 
-Several workers may train each trial together, as ranks; the first of them does all of the above.
+Several workers can train each trial together, as ranks; rank 0 does all of the above.
 """
 
 import math
@@ -26,10 +26,10 @@ from typing import Any, Self
 from repro.errors import MachineError, ReproError, WorkerKilledError
 from repro.execute.backends.torchrun import follow, lead
 from repro.execute.driver import WorkerLost
-from repro.execute.grouping import in_populations
-from repro.execute.machine import Ended, Machine
+from repro.execute.grouping import group_cells
+from repro.execute.machine import CellOutcomes, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.worker.work import fault_of, population_bytes, train_held
+from repro.execute.worker.work import fault_of, population_bytes, train_locked
 from repro.plan import Cell
 from repro.store import Store
 from repro.store.arrays import Array
@@ -44,33 +44,33 @@ try:
     from ray.exceptions import RayError, RayTaskError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    from repro.execute.backends.gang import Gangs, Seat
+    from repro.execute.backends.gang import GangScheduler, Seat
 except ImportError as error:
     raise MachineError(
         "Ray is not installed", hint='pip install -e ".[ray]" in the checkout, on every node'
     ) from error
 
-__all__ = ["OnRay"]
+__all__ = ["RayBackend"]
 
-_OBJECT_STORE_BYTES = 200 * 2**20  # of a Ray of our own: events and curves, and checkpoints in turn
-_SLOTS_SECONDS = 1.0  # for which what is known of the cluster's size holds
+_OBJECT_STORE_BYTES = 200 * 2**20  # of a local Ray: events, curves and checkpoints
+_SLOTS_SECONDS = 1.0  # between two queries of the cluster's size
 _LEAST_SHARE = 0.25  # of a GPU, unless --gpus-per-trial says less. Not measured on a GPU yet
-_HOME_THREADS = 16  # a checkpoint being written must not keep another trial waiting
+_HOME_THREADS = 16  # so that writing a checkpoint does not block other trials
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Attempt:
-    """By trial, for how many-th time it was given to a worker."""
+    """The number of the attempt for each trial."""
 
     numbers: Mapping[str, int]
 
 
-class _GivenAway(BaseException):
-    """The trial was given to another worker, and this one is to leave it alone."""
+class _Reassigned(BaseException):
+    """The trial was assigned to another worker, and this one must stop."""
 
 
 class _Home:
-    """An actor beside the driver: where events arrive, and the store of those that see none."""
+    """An actor on the driver's node: receives events, and serves the store to remote workers."""
 
     def __init__(self, machine: Machine) -> None:
         self.store = Store(machine.store)
@@ -79,28 +79,28 @@ class _Home:
         self.newest: dict[str, int] = {}
 
     def report(self, attempt: _Attempt, event: Event) -> bool | BaseException:
-        """Whether to go on."""
+        """Record an event; return whether to continue."""
         if self._is_outdated(attempt):
-            return _GivenAway()
+            return _Reassigned()
         self.news.put(event)
         return self.going
 
-    def do(self, attempt: _Attempt, name: str, *args: Any, **named: Any) -> Any:
-        """A call of the store; errors are answers, since Ray would wrap what is raised."""
+    def do(self, attempt: _Attempt, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of the store. Returns errors, since Ray would wrap a raised one."""
         if self._is_outdated(attempt):
-            return _GivenAway()
+            return _Reassigned()
         try:
-            return getattr(self.store, name)(*args, **named)
+            return getattr(self.store, name)(*args, **kwargs)
         except ReproError as error:
             return error
 
     def take(self) -> list[Event]:
-        taken = []
+        events = []
         while True:
             try:
-                taken.append(self.news.get_nowait())
+                events.append(self.news.get_nowait())
             except Empty:
-                return taken
+                return events
 
     def stop(self) -> None:
         self.going = False
@@ -112,7 +112,7 @@ class _Home:
 
 
 class _Link:
-    """A worker's end: its events, the flag that it looks at, and the store at home."""
+    """A worker's connection to the home: event sink, stop flag and store in one."""
 
     def __init__(self, home: Any, attempt: _Attempt) -> None:
         self.home = home
@@ -132,12 +132,12 @@ class _Link:
         self._ask(self.home.do, "begin", trial)
 
     def result(self, trial_id: str) -> Result | None:
-        found: Result | None = self._ask(self.home.do, "result", trial_id)
-        return found
+        result: Result | None = self._ask(self.home.do, "result", trial_id)
+        return result
 
     def checkpoint(self, trial_id: str) -> bytes | None:
-        found: bytes | None = self._ask(self.home.do, "checkpoint", trial_id)
-        return found
+        checkpoint: bytes | None = self._ask(self.home.do, "checkpoint", trial_id)
+        return checkpoint
 
     def set_aside(self, trial_id: str) -> object:
         return self._ask(self.home.do, "set_aside", trial_id)
@@ -154,8 +154,8 @@ class _Link:
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         self._ask(self.home.do, "finish", result, arrays)
 
-    def _ask(self, method: Any, *args: Any, **named: Any) -> Any:
-        answer = ray.get(method.remote(self.attempt, *args, **named))
+    def _ask(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = ray.get(method.remote(self.attempt, *args, **kwargs))
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -169,49 +169,48 @@ def _train(
     mark: str,
     code: str,
     seat: Seat | None = None,
-) -> Ended | ReproError:
-    """What a worker does with cells, alone or at its seat; errors are answers here too."""
+) -> CellOutcomes | ReproError:
+    """Train cells in a worker, alone or as a rank. Returns errors, too."""
     if code != sources():
         return MachineError(
             f"node {socket.gethostname()} has other code than the driver: repro {code_version()}, "
             f"sources {sources()} in place of {code}",
-            hint="install the same version on every node; a run heeds no change of its own code",
+            hint="install the same version on every node, and do not change it during a run",
         )
     link = _Link(home, attempt)
     store = Store(machine.store) if mark and (machine.store / mark).exists() else link
-    train = partial(train_held, cells, machine, store, stop=link, on_event=link.report)
+    train = partial(train_locked, cells, machine, store, stop=link, on_event=link.report)
     try:
         if seat is None:
             return train()
-        with seat.taken() as group:
+        with seat.join() as group:
             if seat.rank > 0:
                 follow(machine, group)
                 return {}
-            ended = train(trainer=partial(lead, group))
+            outcomes = train(trainer=partial(lead, group))
             group.say(None)
-            return ended
-    except _GivenAway:
+            return outcomes
+    except _Reassigned:
         return {cell.trial.id: TrainedCell(outcome="busy") for cell in cells}
     except Exception as error:  # noqa: BLE001 - Ray would wrap it, and end the run with it
         return fault_of(error, cells[0].trial, machine)
 
 
 def _gpu_memory() -> int:
-    """Bytes of the GPU that this worker sees."""
+    """Total bytes of this worker's GPU."""
     import torch
 
     _, total = torch.cuda.mem_get_info()
     return int(total)
 
 
-class OnRay:
-    """A back-end of the driver: a Ray cluster, or a Ray that is started on this machine.
+class RayBackend:
+    """The back-end for a Ray cluster, or for a Ray that it starts on this machine.
 
-    `address`: of the cluster, as for ray.init; None starts one here. `gpus`: share of a GPU that
-    each worker gets; None: by the memory that its trials need, where the cluster has any, and a
-    whole one for each of several ranks. `ranks`: workers that train each trial together.
-    `workers`: trials at once; None: as many as there is room for, as nodes come and go.
-    `stream_home`: workers write through the driver even where they see its store.
+    `address`: of the cluster, as for ray.init; None starts one here. `gpus`: share of a GPU for
+    each worker; None: by the memory that its trials need, or a whole GPU for each of several
+    ranks. `ranks`: workers that train each trial together. `workers`: parallel trials; None: as
+    many as fit on the current nodes. `stream_home`: workers always write through the driver.
     """
 
     def __init__(
@@ -229,11 +228,11 @@ class OnRay:
         self.gpus = gpus
         self.workers = workers
         self.mark = "" if stream_home else f".driver-{uuid.uuid4().hex}"
-        self._ours = False  # whether Ray was set up here
-        self._tasks: dict[Future[Ended], list[Any]] = {}
+        self._ours = False  # whether this back-end started Ray
+        self._tasks: dict[Future[CellOutcomes], list[Any]] = {}
         self._attempts: dict[str, int] = {}
         self._memory: int | None = None  # bytes, of a GPU of the cluster
-        self._room = (0.0, 0)  # until when it holds, and how many trials there is room for
+        self._room = (0.0, 0)  # when to query again, and the number of slots
 
     def __enter__(self) -> Self:
         if not ray.is_initialized():
@@ -251,33 +250,34 @@ class OnRay:
                     raise MachineError(
                         f"{self.machine.processes} ranks with {self.gpus:g} of a GPU each: two "
                         "ranks of a trial cannot share one (NCCL refuses)",
-                        hint="leave --gpus-per-trial out, or take --ranks-per-trial 1",
+                        hint="omit --gpus-per-trial, or use --ranks-per-trial 1",
                     )
         if self._ours and self.slots() == 0:  # and none will come
             raise MachineError(
-                f"{self.machine.device}: the processors and GPUs of this machine have no room for "
-                "what a trial is to have",
-                hint="give less by --gpus-per-trial or --ranks-per-trial, or take --device cpu",
+                f"{self.machine.device}: a trial asks for more CPUs or GPUs than this machine has",
+                hint="lower --gpus-per-trial or --ranks-per-trial, or use --device cpu",
             )
         if self.gpus != 0 and self.machine.processes == 1:
-            asked = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_memory)
-            self._memory = ray.get(asked.remote())
+            memory_task = ray.remote(num_cpus=0, num_gpus=0.001, max_calls=1)(_gpu_memory)
+            self._memory = ray.get(memory_task.remote())
         if self.mark:
             self.machine.store.mkdir(parents=True, exist_ok=True)
             (self.machine.store / self.mark).touch()
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        this_node = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
         self._home = (
             ray.remote(_Home)
-            .options(num_cpus=0, max_concurrency=_HOME_THREADS, scheduling_strategy=here)
+            .options(num_cpus=0, max_concurrency=_HOME_THREADS, scheduling_strategy=this_node)
             .remote(self.machine)
         )
-        # On CPUs a process is used again, with its imports and images. One that has used a GPU
-        # stays on that card, whichever Ray gives to its next task. No attempt is repeated unasked.
-        calls = 0 if self.gpus == 0 else 1
-        remote = ray.remote(num_cpus=1, num_gpus=self.gpus or 0, max_calls=calls, max_retries=0)
+        # On CPUs Ray reuses processes, with their imports and images. A process that has used a GPU
+        # stays on that card, so it gets one task only. Ray must not retry: the driver does.
+        max_calls = 0 if self.gpus == 0 else 1
+        remote = ray.remote(num_cpus=1, num_gpus=self.gpus or 0, max_calls=max_calls, max_retries=0)
         self._train = remote(_train)
         if self.machine.processes > 1:
-            self._gangs = Gangs(self.machine.processes, gpus=self.gpus)
+            self._gangs = GangScheduler(self.machine.processes, gpus=self.gpus)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -285,7 +285,7 @@ class OnRay:
             (self.machine.store / self.mark).unlink(missing_ok=True)
         ray.kill(self._home)
         if self.machine.processes > 1:
-            self._gangs.make_room()
+            self._gangs.release_finished()
         if self._ours:
             ray.shutdown()
 
@@ -295,7 +295,7 @@ class OnRay:
                 f"--address {self.address}: the driver has to run on a node of the cluster",
                 hint="ray job submit -- repro run ... --executor ray --address auto",
             )
-        alone: dict[str, Any] = {
+        local_options: dict[str, Any] = {
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,
             "num_cpus": self.machine.processes * self.workers
@@ -308,7 +308,7 @@ class OnRay:
                 include_dashboard=False if self.address is None else None,
                 log_to_driver=False,
                 logging_level="warning",
-                **(alone if self.address is None else {}),
+                **(local_options if self.address is None else {}),
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise MachineError(
@@ -320,101 +320,103 @@ class OnRay:
     def describe(self) -> str:
         nodes = sum(node["Alive"] for node in ray.nodes())
         ranks = self.machine.processes
-        each = "" if ranks == 1 else f", {ranks} workers a trial"
-        return f"{self.machine.device} on {nodes} Ray nodes, {self.slots()} at a time{each}"
+        ranks_text = "" if ranks == 1 else f", {ranks} workers a trial"
+        return f"{self.machine.device} on {nodes} Ray nodes, {self.slots()} at a time{ranks_text}"
 
     def slots(self) -> int:
         if self.workers is not None:
             return self.workers
         until, slots = self._room
         if time.monotonic() >= until:
-            has = ray.cluster_resources()
-            slots = int(has.get("CPU", 0))
+            resources = ray.cluster_resources()
+            slots = int(resources.get("CPU", 0))
             share = _LEAST_SHARE if self.gpus is None else self.gpus
             if share:
-                # A share of a GPU lies on one GPU: three trials of 0.3 on each, not ten on three.
-                each = int(1 / share) if share <= 1 else 1 / share
-                slots = min(slots, int(has.get("GPU", 0) * each))
+                # A share does not span GPUs: each has room for three trials of 0.3.
+                trials_per_gpu = int(1 / share) if share <= 1 else 1 / share
+                slots = min(slots, int(resources.get("GPU", 0) * trials_per_gpu))
             slots //= self.machine.processes
             self._room = (time.monotonic() + _SLOTS_SECONDS, slots)
         return slots
 
-    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
         if self.machine.processes > 1:
             return [[cell] for cell in cells]
         memory = None if self._memory is None else int(self._memory * min(1.0, self.gpus or 1.0))
-        return in_populations(cells, self.machine, memory=memory)
+        return group_cells(cells, self.machine, memory=memory)
 
     def share(self, cells: Sequence[Cell]) -> float:
-        """Of a GPU, for these as one program: what was told, or as much as of its memory."""
+        """The share of a GPU for a group: `gpus`, or the share of memory that it needs."""
         if self.gpus is not None or self._memory is None:
             return self.gpus or 0.0
-        needed = population_bytes(cells, self.machine) / self._memory
-        return min(1.0, max(_LEAST_SHARE, math.ceil(100 * needed) / 100))
+        fraction = population_bytes(cells, self.machine) / self._memory
+        return min(1.0, max(_LEAST_SHARE, math.ceil(100 * fraction) / 100))
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         locks = ExitStack()
         store = Store(self.machine.store)
-        mine = [cell for cell in cells if locks.enter_context(store.lock(cell.trial.id))]
-        ended: Future[Ended] = Future()
-        busy: Ended = {
-            cell.trial.id: TrainedCell(outcome="busy") for cell in cells if cell not in mine
+        locked = [cell for cell in cells if locks.enter_context(store.lock(cell.trial.id))]
+        future: Future[CellOutcomes] = Future()
+        busy: CellOutcomes = {
+            cell.trial.id: TrainedCell(outcome="busy") for cell in cells if cell not in locked
         }
-        if not mine:
-            ended.set_result(busy)
-            return ended
-        for cell in mine:
+        if not locked:
+            future.set_result(busy)
+            return future
+        for cell in locked:
             self._attempts[cell.trial.id] = self._attempts.get(cell.trial.id, 0) + 1
-        attempt = _Attempt(numbers={cell.trial.id: self._attempts[cell.trial.id] for cell in mine})
-        told = mine, self.machine, self._home, attempt, self.mark, sources()
-        settle = self._settling(ended, busy, locks)
+        attempt = _Attempt(
+            numbers={cell.trial.id: self._attempts[cell.trial.id] for cell in locked}
+        )
+        arguments = locked, self.machine, self._home, attempt, self.mark, sources()
+        settle = self._settling(future, busy, locks)
         if self.machine.processes == 1:
-            task = self._train.options(num_gpus=self.share(mine)).remote(*told)
-            self._tasks[ended] = [task]
+            task = self._train.options(num_gpus=self.share(locked)).remote(*arguments)
+            self._tasks[future] = [task]
             task.future().add_done_callback(settle)
         else:
-            (number,) = attempt.numbers.items()
-            gang = self._gangs.start(self._train, "/".join(map(str, number)), *told)
-            self._tasks[ended] = gang.tasks
-            gang.when_ended(settle)
-        return ended
+            (name_and_attempt,) = attempt.numbers.items()
+            gang = self._gangs.start(self._train, "/".join(map(str, name_and_attempt)), *arguments)
+            self._tasks[future] = gang.tasks
+            gang.on_end(settle)
+        return future
 
     def _settling(
-        self, ended: Future[Ended], busy: Ended, locks: ExitStack
+        self, future: Future[CellOutcomes], busy: CellOutcomes, locks: ExitStack
     ) -> Callable[[Future[Any]], None]:
-        """Ray's answer made the driver's."""
+        """A callback that passes Ray's answer to the driver's future."""
 
-        def settle(answered: Future[Any]) -> None:
+        def settle(ray_future: Future[Any]) -> None:
             locks.close()
-            self._tasks.pop(ended, None)
+            self._tasks.pop(future, None)
             try:
-                answer = answered.result()
+                answer = ray_future.result()
             except RayTaskError as error:
-                ended.set_exception(error)
+                future.set_exception(error)
             except RayError as error:
-                ended.set_exception(WorkerLost(str(error).partition("\n")[0]))
+                future.set_exception(WorkerLost(str(error).partition("\n")[0]))
             else:
                 if isinstance(answer, WorkerKilledError):
-                    ended.set_exception(WorkerLost(str(answer)))
+                    future.set_exception(WorkerLost(str(answer)))
                 elif isinstance(answer, Exception):
-                    ended.set_exception(answer)
+                    future.set_exception(answer)
                 else:
-                    ended.set_result(busy | answer)
+                    future.set_result(busy | answer)
 
         return settle
 
     def events(self) -> list[Event]:
         try:
-            taken: list[Event] = ray.get(self._home.take.remote())
+            events: list[Event] = ray.get(self._home.take.remote())
         except RayError as error:
             raise MachineError(
-                f"the driver's own actor, which takes what workers say, is lost: {error}",
+                f"the driver's actor, which receives the workers' events, is lost: {error}",
                 hint="run the same command again: it continues from the last checkpoints",
             ) from error
-        return taken
+        return events
 
     def stop(self) -> None:
-        with suppress(RayError):  # lost, and told of
+        with suppress(RayError):  # lost, which `events` reports
             ray.get(self._home.stop.remote())
 
     def kill(self) -> None:

@@ -1,13 +1,12 @@
 """Trials as jobs of a Slurm cluster, through submitit: a job for each group of cells.
 
-A job does what a worker of this machine does: it holds its trials' locks in the store, which all
-nodes see, and trains. What it has to say comes home through files beside the store: a line for
-each event, and at the end submitit's file with how each trial ended. A file named `stop` asks all
-jobs to save and end.
+A job does the same as a local worker: it locks its trials in the store, which all nodes share, and
+trains. It reports through files in the store: a line for each event, and at the end submitit's
+result file. A file named `stop` asks all jobs to save and exit.
 
-A job that Slurm takes back, for another or at its time limit, is told so by a signal: it saves its
-trials and is queued again, or ends and leaves that to the driver. One that is gone without a word
-is lost, and its trials go on in another job from their last checkpoint.
+Slurm sends a signal before it preempts a job or ends it at its time limit: the job saves its trials
+and is queued again, or exits, and the driver submits the trials again. A job that ends without a
+result is lost, and its trials continue in another job from their last checkpoint.
 """
 
 import getpass
@@ -27,8 +26,8 @@ from typing import Any, Self
 
 from repro.errors import MachineError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.driver import WorkerLost
-from repro.execute.grouping import in_populations
-from repro.execute.machine import Ended, Machine, PlainFlag
+from repro.execute.grouping import group_cells
+from repro.execute.machine import CellOutcomes, Machine, PlainFlag
 from repro.execute.monitor.observer import Event, Measurement, TrainedCell
 from repro.execute.worker.device import resolve_device
 from repro.execute.worker.work import train_cells
@@ -43,24 +42,24 @@ except ImportError as error:
         "submitit is not installed", hint='pip install -e ".[slurm]" in the checkout'
     ) from error
 
-__all__ = ["OnSlurm"]
+__all__ = ["SlurmBackend"]
 
 _MINUTES = 60  # of a job, unless --slurm time=... says more
 _JOBS = 64  # at once, unless --workers says otherwise
 _GRACE_SECONDS = 60.0  # to save in; Slurm kills 90 s after its signal
-_LOOK_SECONDS = 2.0  # at the files of all jobs
-_ASK_SECONDS = 30.0  # Slurm, which serves others too
-_RETRY_SECONDS = 60.0  # after it took no more jobs
-_MISSED = 2  # a job has left the queue before its last file is seen everywhere
-_ANY_NUMBER = 10_000  # of time limits: the driver bounds what gets no further
+_POLL_SECONDS = 2.0  # between two looks at the files of all jobs
+_ASK_SECONDS = 30.0  # between two calls of squeue
+_RETRY_SECONDS = 60.0  # after Slurm refused a job
+_MISSED = 2  # polls: a job may leave the queue before all nodes see its last file
+_ANY_NUMBER = 10_000  # of requeues: the driver bounds those without progress
 
-# An older srun takes no notice of the CPUs that sbatch was told of.
+# An older srun ignores the --cpus-per-task of sbatch.
 _SETUP = '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
-    """What a job is given. `events`: where it says how far it is; `stop`: there when it is to."""
+    """The input of a job. `events`: the file for its events; `stop`: the stop file."""
 
     cells: tuple[Cell, ...]
     machine: Machine
@@ -69,7 +68,7 @@ class _Work:
 
 
 class _StopFile:
-    """Set by Slurm's signal in this process, or by the driver's file."""
+    """A flag set by Slurm's signal in this process, or by the driver's stop file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,89 +82,89 @@ class _StopFile:
 
 
 class _Job:
-    """What runs in a job: submitit calls it, and `checkpoint` when Slurm sends its signal.
+    """The function of a job: submitit calls it, and `checkpoint` after Slurm's signal.
 
-    Signals reach the main thread, so another one trains, to the end of its tenth of an epoch.
+    Signals interrupt the main thread, so a second thread trains, and can end its window.
     """
 
     def __init__(self, work: _Work) -> None:
         self.work = work
 
-    def __call__(self) -> Ended | ReproError:
+    def __call__(self) -> CellOutcomes | ReproError:
         self.stop = _StopFile(self.work.stop)
-        self.said = False
-        self.ended = Future[Ended]()
+        self.has_reported = False
+        self.future = Future[CellOutcomes]()
         # Also sent where Slurm is not set up to send its signal, and by scancel.
         signal.signal(signal.SIGTERM, lambda *_: self.stop.set())
         threading.Thread(target=self._train, daemon=True).start()
         try:
-            return self.ended.result()
+            return self.future.result()
         except ReproError as error:  # an answer: submitit would wrap what is raised
             return error
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """What is to be queued in this job's place."""
+        """The job to queue in place of this one."""
         self.stop.set()
-        wait([self.ended], _GRACE_SECONDS)
-        if not self.said:  # else a job that is too short would be queued for ever
+        wait([self.future], _GRACE_SECONDS)
+        if not self.has_reported:  # else a job with too short a time limit would be queued for ever
             raise WorkerKilledError("Slurm took the job back within its first tenth of an epoch")
         return submitit.helpers.DelayedSubmission(_Job(self.work))
 
     def _train(self) -> None:
         try:
             machine = replace(self.work.machine, device=resolve_device(self.work.machine.device))
-            ended = train_cells(self.work.cells, machine, stop=self.stop, on_event=self._say)
+            outcomes = train_cells(self.work.cells, machine, stop=self.stop, on_event=self._say)
         except BaseException as error:  # noqa: BLE001 - the main thread raises it
-            self.ended.set_exception(error)
+            self.future.set_exception(error)
         else:
-            self.ended.set_result(ended)
+            self.future.set_result(outcomes)
 
     def _say(self, event: Event) -> None:
         with self.work.events.open("a", encoding="utf-8") as file:
             file.write(f"{json.dumps(asdict(event))}\n")
-        self.said = True
+        self.has_reported = True
 
 
 @dataclass(kw_only=True, slots=True)
-class _Given:
-    """A group of cells in Slurm's hands. `job`: None while Slurm takes no more of them."""
+class _Submission:
+    """A submitted group of cells. `job`: None while Slurm refuses more jobs."""
 
     work: _Work
     job: Any = None
-    read: int = 0  # bytes of its events
-    missed: int = 0  # how often in turn it was not in the queue
+    bytes_read: int = 0  # bytes of its events
+    missed_polls: int = 0  # consecutive polls without the job in the queue
 
     def news(self) -> list[Event]:
-        """What it has said since this was last asked, in whole lines."""
+        """The events since the last call, from complete lines."""
         try:
             with self.work.events.open("rb") as file:
-                file.seek(self.read)
-                said = file.read()
+                file.seek(self.bytes_read)
+                content = file.read()
         except FileNotFoundError:
             return []
-        whole = said[: said.rfind(b"\n") + 1]
-        self.read += len(whole)
-        found = []
-        for line in whole.splitlines():
-            with suppress(ValueError):  # cut off when the job was killed, and then gone on with
-                found.append(_event(json.loads(line)))
-        return found
+        complete = content[: content.rfind(b"\n") + 1]
+        self.bytes_read += len(complete)
+        events = []
+        for line in complete.splitlines():
+            with suppress(ValueError):  # a line cut off when the job was killed
+                events.append(_event(json.loads(line)))
+        return events
 
-    def all_cells(self, ended: TrainedCell | ReproError) -> Ended:
-        return {cell.trial.id: ended for cell in self.work.cells}
+    def all_cells(self, outcome: TrainedCell | ReproError) -> CellOutcomes:
+        return {cell.trial.id: outcome for cell in self.work.cells}
 
     def cancel(self) -> None:
         if self.job is not None:
             self.job.cancel(check=False)
 
     def last_words(self) -> str:
-        """Why it ended, as far as its log says."""
+        """Why the job ended, from its log."""
         log = self.job.paths.stdout
-        lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-        said = [line for line in lines if line.strip()]
-        if not said:
+        text = log.read_text(errors="replace") if log.exists() else ""
+        lines = [line for line in text.split("\n") if line.strip()]
+        if not lines:
             return f"job {self.job.job_id} left no log: do its nodes see {log.parent}?"
-        return f"job {self.job.job_id} ended without a result: {said[-1]} (all of it: {log})"
+        return f"job {self.job.job_id} ended without a result: {lines[-1]} (all of it: {log})"
 
 
 def _event(fields: dict[str, Any]) -> Event:
@@ -173,12 +172,12 @@ def _event(fields: dict[str, Any]) -> Event:
     return Event(**fields, rows=rows)
 
 
-class OnSlurm:
-    """A back-end of the driver: jobs of a Slurm cluster, each with a group of cells.
+class SlurmBackend:
+    """The back-end for a Slurm cluster: a job for each group of cells.
 
-    `options`: of sbatch, by their long names without dashes; True for one without a value. `time`
-    is in minutes. `workers`: most jobs at once. `here`: processes of this machine in Slurm's place,
-    to try it out.
+    `options`: of sbatch, by their long names without dashes; True for a flag. `time` is in minutes.
+    `workers`: parallel jobs at most. `here`: run processes on this machine instead of jobs, to try
+    it out.
     """
 
     def __init__(
@@ -197,7 +196,7 @@ class OnSlurm:
             ),
             cache_dir=machine.cache_dir.absolute(),
             profile=None if machine.profile is None else machine.profile.absolute(),
-            # What a node's GPU has room for cannot be seen from here: --population says it.
+            # The memory of a node's GPU is unknown here: set --population.
             population=machine.population or 1,
         )
         self.options = {name.replace("-", "_"): value for name, value in options.items()}
@@ -207,10 +206,10 @@ class OnSlurm:
         self.store = Store(self.machine.store)
         self.folder = self.machine.store / ".jobs" / uuid.uuid4().hex
         self.stop_file = self.folder / "stop"
-        self._given: dict[Future[Ended], _Given] = {}
+        self._submissions: dict[Future[CellOutcomes], _Submission] = {}
         self._look_at = self._ask_at = self._retry_at = 0.0
         self._stopping = False
-        self._keep = False  # the logs, since something was lost
+        self._keep = False  # keep the logs: a job was lost
 
     def __enter__(self) -> Self:
         cluster = "local" if self.here else "slurm"
@@ -240,64 +239,65 @@ class OnSlurm:
 
     def describe(self) -> str:
         device = "each node's device" if self.machine.device == "auto" else self.machine.device
-        where = "processes of this machine" if self.here else "jobs of Slurm"
-        return f"{device} in {where}, at most {self.workers} at a time"
+        place = "processes of this machine" if self.here else "jobs of Slurm"
+        return f"{device} in {place}, at most {self.workers} at a time"
 
     def slots(self) -> int:
         return self.workers
 
-    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
-        return in_populations(cells, self.machine)
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+        return group_cells(cells, self.machine)
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
-        ended: Future[Ended] = Future()
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
+        future: Future[CellOutcomes] = Future()
         if any(self.store.held(cell.trial.id) for cell in cells):
-            # No job waits in a queue to find that out; whoever is free will be asked for again.
-            ended.set_result({cell.trial.id: TrainedCell(outcome="busy") for cell in cells})
-            return ended
+            # Do not queue a job that would only find its trials locked; the driver asks again.
+            future.set_result({cell.trial.id: TrainedCell(outcome="busy") for cell in cells})
+            return future
         work = _Work(
             cells=tuple(cells),
             machine=self.machine,
             events=self.folder / f"{uuid.uuid4().hex}.jsonl",
             stop=self.stop_file,
         )
-        given = _Given(work=work)
-        self._hand_in(given)
-        self._given[ended] = given
-        return ended
+        submission = _Submission(work=work)
+        self._hand_in(submission)
+        self._submissions[future] = submission
+        return future
 
     def events(self) -> list[Event]:
         if time.monotonic() < self._look_at:
             return []
-        self._look_at = time.monotonic() + (0.0 if self.here else _LOOK_SECONDS)
+        self._look_at = time.monotonic() + (0.0 if self.here else _POLL_SECONDS)
         states = self._states()
         names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
-        found: list[Event] = []
-        for ended, given in list(self._given.items()):
-            over = given.job is not None and given.job.paths.result_pickle.name in names
-            found += given.news()  # after it was seen to be over, so that none is left unheard
-            if over or self._is_done_with(given, states):
-                del self._given[ended]
-                self._settle(ended, given, over=over)
-        return found
+        events: list[Event] = []
+        for future, submission in list(self._submissions.items()):
+            job = submission.job
+            is_over = job is not None and job.paths.result_pickle.name in names
+            events += submission.news()  # asked after `is_over`, so that no event is missed
+            if is_over or self._is_done_with(submission, states):
+                del self._submissions[future]
+                self._settle(future, submission, is_over=is_over)
+        return events
 
     def stop(self) -> None:
         self._stopping = True
         self._look_at = self._ask_at = 0.0
-        with suppress(OSError):  # then the jobs end by being cancelled
+        with suppress(OSError):  # then `kill` cancels the jobs
             self.stop_file.touch()
 
     def kill(self) -> None:
-        for given in self._given.values():
-            given.cancel()
+        for submission in self._submissions.values():
+            submission.cancel()
 
-    def _hand_in(self, given: _Given) -> None:
+    def _hand_in(self, submission: _Submission) -> None:
         if time.monotonic() < self._retry_at:
             return
         try:
-            given.job = self._executor.submit(_Job(given.work))
+            submission.job = self._executor.submit(_Job(submission.work))
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            if all(one.job is None for one in self._given.values()):
+            if all(other.job is None for other in self._submissions.values()):
                 raise MachineError(
                     f"Slurm took no job: {error}",
                     hint="`--slurm partition=...`, `account=...` and so on are passed to sbatch",
@@ -305,53 +305,55 @@ class OnSlurm:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def _states(self) -> dict[str, str] | None:
-        """What Slurm says of each job that waits or runs; None when it was not asked just now."""
+        """The state of each queued or running job; None if Slurm was not asked this time."""
         if self.here:
-            jobs = [given.job for given in self._given.values()]
+            jobs = [submission.job for submission in self._submissions.values()]
             return {job.job_id: "RUNNING" for job in jobs if not job.done()}
         if time.monotonic() < self._ask_at:
             return None
         self._ask_at = time.monotonic() + _ASK_SECONDS
         command = ["squeue", "--noheader", "--format=%i %T", "--user", getpass.getuser()]
         try:
-            asked = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - a command and the user's own name
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603 - a command and the user's own name
         except (OSError, subprocess.SubprocessError):
             return None
-        return dict(line.split(maxsplit=1) for line in asked.stdout.splitlines() if line)
+        return dict(line.split(maxsplit=1) for line in answer.stdout.splitlines() if line)
 
-    def _is_done_with(self, given: _Given, states: dict[str, str] | None) -> bool:
-        """Whether there is nothing more to wait for: it is lost, or stops before it has begun."""
-        if given.job is None:
+    def _is_done_with(self, submission: _Submission, states: dict[str, str] | None) -> bool:
+        """Whether to stop waiting for a job: it is lost, or it stops before its first event."""
+        if submission.job is None:
             if not self._stopping:
-                self._hand_in(given)
+                self._hand_in(submission)
             return self._stopping
         if states is None:
             return False
-        state = states.get(given.job.job_id)
-        given.missed = 0 if state else given.missed + 1
-        unheard = given.read == 0 or state != "RUNNING"
-        return given.missed >= _MISSED or (self._stopping and unheard)
+        state = states.get(submission.job.job_id)
+        submission.missed_polls = 0 if state else submission.missed_polls + 1
+        is_silent = submission.bytes_read == 0 or state != "RUNNING"
+        return submission.missed_polls >= _MISSED or (self._stopping and is_silent)
 
-    def _settle(self, ended: Future[Ended], given: _Given, *, over: bool) -> None:
-        if not over:
-            given.cancel()  # also what Slurm has queued again by itself
+    def _settle(
+        self, future: Future[CellOutcomes], submission: _Submission, *, is_over: bool
+    ) -> None:
+        if not is_over:
+            submission.cancel()  # also a job that Slurm has requeued by itself
             if self._stopping:
-                ended.set_result(given.all_cells(TrainedCell(outcome="paused")))
+                future.set_result(submission.all_cells(TrainedCell(outcome="paused")))
                 return
         try:
-            answer = given.job.result() if over else None
+            answer = submission.job.result() if is_over else None
         except UncompletedJobError:
             answer = None
         if answer is None:
             self._keep = True
-            ended.set_exception(WorkerLost(given.last_words()))
-        elif isinstance(answer, WorkerKilledError):  # taken back before it had anything to save
+            future.set_exception(WorkerLost(submission.last_words()))
+        elif isinstance(answer, WorkerKilledError):  # preempted before its first checkpoint
             self._keep = True
-            ended.set_exception(WorkerLost(str(answer)))
+            future.set_exception(WorkerLost(str(answer)))
         elif isinstance(answer, OutOfMemoryError):
-            # The job had its node's memory to itself: fewer at once would not help.
-            ended.set_result(given.all_cells(answer))
+            # The job had the memory to itself: fewer parallel jobs would not help.
+            future.set_result(submission.all_cells(answer))
         elif isinstance(answer, Exception):
-            ended.set_exception(answer)
+            future.set_exception(answer)
         else:
-            ended.set_result(answer)
+            future.set_result(answer)

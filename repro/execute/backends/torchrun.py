@@ -1,9 +1,9 @@
-"""One trial at a time over all processes that `torchrun` started, each with a device of its own.
+"""One trial at a time over all processes of `torchrun`, each with its own device.
 
-The first process plans, writes the store and talks; the others train their part of what it names.
-A fault in one ends them all: `torchrun` ends the rest, and starts all again if it was told to. A
-trial goes on from its last checkpoint, on any number of processes. What leads and what follows is
-the same wherever the processes come from; `repro.execute.backends.ray` starts them on a cluster.
+Rank 0 plans, writes the store and prints; the other ranks train their part of each batch. After a
+fault of one rank `torchrun` ends all, and restarts them if you asked for it. A trial continues from
+its last checkpoint, on any number of processes. `lead` and `follow` also serve
+`repro.execute.backends.ray`, which starts the ranks on a cluster.
 """
 
 import atexit
@@ -21,7 +21,7 @@ import torch
 from torch import distributed as dist
 
 from repro.errors import MachineError, WorkerKilledError
-from repro.execute.machine import SIGNALS, Ended, Machine, PlainFlag
+from repro.execute.machine import SIGNALS, CellOutcomes, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.execute.worker.work import data_for, train_cells
 from repro.plan import Cell
@@ -29,14 +29,23 @@ from repro.train import Run, train_all
 from repro.train.ranks import Ranks
 from repro.trial import Trial
 
-__all__ = ["AllRanks", "Group", "follow", "heed_the_first", "join", "lead", "part"]
+__all__ = [
+    "Group",
+    "TorchrunBackend",
+    "follow",
+    "ignore_signals",
+    "join_group",
+    "lead",
+    "leave_group",
+]
 
-_PATIENCE = timedelta(days=7)  # between two trials the first process may decode images for hours
+# The first process may decode images for hours between two trials.
+_MESSAGE_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Task:
-    """What the first process has the others train with it."""
+    """The training that rank 0 sends to the other ranks."""
 
     trial: Trial
     until: float
@@ -45,53 +54,53 @@ class _Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
-    """The processes of this run; `words` carries what they say, beside what they compute."""
+    """The processes of this run; `words`: the gloo group for messages, beside NCCL."""
 
     ranks: Ranks
     words: Any
 
-    def say(self, said: object = None, *, of: str = "this run") -> Any:
-        """What the first process says, heard by all. WorkerKilledError when one `of` it is lost."""
-        box = [said]
+    def say(self, message: object = None, *, of: str = "this run") -> Any:
+        """Broadcast rank 0's message to all. WorkerKilledError if a rank `of` this is lost."""
+        box = [message]
         try:
             dist.broadcast_object_list(box, src=0, group=self.words, device=torch.device("cpu"))
-        except RuntimeError as error:  # whatever it is: nothing is done here but talking
-            raise _lost(of, error) from error
+        except RuntimeError as error:  # whatever the cause, communication failed
+            raise _lost_error(of, error) from error
         return box[0]
 
 
-def join(**place: Any) -> Group:
-    """Meet the other processes, by the environment that `torchrun` gives each.
+def join_group(**place: Any) -> Group:
+    """Join the process group, by the environment that `torchrun` sets.
 
-    `place`: what torch.distributed.init_process_group is to know instead.
+    `place`: arguments of torch.distributed.init_process_group instead of the environment.
     """
-    # torch 2.15 has no other word yet for buffers that are each process's own.
+    # torch 2.15 has no replacement yet for `broadcast_buffers=False`.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, **place)
-    words = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    words = dist.new_group(backend="gloo", timeout=_MESSAGE_TIMEOUT)
     ranks = Ranks(rank=dist.get_rank(), size=dist.get_world_size())
     return Group(ranks=ranks, words=words)
 
 
-def part() -> None:
-    """Leave the others: threads of theirs that still run when Python ends would abort it."""
+def leave_group() -> None:
+    """Leave the process group: its threads would abort Python at exit."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-class AllRanks:
-    """The driver's back-end in the first process: one trial at a time, over all of them."""
+class TorchrunBackend:
+    """The driver's back-end in rank 0: one trial at a time, over all ranks."""
 
     def __init__(self, machine: Machine, group: Group) -> None:
         self.machine = replace(machine, workers=1, population=1, processes=group.ranks.size)
-        self.group = group
+        self.peers = group
         self._stop = PlainFlag()
         self._events = SimpleQueue[Event]()
-        self._together = False  # all of them train what they were told
-        self._parted: BaseException | None = None
-        self._dismissed = self._killed = False
-        atexit.register(self._dismiss)  # the others wait also where there was nothing to train
+        self._all_training = False  # all ranks are in a trial
+        self._fault: BaseException | None = None
+        self._ended = self._killed = False
+        atexit.register(self._end)  # the other ranks wait, even if there is nothing to train
 
     def __enter__(self) -> Self:
         self._thread = ThreadPoolExecutor(1)
@@ -101,25 +110,25 @@ class AllRanks:
         if self._killed:
             return  # a thread ends with the process alone
         self._thread.shutdown()
-        self._dismiss()
+        self._end()
 
-    def _dismiss(self) -> None:
-        """Tell the others that there is no more, once; after a fault they are gone."""
-        if self._parted is None and not self._dismissed and not self._killed:
-            self._dismissed = True
-            self.group.say(None)
-            part()
+    def _end(self) -> None:
+        """Tell the other ranks once that there are no more trials; after a fault they are gone."""
+        if self._fault is None and not self._ended and not self._killed:
+            self._ended = True
+            self.peers.say(None)
+            leave_group()
 
     def describe(self) -> str:
-        return f"{self.machine.device.partition(':')[0]}, {self.group.ranks.size} processes a trial"
+        return f"{self.machine.device.partition(':')[0]}, {self.peers.ranks.size} processes a trial"
 
     def slots(self) -> int:
         return 1
 
-    def grouped(self, cells: Sequence[Cell]) -> list[list[Cell]]:
+    def group(self, cells: Sequence[Cell]) -> list[list[Cell]]:
         return [[cell] for cell in cells]
 
-    def submit(self, cells: Sequence[Cell]) -> Future[Ended]:
+    def submit(self, cells: Sequence[Cell]) -> Future[CellOutcomes]:
         return self._thread.submit(self._work, cells)
 
     def events(self) -> Iterator[Event]:
@@ -133,13 +142,13 @@ class AllRanks:
         self._stop.set()
 
     def kill(self) -> None:
-        """This process leaves, and the others with it."""
+        """End this process, and with it all ranks."""
         self._killed = True
 
-    def _work(self, cells: Sequence[Cell]) -> Ended:
-        if self._parted is not None:
+    def _work(self, cells: Sequence[Cell]) -> CellOutcomes:
+        if self._fault is not None:
             raise MachineError(
-                f"not begun: the processes have parted after a fault ({self._parted})",
+                f"not started: the process group has ended after a fault ({self._fault})",
                 hint="the same command continues from the last checkpoints",
             )
         _use(self.machine)
@@ -152,35 +161,35 @@ class AllRanks:
                 trainer=self._train,
             )
         except Exception as error:
-            if self._together:
-                self._parted = error
+            if self._all_training:
+                self._fault = error
             raise
 
     def _train(self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
-        self._together = True
-        for run in lead(self.group, runs, on_window=on_window):
-            self._together = False
+        self._all_training = True
+        for run in lead(self.peers, runs, on_window=on_window):
+            self._all_training = False
             yield run
 
 
 def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
-    """Train one trial with all processes, as the first of them: a trainer for `train_cells`."""
+    """Train one trial on all ranks, as rank 0: a trainer for `train_cells`."""
     (run,) = runs
     name = f"trial {run.trial.id}"
     group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
-    with _telling_the_lost(name):
+    with _process_errors(name):
         yield from train_all(
             runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
         )
 
 
 def follow(machine: Machine, group: Group) -> None:
-    """Train what the first process says, until it says that there is no more."""
+    """Train the trials that rank 0 sends, until there are no more."""
     _use(machine)
     while True:
         task = group.say()
         if task is None:
-            part()
+            leave_group()
             return
         _train_along(task, machine, group)
 
@@ -189,19 +198,19 @@ def _train_along(task: _Task, machine: Machine, group: Group) -> None:
     _, data = data_for(task.trial, machine)
     run = Run(task.trial, data, until=task.until, checkpoint=task.checkpoint)
     name = f"trial {task.trial.id}"
-    with _telling_the_lost(name):
+    with _process_errors(name):
         for _ in train_all([run], on_window=lambda _: group.say(of=name), ranks=group.ranks):
             pass
 
 
-def heed_the_first() -> None:
-    """Leave signals that reach every process to the first: it saves and says so."""
+def ignore_signals() -> None:
+    """Ignore signals that reach all ranks: rank 0 handles them."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-# What gloo says of a peer that is gone, in a RuntimeError like any other.
-_GONE = (
+# Messages of gloo, in a RuntimeError, about a lost peer.
+_LOST_PEER = (
     "gloo/transport/",
     "Connection closed by peer",
     "Connection reset by peer",
@@ -210,18 +219,18 @@ _GONE = (
 
 
 @contextmanager
-def _telling_the_lost(what: str) -> Iterator[None]:
-    """WorkerKilledError where another process of what is under way is gone."""
+def _process_errors(what: str) -> Iterator[None]:
+    """Turn errors about a lost rank into WorkerKilledError."""
     try:
         yield
     except RuntimeError as error:
-        gone = type(error) is RuntimeError and any(said in str(error) for said in _GONE)
-        if gone or isinstance(error, dist.DistError):
-            raise _lost(what, error) from error
+        is_lost = type(error) is RuntimeError and any(text in str(error) for text in _LOST_PEER)
+        if is_lost or isinstance(error, dist.DistError):
+            raise _lost_error(what, error) from error
         raise
 
 
-def _lost(what: str, error: RuntimeError) -> WorkerKilledError:
+def _lost_error(what: str, error: RuntimeError) -> WorkerKilledError:
     return WorkerKilledError(
         f"a process of {what} was lost: {error}",
         hint="the same command continues from the last checkpoint",

@@ -1,6 +1,6 @@
-"""What a person sees while trials run: a live table on a terminal, plain lines in a log.
+"""The display of a run: a live table on a terminal, plain lines in a log.
 
-Talk goes to stderr; stdout is for results. NO_COLOR and TERM=dumb are honoured by rich.
+Messages go to stderr; stdout is for results. rich honours NO_COLOR and TERM=dumb.
 """
 
 import math
@@ -21,15 +21,15 @@ from rich.text import Text
 
 from repro.errors import ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.execute.monitor.progress import Fault, Overview, Pace, Standing, standing_of
+from repro.execute.monitor.progress import Fault, Overview, Pace, TrialProgress, trial_progress
 from repro.plan import Cell
 from repro.talk import printable, say
 from repro.text import duration
 
-__all__ = ["Watcher", "decoding_bar", "follow", "overview_lines"]
+__all__ = ["ConsoleObserver", "decoding_bar", "overview_lines", "watch_store"]
 
 LOG_EVERY_SECONDS = 30.0
-LOOK_EVERY_SECONDS = 1.0
+POLL_SECONDS = 1.0
 _EMPTY_LOOKS = 5
 
 _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leaves at once"
@@ -37,7 +37,7 @@ _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leave
 
 @contextmanager
 def decoding_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar for images that are decoded now; nothing is shown when none are."""
+    """A progress bar for decoding images; hidden while nothing is decoded."""
     with Progress(console=Console(stderr=True), transient=True) as progress:
         tasks: list[TaskID] = []
 
@@ -55,23 +55,23 @@ class _Row:
     event: Event | None = None
 
     @property
-    def standing(self) -> Standing:
-        return standing_of(self.cell, self.event, now=datetime.now(UTC))
+    def standing(self) -> TrialProgress:
+        return trial_progress(self.cell, self.event, now=datetime.now(UTC))
 
 
 @dataclass(kw_only=True)
-class Watcher(Observer):
-    """Follows the trials of a run.
+class ConsoleObserver(Observer):
+    """Shows the trials of a run.
 
-    Without a terminal each line begins with the time and a word that can be searched for: `start`,
-    `train`, `done`, `saved`, `lost` or `fault` before a trial's identity and name, or `plan` or
+    Without a terminal each line begins with the time and a keyword to search for: `start`,
+    `train`, `done`, `saved`, `lost` or `fault`, then the trial's identity and name; or `plan`, or
     `stop`.
     """
 
     pace: Pace
     clock: Callable[[], float] = time.monotonic
     rows: dict[str, _Row] = field(default_factory=dict)
-    finished: int = 0
+    finished_count: int = 0
     stopping: bool = False
 
     def __post_init__(self) -> None:
@@ -81,9 +81,9 @@ class Watcher(Observer):
             console=self.console,
             refresh_per_second=4,
             transient=True,
-            get_renderable=self._picture,
+            get_renderable=self._render,
         )
-        self.said = self.clock()
+        self.last_log = self.clock()
 
     def __enter__(self) -> Self:
         if self.interactive:
@@ -98,12 +98,12 @@ class Watcher(Observer):
     ) -> None:
         self.live.stop()
 
-    def ready(self, where: str) -> None:
-        """Trials can begin: on what, and how many at a time."""
-        say(f"training on {where}")
+    def ready(self, place: str) -> None:
+        """Show the device and the number of parallel trials."""
+        say(f"training on {place}")
 
     def start(self, cell: Cell) -> None:
-        """A trial begins or goes on."""
+        """A trial begins or continues."""
         self.rows[cell.trial.id] = _Row(cell=cell)
         if not self.interactive:
             self._say("start", cell, f"to at most {cell.until:g} epochs")
@@ -112,24 +112,24 @@ class Watcher(Observer):
         """A tenth of an epoch has passed."""
         if event.trial_id in self.rows:
             self.rows[event.trial_id].event = event
-        if not self.interactive and self.clock() - self.said >= LOG_EVERY_SECONDS:
-            self.said = self.clock()
+        if not self.interactive and self.clock() - self.last_log >= LOG_EVERY_SECONDS:
+            self.last_log = self.clock()
             for row in list(self.rows.values()):
                 if row.event is not None:
                     self._say("train", row.cell, _progress(row.standing))
             self._print("plan", self._summary())
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        """A trial has ended, was paused, or is in other hands."""
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        """A trial has ended, was paused, or is locked by another process."""
         self.rows.pop(cell.trial.id, None)
-        result = ended.result
+        result = outcome.result
         if result is None:
-            if ended.outcome == "paused":
+            if outcome.outcome == "paused":
                 self._say("saved", cell, "not finished")
-            elif ended.outcome == "lost":
-                self._say("lost", cell, "its worker is gone; goes on from its last checkpoint")
+            elif outcome.outcome == "lost":
+                self._say("lost", cell, "its worker is gone; it continues from its last checkpoint")
             return
-        self.finished += 1
+        self.finished_count += 1
         crossing = result.crossing_full or result.crossing_online
         when = f" at epoch {crossing[1]:.1f}" if crossing else f" after {result.epochs:.1f} epochs"
         self._say(
@@ -140,12 +140,12 @@ class Watcher(Observer):
         )
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """At once, and in full when the run has ended."""
+        """Show the first line; the full message follows at the end of the run."""
         self.rows.pop(cell.trial.id, None)
         self._say("fault", cell, f"error[{error.code}]: {_first_line(str(error))}")
 
     def stop(self) -> None:
-        """Said at once: saving takes up to a tenth of an epoch."""
+        """Show it at once: saving takes up to a tenth of an epoch."""
         self.stopping = True
         if not self.interactive:
             self._print("stop", _STOPPING)
@@ -160,104 +160,108 @@ class Watcher(Observer):
         )
 
     def _summary(self) -> str:
-        left = self.pace.seconds_left()
-        known = "" if left is None else f", at most {duration(left)} left"
-        return f"{self.finished} trials done, {len(self.rows)} running{known}"
+        seconds = self.pace.seconds_left()
+        time_left = "" if seconds is None else f", at most {duration(seconds)} left"
+        return f"{self.finished_count} trials done, {len(self.rows)} running{time_left}"
 
-    def _picture(self) -> RenderableType:
+    def _render(self) -> RenderableType:
         table = _table([row.standing for row in list(self.rows.values())])
-        what = _STOPPING if self.stopping else "Ctrl-C saves and stops"
-        return Group(table, Text(f"{self._summary()}; {what}", style="dim"))
+        hint = _STOPPING if self.stopping else "Ctrl-C saves and stops"
+        return Group(table, Text(f"{self._summary()}; {hint}", style="dim"))
 
 
-def _table(standings: Sequence[Standing]) -> Table:
+def _table(trials: Sequence[TrialProgress]) -> Table:
     """A line for each running trial."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("trial", no_wrap=True)
     table.add_column("", no_wrap=True)
     for heading in ("epoch", "training error", "images/s", "left at most"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for one in standings:
+    for trial in trials:
         table.add_row(
-            Text(printable(one.name)),
-            ProgressBar(total=one.until, completed=one.epoch, width=20),
-            f"{one.epoch:.1f}/{one.until:g}",
-            "" if one.error is None or math.isnan(one.error) else f"{100 * one.error:.1f} %",
-            "" if one.images_per_second is None else f"{one.images_per_second:,.0f}",
-            "starting" if one.seconds_left is None else duration(one.seconds_left),
+            Text(printable(trial.name)),
+            ProgressBar(total=trial.until, completed=trial.epoch, width=20),
+            f"{trial.epoch:.1f}/{trial.until:g}",
+            "" if trial.error is None or math.isnan(trial.error) else f"{100 * trial.error:.1f} %",
+            "" if trial.images_per_second is None else f"{trial.images_per_second:,.0f}",
+            "starting" if trial.seconds_left is None else duration(trial.seconds_left),
         )
     return table
 
 
-def _progress(one: Standing) -> str:
-    """The same in a line."""
-    if one.error is None or one.seconds_left is None:
+def _progress(trial: TrialProgress) -> str:
+    """The progress of a trial in one line."""
+    if trial.error is None or trial.seconds_left is None:
         return "starting"
-    known = [
-        f"epoch {one.epoch:.1f} of at most {one.until:g}",
-        *([] if math.isnan(one.error) else [f"training error {100 * one.error:.1f} %"]),
-        *([f"{one.images_per_second:,.0f} images/s"] if one.images_per_second else []),
-        f"at most {duration(one.seconds_left)} left",
+    parts = [
+        f"epoch {trial.epoch:.1f} of at most {trial.until:g}",
+        *([] if math.isnan(trial.error) else [f"training error {100 * trial.error:.1f} %"]),
+        *([f"{trial.images_per_second:,.0f} images/s"] if trial.images_per_second else []),
+        f"at most {duration(trial.seconds_left)} left",
     ]
-    return ", ".join(known)
+    return ", ".join(parts)
 
 
-def overview_lines(found: Overview) -> list[str]:
-    """A store at a glance, for `repro status`."""
+def overview_lines(state: Overview) -> list[str]:
+    """The lines of `repro status`."""
     return [
-        *(f"train {one.trial_id} {one.name}: {_progress(one)}" for one in found.running),
-        *map(_fault, found.faults),
-        _counts(found),
+        *(f"train {trial.trial_id} {trial.name}: {_progress(trial)}" for trial in state.running),
+        *map(_fault_line, state.faults),
+        _count_line(state),
     ]
 
 
-def _fault(one: Fault) -> str:
-    what = f"error[{one.code}]: {_first_line(one.message)}"
-    return f"fault {one.trial_id} {one.name}, {one.told}: {what}\n      next: {one.hint}"
+def _fault_line(fault: Fault) -> str:
+    message = f"error[{fault.code}]: {_first_line(fault.message)}"
+    return f"fault {fault.trial_id} {fault.name}, {fault.told}: {message}\n      next: {fault.hint}"
 
 
 def _first_line(text: str) -> str:
     return text.partition("\n")[0]
 
 
-def _counts(found: Overview) -> str:
-    left = [one.plan_seconds_left for one in found.running if one.plan_seconds_left is not None]
-    known = f"; at most {duration(max(left))} left" if left else ""
-    count = len(found.faults)
-    again = f"; {count} with a fault, which the same `repro run` tries again" if count else ""
+def _count_line(state: Overview) -> str:
+    seconds_left = [
+        trial.plan_seconds_left for trial in state.running if trial.plan_seconds_left is not None
+    ]
+    time_left = f"; at most {duration(max(seconds_left))} left" if seconds_left else ""
+    count = len(state.faults)
+    fault_note = f"; {count} with a fault, which the same `repro run` tries again" if count else ""
     return (
-        f"{len(found.running)} trials running, {found.finished} finished, "
-        f"{found.unfinished} begun and waiting to go on{again}{known}"
+        f"{len(state.running)} trials running, {state.finished} finished, "
+        f"{state.unfinished} begun and waiting to go on{fault_note}{time_left}"
     )
 
 
-def follow(look: Callable[[], Overview], *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Show a store until nothing runs in it any more: live on a terminal, else in lines."""
+def watch_store(
+    look: Callable[[], Overview], *, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Show a store until no trial runs in it: live on a terminal, else as lines."""
     console = Console()
 
-    def settled() -> Overview:
-        """Between two trials nothing runs for a moment, and while workers start for seconds."""
+    def next_state() -> Overview:
+        """Look several times: between trials, and while workers start, nothing runs."""
         for _ in range(_EMPTY_LOOKS):
-            if (found := look()).running:
+            if (state := look()).running:
                 break
-            sleep(LOOK_EVERY_SECONDS)
-        return found
+            sleep(POLL_SECONDS)
+        return state
 
     if not console.is_interactive:
         while True:
-            found = settled()
-            _print_lines(console, found)
-            if not found.running:
+            state = next_state()
+            _print_lines(console, state)
+            if not state.running:
                 return
             sleep(LOG_EVERY_SECONDS)
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        while (found := settled()).running:
-            counts = Text(f"{_counts(found)}; Ctrl-C leaves the run alone", style="dim")
-            live.update(Group(_table(found.running), counts), refresh=True)
-            sleep(LOOK_EVERY_SECONDS)
-    _print_lines(console, found)
+        while (state := next_state()).running:
+            counts = Text(f"{_count_line(state)}; Ctrl-C leaves the run alone", style="dim")
+            live.update(Group(_table(state.running), counts), refresh=True)
+            sleep(POLL_SECONDS)
+    _print_lines(console, state)
 
 
-def _print_lines(console: Console, found: Overview) -> None:
-    for line in overview_lines(found):
+def _print_lines(console: Console, state: Overview) -> None:
+    for line in overview_lines(state):
         console.print(printable(line), highlight=False, soft_wrap=True, markup=False)

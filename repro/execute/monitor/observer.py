@@ -1,6 +1,6 @@
-"""Whoever looks on while trials run: the terminal, the files for `repro status`, loggers.
+"""Observers of running trials: the terminal, the files for `repro status`, loggers.
 
-What they are told, without torch: who only reads what they left waits for nothing.
+Without torch, so that `repro status` starts fast.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,10 @@ class Measurement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:
-    """A trial's progress, for whoever looks on.
+    """The progress of a trial.
 
-    `error`: online, of the last window; `images`: training images of an epoch, 0 where a command
-    trains, whose `images_per_second` are 0, too; `rows`: all that was measured since the last
-    event.
+    `error`: online, of the last window; `images`: training images per epoch; 0 for a command, as
+    is `images_per_second`; `rows`: the measurements since the last event.
     """
 
     trial_id: str
@@ -45,7 +44,7 @@ class Event:
 
     @property
     def seconds_an_epoch(self) -> float:
-        """So far."""
+        """The mean so far."""
         if self.images:
             return self.images / self.images_per_second
         return self.seconds / self.epoch if self.epoch else 0.0
@@ -55,8 +54,8 @@ class Event:
 class TrainedCell:
     """How the work on a cell ended.
 
-    `busy`: another process holds the trial; `lost`: its worker is gone, and the trial goes on
-    with another one from its last checkpoint.
+    `busy`: another process has locked the trial; `lost`: its worker is gone, and the trial
+    continues on another one from its last checkpoint.
     """
 
     outcome: Literal["finished", "paused", "busy", "lost"]
@@ -64,9 +63,9 @@ class TrainedCell:
 
 
 class Observer:
-    """Told of every trial of a run, in the process that drives it; a method may be left out.
+    """Receives the events of every trial, in the main process; each method is optional.
 
-    Entered before the first trial and left after the last one, however the run ends.
+    Entered before the first trial, and left after the last one, however the run ends.
     """
 
     def __enter__(self) -> Self:
@@ -78,29 +77,29 @@ class Observer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing more will come."""
+        """The run has ended."""
 
-    def ready(self, where: str) -> None:
-        """Trials can begin: on what, and how many at a time."""
+    def ready(self, place: str) -> None:
+        """Trials can begin. `place`: the device and the number of parallel trials."""
 
     def start(self, cell: Cell) -> None:
-        """A trial begins or goes on."""
+        """A trial begins or continues."""
 
     def event(self, event: Event) -> None:
         """A tenth of an epoch has passed."""
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        """A trial has ended, was paused, or is in other hands."""
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        """A trial has ended, was paused, or is locked by another process."""
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """A fault kept a trial from its end; nothing of it became a result."""
+        """A fault ended a trial; there is no result."""
 
     def stop(self) -> None:
-        """The run was asked to save and stop; what runs is heard of once more."""
+        """The run saves and stops; one more event of each running trial follows."""
 
 
 class Observers(Observer):
-    """Several of them, told one after the other."""
+    """Several observers as one."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self.observers = observers
@@ -120,10 +119,10 @@ class Observers(Observer):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def ready(self, where: str) -> None:
+    def ready(self, place: str) -> None:
         """To all."""
         for observer in self.observers:
-            observer.ready(where)
+            observer.ready(place)
 
     def start(self, cell: Cell) -> None:
         """To all."""
@@ -135,10 +134,10 @@ class Observers(Observer):
         for observer in self.observers:
             observer.event(event)
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
         """To all."""
         for observer in self.observers:
-            observer.finish(cell, ended)
+            observer.finish(cell, outcome)
 
     def fail(self, cell: Cell, error: ReproError) -> None:
         """To all."""

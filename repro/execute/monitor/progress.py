@@ -1,8 +1,8 @@
-"""Where a run stands: what its terminal shows, and what a second terminal reads from the store.
+"""The progress of a run, for its own terminal and, through the store, for `repro status`.
 
-While a trial runs, the process that drives it keeps a small `progress.json` in the trial's folder.
-Whether one is still true is told by the trial's lock, which the kernel frees with its process.
-Where a fault keeps a trial from its end, a `fault.json` says so until the trial is begun again.
+While a trial runs, the main process keeps a small `progress.json` in the trial's folder. It is
+current as long as the trial is locked; the kernel frees the lock when the process ends.
+After a fault a `fault.json` stays in the folder until the trial is started again.
 """
 
 import json
@@ -27,21 +27,21 @@ __all__ = [
     "Fault",
     "Overview",
     "Pace",
-    "Standing",
-    "StandingFiles",
+    "ProgressFiles",
+    "TrialProgress",
     "overview",
-    "report_in",
-    "standing_of",
+    "read_report",
+    "trial_progress",
 ]
 
 WRITE_EVERY_SECONDS = 1.0
 
-T = TypeVar("T", bound="_OfTrial")
+T = TypeVar("T", bound="_TrialReport")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _OfTrial:
-    """What is said of a trial. `told`: when, UTC, ISO 8601."""
+class _TrialReport:
+    """A report about a trial. `told`: the time of writing, UTC, ISO 8601."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -55,15 +55,15 @@ class _OfTrial:
 
     @property
     def name(self) -> str:
-        """As every line about the trial has it."""
+        """The trial's name, as in all messages."""
         return f"{self.recipe}/{self.arm} {self.purpose} rate {self.rate:g} seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing(_OfTrial):
-    """One trial in training. Times left are upper bounds, in seconds; None while nobody knows.
+class TrialProgress(_TrialReport):
+    """A running trial. Remaining times are upper bounds in seconds; None while unknown.
 
-    `error`: of the last tenth of an epoch's batches, a fraction.
+    `error`: over the batches of the last tenth of an epoch, a fraction.
     """
 
     epoch: Amount
@@ -75,15 +75,15 @@ class Standing(_OfTrial):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Fault(_OfTrial):
-    """What kept a trial from its end, as an error has it. `hint`: what to do next."""
+class Fault(_TrialReport):
+    """The error that ended a trial. `hint`: what to do next."""
 
     code: str
     message: str
     hint: str
 
 
-def _named(cell: Cell, now: datetime) -> dict[str, Any]:
+def _trial_fields(cell: Cell, now: datetime) -> dict[str, Any]:
     return {
         "trial_id": cell.trial.id,
         "recipe": cell.recipe,
@@ -95,156 +95,161 @@ def _named(cell: Cell, now: datetime) -> dict[str, Any]:
     }
 
 
-def standing_of(cell: Cell, event: Event | None, *, now: datetime) -> Standing:
-    """Of the cell, after its latest event."""
-    start = Standing(**_named(cell, now), epoch=0.0, until=cell.until)
+def trial_progress(cell: Cell, event: Event | None, *, now: datetime) -> TrialProgress:
+    """The progress of a cell after its latest event."""
+    initial = TrialProgress(**_trial_fields(cell, now), epoch=0.0, until=cell.until)
     if event is None:
-        return start
-    left = max(0.0, cell.until - event.epoch) * event.seconds_an_epoch
-    return Standing(
+        return initial
+    seconds_left = max(0.0, cell.until - event.epoch) * event.seconds_an_epoch
+    return TrialProgress(
         **{
-            **asdict(start),
+            **asdict(initial),
             "epoch": event.epoch,
             "error": event.error,
             "images_per_second": event.images_per_second or None,
-            "seconds_left": left,
+            "seconds_left": seconds_left,
         }
     )
 
 
 @dataclass(kw_only=True)
 class Pace(Observer):
-    """How long the whole plan takes at most, by the speed of the trials that were seen.
+    """An upper bound of the remaining time of the plan, from the speed of its trials.
 
-    `epochs_left`: asked again once a trial has begun or ended, when somebody wants to know.
+    `epochs_left` is called again after a trial has started or ended.
     """
 
     epochs_left: Callable[[], float]
     workers: int
-    left: float | None = None  # of the plan, in epochs
+    plan_epochs: float | None = None  # of the plan, in epochs
     seconds_an_epoch: dict[str, float] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)  # epochs, at the first event
-    latest: dict[str, float] = field(default_factory=dict)
+    first_epochs: dict[str, float] = field(default_factory=dict)  # epochs, at the first event
+    latest_epochs: dict[str, float] = field(default_factory=dict)
 
     def start(self, cell: Cell) -> None:
-        """It counts as not begun until it is heard of."""
+        """The trial counts from its first event on."""
         del cell
-        self.left = None
+        self.plan_epochs = None
 
     def event(self, event: Event) -> None:
-        """Speed, and what has been trained since the plan was last asked."""
-        self.first.setdefault(event.trial_id, event.epoch)
-        self.latest[event.trial_id] = event.epoch
+        """Record the speed, and the epochs trained since the last call of `epochs_left`."""
+        self.first_epochs.setdefault(event.trial_id, event.epoch)
+        self.latest_epochs[event.trial_id] = event.epoch
         self.seconds_an_epoch[event.trial_id] = event.seconds_an_epoch
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        """What it has trained is in the store now."""
-        del ended
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        """The store has its epochs now."""
+        del outcome
         self._leave(cell)
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """It is not heard of any more."""
+        """The trial sends no more events."""
         del error
         self._leave(cell)
 
     def _leave(self, cell: Cell) -> None:
-        self.first.pop(cell.trial.id, None)
-        self.latest.pop(cell.trial.id, None)
-        self.left = None
+        self.first_epochs.pop(cell.trial.id, None)
+        self.latest_epochs.pop(cell.trial.id, None)
+        self.plan_epochs = None
 
     def seconds_left(self) -> float | None:
-        """At most; None before the first speed is known."""
+        """The upper bound; None before the first event."""
         if not self.seconds_an_epoch:
             return None
-        left = self.left  # a live view asks from its own thread
-        if left is None:
-            left = self.left = self.epochs_left()
-        begun, speeds = dict(self.first), list(self.seconds_an_epoch.values())
-        since = sum(self.latest.get(trial, first) - first for trial, first in begun.items())
-        epoch = sum(speeds) / len(speeds)
-        # A worker may train several trials as one program: each is slower then.
-        at_once = max(self.workers, len(begun))
-        return max(0.0, left - since) * epoch / at_once
+        plan_epochs = self.plan_epochs  # a live view asks from its own thread
+        if plan_epochs is None:
+            plan_epochs = self.plan_epochs = self.epochs_left()
+        starts, speeds = dict(self.first_epochs), list(self.seconds_an_epoch.values())
+        trained = sum(
+            self.latest_epochs.get(trial, first_epochs) - first_epochs
+            for trial, first_epochs in starts.items()
+        )
+        seconds_an_epoch = sum(speeds) / len(speeds)
+        # A worker that trains several trials together trains each more slowly.
+        parallel = max(self.workers, len(starts))
+        return max(0.0, plan_epochs - trained) * seconds_an_epoch / parallel
 
 
 @dataclass(kw_only=True)
-class StandingFiles(Observer):
-    """Keeps a file for each trial that runs, or that a fault ended, for `repro status`.
+class ProgressFiles(Observer):
+    """Writes a file for each running or failed trial, for `repro status`.
 
-    They are only shown: a disk that is full or cannot be written is told when a trial is saved.
+    Write errors are ignored here: they are reported when a trial is saved.
     """
 
     store: Store
     pace: Pace
     clock: Callable[[], float] = time.monotonic
     cells: dict[str, Cell] = field(default_factory=dict)
-    written: dict[str, float] = field(default_factory=dict)
+    write_times: dict[str, float] = field(default_factory=dict)
 
     def start(self, cell: Cell) -> None:
-        """Its first file; what was wrong before is forgotten."""
+        """Write the first file; remove an earlier fault."""
         self.cells[cell.trial.id] = cell
         with suppress(OSError):
             self.store.forget_fault(cell.trial.id)
         self._write(cell, None)
 
     def event(self, event: Event) -> None:
-        """A new one, once a second at most."""
+        """Write a new file, at most once a second."""
         cell = self.cells.get(event.trial_id)
-        due = self.clock() - self.written.get(event.trial_id, 0.0) >= WRITE_EVERY_SECONDS
-        if cell is not None and due:
+        is_due = self.clock() - self.write_times.get(event.trial_id, 0.0) >= WRITE_EVERY_SECONDS
+        if cell is not None and is_due:
             self._write(cell, event)
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        """A trial in other hands keeps the file that those write."""
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        """Remove the file, unless another process writes it."""
         self.cells.pop(cell.trial.id, None)
-        if ended.outcome != "busy":
+        if outcome.outcome != "busy":
             with suppress(OSError):
                 self.store.forget_progress(cell.trial.id)
                 self.store.forget_fault(cell.trial.id)  # another's, which lost its lock to us
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """The fault in place of its progress."""
+        """Replace the progress by the fault."""
         self.cells.pop(cell.trial.id, None)
         now = datetime.now(UTC)
-        fault = Fault(**_named(cell, now), code=error.code, message=str(error), hint=error.hint)
-        with suppress(OSError, WriteError):  # it is told at the end of the run, too
+        fault = Fault(
+            **_trial_fields(cell, now), code=error.code, message=str(error), hint=error.hint
+        )
+        with suppress(OSError, WriteError):  # it is reported at the end of the run, too
             self.store.keep_fault(cell.trial.id, json.dumps(asdict(fault)))
             self.store.forget_progress(cell.trial.id)
 
     def _write(self, cell: Cell, event: Event | None) -> None:
-        self.written[cell.trial.id] = self.clock()
-        standing = asdict(standing_of(cell, event, now=datetime.now(UTC)))
-        standing["plan_seconds_left"] = self.pace.seconds_left()
+        self.write_times[cell.trial.id] = self.clock()
+        fields = asdict(trial_progress(cell, event, now=datetime.now(UTC)))
+        fields["plan_seconds_left"] = self.pace.seconds_left()
         with suppress(WriteError):
-            self.store.keep_progress(cell.trial.id, json.dumps(standing))
+            self.store.keep_progress(cell.trial.id, json.dumps(fields))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overview:
-    """A store at a glance: trials that run now, and how many are finished or wait to go on.
+    """The state of a store: running trials, and counts of finished and unfinished ones.
 
-    `faults`: of trials that do not run now.
+    `faults`: of trials that are not running.
     """
 
-    running: tuple[Standing, ...]
+    running: tuple[TrialProgress, ...]
     faults: tuple[Fault, ...]
     finished: int
     unfinished: int
 
 
 def overview(store: Store) -> Overview:
-    """From names of files and the small files of running trials; no result is read."""
+    """The state, from file names and the small report files; reads no results."""
     ids, finished = set(store.ids()), store.finished()
     running = [
-        one
+        report
         for path in store.reports("progress.json")
-        if store.held(path.parent.name) and (one := report_in(path, Standing))
+        if store.held(path.parent.name) and (report := read_report(path, TrialProgress))
     ]
-    names = {one.trial_id for one in running}
+    names = {report.trial_id for report in running}
     faults = [
         fault
         for path in store.reports("fault.json")
-        if path.parent.name not in names and (fault := report_in(path, Fault))
+        if path.parent.name not in names and (fault := read_report(path, Fault))
     ]
     return Overview(
         running=tuple(sorted(running, key=_order)),
@@ -254,8 +259,8 @@ def overview(store: Store) -> Overview:
     )
 
 
-def report_in(path: Path, kind: type[T]) -> T | None:
-    """What a run says of a trial in that file; None when the file is gone since it was listed."""
+def read_report(path: Path, kind: type[T]) -> T | None:
+    """The report in a file; None if the file was removed meanwhile."""
     hint = f"remove {path}: no number depends on it"
     try:
         report = read_record(kind, path, "what a run writes there", hint=hint)
@@ -268,5 +273,5 @@ def report_in(path: Path, kind: type[T]) -> T | None:
     return report
 
 
-def _order(one: _OfTrial) -> tuple[str, str, int, float]:
-    return one.recipe, one.arm, one.seed, one.rate
+def _order(report: _TrialReport) -> tuple[str, str, int, float]:
+    return report.recipe, report.arm, report.seed, report.rate

@@ -1,7 +1,7 @@
-"""Checkpoints on their way to the disk, written beside training.
+"""Checkpoints, written to disk in a thread beside training.
 
-What a checkpoint holds is taken down at once, between two windows; bringing it to the disk takes
-as long again (docs/log.md), and no net has to wait for that.
+The state is copied at once, between two windows; writing it to disk takes as long again
+(docs/log.md), and training does not wait for it.
 """
 
 import time
@@ -21,10 +21,10 @@ class _Save(Protocol):
 
 
 class Checkpoints:
-    """Written one after another, in the order in which they were taken.
+    """Writes checkpoints in order, at most one per trial at a time.
 
-    Of each trial one at most is under way: the next one waits for it, and raises its fault if it
-    had any. Leaving waits for all.
+    The next checkpoint of a trial waits for the one before, and raises its error. Leaving the
+    context waits for all.
     """
 
     def __init__(self, save: _Save) -> None:
@@ -33,20 +33,20 @@ class Checkpoints:
         self._under_way: dict[Run, Future[None]] = {}
 
     def take(self, run: Run) -> None:
-        """Take one down as the run stands, and begin to write it."""
+        """Copy the state of the run, and begin to write it."""
         self.settle(run)
-        started = time.perf_counter()
+        start = time.perf_counter()
         self._under_way[run] = self._thread.submit(
             self._save, run.trial.id, checkpoint=run.state(), curve=tuple(run.progress.rows)
         )
-        run.clock.book([run.progress], saving=time.perf_counter() - started)
+        run.clock.book([run.progress], saving=time.perf_counter() - start)
 
     def settle(self, run: Run) -> None:
-        """Return once the run's last one is on the disk; raises what kept it from there."""
+        """Wait until the last checkpoint of the run is on disk; raise its error."""
         if run in self._under_way:
-            started = time.perf_counter()
+            start = time.perf_counter()
             self._under_way.pop(run).result()
-            run.clock.book([run.progress], saving=time.perf_counter() - started)
+            run.clock.book([run.progress], saving=time.perf_counter() - start)
 
     def __enter__(self) -> Self:
         return self

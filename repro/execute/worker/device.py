@@ -1,4 +1,4 @@
-"""What `auto` means for the device, and for how many trials at once, where it is asked."""
+"""Resolve `auto`: the device, and the number of parallel trials."""
 
 import ctypes
 from pathlib import Path
@@ -10,30 +10,30 @@ __all__ = ["resolve_device", "workers_for"]
 
 
 def resolve_device(name: str) -> str:
-    """`auto` is the accelerator when there is one; MachineError when the named one is missing."""
+    """`auto` is the GPU if there is one; MachineError if the named device is missing."""
     if name == "cpu" or (name == "auto" and not _has_driver()):
         return "cpu"
     import torch
 
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    here = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    if here and not torch.cuda.is_available():
+    cards = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    if cards and not torch.cuda.is_available():
         raise MachineError(
             f"device {name!r} cannot be used: this PyTorch ({torch.__version__}) does not work "
             "with the driver that is installed",
             hint="install a newer driver, or a PyTorch for this one; --device cpu works",
         )
-    if name not in (*here, *(["cuda"] if here else [])):
+    if name not in (*cards, *(["cuda"] if cards else [])):
         raise MachineError(
-            f"device {name!r} is not here (this machine has: {', '.join(['cpu', *here])})",
-            hint="--device auto takes what there is",
+            f"device {name!r} is not here (this machine has: {', '.join(['cpu', *cards])})",
+            hint="--device auto uses the GPU if there is one",
         )
     return name
 
 
 def _has_driver() -> bool:
-    """Whether there is a driver of NVIDIA's or AMD's, without which torch finds no accelerator."""
+    """Whether an NVIDIA or AMD driver is installed, without which torch finds no GPU."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -41,8 +41,8 @@ def _has_driver() -> bool:
     return True
 
 
-def workers_for(device: str, asked: int | None) -> int:
-    """One trial at a time on an accelerator; on a CPU one for each core."""
-    if asked is not None:
-        return asked
+def workers_for(device: str, requested: int | None) -> int:
+    """One trial at a time on a GPU; on a CPU one for each core."""
+    if requested is not None:
+        return requested
     return 1 if device.startswith("cuda") else cores()

@@ -1,10 +1,10 @@
-"""Between a worker and a trial's command: none of the command's processes outlives it.
+"""Run a trial's command so that none of its processes outlives the worker.
 
-Run by itself, with the standard library alone: `guard.py GRACE_SECONDS COMMAND...`. Its standard
-input is the worker's hold on it: a byte asks the command to end (SIGTERM, and SIGKILL after the
-grace), its end, as when the worker is killed, ends all at once. Exits as the command does, or with
-128 and the signal's number, once every descendant is gone: on Linux also those that have left the
-group, since the guard adopts them.
+A script of its own, with the standard library only: `guard.py GRACE_SECONDS COMMAND...`. The worker
+controls it through standard input: a byte asks the command to end (SIGTERM, and SIGKILL after the
+grace period); end of file, as when the worker is killed, ends all processes at once. It exits with
+the command's code, or with 128 plus the signal's number, once every descendant is gone; on Linux
+also those that have left the process group, since the guard adopts them.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _before_command() -> None:
-    """In the command's process: workers ignore signals, and what is ignored stays so in a child."""
+    """Reset signals in the command's process: a child inherits what the worker ignores."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -36,13 +36,13 @@ def _before_command() -> None:
 
 
 def main(grace: float, command: list[str]) -> int:
-    """Run the command to its end, or to ours."""
+    """Run the command until it ends, or until the worker does."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     wake, woken = os.pipe()
     for end in (wake, woken):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(woken)
-    signal.signal(signal.SIGCHLD, lambda *_: None)  # select returns, and it is looked at
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # wakes up `select`
     try:
         child = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
             command,
@@ -60,35 +60,35 @@ def main(grace: float, command: list[str]) -> int:
 
 def _wait(child: int, wake: int, grace: float) -> int:
     deadline: float | None = None
-    held = [sys.stdin.fileno(), wake]
+    inputs = [sys.stdin.fileno(), wake]
     while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        ready, _, _ = select.select(held, [], [], left)
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        ready, _, _ = select.select(inputs, [], [], timeout)
         if wake in ready:
             os.read(wake, 4096)
-        status = _reaped(child)
+        status = _reap(child)
         if status is not None:
             return status
         if sys.stdin.fileno() in ready:
-            held.remove(sys.stdin.fileno())
-            asked = os.read(sys.stdin.fileno(), 1)
-            deadline = time.monotonic() + (grace if asked else 0.0)
-            _signal(child, signal.SIGTERM if asked else signal.SIGKILL)
+            inputs.remove(sys.stdin.fileno())
+            request = os.read(sys.stdin.fileno(), 1)
+            deadline = time.monotonic() + (grace if request else 0.0)
+            _signal(child, signal.SIGTERM if request else signal.SIGKILL)
         elif deadline is not None and time.monotonic() >= deadline:
             deadline = None
             _signal(child, signal.SIGKILL)
 
 
-def _reaped(child: int) -> int | None:
-    """How the command ended, if it has; orphans that ended are let go on the way."""
+def _reap(child: int) -> int | None:
+    """The exit code of the command, if it has ended. Reaps ended orphans, too."""
     while True:
         try:
-            gone, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
             return None
-        if gone == 0:
+        if pid == 0:
             return None
-        if gone == child:
+        if pid == child:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
 
@@ -111,7 +111,7 @@ def _end_all(group: int) -> None:
 
 
 def _children() -> Iterator[int]:
-    """Processes whose parent is this one, where the system lists them."""
+    """Child processes of this one, where the system has /proc."""
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = status.read_text(errors="replace")

@@ -1,6 +1,6 @@
-"""Whether the nets of a claim can be trained at all: asked before the first trial.
+"""Check before the first trial that the nets of a claim can be trained.
 
-Of the CPU, whose errors are of shapes: a device's may be its own, and no claim file's.
+On the CPU, where an error is about shapes; on a GPU it might be the device's.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from repro.claim import Claim
 from repro.data import Dataset
 from repro.errors import ClaimError
 from repro.execute.machine import Machine
-from repro.execute.worker.work import check_size, fault_of, fitting, training_images
+from repro.execute.worker.work import check_size, claim_errors, fault_of, training_images
 from repro.plan import Cell
 from repro.train import untrained
 from repro.trial import Trial
@@ -23,7 +23,7 @@ __all__ = ["check_nets"]
 def check_nets(
     claim: Claim, scale: str, cells: Sequence[Cell], dataset: Dataset, machine: Machine
 ) -> None:
-    """Build each net of the cells once, and train it on a batch like the last of an epoch.
+    """Build each net of the cells once, and train it on a batch like an epoch's last.
 
     ClaimError names the file, the arm, and the cause.
     """
@@ -31,14 +31,14 @@ def check_nets(
         try:
             _check(cell.trial, dataset)
         except ClaimError as error:
-            where = f"{claim.path}: the {cell.arm} arm at {scale} scale"
-            raise ClaimError(f"{where}: {error}", hint=error.hint) from error
+            place = f"{claim.path}: the {cell.arm} arm at {scale} scale"
+            raise ClaimError(f"{place}: {error}", hint=error.hint) from error
         except Exception as error:
             raise fault_of(error, cell.trial, machine) from error
 
 
 def _net(trial: Trial) -> tuple[str, ...]:
-    """Equal for trials of which one shows what the others do."""
+    """A key that is equal for trials with the same net."""
     return trial.shape, str(sorted(trial.arguments.items())), str(trial.recipe.initialisation)
 
 
@@ -47,13 +47,13 @@ def _check(trial: Trial, dataset: Dataset) -> None:
     side = trial.recipe.crop or min(dataset.train.images.shape[1:3])
     classes = len(dataset.classes)
     with torch.random.fork_rng(devices=[]):
-        with fitting(trial):
+        with claim_errors(trial):
             net = untrained(trial, classes=classes, size=side)
         check_size(trial, net, side)
-        # An image alone has no variance to normalise by; of two and more none is too few.
+        # Batch normalisation fails on a batch of one image; two are enough.
         last = min(2, images % trial.recipe.batch_size or trial.recipe.batch_size)
         batch = "a batch of one image, the last of an epoch" if last == 1 else "its images"
-        with fitting(trial, f"{trial.model} cannot be trained on {batch}: "):
+        with claim_errors(trial, f"{trial.model} cannot be trained on {batch}: "):
             logits = net.train()(torch.zeros(last, 3, side, side))
             if logits.shape != (last, classes):
                 raise ValueError(f"it gives {tuple(logits.shape)}, not a logit for each class")

@@ -1,4 +1,4 @@
-"""What the time of trials goes on: a Chrome trace of a few windows, and the clocks as a table."""
+"""Profile trials: a Chrome trace of a few windows, and a table of the clocks."""
 
 import hashlib
 import os
@@ -12,15 +12,17 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from repro.files import write_atomic
 from repro.trial import Clocks, Result, Trial
 
-__all__ = ["keep_times", "traced"]
+__all__ = ["trace_windows", "write_times"]
 
 
 @contextmanager
-def traced(folder: Path | None, trial: Trial, device: torch.device) -> Iterator[Callable[[], None]]:
-    """Call what is given after each tenth of an epoch; the third and fourth are traced.
+def trace_windows(
+    folder: Path | None, trial: Trial, device: torch.device
+) -> Iterator[Callable[[], None]]:
+    """Yield a function to call after each tenth of an epoch; trace the third and fourth.
 
-    One trace for each shape of trial, since a tenth of an epoch takes tens of megabytes. Without a
-    folder nothing is done.
+    One trace for each shape of trial, since a trace takes tens of megabytes. Without a folder
+    nothing is traced.
     """
     name = f"{trial.model.replace(':', '-')}-{hashlib.sha256(trial.shape.encode()).hexdigest()[:8]}"
     if folder is None or (folder / f"{name}.json").exists():
@@ -44,8 +46,8 @@ def traced(folder: Path | None, trial: Trial, device: torch.device) -> Iterator[
         yield profiler.step
 
 
-def keep_times(folder: Path, results: Sequence[Result]) -> str:
-    """The clocks of the trials as a table, which is also written to `times.md` in the folder."""
+def write_times(folder: Path, results: Sequence[Result]) -> str:
+    """Write the clocks of the trials as a table to `times.md`; return the table."""
     lines = [
         "| trial | training | of it waiting for data | measuring | saving | other |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -59,8 +61,8 @@ def keep_times(folder: Path, results: Sequence[Result]) -> str:
 
 def _line(name: str, seconds: Clocks) -> str:
     waiting = seconds.waiting / seconds.train if seconds.train else 0.0
-    other = seconds.other - seconds.saving
+    remaining = seconds.other - seconds.saving
     return (
         f"| {name} | {seconds.train:.2f} s | {100 * waiting:.1f} % | {seconds.evaluate:.2f} s | "
-        f"{seconds.saving:.2f} s | {other:.2f} s |"
+        f"{seconds.saving:.2f} s | {remaining:.2f} s |"
     )

@@ -1,8 +1,8 @@
-"""Trials that a command trains, beside those of the built-in trainer: started, heard, ended.
+"""Trials of a claim's own command: start it, read its metrics, end it.
 
-A trial's folder in the store has the program's own in it, which repro never changes but for two
-files: `metrics.jsonl`, where the program writes, and `output.txt`, with the end of what it printed.
-What was read is kept in the trial's checkpoint; the metrics begin empty at every start.
+The program has a folder of its own in the trial's folder. There repro manages two files:
+`metrics.jsonl`, which the program writes and which is empty at every start, and `output.txt`, the
+end of its output. The metrics read so far are in the trial's checkpoint.
 """
 
 import fcntl
@@ -34,7 +34,7 @@ from repro.trial.reported import Reported, Training, parse_line, result_of, rows
 __all__ = ["train_by_command"]
 
 GRACE_SECONDS = 10.0  # to save in, after SIGTERM
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _MOST_LINE = 1 << 16  # bytes
 _MOST_METRICS = 1 << 26  # bytes, of one start
 _MOST_OUTPUT = 1 << 16  # bytes, the last of them
@@ -48,7 +48,7 @@ def train_by_command(
     stop: Flag,
     on_event: Callable[[Event], None],
 ) -> Iterator[tuple[str, TrainedCell]]:
-    """Each to its end, one after another; CommandError when the program failed."""
+    """Train the cells one after another; CommandError if the program fails."""
     for cell in cells:
         if stop.is_set():
             yield cell.trial.id, TrainedCell(outcome="paused")
@@ -57,11 +57,11 @@ def train_by_command(
 
 
 class _Fault(Exception):  # noqa: N818 - a sentence on its way to an error
-    """What the program did, in words that follow its name."""
+    """The program's mistake, as a phrase that follows its name."""
 
 
 class _Program:
-    """One trial, from one start of its command to the end of that."""
+    """One start of the command of a trial."""
 
     def __init__(
         self,
@@ -77,15 +77,15 @@ class _Program:
         self.lock, self.folder = trial / "program.lock", trial / "program"
         self.metrics = self.folder / "metrics.jsonl"
         self.training = Training(trial=cell.trial, until=cell.until)
-        self.before = 0.0  # seconds of earlier starts
-        self.trained = 0.0  # of which of training, up to what was measured last
-        self.offset = 0  # of `metrics`, up to which it was read
-        self.started = self.heard = self.saved = time.monotonic()
+        self.earlier_seconds = 0.0  # seconds of earlier starts
+        self.earlier_training = 0.0  # of these, training up to the last measurement
+        self.offset = 0  # of `metrics`: bytes read so far
+        self.started = self.last_metric = self.saved = time.monotonic()
         self.tail = _Tail()
 
     def train(self) -> TrainedCell:
-        """To the end of its budget, its threshold, or a pause."""
-        with _held(self.lock, self.stop) as lock:
+        """Train to the end of the budget, to the threshold, or to a pause."""
+        with _program_lock(self.lock, self.stop) as lock:
             if lock is None:
                 return TrainedCell(outcome="paused")
             self._continue()
@@ -106,13 +106,13 @@ class _Program:
     def _error(self, fault: "_Fault") -> CommandError:
         lines = self.tail.content().decode(errors="replace").strip().splitlines()
         printed = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:])
-        said = f"; its last lines:{printed}" if printed else "; it printed nothing"
-        return CommandError(f"the command of trial {self.cell.trial.id} {fault}{said}")
+        ending = f"; its last lines:{printed}" if printed else "; it printed nothing"
+        return CommandError(f"the command of trial {self.cell.trial.id} {fault}{ending}")
 
     # Before it starts
 
     def _continue(self) -> None:
-        """Take up what earlier starts have said, the last of it from the file itself."""
+        """Load the metrics of earlier starts, the last lines from the file itself."""
         try:
             checkpoint = self.store.checkpoint(self.cell.trial.id)
             if checkpoint is not None:
@@ -120,11 +120,13 @@ class _Program:
         except (IntegrityError, ValueError, TypeError, KeyError):
             self.store.set_aside(self.cell.trial.id)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with suppress(_Fault):  # it was told when it was read first
-            self._listen(whole=False)
-        self.before, self.offset = self._wall(), 0
+        with suppress(_Fault):  # reported when it was read first
+            self._read_metrics(whole=False)
+        self.earlier_seconds, self.offset = self._wall(), 0
         self.started = time.monotonic()
-        self.trained = self.training.reported[-1].seconds if self.training.reported else 0.0
+        self.earlier_training = (
+            self.training.reported[-1].seconds if self.training.reported else 0.0
+        )
         self._save()
         with suppress(OSError):
             shutil.rmtree(self.metrics) if self.metrics.is_dir() else self.metrics.unlink()
@@ -132,7 +134,7 @@ class _Program:
     def _load(self, state: Mapping[str, Any]) -> None:
         for line in state["reported"]:
             self.training.take(Reported(*line))
-        self.before, self.offset = float(state["seconds"]), int(state["offset"])
+        self.earlier_seconds, self.offset = float(state["seconds"]), int(state["offset"])
 
     def _save(self) -> None:
         state = {
@@ -155,21 +157,21 @@ class _Program:
         try:
             while code is None:
                 with suppress(subprocess.TimeoutExpired):
-                    code = process.wait(_LOOK_SECONDS)
-                self._listen(whole=code == 0)
+                    code = process.wait(_POLL_SECONDS)
+                self._read_metrics(whole=code == 0)
                 if code is not None:
                     break
                 if self.training.status is not None or self.stop.is_set():
-                    code = _ask_to_end(process)
-                    self._listen(whole=code == 0)  # what it has said meanwhile
-                self._look_after()
+                    code = _terminate(process)
+                    self._read_metrics(whole=code == 0)
+                self._check_deadlines()
         finally:
-            self._leave(process)
-        self._judge(code)
+            self._close(process)
+        self._check_exit(code)
 
-    def _look_after(self) -> None:
+    def _check_deadlines(self) -> None:
         now = time.monotonic()
-        if now - self.heard >= self.machine.stall_seconds:
+        if now - self.last_metric >= self.machine.stall_seconds:
             raise _Fault(f"wrote no metric for {self.machine.stall_seconds:g} s, and was stopped")
         if now - self.saved >= self.machine.checkpoint_seconds:
             self._save()
@@ -186,12 +188,12 @@ class _Program:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # a terminal's Ctrl-C is ours to pass on
+            start_new_session=True,  # the worker decides about a Ctrl-C
             pass_fds=[lock],
         )
         assert process.stdout is not None
         self.tail.follow(process.stdout)
-        self.started = self.heard = time.monotonic()
+        self.started = self.last_metric = time.monotonic()
         return process
 
     def _values(self) -> dict[str, object]:
@@ -207,8 +209,8 @@ class _Program:
             "python": sys.executable,
         }
 
-    def _listen(self, *, whole: bool) -> None:
-        """Read what was added. `whole`: the last line, too, where it has no end yet."""
+    def _read_metrics(self, *, whole: bool) -> None:
+        """Read new lines. `whole`: also a last line without a line end."""
         for text in self._lines(whole=whole):
             try:
                 line = parse_line(
@@ -217,12 +219,12 @@ class _Program:
                     seconds=time.monotonic() - self.started,
                 )
             except ValueError as error:
-                shown = text if len(text) <= 200 else f"{text[:200]}..."
-                raise _Fault(f"wrote what is no measurement: {error}: {shown}") from None
+                excerpt = text if len(text) <= 200 else f"{text[:200]}..."
+                raise _Fault(f"wrote what is no measurement: {error}: {excerpt}") from None
             if line is not None:
-                line = line._replace(seconds=self.trained + line.seconds)
+                line = line._replace(seconds=self.earlier_training + line.seconds)
             self.training.take(line)
-            self.heard = time.monotonic()
+            self.last_metric = time.monotonic()
             if line is not None:
                 self.on_event(self._event(line))
 
@@ -232,27 +234,27 @@ class _Program:
                 size = os.fstat(file.fileno()).st_size
                 if size > _MOST_METRICS:
                     raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
-                if size < self.offset:  # it began the file anew
+                if size < self.offset:  # the program has truncated the file
                     self.offset = 0
                 file.seek(self.offset)
-                added = file.read(size - self.offset)
+                content = file.read(size - self.offset)
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _Fault(f"left no file for its metrics: {error.strerror}") from error
-        complete, end, rest = added.rpartition(b"\n")
+            raise _Fault(f"left no readable file of metrics: {error.strerror}") from error
+        complete, end, rest = content.rpartition(b"\n")
         if len(rest) > _MOST_LINE:
             raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
-        read = added if whole else complete + end
-        for raw in read.splitlines():
+        chunk = content if whole else complete + end
+        for raw in chunk.splitlines():
             if raw.strip():
                 yield raw.decode(errors="replace")
-        self.offset += len(read)
+        self.offset += len(chunk)
 
-    # When it has ended
+    # After it has ended
 
-    def _leave(self, process: "subprocess.Popen[bytes]") -> None:
-        """Nothing of it runs any more, and the end of what it printed is kept."""
+    def _close(self, process: "subprocess.Popen[bytes]") -> None:
+        """End all its processes, and keep the end of its output."""
         assert process.stdin is not None
         with suppress(OSError):
             process.stdin.close()
@@ -261,8 +263,8 @@ class _Program:
         with suppress(WriteError):
             write_atomic(self.folder / "output.txt", self.tail.content())
 
-    def _judge(self, code: int) -> None:
-        """Of a program that has ended: whether the trial has, too."""
+    def _check_exit(self, code: int) -> None:
+        """Decide after the program's end whether the trial is finished, paused or failed."""
         training = self.training
         if training.status is not None:
             return
@@ -285,7 +287,7 @@ class _Program:
         return Clocks(train=train, other=max(0.0, self._wall() - train))
 
     def _wall(self) -> float:
-        return self.before + time.monotonic() - self.started
+        return self.earlier_seconds + time.monotonic() - self.started
 
     def _event(self, line: Reported) -> Event:
         rows = rows_of([line])
@@ -304,37 +306,37 @@ class _Program:
 
 
 class _Tail:
-    """The end of what a program prints, however much that is."""
+    """The end of a program's output, in bounded memory."""
 
     def __init__(self) -> None:
-        self._kept = b""
+        self._output = b""
         self._thread: threading.Thread | None = None
 
     def follow(self, pipe: IO[bytes]) -> None:
-        """Read it in a thread, so that the program never waits."""
+        """Read the pipe in a thread, so that the program never blocks."""
         self._thread = threading.Thread(target=self._read, args=(pipe,), daemon=True)
         self._thread.start()
 
     def _read(self, pipe: IO[bytes]) -> None:
         with pipe:
             while chunk := os.read(pipe.fileno(), _MOST_OUTPUT):
-                self._kept = (self._kept + chunk)[-_MOST_OUTPUT:]
+                self._output = (self._output + chunk)[-_MOST_OUTPUT:]
 
     def close(self) -> None:
-        """Once the program has ended."""
+        """Wait for the end of the output."""
         if self._thread is not None:
             self._thread.join(GRACE_SECONDS)
 
     def content(self) -> bytes:
         """So far."""
-        return self._kept
+        return self._output
 
 
 @contextmanager
-def _held(path: Path, stop: Flag) -> Iterator[int | None]:
-    """The program's lock, which its guard holds, too: one of a killed worker may still be ending.
+def _program_lock(path: Path, stop: Flag) -> Iterator[int | None]:
+    """The program's lock, which its guard holds, too: that of a killed worker may still run.
 
-    None when it is to stop before that.
+    None if `stop` is set before the lock is free.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = open_handle(path, os.O_RDWR | os.O_CREAT)
@@ -344,14 +346,14 @@ def _held(path: Path, stop: Flag) -> Iterator[int | None]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield handle
                 return
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         yield None
     finally:
         os.close(handle)
 
 
-def _ask_to_end(process: "subprocess.Popen[bytes]") -> int:
-    """By SIGTERM; the guard does the rest."""
+def _terminate(process: "subprocess.Popen[bytes]") -> int:
+    """Ask the guard to end the command; return its exit code."""
     assert process.stdin is not None
     with suppress(OSError):
         process.stdin.write(b"s")
@@ -360,15 +362,15 @@ def _ask_to_end(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _environment(trial: Trial, values: Mapping[str, object], machine: Machine) -> dict[str, str]:
-    """That of the worker, and what the command is told."""
-    given = {name: value for name, value in values.items() if name in PLACEHOLDERS}
+    """The worker's environment, and the command's placeholders as variables."""
+    placeholders = {name: value for name, value in values.items() if name in PLACEHOLDERS}
     arguments = {name: value for name, value in trial.arguments.items() if name != "arm"}
     threads = max(1, cores() // machine.workers)
     return {
         "OMP_NUM_THREADS": str(threads),
         "PYTHONUNBUFFERED": "1",
-        # A worker takes no modules from the working folder; a script has its own beside it.
+        # PYTHONSAFEPATH is for workers; a script may import modules beside it.
         **{name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"},
-        **{f"REPRO_{name.upper()}": str(value) for name, value in given.items()},
+        **{f"REPRO_{name.upper()}": str(value) for name, value in placeholders.items()},
         "REPRO_ARGUMENTS": json.dumps(arguments),
     }

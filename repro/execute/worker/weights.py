@@ -1,4 +1,4 @@
-"""A trained net as files that outlive its checkpoint, and that timm loads without this package.
+"""A trained net as files that are kept, and that timm loads without this package.
 
 weights.safetensors   the net's state
 inputs.safetensors    `mean` (S, S, 3) and `scale` (3,): inputs are (grey levels - mean) * scale
@@ -14,11 +14,11 @@ from safetensors.torch import save
 from repro.registry import MODELS
 from repro.train import Run
 
-__all__ = ["packed"]
+__all__ = ["weight_files"]
 
 
-def packed(run: Run) -> Mapping[str, bytes]:
-    """The files of a trial at its end, by name."""
+def weight_files(run: Run) -> Mapping[str, bytes]:
+    """The weight files of a finished trial, by name."""
     trial, view, split = run.trial, run.data.centre, run.data.test
     mean = split.mean
     if view is not None:

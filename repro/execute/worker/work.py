@@ -1,4 +1,4 @@
-"""Trials on this machine, from the store and back into it, wherever the process runs."""
+"""The job of a worker: load a trial from the store, train it, and store checkpoints and result."""
 
 import math
 import time
@@ -28,12 +28,12 @@ from repro.errors import (
     SourcesMissingError,
     machine_fault,
 )
-from repro.execute.machine import Ended, Flag, Machine
+from repro.execute.machine import CellOutcomes, Flag, Machine
 from repro.execute.monitor.observer import Event, Measurement, TrainedCell
 from repro.execute.worker.checkpoints import Checkpoints
-from repro.execute.worker.profile import traced
+from repro.execute.worker.profile import trace_windows
 from repro.execute.worker.program import train_by_command
-from repro.execute.worker.weights import packed
+from repro.execute.worker.weights import weight_files
 from repro.plan import Cell, code
 from repro.registry.plugins import versions
 from repro.store import Store
@@ -58,59 +58,61 @@ __all__ = [
     "Trainer",
     "TrialStore",
     "check_size",
+    "claim_errors",
     "data_for",
     "fault_of",
-    "fitting",
-    "most_abreast",
+    "max_population",
     "population_bytes",
     "train_cells",
-    "train_held",
+    "train_locked",
     "training_images",
 ]
 
-# Nets are laid abreast until a step has this much to read again: beyond it a step lasts so long
-# that launching it no longer counts, and wider is only slower. Not measured on a GPU yet.
-_FILLED = 2 * 2**30  # bytes
-_MOST = 64
-_CONTEXT = 2**30  # bytes, of CUDA and its libraries in each process
+# Nets are batched until a step reads this much memory: beyond it the launch overhead no longer
+# counts, and a larger batch of nets is only slower. Not measured on a GPU yet.
+_MAX_NET_BYTES = 2 * 2**30  # bytes
+_MAX_POPULATION = 64
+_CONTEXT_BYTES = 2**30  # bytes, of CUDA and its libraries in each process
 
 
-def most_abreast(trial: Trial, machine: Machine, memory: int | None) -> int:
-    """How many nets of the trial's shape are laid abreast on a GPU: by so many bytes of it.
+def max_population(trial: Trial, machine: Machine, memory: int | None) -> int:
+    """How many nets of the trial's shape to train together on a GPU with `memory` bytes.
 
-    None: what is free there now.
+    None: the free memory of the device.
     """
     if memory is None:
         memory, _ = torch.cuda.mem_get_info(torch.device(machine.device))
-    return max(1, min(_MOST, min(memory // 2, _FILLED) // _member_bytes(trial, machine)))
+    nets = min(memory // 2, _MAX_NET_BYTES) // _member_bytes(trial, machine)
+    return max(1, min(_MAX_POPULATION, nets))
 
 
-_bytes_of: dict[str, int] = {}  # one more net of a shape, since building it takes seconds
+# Memory of one more net of a shape, cached since building it takes seconds.
+_bytes_of: dict[str, int] = {}
 
 
 def _member_bytes(trial: Trial, machine: Machine) -> int:
     if trial.shape not in _bytes_of:
         data = _dataset_of(trial, machine)
         size = trial.recipe.crop or min(data.train.images.shape[1:3])
-        with fitting(trial):
+        with claim_errors(trial):
             net = untrained(trial, classes=len(data.classes), size=size)
         _bytes_of[trial.shape] = member_bytes(net, batch=trial.recipe.batch_size, size=size)
     return _bytes_of[trial.shape]
 
 
 def population_bytes(cells: Sequence[Cell], machine: Machine) -> int:
-    """What training them as one program takes of a device, about: twice the nets, and the images.
+    """About the device memory for training the cells together: twice the nets, and the images.
 
-    Images that are streamed count as if they lay there.
+    Streamed images count in full.
     """
     data = _dataset_of(cells[0].trial, machine)
     images = sum(math.prod(split.images.shape) for split in (data.train, data.test))
     nets = len(cells) * _member_bytes(cells[0].trial, machine)
-    return _CONTEXT + images + 2 * nets
+    return _CONTEXT_BYTES + images + 2 * nets
 
 
 class TrialStore(Protocol):
-    """What training needs of a store, on this machine or at the driver's."""
+    """The part of a store that training needs, local or through the driver."""
 
     def begin(self, trial: Trial) -> None: ...
 
@@ -129,7 +131,7 @@ class TrialStore(Protocol):
 
 
 class Trainer(Protocol):
-    """`repro.train.train_all`, or what calls it in several processes at once."""
+    """`repro.train.train_all`, or a function that runs it on several ranks."""
 
     def __call__(
         self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]
@@ -143,30 +145,30 @@ def train_cells(
     stop: Flag,
     on_event: Callable[[Event], None],
     trainer: Trainer = train_all,
-) -> Ended:
-    """Train trials of one shape to their ends, or to a checkpoint once `stop` is set.
+) -> CellOutcomes:
+    """Train trials of equal shape to their end, or to a checkpoint once `stop` is set.
 
-    A fault of one is no fault of the others.
+    A fault of one trial does not affect the others.
     """
     store = Store(machine.store)
-    ended: Ended = {}
-    mine: list[Cell] = []
+    outcomes: CellOutcomes = {}
+    locked: list[Cell] = []
     with ExitStack() as locks:
         for cell in cells:
             name = cell.trial.id
             try:
                 if locks.enter_context(store.lock(name)):
-                    mine.append(cell)
+                    locked.append(cell)
                 else:
-                    ended[name] = TrainedCell(outcome="busy")
+                    outcomes[name] = TrainedCell(outcome="busy")
             except ReproError as error:
-                ended[name] = error
-        return ended | train_held(
-            mine, machine, store, stop=stop, on_event=on_event, trainer=trainer
+                outcomes[name] = error
+        return outcomes | train_locked(
+            locked, machine, store, stop=stop, on_event=on_event, trainer=trainer
         )
 
 
-def train_held(
+def train_locked(
     cells: Sequence[Cell],
     machine: Machine,
     store: TrialStore,
@@ -174,37 +176,38 @@ def train_held(
     stop: Flag,
     on_event: Callable[[Event], None],
     trainer: Trainer = train_all,
-) -> Ended:
+) -> CellOutcomes:
     """As `train_cells`, where the caller holds the trials' locks."""
-    ended: Ended = {}
-    left: list[Cell] = []
+    outcomes: CellOutcomes = {}
+    remaining: list[Cell] = []
     for cell in cells:
         name = cell.trial.id
         try:
             _check_code(cell.trial)
-            known = store.result(name)  # another process may have finished it just now
-            if known is not None and cell.done({name: known}):
-                ended[name] = TrainedCell(outcome="finished", result=known)
+            result = store.result(name)  # another process may have finished it just now
+            if result is not None and cell.done({name: result}):
+                outcomes[name] = TrainedCell(outcome="finished", result=result)
                 continue
             store.begin(cell.trial)
-            left.append(cell)
+            remaining.append(cell)
         except ReproError as error:
-            ended[name] = error
-    if left:
+            outcomes[name] = error
+    if remaining:
         try:
-            for name, one in _trained(left, machine, store, stop, on_event, trainer):
-                ended[name] = one
-        except Exception as error:  # in these trials; it must not keep the others
-            fault = fault_of(error, left[0].trial, machine)
-            if not ended:
+            for name, outcome in _train_all(remaining, machine, store, stop, on_event, trainer):
+                outcomes[name] = outcome
+        except Exception as error:  # in these trials; trials that have ended are not affected
+            fault = fault_of(error, remaining[0].trial, machine)
+            if not outcomes:
                 raise fault from error
-            # Of those that ended before it nothing is lost.
-            ended |= {cell.trial.id: fault for cell in left if cell.trial.id not in ended}
+            outcomes |= {
+                cell.trial.id: fault for cell in remaining if cell.trial.id not in outcomes
+            }
             traceback.clear_frames(error.__traceback__)  # they hold nets and images
-    return ended
+    return outcomes
 
 
-def _trained(
+def _train_all(
     cells: Sequence[Cell],
     machine: Machine,
     store: TrialStore,
@@ -212,15 +215,15 @@ def _trained(
     on_event: Callable[[Event], None],
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
-    """By the claim's own command, or by the built-in trainer."""
+    """Train with the claim's command, or with the built-in trainer."""
     if cells[0].trial.trainer is not None:
-        assert isinstance(store, Store)  # where it is another machine's, commands are refused
+        assert isinstance(store, Store)  # commands are refused on a remote store
         return train_by_command(cells, machine, store, stop, on_event)
-    return _train(cells, machine, store, stop, on_event, trainer)
+    return _train_builtin(cells, machine, store, stop, on_event, trainer)
 
 
 def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
-    """What an error in training was a fault of."""
+    """Classify an error in training as a ReproError."""
     if isinstance(error, ReproError):
         return error
     if short_of_memory(error):
@@ -246,17 +249,25 @@ def _check_code(trial: Trial) -> None:
         )
 
 
-# What a net that does not fit raises, when it is built or sees its images; anything else is a bug.
-UNFIT = (AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+# Errors of a net that does not fit its arguments or images; all others are bugs.
+_BUILD_ERRORS = (
+    AssertionError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
-def fitting(
-    trial: Trial, why: str = "", *, errors: tuple[type[Exception], ...] = UNFIT
+def claim_errors(
+    trial: Trial, why: str = "", *, errors: tuple[type[Exception], ...] = _BUILD_ERRORS
 ) -> Iterator[None]:
-    """ClaimError where what the claim file asks for does not go together. `why`: before the cause.
+    """Turn errors about a net that does not fit into ClaimError. `why`: text before the cause.
 
-    Memory that runs out and a device that fails are no fault of the file's.
+    Out-of-memory and device errors pass unchanged.
     """
     try:
         yield
@@ -271,19 +282,19 @@ def fitting(
 
 
 def check_size(trial: Trial, net: nn.Module, side: int) -> None:
-    """ClaimError where the trial's net does not take images of so many pixels a side.
+    """ClaimError if the trial's net does not take images with `side` pixels.
 
-    Asked of the CPU, whose errors are of shapes: a device's may be its own, and no claim file's.
+    Tried on the CPU, where an error is about shapes; on a GPU it might be the device's.
     """
     tensors = chain(net.named_parameters(), net.named_buffers())
-    there = {name: tensor.cpu() for name, tensor in tensors}
+    cpu_tensors = {name: tensor.cpu() for name, tensor in tensors}
     why = f"{trial.model} takes no images of {side}x{side} pixels: "
-    with fitting(trial, why), torch.inference_mode():
-        functional_call(net.eval(), there, torch.zeros(1, 3, side, side))
+    with claim_errors(trial, why), torch.inference_mode():
+        functional_call(net.eval(), cpu_tensors, torch.zeros(1, 3, side, side))
 
 
 def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
-    """The trial's images; DataError when they are not those that it was planned on."""
+    """The trial's images; DataError if they have changed since it was planned."""
     dataset = _dataset_of(trial, machine)
     if dataset.fingerprint != trial.fingerprint:
         raise DataError(
@@ -296,17 +307,17 @@ def data_for(trial: Trial, machine: Machine) -> tuple[Dataset, DeviceData]:
 
 
 def training_images(trial: Trial, dataset: Dataset) -> int:
-    """How many the trial is trained on; ClaimError where there are fewer than it asks for."""
-    there, asked = len(dataset.train.labels), (trial.images or 1) + trial.further_test
-    if asked > there:
+    """The number of training images; ClaimError if the data set has fewer than needed."""
+    total, needed = len(dataset.train.labels), (trial.images or 1) + trial.further_test
+    if needed > total:
         raise ClaimError(
-            f"the claim file asks for {asked} training images, and {dataset.title} has {there}",
-            hint="leave `images` and `further_test` of the scale out to train on all",
+            f"the claim file asks for {needed} training images, and {dataset.title} has {total}",
+            hint="omit `images` and `further_test` of the scale to train on all",
         )
-    return trial.images or there - trial.further_test
+    return trial.images or total - trial.further_test
 
 
-def _train(
+def _train_builtin(
     cells: Sequence[Cell],
     machine: Machine,
     store: TrialStore,
@@ -315,8 +326,8 @@ def _train(
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
     clock = Stopwatch(torch.device(machine.device))
-    # As of crops that do not fit. Nets of others were tried before: what else goes wrong is a bug.
-    with fitting(cells[0].trial, errors=(TypeError, ValueError)):
+    # For example a crop that does not fit. Other nets were tried before: other errors are bugs.
+    with claim_errors(cells[0].trial, errors=(TypeError, ValueError)):
         dataset, data = data_for(cells[0].trial, machine)
         runs = [_begin(cell, data, clock, store) for cell in cells]
         if machine.processes > 1:
@@ -336,16 +347,16 @@ def _train(
 
     with (
         Checkpoints(store.save) as checkpoints,
-        traced(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end,
+        trace_windows(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end,
     ):
         for run in trainer(runs, on_window=on_window):
             if run.ended:
                 checkpoints.take(run)
             checkpoints.settle(run)
-            yield run.trial.id, _leave(run, machine, store, dataset)
+            yield run.trial.id, _finish(run, machine, store, dataset)
 
 
-def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
+def _finish(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
     if not run.ended:
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
@@ -365,9 +376,9 @@ def _leave(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> T
         facts["processes"] = str(machine.processes)
     pictures = _pictures(run, dataset)
     if machine.keep_weights:
-        store.keep_weights(run.trial.id, packed(run))
+        store.keep_weights(run.trial.id, weight_files(run))
     else:
-        store.drop_weights(run.trial.id)  # those that a shorter training may have left
+        store.drop_weights(run.trial.id)  # of an earlier, shorter training
     result = run.result(facts)
     store.finish(result, pictures)
     return TrainedCell(outcome="finished", result=result)
@@ -400,7 +411,7 @@ def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) ->
 
 
 def _pictures(run: Run, dataset: Dataset) -> Arrays:
-    """Nothing of a trial that stops at a threshold: its claim is about time alone."""
+    """Arrays for figures; none for a trial with a threshold, whose claim is about time."""
     if run.trial.threshold is not None:
         return {}
     return kept(run.tested, run.data, dataset.classes, run.arrays, autocast=run.autocast)
@@ -408,17 +419,17 @@ def _pictures(run: Run, dataset: Dataset) -> Arrays:
 
 def _event(run: Run) -> Event:
     progress = run.progress
-    trained = progress.epoch * run.images
+    images_trained = progress.epoch * run.images
     return Event(
         trial_id=run.trial.id,
         epoch=progress.epoch,
         error=progress.online(1)[0],
-        images_per_second=trained / max(progress.seconds.train * run.company, 1e-9),
+        images_per_second=images_trained / max(progress.seconds.train * run.company, 1e-9),
         images=run.images,
         rows=tuple(
             Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)
             for row in progress.rows[-3:]
-            if row.epoch == progress.epoch  # a window measures each source once at most
+            if row.epoch == progress.epoch  # a window measures each source at most once
         ),
     )
 

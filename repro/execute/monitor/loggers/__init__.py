@@ -1,7 +1,7 @@
-"""Loggers: what a run shows on its terminal, sent to a tool that draws curves.
+"""Loggers: observers that send measurements to a tool that draws curves.
 
-A logger is one class of observer in one file. Training knows none of them; another package adds
-one under the entry point group `repro.loggers`, a callable that takes the folder to write into.
+A logger is an observer class in a file of its own. Another package adds one under the entry point
+group `repro.loggers`: a callable that takes the folder to write into.
 """
 
 from collections.abc import Callable
@@ -23,19 +23,19 @@ __all__ = ["open_logger"]
 
 def open_logger(name: str, folder: Path) -> Observer:
     """The logger `name`, which writes below `folder`; MachineError when it is not installed."""
-    found = LOGGERS[name]
-    if isinstance(found, str):
-        if find_spec(found) is None:
+    logger = LOGGERS[name]
+    if isinstance(logger, str):
+        if find_spec(logger) is None:
             raise MachineError(
-                f"--log {name} needs the package {found}, which is not installed",
+                f"--log {name} needs the package {logger}, which is not installed",
                 hint=f"pip install -e '.[{name}]' in the checkout",
             )
-        found = import_module(f"repro.execute.monitor.loggers.{name}").Logger
-    return _Guarded(name, found(folder))
+        logger = import_module(f"repro.execute.monitor.loggers.{name}").Logger
+    return _Guarded(name, logger(folder))
 
 
 class _Guarded(Observer):
-    """A logger whose fault ends it, and is said, but not the run."""
+    """A logger that is switched off, with a message, when it fails; the run continues."""
 
     def __init__(self, name: str, logger: Observer) -> None:
         self._name = name
@@ -55,11 +55,11 @@ class _Guarded(Observer):
         if self._works:
             self._call(self._logger.__exit__, kind, error, trace)
         else:
-            with suppress(Exception):  # it was said already that it fails
+            with suppress(Exception):  # its failure was reported before
                 self._logger.__exit__(kind, error, trace)
 
-    def ready(self, where: str) -> None:
-        self._call(self._logger.ready, where)
+    def ready(self, place: str) -> None:
+        self._call(self._logger.ready, place)
 
     def start(self, cell: Cell) -> None:
         self._call(self._logger.start, cell)
@@ -67,8 +67,8 @@ class _Guarded(Observer):
     def event(self, event: Event) -> None:
         self._call(self._logger.event, event)
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        self._call(self._logger.finish, cell, ended)
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        self._call(self._logger.finish, cell, outcome)
 
     def fail(self, cell: Cell, error: ReproError) -> None:
         self._call(self._logger.fail, cell, error)

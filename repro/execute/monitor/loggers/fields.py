@@ -1,4 +1,4 @@
-"""What all loggers say of a trial: its name, its settings, and its measurements by name."""
+"""What all loggers record of a trial: its name, its settings, and its measurements."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,11 +6,11 @@ from repro.execute.monitor.observer import Event
 from repro.plan import Cell
 from repro.trial import WINDOWS, Result
 
-__all__ = ["measurements", "outcome", "run_name", "settings"]
+__all__ = ["final_metrics", "measurements", "run_name", "settings"]
 
 
 def run_name(cell: Cell) -> str:
-    """One folder name: what is trained, at which rate, with which seed, and which trial it is."""
+    """A folder name from data, arm, rate, seed and the trial's identity."""
     trial = cell.trial
     return (
         f"{trial.data.replace(':', '-')}-{cell.recipe}-{cell.arm}-{cell.purpose}-"
@@ -19,11 +19,11 @@ def run_name(cell: Cell) -> str:
 
 
 def settings(cell: Cell) -> Mapping[str, str | int | float]:
-    """All that the trial's numbers depend on, flat, under the names of the claim file."""
+    """All settings of the trial as a flat mapping, with the names of the claim file."""
     trial = cell.trial
     recipe = {f"recipe.{k}": v for k, v in trial.recipe.model_dump(mode="json").items()}
     arguments = {f"model.{k}": v for k, v in trial.arguments.items()}
-    said = {
+    values = {
         "trial": trial.id,
         "arm": cell.arm,
         "recipe": cell.recipe,
@@ -36,13 +36,13 @@ def settings(cell: Cell) -> Mapping[str, str | int | float]:
         **arguments,
         **recipe,
     }
-    return {k: v if isinstance(v, int | float) else str(v) for k, v in said.items()}
+    return {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
 
 
 def measurements(event: Event) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of what was measured; a step is a tenth of an epoch.
+    """Name, value and step of each measurement; a step is a tenth of an epoch.
 
-    `online` is of the training batches, `train` and `test` of passes over whole sets.
+    `online`: over training batches; `train` and `test`: full passes.
     """
     for row in event.rows:
         step = round(row.epoch * WINDOWS)
@@ -51,7 +51,7 @@ def measurements(event: Event) -> Iterator[tuple[str, float, int]]:
     yield "images_per_second", event.images_per_second, round(event.epoch * WINDOWS)
 
 
-def outcome(result: Result) -> Iterator[tuple[str, float, int]]:
+def final_metrics(result: Result) -> Iterator[tuple[str, float, int]]:
     """The final metrics, at the trial's last step."""
     for name, value in result.metrics.items():
         yield f"final/{name}", value, round(result.epochs * WINDOWS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
-from repro.execute.monitor.loggers.fields import measurements, outcome, run_name, settings
+from repro.execute.monitor.loggers.fields import final_metrics, measurements, run_name, settings
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 
@@ -13,7 +13,7 @@ __all__ = ["Logger"]
 
 
 class Logger(Observer):
-    """A writer for each running trial. A trial that goes on adds a file to its folder."""
+    """A writer for each running trial. A continued trial adds a file to its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -24,25 +24,25 @@ class Logger(Observer):
             writer.close()
 
     def start(self, cell: Cell) -> None:
-        """Its settings as text."""
+        """Write the settings as text."""
         writer = SummaryWriter(str(self.folder / run_name(cell)))
         text = json.dumps(dict(settings(cell)), indent=1)
         writer.add_text("settings", f"```json\n{text}\n```")
         self.writers[cell.trial.id] = writer
 
     def event(self, event: Event) -> None:
-        """What was measured."""
+        """Write the measurements."""
         writer = self.writers.get(event.trial_id)
         if writer is not None:
             for name, value, step in measurements(event):
                 writer.add_scalar(name, value, step)
 
-    def finish(self, cell: Cell, ended: TrainedCell) -> None:
-        """The final metrics, if it has come to its end."""
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        """Write the final metrics of a finished trial."""
         writer = self.writers.pop(cell.trial.id, None)
         if writer is None:
             return
-        if ended.result is not None:
-            for name, value, step in outcome(ended.result):
+        if outcome.result is not None:
+            for name, value, step in final_metrics(outcome.result):
                 writer.add_scalar(name, value, step)
         writer.close()
