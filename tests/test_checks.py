@@ -23,7 +23,7 @@ def named_in_help(command: str) -> set[str]:
 
 # validate: what to replace in a valid claim, and the sentence that refuses it.
 REFUSED = {
-    "text": ("title: One", "title: !!python/name:os.system One", "the tag .* is not read"),
+    "text": ("title: One", "title: !!python/name:os.system One", "the tag .* is not allowed"),
     "keys": ("near: 0.4", "nera: 0.4", "nera: unknown key"),
     "values": ("threshold: 0.25", "threshold: 25", "input should be less than 1"),
     "names": ("name: cifar_80sec", "name: cifar_80s", "model 'cifar_80s' is unknown"),

@@ -22,7 +22,7 @@ from repro.claim import (
     read_figure,
     recipe_for,
 )
-from repro.claim.yaml_source import read
+from repro.claim.yaml_source import read_yaml
 from repro.errors import ClaimError
 from repro.plan import next_cells
 from tests.worlds import claim_file
@@ -73,10 +73,10 @@ def line_of(part: str) -> int:
 @pytest.mark.parametrize("path", sorted(SHIPPED.parent.glob("*.yaml")), ids=lambda path: path.stem)
 def test_both_parsers_read_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Values and their places, whether or not PyYAML was built with libyaml."""
-    fast = read(path)
+    fast = read_yaml(path)
     monkeypatch.setattr(yaml, "__with_libyaml__", False)
 
-    assert read(path) == fast
+    assert read_yaml(path) == fast
     assert fast.data["id"] == path.stem
 
 
@@ -145,9 +145,9 @@ RULES = [
     (("figure: paper_data/", "figure: ../../"), r"paper.figure: '../../fig1.csv' leaves the fold"),
     (("figure: paper_data/", "figure: paper/"), r"paper.figure: there is no file 'paper/fig1.csv'"),
     (("id: relu_speedup", "id: relu"), r"id: 'relu' must be the file's name, 'relu_speedup'"),
-    (("title: ReLUs", "id: again\ntitle: ReLUs"), r"id: stands twice, first in line 3"),
+    (("title: ReLUs", "id: again\ntitle: ReLUs"), r"id: duplicate key, first in line 3"),
     (("kind: time", "kind: tim"), r"kind: 'tim_to_threshold' is not one of 'time_to_threshold', "),
-    (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not read"),
+    (("version: 1", "version: !!python/object:os.system 1"), r"version: the tag .* is not allowed"),
     (("version: 1", "version: !!int ''"), r"version: cannot be read as a whole number"),
     (("version: 1", "version: !!bool maybe"), r"version: cannot be read as true or false"),
     (("title: ReLUs", r'title: "\ud800" #'), r"4:1: title: cannot be read as a text"),
@@ -444,8 +444,8 @@ def test_problems_of_several_files_are_told_together(tmp_path: Path) -> None:
         ("", "a claim file holds a mapping"),
         ("- 1", "a claim file holds a mapping"),
         ("a: [1", "YAML: "),
-        ("a: &x 1\nb: *x", r"aliases \(\*x\) are not read"),
-        ("a: !!python/name:os.system x", "is not read; only plain values are"),
+        ("a: &x 1\nb: *x", r"aliases \(\*x\) are not allowed"),
+        ("a: !!python/name:os.system x", "is not allowed; only plain values are"),
         ("? [1, 2]\n: 3", "keys must be plain names"),
         ("a: " + "[" * 3000, "not YAML"),
         ("x: y\n" * 300_000, "larger than 1000000 bytes"),
@@ -564,7 +564,7 @@ def test_a_deleted_key_is_named_unless_it_has_a_default(
         load(file)
     message = str(caught.value)
     if "missing key" in message:
-        line, column = read(file).positions[path[:-1]]
+        line, column = read_yaml(file).positions[path[:-1]]
         assert f":{line}:{column}: {'.'.join(path)}: missing key" in message
     else:  # an arm or a recipe, which the file itself names elsewhere
         assert path[-1] in message

@@ -117,7 +117,7 @@ def test_yml_is_yaml(elsewhere: Path) -> None:
 
     assert repro("list").stdout.startswith("tiny ")
     assert repro("validate", "tiny").output == "tiny: valid\n"
-    assert "tiny.yml is there already" in repro("new", "tiny").stderr
+    assert "tiny.yml exists already" in repro("new", "tiny").stderr
     claim_file(own)
     done = repro("report", "--store", "runs")
     assert done.exit_code == 2

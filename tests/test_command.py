@@ -456,7 +456,7 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         ('"{mode}"', '"{mood}"', r"\{mood\} has no value for arm good at smoke scale \(did you"),
         ("metric:", "verdict_recipe: x\nmetric:", "verdict_recipe: has no effect: the command"),
         ("good: {}", "good: {model: {a: 1}}", "arms.good.model: has no effect: the command"),
-        ("mode: plain", "seed: 3", "arguments.seed: the command is told this anyway"),
+        ("mode: plain", "seed: 3", "arguments.seed: the command has this placeholder anyway"),
         ("trainer:\n", "trainer:\n  inputs: [nowhere]\n", "there is no 'nowhere' in the claim"),
         ("trainer:\n", "trainer:\n  data: x\n", r"unknown key \(known: command, inputs, steps"),
         ("rate: 0.1, ", "", "has no rates here"),

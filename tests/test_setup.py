@@ -85,9 +85,9 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("tiny",), "tiny.yaml is there already"),
-        (("a name",), "'a name' is no name for a claim: letters, digits and '_' alone"),
-        (("2012",), "'2012' is no name for a claim: letters, digits and '_' alone, and no number"),
+        (("tiny",), "tiny.yaml exists already"),
+        (("a name",), "'a name' is not a valid name: use letters, digits and '_'"),
+        (("2012",), "'2012' is not a valid name: use letters, digits and '_', and no number"),
         (("1e5",), "'1e5' is no name"),
         (("null",), "'null' is no name"),
         (
@@ -125,7 +125,7 @@ def test_a_copy_brings_the_tables_beside_the_claim(tmp_path: Path) -> None:
     table.write_text("top1_error\n0.4\n0.5\n")
     done = repro("new", "third", "--from", path, "--claims", tmp_path / "new")
     assert done.exit_code == 2
-    assert f"{table} is another file than that beside" in done.stderr
+    assert f"{table} differs from the file beside" in done.stderr
     assert sorted(each.name for each in table.parent.parent.iterdir()) == [
         "paper_data", "yours.yaml",
     ]  # fmt: skip

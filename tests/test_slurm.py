@@ -73,7 +73,7 @@ class Run(Observer):
         """Of the job that trains the trial, below the one that stands for Slurm."""
         (job,) = (
             given.job
-            for given in self.backend._given.values()
+            for given in self.backend._submissions.values()
             if trial_id in {cell.trial.id for cell in given.work.cells}
         )
         children = Path(f"/proc/{job.job_id}/task/{job.job_id}/children").read_text()

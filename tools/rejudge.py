@@ -22,7 +22,7 @@ from repro.report.markdown import markdown_table
 from repro.report.tables import Table
 from repro.store import Store, checksums
 from repro.verdict import Verdict
-from repro.verdict.session import judge, planned, register
+from repro.verdict.session import judge, register, registered_plan
 
 CLAIMS, STORE, PAGE = Path("claims"), Path("reports/store"), Path("docs/rejudged.md")
 HEAD = """\
@@ -65,7 +65,7 @@ def main() -> None:
 def plan_again(claim: TrainedClaim, scale: str, store: Store) -> None:
     """Write the plan of today down, on the images of the last one."""
     earlier = store.plans(claim.id, scale)
-    if earlier and planned(claim, scale, store) is None:
+    if earlier and registered_plan(claim, scale, store) is None:
         last = earlier[-1]
         register(claim, scale, fingerprint=last.fingerprint, title=last.data_title, store=store)
 

@@ -8,7 +8,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import NothingMeasuredError
 from repro.store import Store
 from repro.verdict import Verdict
-from repro.verdict.session import Judged, judge_at, planned
+from repro.verdict.session import Judgement, judge_at, registered_plan
 
 __all__ = ["Difference", "Side", "compare"]
 
@@ -77,8 +77,8 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
     return differences
 
 
-def _side(claim: Claim, scale: str, judged: Judged, verdict: Verdict, store: Store) -> Side:
-    record = planned(claim, scale, store) if isinstance(claim, TrainedClaim) else None
+def _side(claim: Claim, scale: str, judged: Judgement, verdict: Verdict, store: Store) -> Side:
+    record = registered_plan(claim, scale, store) if isinstance(claim, TrainedClaim) else None
     provenance = judged.evidence.provenance if judged.evidence else {}
     return Side(
         verdict=verdict,

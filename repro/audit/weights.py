@@ -17,7 +17,7 @@ from repro.plan import confirm_cells, rate_search
 from repro.registry import METRICS, MODELS, metric_facts
 from repro.store import NetRecord, Store
 from repro.trial import Result, Trial
-from repro.verdict.session import default_scale, planned
+from repro.verdict.session import default_scale, registered_plan
 
 __all__ = ["NetChoice", "trial_of", "write_weights"]
 
@@ -52,7 +52,7 @@ def trial_of(claim: Claim, choice: NetChoice, store: Store) -> str:
             f"{claim.id} has several arms", hint=f"give --arm, one of {', '.join(claim.arms)}"
         )
     arm = choice.arm or next(iter(claim.arms))
-    record = planned(claim, scale, store)
+    record = registered_plan(claim, scale, store)
     results = store.results()
     fingerprint = record.fingerprint if record else ""
     rate = rate_search(claim, scale, recipe, arm, fingerprint, results).chosen

@@ -11,7 +11,7 @@ from repro.errors import ClaimError, NothingMeasuredError
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import Result, Trial
-from repro.verdict.session import judge, planned
+from repro.verdict.session import judge, registered_plan
 
 __all__ = ["why"]
 
@@ -69,7 +69,7 @@ def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterat
     if not isinstance(claim, TrainedClaim):
         return
     for scale in claim.scales:
-        current = planned(claim, scale, store)
+        current = registered_plan(claim, scale, store)
         records = [current] if current else store.plans(claim.id, scale)[-1:]
         for record in records:
             evidence = judge(claim, scale, store).evidence

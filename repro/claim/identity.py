@@ -1,11 +1,11 @@
-"""What each field changes: the numbers of trials, the rule of a claim, or nothing. One place.
+"""What each field changes: the numbers of trials, the rule of a claim, or nothing.
 
-`numbers` are part of a trial's identity: with another value it is another trial. `rule` is part of
-the plan's digest alone: other trials may be wanted, or judged otherwise, but each keeps its
-numbers. `nothing` may change at any time. What is part of an identity and stands at its default is
-left out there, so that a new field makes nothing old stale.
+`numbers`: part of a trial's identity; another value makes another trial. `rule`: part of the plan's
+digest only; the plan may need other trials or judge them differently, but each keeps its numbers.
+`nothing`: may change at any time. Fields at their default are left out of the hash, so that a new
+field invalidates no old trial.
 
-tests/test_identity.py fails for a field without a line here, and for one that does otherwise.
+tests/test_identity.py fails for a field without a line here, and for a wrong line.
 """
 
 from typing import Literal
@@ -19,7 +19,7 @@ _CLAIM: dict[str, Changes] = {
     "id": "rule",
     "title": "nothing",
     "kind": "rule",
-    "paper": "nothing",  # but for its value
+    "paper": "nothing",  # except its value
     "question": "nothing",
     "confounds": "nothing",
     "reconsidered_if": "nothing",
@@ -121,7 +121,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "further_test": "numbers",
         "model": "numbers",
         "arguments": "numbers",
-        # A trial is trained further, and is the same one; but where a schedule ends with the scale.
+        # More epochs continue the same trial, unless its schedule ends with the scale.
         "epochs": "rule",
         "seeds": "rule",
         "taken": "rule",
@@ -193,7 +193,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "trainer": "numbers",
     },
     "Machine": {
-        "device": "nothing",  # but for the last bits, and so it stands with every result
+        "device": "nothing",  # except the last bits, so every result names it
         "workers": "nothing",
         "store": "nothing",
         "data_dirs": "nothing",
@@ -203,11 +203,11 @@ FIELDS: dict[str, dict[str, Changes]] = {
         "population": "nothing",  # the same bits on a CPU
         "profile": "nothing",
         "keep_weights": "nothing",
-        "processes": "nothing",  # sums in another order: the last bits alone
+        "processes": "nothing",  # another order of sums: the last bits only
     },
 }
 
 
 def fields_that_change(what: Changes, of: str) -> set[str]:
-    """Names of the fields of the class of that name."""
+    """The fields of the class `of` that change `what`."""
     return {name for name, changes in FIELDS[of].items() if changes == what}

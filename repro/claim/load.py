@@ -1,4 +1,4 @@
-"""A claim file, checked: all its problems at once, each with line, column, key path, suggestion."""
+"""Load claim files, and report all problems: each with line, column, key path and suggestion."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from repro.claim.raw import meant, shown
+from repro.claim.raw import quoted, suggestion
 from repro.claim.rules import amount_rule, resolved_rules, rules, sameness_rule, sentence
 from repro.claim.spec import (
     KINDS,
@@ -29,16 +29,16 @@ from repro.claim.spec import (
     TrainedClaim,
     Trainer,
 )
-from repro.claim.yaml_source import KeyPath, Problem, Source, read
+from repro.claim.yaml_source import KeyPath, Problem, Source, read_yaml
 from repro.errors import ClaimError
 
 __all__ = ["json_schema", "load", "load_all", "load_valid"]
 
-HINT = "`repro schema` prints what a claim file may hold; `repro show` a file that is valid"
+HINT = "`repro schema` prints the schema of claim files; `repro show` prints a valid one"
 
 
 def load(path: Path) -> Claim:
-    """The claim of one file; ClaimError with a line for everything that is wrong with it."""
+    """The claim of one file; ClaimError with a line for each problem."""
     return load_all([path])[0]
 
 
@@ -51,7 +51,7 @@ def load_all(paths: Iterable[Path]) -> list[Claim]:
 
 
 def load_valid(paths: Iterable[Path]) -> tuple[list[Claim], list[ClaimError]]:
-    """The claims of those files that are valid, and an error for each of the others."""
+    """The claims of the valid files, and an error for each of the others."""
     claims: list[Claim] = []
     faults: list[ClaimError] = []
     for path in paths:
@@ -65,7 +65,7 @@ def load_valid(paths: Iterable[Path]) -> tuple[list[Claim], list[ClaimError]]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of claim files: one of the kinds."""
+    """The JSON Schema of claim files: a union of the kinds."""
     references, schema = models_json_schema(
         [(kind, "validation") for kind in KINDS.values()],
         ref_template="#/$defs/{model}",
@@ -79,7 +79,7 @@ def json_schema() -> dict[str, Any]:
 
 def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     try:
-        source = read(path)
+        source = read_yaml(path)
     except OSError as error:
         return None, [Problem(line=1, column=1, path="", sentence=f"cannot read: {error.strerror}")]
     if source.problems:
@@ -90,22 +90,24 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     claim, problems = None, []
     try:
         claim = kind.model_validate(source.data)
-        claim._path = path  # noqa: SLF001 - the one place that knows it
+        claim._path = path  # noqa: SLF001 - only here it is known
     except ValidationError as error:
         problems = [
-            _problem(kind, source, details) for details in error.errors() if _tells(details)
+            _problem(kind, source, details)
+            for details in error.errors()
+            if _is_informative(details)
         ]
     findings = list(rules(kind, source.data, path))
-    problems += [source.problem(where, what) for where, what in findings]
+    problems += [source.problem(key_path, message) for key_path, message in findings]
     if isinstance(claim, TrainedClaim) and not problems:
-        later = (amount_rule, resolved_rules, sameness_rule)
-        findings = next(filter(None, (list(rule(claim)) for rule in later)), [])
-        problems = [source.problem(where, what) for where, what in findings]
+        later_rules = (amount_rule, resolved_rules, sameness_rule)
+        findings = next(filter(None, (list(rule(claim)) for rule in later_rules)), [])
+        problems = [source.problem(key_path, message) for key_path, message in findings]
     return claim, _causes(problems)
 
 
 def _kind(name: object) -> type[Claim]:
-    """The class of the kind; for one that is misspelled, of the closest: all else is checked."""
+    """The class of the kind; for a misspelled kind the closest, so that all else is checked."""
     close = get_close_matches(str(name), KINDS, n=1, cutoff=0.0)
     return KINDS[close[0] if close else "difference"]
 
@@ -114,11 +116,11 @@ _MISSPELLED = re.compile(r"unknown key \(did you mean '(\w+)'\?")
 
 
 def _causes(problems: Sequence[Problem]) -> list[Problem]:
-    """Each once; a key that is missing because it is misspelled is told as misspelled alone."""
+    """The problems without duplicates; a misspelled key is not reported as missing, too."""
     misspelled = {
-        ".".join([*problem.path.split(".")[:-1], found[1]])
+        ".".join([*problem.path.split(".")[:-1], match[1]])
         for problem in problems
-        if (found := _MISSPELLED.match(problem.sentence))
+        if (match := _MISSPELLED.match(problem.sentence))
     }
     return [
         problem
@@ -127,28 +129,27 @@ def _causes(problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _tells(details: Any) -> bool:
-    """False for a list that only seems empty because its members were refused one by one."""
+def _is_informative(details: Any) -> bool:
+    """False for "too short" of a list whose members were all refused one by one."""
     return not (details["type"] == "too_short" and details["input"])
 
 
-_UNION = {"bool", "int", "float", "str"}  # what pydantic adds to the place of a Scalar
+_UNION = {"bool", "int", "float", "str"}  # pydantic adds these to the path of a Scalar
 
 
 def _problem(kind: type[Claim], source: Source, details: Any) -> Problem:
-    """One of pydantic's errors, at the place that the file holds."""
+    """An error of pydantic, at its place in the file."""
     path: KeyPath = details["loc"]
     if path not in source.positions and path[-1] in _UNION and path[:-1] in source.positions:
-        value = shown(details["input"])
+        value = quoted(details["input"])
         return source.problem(
             path[:-1], f"must be true, false, a finite number or a text, not {value}"
         )
     if path == ("kind",) and details["type"] == "literal_error":
-        known = ", ".join(repr(name) for name in KINDS)
-        given = details["input"]
-        return source.problem(
-            path, f"{shown(given)} is not one of {known}{meant(str(given), KINDS)}"
-        )
+        kinds = ", ".join(map(repr, KINDS))
+        value = details["input"]
+        hint = suggestion(str(value), KINDS)
+        return source.problem(path, f"{quoted(value)} is not one of {kinds}{hint}")
     return source.problem(path, sentence(details, _names_at(kind, path[:-1])))
 
 
@@ -174,15 +175,15 @@ _RECIPES_KEYS: dict[str | int, type[BaseModel]] = {"optimiser": Optimiser, "sche
 
 
 def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
-    here = {(): kind, **_MODELS_AT}
+    models = {(): kind, **_MODELS_AT}
     contrast = kind.model_fields.get("contrast")
     model = contrast.annotation if contrast is not None else None
     if isinstance(model, type) and issubclass(model, BaseModel):
-        here |= {("contrast",): model, ("also", "*"): model}
+        models |= {("contrast",): model, ("also", "*"): model}
     inner = _RECIPES_KEYS.get(path[-1]) if path else None
     if inner is not None and _names_at(kind, path[:-1]) == list(Recipe.model_fields):
         return list(inner.model_fields)
-    for pattern, model in here.items():
+    for pattern, model in models.items():
         if len(pattern) == len(path) and all(
             p in ("*", part) for p, part in zip(pattern, path, strict=True)
         ):

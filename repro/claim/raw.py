@@ -1,4 +1,4 @@
-"""What rules read of a claim file: raw values, which may be of any type, and names."""
+"""Helpers of the rules: read raw values of any type, quote them, and suggest names."""
 
 import difflib
 import re
@@ -9,45 +9,54 @@ from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.claim.yaml_source import KeyPath
 
-__all__ = ["Finding", "choices", "is_number", "mapping", "meant", "name_rule", "plain", "shown"]
+__all__ = [
+    "Finding",
+    "choices",
+    "is_number",
+    "mapping",
+    "name_rule",
+    "plain",
+    "quoted",
+    "suggestion",
+]
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 Finding = tuple[KeyPath, str]
 
 
-def meant(given: str, known: Iterable[str]) -> str:
-    """` (did you mean 'relu'?)`, or nothing when no name is close."""
-    close = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """` (did you mean 'relu'?)`; empty if no name is close."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def choices(given: str, known: Iterable[str]) -> str:
+def choices(name: str, names: Iterable[str]) -> str:
     """The same, and all names in order: ` (did you mean 'relu'? known: elu, relu)`."""
-    names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
+    names = sorted(names)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return f" ({guess}known: {', '.join(names) or 'none'})"
 
 
-def shown(value: object) -> str:
-    """A value as a person recognises it in the file."""
+def quoted(value: object) -> str:
+    """A value as text, shortened."""
     text = repr(list(value) if isinstance(value, tuple) else value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def name_rule(at: KeyPath, name: str) -> Iterator[Finding]:
+def name_rule(path: KeyPath, name: str) -> Iterator[Finding]:
     if not SAFE_NAME.match(name):
-        yield at, f"the name {name!r} may hold letters, digits and '_' alone"
+        yield path, f"the name {name!r} may have only letters, digits and '_'"
 
 
 def plain(value: Any, key: str) -> Any:
-    """The value under `key`, None when there is none."""
+    """The value under `key`; None without it."""
     return value.get(key) if isinstance(value, Mapping) else None
 
 
 def mapping(value: Any, key: str) -> Mapping[str, Any]:
-    """The mapping under `key`, empty when there is none: its absence is told elsewhere."""
+    """The mapping under `key`; empty without one, which another rule reports."""
     inner = plain(value, key)
     return inner if isinstance(inner, Mapping) else {}
 

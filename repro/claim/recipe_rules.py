@@ -1,4 +1,4 @@
-"""What the keys of a recipe have to do with each other, and with optimisers by their names."""
+"""Rules between the keys of a recipe, and for the arguments of its optimiser."""
 
 import itertools
 import warnings
@@ -7,33 +7,33 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from repro.claim.raw import choices, is_number, shown
+from repro.claim.raw import choices, is_number, quoted
 from repro.claim.spec import Recipe, Schedule, TrainedClaim, rate_for, recipe_for
 from repro.registry import OPTIMISERS, OptimiserFacts
 
 __all__ = ["idle_keys", "recipe_rules"]
 
 
-def recipe_rules(way: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
-    """All that is wrong with a recipe that is trained for so many epochs.
+def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
+    """The problems of a recipe that is trained for `epochs`.
 
-    `timed`: until a training error is reached.
+    `timed`: the trial stops at a training error.
     """
-    if way.padding and "crop" not in way.augment:
+    if recipe.padding and "crop" not in recipe.augment:
         yield "`padding` has no effect: `augment` has no random crops"
     for key in ("mixup", "cutmix", "ema"):
-        if timed and getattr(way, key) is not None:
+        if timed and getattr(recipe, key) is not None:
             yield f"`{key}` does not go with times: training errors are then not of the net alone"
-    rates = [f"`{key}`" for key in ("drops", "patience", "schedule") if getattr(way, key)]
+    rates = [f"`{key}`" for key in ("drops", "patience", "schedule") if getattr(recipe, key)]
     if len(rates) > 1:
         yield f"the recipe has both {' and '.join(rates)}: the rate follows one"
-    if way.schedule is not None:
-        yield from _schedule_rules(way.schedule, epochs)
-    yield from _optimiser_rules(way)
+    if recipe.schedule is not None:
+        yield from _schedule_rules(recipe.schedule, epochs)
+    yield from _optimiser_rules(recipe)
 
 
 def _schedule_rules(schedule: Schedule, epochs: float) -> Iterator[str]:
-    """Whether it goes with the scale's epochs."""
+    """Whether the schedule fits the epochs of the scale."""
     last = epochs if schedule.epochs is None else schedule.epochs
     if last < epochs:
         yield f"the schedule ends at epoch {last:g}, and the scale trains for {epochs:g}"
@@ -42,8 +42,8 @@ def _schedule_rules(schedule: Schedule, epochs: float) -> Iterator[str]:
 
 
 def idle_keys(claim: TrainedClaim) -> Iterator[str]:
-    """What of a schedule comes to nothing at a scale; of smoke's few epochs nobody asks more."""
-    found = {
+    """Keys of a schedule without effect at a scale, except smoke, whose epochs are few."""
+    warnings_by_text = {
         f"scales.{scale}: {sentence} (recipe {recipe})": None
         for scale in claim.scales
         if scale != "smoke"
@@ -51,72 +51,79 @@ def idle_keys(claim: TrainedClaim) -> Iterator[str]:
         for arm in claim.arms
         for sentence in _idle(claim, scale, recipe, arm)
     }
-    return iter(found)
+    return iter(warnings_by_text)
 
 
 def _idle(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
-    at, way = claim.scales[scale], recipe_for(claim, scale, recipe, arm)
-    keys = way.schedule or Schedule(name="constant")
+    spec, settings = claim.scales[scale], recipe_for(claim, scale, recipe, arm)
+    keys = settings.schedule or Schedule(name="constant")
     steps = () if keys.step_size is None else (keys.step_size,)
-    for key, whens in (("drops", way.drops), ("milestones", keys.milestones), ("step_size", steps)):
-        late = [f"{epoch:g}" for epoch in whens if epoch >= at.epochs]
+    for key, whens in (
+        ("drops", settings.drops),
+        ("milestones", keys.milestones),
+        ("step_size", steps),
+    ):
+        late = [f"{epoch:g}" for epoch in whens if epoch >= spec.epochs]
         if late:
-            yield f"{', '.join(late)} of `{key}` has no effect in {at.epochs:g} epochs"
-    given = rate_for(claim, scale, recipe, arm)
-    rates = at.search[recipe].rates if given is None else (given,)
+            yield f"{', '.join(late)} of `{key}` has no effect in {spec.epochs:g} epochs"
+    rate = rate_for(claim, scale, recipe, arm)
+    rates = spec.search[recipe].rates if rate is None else (rate,)
     low = [f"{rate:g}" for rate in rates if rate <= keys.eta_min]
     if low:
         yield f"`eta_min`, {keys.eta_min:g}, is not below the rate {', '.join(low)}: no fall"
 
 
-# What optimisers call by another name, or take from another place.
+# Arguments of optimisers that a claim file sets elsewhere.
 _ELSEWHERE = {
     "lr": "the rate is the scale's: `rate` or `search`",
     "weight_decay": "`weight_decay` is a key of the recipe",
 }
 
 
-def _optimiser_rules(way: Recipe) -> Iterator[str]:
-    name, given = way.optimiser.name, way.optimiser.arguments
+def _optimiser_rules(recipe: Recipe) -> Iterator[str]:
+    name, arguments = recipe.optimiser.name, recipe.optimiser.arguments
     facts = optimiser_facts(name)
     if facts is None:
         yield f"optimiser {name!r} is unknown{choices(name, OPTIMISERS)}; timm's are timm:NAME"
         return
-    misfits = list(_argument_rules(name, given, facts))
+    misfits = list(_argument_rules(name, arguments, facts))
     yield from misfits
     if not misfits:
-        yield from _refusal(way)
-    if name != "sgd" and "momentum" in way.model_fields_set:
+        yield from _refusal(recipe)
+    if name != "sgd" and "momentum" in recipe.model_fields_set:
         yield f"`momentum` has no effect: it is that of sgd, and the optimiser is {name}"
-    if name == "sgd" and given.get("nesterov") and not way.momentum:
+    if name == "sgd" and arguments.get("nesterov") and not recipe.momentum:
         yield "`nesterov` has no effect without momentum"
 
 
-def _argument_rules(name: str, given: Mapping[str, object], facts: OptimiserFacts) -> Iterator[str]:
-    for key, value in given.items():
+def _argument_rules(
+    name: str, arguments: Mapping[str, object], facts: OptimiserFacts
+) -> Iterator[str]:
+    for key, value in arguments.items():
         if key not in facts.arguments:
             yield f"{name} takes no {key!r}" + (
                 f": {_ELSEWHERE[key]}" if key in _ELSEWHERE else choices(key, facts.arguments)
             )
         elif not _is_alike(value, facts.arguments[key]):
-            yield f"{key} of {name} must be like {shown(facts.arguments[key])}, not {shown(value)}"
+            default = quoted(facts.arguments[key])
+            yield f"{key} of {name} must be like {default}, not {quoted(value)}"
 
 
-def _refusal(way: Recipe) -> Iterator[str]:
-    """What the optimiser itself says of its arguments, asked with one parameter to learn.
+def _refusal(recipe: Recipe) -> Iterator[str]:
+    """The error of the optimiser itself about its arguments, from building it once.
 
-    Torch is imported for it, so only where there are arguments; timm has optimisers that need some.
+    This imports torch, so only with arguments; some optimisers of timm always need some.
     """
-    name, given = way.optimiser.name, way.optimiser.arguments
-    if name == "sgd" or not (given or name.startswith("timm:")):
+    name, arguments = recipe.optimiser.name, recipe.optimiser.arguments
+    if name == "sgd" or not (arguments or name.startswith("timm:")):
         return
     import torch
 
-    group = {"params": [torch.nn.Parameter(torch.zeros(2, 2))], "weight_decay": way.weight_decay}
+    group = {"params": [torch.nn.Parameter(torch.zeros(2, 2))], "weight_decay": recipe.weight_decay}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _builder(name)([group], lr=1e-3, weight_decay=0.0, **given)
+            _builder(name)([group], lr=1e-3, weight_decay=0.0, **arguments)
     except Exception as error:  # noqa: BLE001 - whatever a library raises
         yield f"{name} refuses its `arguments`: {' '.join(str(error).split())}"
 
@@ -131,19 +138,19 @@ def _builder(name: str) -> Any:
 
 
 def optimiser_facts(name: str) -> OptimiserFacts | None:
-    """Of any name that a recipe may say; None where nothing has it."""
-    return _of_timm(name[5:]) if name.startswith("timm:") else OPTIMISERS.get(name)
+    """The facts of an optimiser; None for an unknown name."""
+    return _timm_facts(name[5:]) if name.startswith("timm:") else OPTIMISERS.get(name)
 
 
-# What the harness decides: the rate and the decay of a recipe, and how a step is computed.
-_DECIDED = {
+# Arguments that repro sets: the rate and decay of the recipe, and the implementation of a step.
+_RESERVED = {
     *("params", "lr", "weight_decay"),
     *("foreach", "fused", "maximize", "capturable", "differentiable"),
 }
 
 
-def _of_timm(name: str) -> OptimiserFacts | None:
-    """Not of those that need another package, a compiler, or gradients of gradients."""
+def _timm_facts(name: str) -> OptimiserFacts | None:
+    """Facts of timm's optimisers, except those with other packages or second derivatives."""
     from timm.optim import _optim_factory as timm  # which the package does not list as exported
 
     if name not in timm.list_optimizers():
@@ -152,14 +159,18 @@ def _of_timm(name: str) -> OptimiserFacts | None:
     if isinstance(info.opt_class, str) or info.second_order or "kron" in name:
         return None
     parameters = signature(timm.get_optimizer_class(name)).parameters.values()
-    arguments = {each.name: each.default for each in parameters if each.name not in _DECIDED}
+    arguments = {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.name not in _RESERVED
+    }
     return OptimiserFacts(
         title=info.description, module="timm.optim", builder=name, arguments=arguments
     )
 
 
 def _is_alike(value: object, default: object) -> bool:
-    """Of a kind with the default; None says nothing of its kind."""
+    """Whether a value has the type of the default; any type if the default is None."""
     if isinstance(default, tuple):
         if not isinstance(value, tuple) or len(value) != len(default):
             return False

@@ -13,7 +13,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from repro.claim.command_rules import command_rules
-from repro.claim.raw import Finding, choices, is_number, mapping, meant, name_rule, plain, shown
+from repro.claim.raw import (
+    Finding,
+    choices,
+    is_number,
+    mapping,
+    name_rule,
+    plain,
+    quoted,
+    suggestion,
+)
 from repro.claim.recipe_rules import recipe_rules
 from repro.claim.spec import (
     COMMAND,
@@ -71,7 +80,7 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
             return "missing key"
         case "literal_error":
             known = details["ctx"]["expected"]
-            return f"{shown(given)} is not one of {known}" + meant(
+            return f"{quoted(given)} is not one of {known}" + suggestion(
                 str(given), re.findall(r"'([^']*)'", known)
             )
         case "too_short":
@@ -80,7 +89,7 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
             return str(details["msg"]).removeprefix("Value error, ")
         case kind:
             message = _TYPES.get(kind) or details["msg"][0].lower() + details["msg"][1:]
-            return f"{message}, not {shown(given)}"
+            return f"{message}, not {quoted(given)}"
 
 
 def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
@@ -170,7 +179,7 @@ def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
                 for cause in _case_rules(claim, scale, recipe, arm):
                     found.setdefault(cause, []).append((recipe, scale, arm))
     for cause, cases in found.items():
-        yield _place(claim, cases), cause + _company(claim, cases)
+        yield _place(claim, cases), cause + _affected(claim, cases)
 
 
 _Case = tuple[str, str, str]  # recipe, scale and arm
@@ -186,7 +195,7 @@ def _place(claim: TrainedClaim, cases: Iterable[_Case]) -> KeyPath:
     return "recipes", recipes[0]
 
 
-def _company(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
+def _affected(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
     """In which recipes, scales and arms, where it is not in all."""
     named = zip(("recipe", "scale", "arm"), zip(*cases, strict=True), strict=True)
     counts = {"recipe": len(claim.recipes), "scale": len(claim.scales), "arm": len(claim.arms)}
@@ -293,7 +302,7 @@ def _file_rules(at: KeyPath, name: str, folder: Path) -> Iterator[Finding]:
         elif not target.exists():
             yield at, f"there is no file {name!r} beside the claim file"
     except (OSError, ValueError):  # too long, or with a NUL
-        yield at, f"{shown(name)} cannot be the name of a file"
+        yield at, f"{quoted(name)} cannot be the name of a file"
 
 
 def _fact_rules(at: KeyPath, fact: Any) -> Iterator[Finding]:
@@ -593,7 +602,7 @@ def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
     import timm
 
     if not timm.is_model(name):
-        yield at, f"timm has no model {name!r}{meant(name, timm.list_models())}"
+        yield at, f"timm has no model {name!r}{suggestion(name, timm.list_models())}"
         return
     try:
         timm.get_pretrained_cfg(name)

@@ -1,6 +1,6 @@
-"""The tables beside a claim file: points of the paper's figure, single runs of its authors.
+"""Read the CSV tables beside a claim file: points of the paper's figure, runs of its authors.
 
-People write them with spreadsheets, so whatever these make of a CSV file is told with its line.
+Spreadsheets write them in many forms, so each error names the line.
 """
 
 import csv
@@ -43,30 +43,32 @@ def read_siblings(path: Path) -> list[float]:
     rows = _rows(path, ("top1_error",))
     errors = [_fraction(path, line, "top1_error", row) for line, row in rows]
     if len(errors) < 2 or not stdev(errors) > 0:
-        raise _refused(path, 1, "two nets at least, of different top1_error, make a scatter")
+        raise _table_error(path, 1, "needs at least two nets with different top1_error")
     return errors
 
 
-# What `paper` may name in a claim file, and how it is read.
+# The keys of `paper` that name a table, and the reader of each.
 TABLES = {"figure": read_figure, "siblings": read_siblings}
 
 _Row = dict[str, str]
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, _Row]]:
-    """Each row that is not blank, with its line."""
+    """The rows that are not blank, each with its line number."""
     reader = csv.reader(io.StringIO(_text(path), newline=""))
     try:
         header = [name.strip() for name in next(reader, [])]
         _check_header(path, header, columns)
         cells = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
-        raise _refused(path, reader.line_num, str(error)) from error
+        raise _table_error(path, reader.line_num, str(error)) from error
     if not cells:
-        raise _refused(path, 1, "there is no row below the names of the columns")
+        raise _table_error(path, 1, "there is no row below the names of the columns")
     for line, row in cells:
         if len(row) != len(header):
-            raise _refused(path, line, f"{len(row)} cells, where the first line has {len(header)}")
+            raise _table_error(
+                path, line, f"{len(row)} cells, where the first line has {len(header)}"
+            )
         yield line, {name: cell.strip() for name, cell in zip(header, row, strict=True)}
 
 
@@ -74,10 +76,10 @@ def _text(path: Path) -> str:
     try:
         return read_text(path)
     except OSError as error:
-        raise _refused(path, 1, f"cannot read: {error.strerror}") from error
+        raise _table_error(path, 1, f"cannot read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise _refused(path, line, "not UTF-8: save the table as CSV in UTF-8") from error
+        raise _table_error(path, line, "not UTF-8: save the table as CSV in UTF-8") from error
 
 
 def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> None:
@@ -86,17 +88,17 @@ def _check_header(path: Path, header: Sequence[str], columns: Sequence[str]) -> 
         return
     for delimiter, word in ((";", "';'"), ("\t", "tabs")):
         if delimiter in "".join(header):
-            raise _refused(path, 1, f"cells are separated by {word}, not by ','")
+            raise _table_error(path, 1, f"cells are separated by {word}, not by ','")
     if not header:
-        raise _refused(path, 1, "the file is empty")
+        raise _table_error(path, 1, "the file is empty")
     names = ", ".join(map(repr, header))
-    raise _refused(path, 1, f"no column {', '.join(map(repr, missing))}; there are: {names}")
+    raise _table_error(path, 1, f"no column {', '.join(map(repr, missing))}; there are: {names}")
 
 
 def _fraction(path: Path, line: int, column: str, row: _Row) -> float:
     value = _number(path, line, column, row)
     if not 0 <= value <= 1:
-        raise _refused(path, line, f"{column} is {value:g}, not a fraction between 0 and 1")
+        raise _table_error(path, line, f"{column} is {value:g}, not a fraction between 0 and 1")
     return value
 
 
@@ -106,11 +108,11 @@ def _number(path: Path, line: int, column: str, row: _Row) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise _refused(path, line, f"{column} is {row[column]!r}, not a number")
+        raise _table_error(path, line, f"{column} is {row[column]!r}, not a number")
     return value
 
 
-def _refused(path: Path, line: int, sentence: str) -> ClaimError:
+def _table_error(path: Path, line: int, sentence: str) -> ClaimError:
     return ClaimError(
         f"{path}:{line}: {sentence}", hint=f"the first line names the columns; see {path}"
     )

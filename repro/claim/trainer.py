@@ -1,4 +1,4 @@
-"""A claim whose nets are trained by a command: what it is told, and which files it is made of."""
+"""A claim trained by a command: its placeholders, and the fingerprint of its files."""
 
 import hashlib
 import re
@@ -9,32 +9,39 @@ from repro.claim.spec import TrainedClaim
 from repro.errors import ClaimError
 from repro.files import sha256_of
 
-__all__ = ["OWN_DATA", "PLACEHOLDERS", "command_line", "files_of", "fingerprint_of", "named_in"]
+__all__ = [
+    "OWN_DATA",
+    "PLACEHOLDERS",
+    "command_line",
+    "files_of",
+    "fingerprint_of",
+    "placeholders_in",
+]
 
-OWN_DATA = "the command's own data"  # where the claim file does not say which
+OWN_DATA = "the command's own data"  # if the claim file names no data
 
-# What the words of a command may hold, besides the arguments of its arm and scale.
+# Placeholders of a command, besides the arguments of its arm and scale.
 PLACEHOLDERS = (
     "arm", "rate", "seed", "epochs", "threshold", "device", "folder", "metrics", "python",
 )  # fmt: skip
 
-_NAMED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_BYTES = 1 << 40
 
 
-def named_in(word: str) -> list[str]:
-    """The placeholders of a word; braces around anything else are the program's own."""
-    return _NAMED.findall(word)
+def placeholders_in(word: str) -> list[str]:
+    """The placeholders in a word; other braces belong to the program."""
+    return _PLACEHOLDER.findall(word)
 
 
 def command_line(command: tuple[str, ...], values: Mapping[str, object]) -> list[str]:
-    """The words with the values filled in."""
+    """The command with the placeholders replaced."""
 
     def filled(match: re.Match[str]) -> str:
         value = values[match[1]]
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    return [_NAMED.sub(filled, word) for word in command]
+    return [_PLACEHOLDER.sub(filled, word) for word in command]
 
 
 def files_of(claim: TrainedClaim) -> list[str]:
@@ -77,13 +84,13 @@ def _inputs(claim: TrainedClaim, home: Path) -> Iterator[str]:
             continue
         for inner in path.rglob("*"):
             parts = inner.relative_to(path).parts
-            hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
-            if inner.is_file() and not hidden:
+            is_hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
+            if inner.is_file() and not is_hidden:
                 yield str(Path(name, *parts))
 
 
 def _is_file(path: Path) -> bool:
-    """False, too, of a word that cannot be the name of a file."""
+    """Whether a word names a file; False for an impossible name, too."""
     try:
         return path.is_file()
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""A YAML file as plain values, with the line and column of every key path.
+"""Read a YAML file as plain values, with the line and column of every key path.
 
-Read safely and strictly: no tags, no aliases (which can blow up a small file), no duplicate keys.
+Safe and strict: no tags, no aliases (a small file could expand without limit), no duplicate keys.
 """
 
 import re
@@ -14,7 +14,7 @@ from yaml.composer import Composer
 
 from repro.files import read_bytes
 
-__all__ = ["KeyPath", "Problem", "Source", "is_text", "read"]
+__all__ = ["KeyPath", "Problem", "Source", "is_text", "read_yaml"]
 
 MOST_BYTES = 1_000_000
 
@@ -23,7 +23,7 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong, and where. Lines and columns count from 1."""
+    """A problem and its place. Lines and columns count from 1."""
 
     line: int
     column: int
@@ -31,39 +31,39 @@ class Problem:
     sentence: str
 
     def __str__(self) -> str:
-        where = f"{self.path}: " if self.path else ""
-        return f"{self.line}:{self.column}: {_printable(where + self.sentence)}"
+        prefix = f"{self.path}: " if self.path else ""
+        return f"{self.line}:{self.column}: {_printable(prefix + self.sentence)}"
 
 
 @dataclass(kw_only=True, slots=True)
 class Source:
-    """What a file holds: `positions` of values and, under the path, of their keys."""
+    """The content of a file. `positions`: of the key, or of the value in a list, by path."""
 
     data: Any = None
     positions: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, path: KeyPath, sentence: str) -> Problem:
-        """At `path`, or at the closest thing around it that the file holds."""
-        known = path
-        while known and known not in self.positions:
-            known = known[:-1]
-        line, column = self.positions.get(known, (1, 1))
+        """A problem at `path`, or at its closest parent in the file."""
+        closest = path
+        while closest and closest not in self.positions:
+            closest = closest[:-1]
+        line, column = self.positions.get(closest, (1, 1))
         return Problem(line=line, column=column, path=".".join(map(str, path)), sentence=sentence)
 
 
 class _NoAliases(Composer):
-    """Their expansion could outgrow any memory."""
+    """A composer that refuses aliases: their expansion could exceed the memory."""
 
     check_event: Any  # of the parser beside it
     peek_event: Any
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """As PyYAML's, but for an alias."""
+        """As PyYAML, but an alias is an error."""
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.MarkedYAMLError(
-                problem=f"aliases (*{event.anchor}) are not read; write the value out",
+                problem=f"aliases (*{event.anchor}) are not allowed; repeat the value",
                 problem_mark=event.start_mark,
             )
         node: yaml.Node | None = super().compose_node(parent, index)
@@ -71,10 +71,10 @@ class _NoAliases(Composer):
 
 
 class _Loader(_NoAliases, yaml.SafeLoader):
-    """No aliases, and plain words as YAML 1.2 and editors read them.
+    """No aliases, and scalars as in YAML 1.2 and in editors.
 
     PyYAML follows YAML 1.1, in which 1e-3 is a text, 060 is 48, 1:30 is 90 and `no` is false:
-    each would change an experiment without a word.
+    each would silently change an experiment.
     """
 
 
@@ -94,7 +94,7 @@ for _kind, _pattern in (
 if yaml.__with_libyaml__:
 
     class _FastLoader(_NoAliases, yaml.CSafeLoader):
-        """The same by libyaml, four times as fast."""
+        """The same with libyaml, four times as fast."""
 
         yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
 
@@ -105,7 +105,7 @@ if yaml.__with_libyaml__:
 
 def _compose(text: str) -> yaml.Node | None:
     if yaml.__with_libyaml__:
-        with suppress(yaml.YAMLError):  # which PyYAML's own parser says in clearer words
+        with suppress(yaml.YAMLError):  # PyYAML's own parser has clearer messages
             return yaml.compose(text, Loader=_FastLoader)
     return yaml.compose(text, Loader=_Loader)
 
@@ -120,13 +120,13 @@ _SCALARS = {
 
 
 def is_text(word: str) -> bool:
-    """Whether a plain word is read as a text: `2012`, `1e5`, `null` and `true` are not."""
+    """Whether a plain word is a text in YAML: `2012`, `1e5`, `null` and `true` are not."""
     tag: str = _Loader("").resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]
     return tag == "tag:yaml.org,2002:str"
 
 
-def read(path: Path) -> Source:
-    """The file's values and all that is wrong with its YAML. OSError when it cannot be read."""
+def read_yaml(path: Path) -> Source:
+    """The values of the file, and all problems of its YAML. OSError if it cannot be read."""
     raw = read_bytes(path, most=MOST_BYTES)
     source = Source()
     try:
@@ -161,14 +161,14 @@ def _value(node: yaml.Node, path: KeyPath, source: Source) -> Any:
         return tuple(_value(item, (*path, i), source) for i, item in enumerate(node.value))
     if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
         try:
-            node.value.encode()  # half of a surrogate pair could never be printed
+            node.value.encode()  # a lone surrogate cannot be printed
             return _Loader("").construct_object(node)
-        except (ValueError, LookupError, yaml.YAMLError):  # as !!int "" and !!bool maybe do
+        except (ValueError, LookupError, yaml.YAMLError):  # for example !!int "" and !!bool maybe
             sentence = f"cannot be read as {_SCALARS[node.tag]}"
             source.problems.append(source.problem(path, sentence))
             return None
     source.problems.append(
-        source.problem(path, f"the tag {node.tag} is not read; only plain values are")
+        source.problem(path, f"the tag {node.tag} is not allowed; only plain values are")
     )
     return None
 
@@ -198,7 +198,7 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str,
                     line=line,
                     column=column,
                     path=".".join(map(str, inner)),
-                    sentence=f"stands twice, first in line {first}",
+                    sentence=f"duplicate key, first in line {first}",
                 )
             )
             continue
@@ -208,7 +208,7 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str,
 
 
 def _printable(text: str) -> str:
-    """One line that cannot steer a terminal, whatever the file holds."""
+    """Escape control characters, which could steer a terminal."""
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )

@@ -29,7 +29,7 @@ from repro.cli.store import opened
 if TYPE_CHECKING:
     from repro.claim import Claim
     from repro.execute import Machine
-    from repro.verdict.session import Judged
+    from repro.verdict.session import Judgement
 
 __all__ = ["plan", "run", "status"]
 
@@ -262,7 +262,7 @@ def status(store: Path, watch: bool, as_json: bool) -> None:
         echo("\n".join(overview_lines(overview(facts))))
 
 
-def _print_verdicts(judged: "list[Judged]", *, as_json: bool) -> None:
+def _print_verdicts(judged: "list[Judgement]", *, as_json: bool) -> None:
     from repro.report.describe import describe_family, describe_verdict, verdict_fields
     from repro.verdict import family
 

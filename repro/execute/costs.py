@@ -24,11 +24,11 @@ from repro.verdict.checks import unmeasured
 from repro.verdict.forecast import outlook
 from repro.verdict.session import (
     as_registered,
+    count_finished,
     default_scale,
-    finished,
     judge,
     next_trials,
-    planned,
+    registered_plan,
 )
 
 __all__ = ["describe_plan", "forecasts"]
@@ -81,9 +81,7 @@ def describe_plan(
     return "\n".join(lines)
 
 
-def _missing_metrics(
-    claim: TrainedClaim, scale: str, fingerprint: str, store: Store
-) -> list[str]:
+def _missing_metrics(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> list[str]:
     """Metrics that finished trials lack, and that no run into this store can measure."""
     evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
     return [
@@ -97,8 +95,8 @@ def _earlier_results(
     claim: TrainedClaim, scale: str, fingerprint: str, store: Store
 ) -> Iterator[str]:
     """A note that an unregistered plan already has results, which you may have seen."""
-    count = finished(claim, scale, fingerprint, store.results())
-    if count and planned(claim, scale, store) is None:
+    count = count_finished(claim, scale, fingerprint, store.results())
+    if count and registered_plan(claim, scale, store) is None:
         grid = " at rates that its search may choose" * bool(claim.scales[scale].search)
         yield (
             f"  {count} of its evaluation trials{grid} are in the store already, run for another "
@@ -191,9 +189,7 @@ def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) ->
 def _measure_epoch(trial: Trial, dataset: Dataset, device: torch.device) -> float:
     images = training_images(trial, dataset)
     short = replace(trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, images))
-    with claim_errors(
-        trial, errors=(TypeError, ValueError)
-    ):  # as of a crop that does not fit
+    with claim_errors(trial, errors=(TypeError, ValueError)):  # as of a crop that does not fit
         run = Run(short, device_data(short, dataset, device), until=1.0)
     population = Population([run])
     population.train_window()  # the first window pays for start-up

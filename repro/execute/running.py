@@ -18,7 +18,7 @@ from repro.plan import Cell, merged, most_epochs_left
 from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.talk import say, tell, tell_all
-from repro.verdict.session import Judged, default_scale, judge, judge_exact, next_trials
+from repro.verdict.session import Judgement, default_scale, judge, judge_exact, next_trials
 
 __all__ = [
     "RunOutcome",
@@ -32,7 +32,7 @@ EXIT_INTERRUPTED = 130
 class RunOutcome:
     """The result of `repro run`; faults come before verdicts in the exit code."""
 
-    judged: list[Judged]
+    judged: list[Judgement]
     interrupted: bool
     faults: tuple[ReproError, ...]
 
@@ -46,7 +46,7 @@ class RunOutcome:
         return max((_exit_code(verdicts) for verdicts in self.judged), default=0)
 
 
-def _exit_code(judged: Judged) -> int:
+def _exit_code(judged: Judgement) -> int:
     # A smoke run shows that the code works; it is never evidence.
     if judged.evidence is not None and judged.evidence.scale == "smoke":
         complete = all(r.missing == 0 for r in judged.evidence.recipes.values())
@@ -160,7 +160,7 @@ def _report_missing_weights(outcome: RunOutcome, store: Store) -> None:
         )
 
 
-def _unmeasured_lines(judged: Judged) -> Iterator[str]:
+def _unmeasured_lines(judged: Judgement) -> Iterator[str]:
     """The progress of a claim whose run has ended without an estimate."""
     if judged.evidence is None or judged.deciding.estimate is not None:
         return

@@ -9,7 +9,7 @@ from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
 from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.trial import Result
-from repro.verdict.session import as_registered, judge, judge_exact, planned
+from repro.verdict.session import as_registered, judge, judge_exact, registered_plan
 
 __all__ = ["pages"]
 
@@ -42,5 +42,5 @@ def _page(claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, R
         results={name: results[name] for name in evidence.trials},
         curves={name: store.curve(name) for name in evidence.trials},
         arrays={name: store.arrays(name) for name in evidence.trials},
-        plan=planned(claim, scale, store),
+        plan=registered_plan(claim, scale, store),
     )

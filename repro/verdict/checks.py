@@ -1,7 +1,7 @@
-"""Sanity checks of a measurement, as the claim file asks for them: medians over seeds.
+"""Sanity checks of a measurement, set in the claim file: medians over seeds.
 
-An arm that decides and fails one makes the verdict invalid, whatever its numbers; of another arm
-it is said. That an arm has learned little is said beside the verdict, whose word it leaves.
+A failed check of a deciding arm makes the verdict invalid; of another arm it is a note. That an arm
+is undertrained is a note, too.
 """
 
 import math
@@ -18,37 +18,39 @@ __all__ = ["failed_checks", "undertrained", "unmeasured"]
 def failed_checks(
     claim: TrainedClaim, scale: str, outcomes: Iterable[Outcome], arm: str
 ) -> Iterator[str]:
-    """A sentence for each check that the arm's finished trials fail.
+    """A sentence for each failed check of the arm's finished trials.
 
-    Those about chance only where the number of classes is known.
+    Checks of the chance level need a known number of classes.
     """
-    at = claim.scales[scale]
-    of_arm = _finished(outcomes, arm)
-    if at.checks.equal_length and not isinstance(claim, TimeClaim):
-        yield from _length(of_arm, arm, at.epochs)
-    facts = DATASETS.get(at.data)
+    spec = claim.scales[scale]
+    of_arm = _finished_outcomes(outcomes, arm)
+    if spec.checks.equal_length and not isinstance(claim, TimeClaim):
+        yield from _length(of_arm, arm, spec.epochs)
+    facts = DATASETS.get(spec.data)
     if facts is not None:
-        yield from _chance(of_arm, arm, facts, at.checks)
-        yield from _initial_loss(of_arm, arm, facts, at.checks)
+        yield from _chance(of_arm, arm, facts, spec.checks)
+        yield from _initial_loss(of_arm, arm, facts, spec.checks)
 
 
 def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """Which arms' test errors are above the floor of the scale, in one sentence.
+    """A sentence naming the arms with a test error above the floor of the scale.
 
-    Times have none: their threshold says how far every trial has to come.
+    Not for times, where every trial trains to a threshold.
     """
-    at, facts = claim.scales[scale], DATASETS.get(claim.scales[scale].data)
+    spec, facts = claim.scales[scale], DATASETS.get(claim.scales[scale].data)
     if isinstance(claim, TimeClaim) or facts is None:
         return
-    errors = {arm: _median(_finished(outcomes, arm), "test_error") for arm in claim.arms}
-    known = {arm: error for arm, error in errors.items() if not math.isnan(error)}
-    if not known:
+    errors = {arm: _median(_finished_outcomes(outcomes, arm), "test_error") for arm in claim.arms}
+    measured = {arm: error for arm, error in errors.items() if not math.isnan(error)}
+    if not measured:
         return
-    half_way = (_chance_error(facts) + min(known.values())) / 2
-    floor = half_way if at.checks.floor is None else at.checks.floor
-    guessing = _chance_error(facts) if at.checks.above_chance else math.inf  # a check of its own
+    half_way = (_chance_error(facts) + min(measured.values())) / 2
+    floor = half_way if spec.checks.floor is None else spec.checks.floor
+    guessing = (
+        _chance_error(facts) if spec.checks.above_chance else math.inf
+    )  # another check reports these
     poor = [
-        f"{arm} {100 * error:.1f} %" for arm, error in known.items() if floor < error < guessing
+        f"{arm} {100 * error:.1f} %" for arm, error in measured.items() if floor < error < guessing
     ]
     if poor:
         yield (
@@ -60,25 +62,25 @@ def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -
 def unmeasured(
     claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome], effects: Iterable[Contrast]
 ) -> Iterator[str]:
-    """Which finished trials lack a metric that an effect is of, and what would give it.
+    """How many finished trials lack a metric of an effect, and the command that measures it.
 
-    They are done, whoever trained them: before the code had the metric, or without the package that
+    Such trials were trained before the code had the metric, or without the package that
     measures it.
     """
-    read = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
-    for arm, metric in dict.fromkeys(read):
-        of_arm = _finished(outcomes, arm)
-        lacking = sum(metric not in outcome.metrics for outcome in of_arm)
+    needed = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
+    for arm, metric in dict.fromkeys(needed):
+        trials = _finished_outcomes(outcomes, arm)
+        lacking = sum(metric not in outcome.metrics for outcome in trials)
         if lacking:
             yield (
-                f"{lacking} of {len(of_arm)} finished {arm} trials have no {metric}, and are not "
+                f"{lacking} of {len(trials)} finished {arm} trials have no {metric}, and are not "
                 "trained again for it: where it can be measured by now, "
                 f"`repro run {claim.id} --scale {scale} --store NEW` trains them into another "
                 "store, from which `repro merge` takes it"
             )
 
 
-def _finished(outcomes: Iterable[Outcome], arm: str) -> list[Outcome]:
+def _finished_outcomes(outcomes: Iterable[Outcome], arm: str) -> list[Outcome]:
     return [o for o in outcomes if o.arm == arm and o.status != "diverged"]
 
 
@@ -105,14 +107,14 @@ def _chance(
 def _initial_loss(
     of_arm: Sequence[Outcome], arm: str, facts: DatasetFacts, checks: Checks
 ) -> Iterator[str]:
-    """Sec. 5 of the paper starts from outputs that know nothing: a loss of ln(classes).
+    """The loss at initialisation should be ln(classes) (sec. 5 of the paper).
 
-    A net far from it has inputs, weights or labels of the wrong size.
+    A net far from it has a wrong scale of inputs or weights, or wrong labels.
     """
-    measured = [o for o in of_arm if "initial_loss" in o.metrics]
-    if checks.initial_loss is None or not measured:
+    outcomes = [o for o in of_arm if "initial_loss" in o.metrics]
+    if checks.initial_loss is None or not outcomes:
         return
-    loss, expected = _median(measured, "initial_loss"), math.log(facts.classes)
+    loss, expected = _median(outcomes, "initial_loss"), math.log(facts.classes)
     if not abs(loss - expected) <= checks.initial_loss:
         value = f"{loss:.2f} nats" if math.isfinite(loss) else "no number"
         yield (
@@ -122,7 +124,7 @@ def _initial_loss(
 
 
 def _median(of_arm: Sequence[Outcome], metric: str) -> float:
-    """NaN where nothing was measured; what is no number counts as the largest."""
+    """The median over seeds; NaN without measurements. A NaN counts as infinite."""
     values = [o.metrics[metric] for o in of_arm if metric in o.metrics]
     return median(math.inf if math.isnan(v) else v for v in values) if values else math.nan
 

@@ -1,10 +1,9 @@
-"""How likely each word is once the seeds to come are run.
+"""Forecast how likely each verdict is with more seeds.
 
-Runs are simulated: seeds that are there stay what they are, those to come are normal about a truth
-that is supposed, and every look asks the rule of verdicts itself. Of checks that fail, of trials
-that diverge or are censored, and of test errors beside a gap nothing is forecast. Times to come
-have brackets as wide as those so far; where there are none yet, they are points, and the reader is
-told.
+By simulation: measured seeds are fixed, future ones are normal about an assumed truth, and each
+interim analysis applies the rule of verdicts. Not simulated: failing checks, diverged and censored
+trials, test errors beside a gap. Future times have brackets as wide as the measured ones; without
+measured times they are points, and the text says so.
 """
 
 import math
@@ -27,8 +26,8 @@ __all__ = ["Chance", "Outlook", "Scatter", "chances", "outlook", "warnings"]
 Supposed = Literal["paper", "none", "ours"]
 
 _RUNS: Final = 1000
-_LEVEL: Final = 0.8  # of the interval of a scatter that few seeds have shown
-_HARDLY: Final = 0.2  # a word that is less likely is warned of
+_LEVEL: Final = 0.8  # of the CI of the scatter
+_HARDLY: Final = 0.2  # `warnings` reports verdicts that are less likely
 _POINTS: Final = (
     "crossing times are taken as exact, since none was measured yet: their brackets make the CI "
     "wider, and every word less likely"
@@ -39,7 +38,7 @@ _POINTS: Final = (
 class Scatter:
     """Standard deviation over seeds: of the effect, or of one arm where arms are not paired.
 
-    Of logarithms for a ratio. `df`: degrees of freedom that it was measured with; None for one
+    Of logarithms for a ratio. `df`: degrees of freedom of the measurement; None for the scatter
     that the claim file expects.
     """
 
@@ -48,7 +47,7 @@ class Scatter:
 
     @property
     def sentence(self) -> str:
-        """What it rests on."""
+        """The scatter and its source."""
         if self.df is None:
             return f"scatter over seeds {self.sd:.3g}, as the claim file expects"
         return (
@@ -57,7 +56,7 @@ class Scatter:
         )
 
     def limits(self) -> tuple[float, float]:
-        """Between which it lies, 80 times in 100; itself where it was not measured."""
+        """Its 80 % CI; the scatter itself if it was not measured."""
         if self.df is None:
             return self.sd, self.sd
         tails = scipy.special.chdtri(self.df, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
@@ -67,9 +66,9 @@ class Scatter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chance:
-    """That a run of up to `seeds` an arm ends with `word` if the truth is as supposed.
+    """The probability that a run of up to `seeds` per arm ends with `word`, given the truth.
 
-    `low` and `high`: by the limits of the scatter.
+    `low` and `high`: at the limits of the scatter.
     """
 
     supposed: Supposed
@@ -82,7 +81,7 @@ class Chance:
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The probability as text."""
         truth = {
             "paper": f"the truth is the paper's {self.truth:g}",
             "none": "there is no effect",
@@ -97,9 +96,9 @@ class Chance:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
-    """What the seeds to come may change; no chances where that is settled or not known.
+    """What more seeds may change; no chances if the claim is decided or the scatter unknown.
 
-    `points`: times were forecast without the brackets that they will have.
+    `points`: times were forecast without brackets.
     """
 
     scatter: Scatter | None
@@ -108,7 +107,7 @@ class Outlook:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """One for each truth that is supposed, and what they rest on."""
+        """A sentence for each assumed truth, then the scatter."""
         if not self.chances or self.scatter is None:
             return ()
         rests = (self.scatter.sentence, *(_POINTS,) * self.points)
@@ -116,32 +115,32 @@ class Outlook:
 
 
 def outlook(
-    claim: TrainedClaim, scale: str, found: RecipeEvidence, *, seeds: int | None = None
+    claim: TrainedClaim, scale: str, evidence: RecipeEvidence, *, seeds: int | None = None
 ) -> Outlook:
-    """By the scatter so far, else by the one that the claim file expects.
+    """The forecast with the measured scatter, else with that of the claim file.
 
-    `seeds`: an arm, at most; those of the last look by default.
+    `seeds`: per arm, at most; by default those of the last analysis.
     """
-    scatter = measured_scatter(found) or expected_scatter(claim, scale)
-    if scatter is None or (found.look is not None and settles(claim, found)):
+    scatter = measured_scatter(evidence) or expected_scatter(claim, scale)
+    if scatter is None or (evidence.look is not None and settles(claim, evidence)):
         return Outlook(scatter=scatter, chances=())
     return Outlook(
         scatter=scatter,
-        chances=chances(claim, scale, scatter, found=found, seeds=seeds),
-        points=isinstance(claim, TimeClaim) and found.seeds == 0,
+        chances=chances(claim, scale, scatter, evidence=evidence, seeds=seeds),
+        points=isinstance(claim, TimeClaim) and evidence.seeds == 0,
     )
 
 
-def measured_scatter(found: RecipeEvidence) -> Scatter | None:
-    """What the seeds so far have shown; None where they have not."""
-    sd, estimate = found.deciding.sd, found.estimate
+def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
+    """The scatter over the measured seeds; None if it is unknown."""
+    sd, estimate = evidence.deciding.sd, evidence.estimate
     if sd is None or estimate is None or estimate.bound != "two-sided" or estimate.seeds < 2:
         return None
-    return Scatter(sd=max(sd, found.deciding.least_sd), df=estimate.seeds - 1)
+    return Scatter(sd=max(sd, evidence.deciding.least_sd), df=estimate.seeds - 1)
 
 
 def expected_scatter(claim: TrainedClaim, scale: str) -> Scatter | None:
-    """What the claim file expects; None where it does not say."""
+    """The scatter of the claim file; None without one."""
     expected = claim.scales[scale].scatter
     return None if expected is None else Scatter(sd=expected)
 
@@ -151,26 +150,26 @@ def chances(
     scale: str,
     scatter: Scatter,
     *,
-    found: RecipeEvidence | None = None,
+    evidence: RecipeEvidence | None = None,
     seeds: int | None = None,
 ) -> tuple[Chance, ...]:
-    """At the paper's value and at no effect; at our own where the paper prints none.
+    """For the paper's value, or ours where the paper reports none, and for no effect.
 
-    `found`: what is there by now; nothing by default. `seeds`: an arm, at most; those of the last
-    look by default. Empty where no look is to come.
+    `evidence`: the results so far; none by default. `seeds`: per arm, at most; by default those of
+    the last analysis. Empty if no analysis is left.
     """
-    now = found.look.number if found and found.look else 0
+    now = evidence.look.number if evidence and evidence.look else 0
     looks = [
         look
         for look in planned_looks(claim, scale)
         if look.number > now and LEAST_SEEDS <= look.seeds <= (math.inf if seeds is None else seeds)
     ]
-    known = _known(claim, found)
-    if not looks or known is None:
+    samples = _measured_samples(claim, evidence)
+    if not looks or samples is None:
         return ()
     return tuple(
-        _chance(claim, looks, known, scatter, supposed, truth)
-        for supposed, truth in _truths(claim, found)
+        _chance(claim, looks, samples, scatter, supposed, truth)
+        for supposed, truth in _truths(claim, evidence)
     )
 
 
@@ -179,7 +178,7 @@ def _percent(share: float) -> str:
 
 
 def warnings(claim: TrainedClaim) -> Iterator[str]:
-    """What of the region a run can hardly come to, as `repro validate` says it."""
+    """Verdicts that the region and seeds make unlikely, for `repro validate`."""
     region, printed = claim.region, claim.paper.value
     if printed is not None and not (
         region.low < printed and (region.high is None or printed < region.high)
@@ -204,10 +203,12 @@ def warnings(claim: TrainedClaim) -> Iterator[str]:
                 )
 
 
-def _truths(claim: TrainedClaim, found: RecipeEvidence | None) -> Iterator[tuple[Supposed, float]]:
-    estimate = found.estimate if found else None
+def _truths(
+    claim: TrainedClaim, evidence: RecipeEvidence | None
+) -> Iterator[tuple[Supposed, float]]:
+    estimate = evidence.estimate if evidence else None
     if {metric_of(claim, arm) for arm in arms_of(claim)} == {"gap"}:
-        pass  # what follows from a wider gap hangs on the test error, too
+        pass  # the verdict on a gap depends on the test error, too
     elif claim.paper.value is not None and claim.paper.value != claim.no_effect:
         yield "paper", claim.paper.value
     elif estimate is not None and estimate.bound == "two-sided":
@@ -216,23 +217,23 @@ def _truths(claim: TrainedClaim, found: RecipeEvidence | None) -> Iterator[tuple
         yield "none", claim.no_effect
 
 
-class _Known(NamedTuple):
-    """The values so far of the effect, or of an arm, (n,): the middles of their brackets.
+class _Sample(NamedTuple):
+    """Measured values of the effect, or of an arm, (n,): the middles of their brackets.
 
-    `half`: half the width of each bracket, of logarithms; zero where values are points.
+    `half`: half the width of each bracket, in logarithms; zero for exact values.
     """
 
     value: Array
     half: Array
 
     @classmethod
-    def points(cls, values: Sequence[float] | Array) -> "_Known":
-        """What was measured exactly."""
+    def points(cls, values: Sequence[float] | Array) -> "_Sample":
+        """Exact values."""
         return cls(np.array(values, dtype=float), np.zeros(len(values)))
 
     @classmethod
-    def brackets(cls, outcomes: Sequence[Outcome]) -> "_Known":
-        """Times, by their logarithms; infinite where one has no lower or no upper end."""
+    def brackets(cls, outcomes: Sequence[Outcome]) -> "_Sample":
+        """Log times; infinite for a bracket that is open at an end."""
         with np.errstate(divide="ignore"):
             low, high = np.log([[o.lower, o.upper] for o in outcomes]).reshape(-1, 2).T
         return cls((low + high) / 2, (high - low) / 2)
@@ -241,7 +242,7 @@ class _Known(NamedTuple):
 def _chance(
     claim: TrainedClaim,
     looks: Sequence[Look],
-    known: Sequence[_Known],
+    samples: Sequence[_Sample],
     scatter: Scatter,
     supposed: Supposed,
     truth: float,
@@ -249,52 +250,55 @@ def _chance(
     against = supposed == "none" and not claim.region.surrounds(truth)
     word: Word = "not reproduced" if against else "reproduced"
     low, high = scatter.limits()
-    at, *ends = (
-        _words(claim, looks, known, truth, sd).count(word) / _RUNS for sd in (scatter.sd, low, high)
+    central, *ends = (
+        _words(claim, looks, samples, truth, sd).count(word) / _RUNS
+        for sd in (scatter.sd, low, high)
     )
     return Chance(
         supposed=supposed,
         truth=truth,
         word=word,
         seeds=looks[-1].seeds,
-        value=at,
-        low=min(at, *ends),
-        high=max(at, *ends),
+        value=central,
+        low=min(central, *ends),
+        high=max(central, *ends),
     )
 
 
-def _known(claim: TrainedClaim, found: RecipeEvidence | None) -> list[_Known] | None:
-    """What is there so far: of the effect, or of each arm; None where a value is not known.
+def _measured_samples(claim: TrainedClaim, evidence: RecipeEvidence | None) -> list[_Sample] | None:
+    """The values of the effect, or of each arm; None if one is unknown.
 
-    A time that was censored, or a metric that is no number, would have to be guessed.
+    For example a censored time, or a metric that is NaN.
     """
     arms = 1 if is_paired(claim) else 2
-    if found is None:
-        return [_Known.points([])] * arms
-    counted = [o for o in found.outcomes if o.seed < found.seeds]
-    contrast = found.deciding
+    if evidence is None:
+        return [_Sample.points([])] * arms
+    outcomes = [o for o in evidence.outcomes if o.seed < evidence.seeds]
+    contrast = evidence.deciding
     if arms == 1:
-        values = [_Known.points([contrast.by_seed.get(s, math.nan) for s in range(found.seeds)])]
+        values = [
+            _Sample.points([contrast.by_seed.get(s, math.nan) for s in range(evidence.seeds)])
+        ]
     elif isinstance(claim, TimeClaim):
-        values = [_Known.brackets([o for o in counted if o.arm == arm]) for arm in contrast.arms]
+        values = [_Sample.brackets([o for o in outcomes if o.arm == arm]) for arm in contrast.arms]
     else:
         values = [
-            _Known.points([*values_of(counted, arm, metric_of(claim, arm)).values()])
+            _Sample.points([*values_of(outcomes, arm, metric_of(claim, arm)).values()])
             for arm in contrast.arms
         ]
-    return values if all(np.isfinite(each.value).all() for each in values) else None
+    return values if all(np.isfinite(sample.value).all() for sample in values) else None
 
 
 def _words(
-    claim: TrainedClaim, looks: Sequence[Look], known: Sequence[_Known], truth: float, sd: float
+    claim: TrainedClaim, looks: Sequence[Look], samples: Sequence[_Sample], truth: float, sd: float
 ) -> list[Word]:
-    """How `_RUNS` runs end."""
-    samples = _samples(claim, known, truth, sd, looks[-1].seeds)
-    halves = [_halves(each, looks[-1].seeds) for each in known]
+    """The verdicts of `_RUNS` simulated runs."""
+    simulated = _samples(claim, samples, truth, sd, looks[-1].seeds)
+    halves = [_halves(sample, looks[-1].seeds) for sample in samples]
     words: list[Word] = ["inconclusive"] * _RUNS
     going = list(range(_RUNS))
     for look in looks:
-        estimates = _estimates(claim, samples, halves, look)
+        estimates = _estimates(claim, simulated, halves, look)
         rulings = {run: ruling_of(claim, estimates[run]) for run in going}
         for run, ruling in rulings.items():
             words[run] = ruling.word
@@ -303,57 +307,57 @@ def _words(
 
 
 def _samples(
-    claim: TrainedClaim, known: Sequence[_Known], truth: float, sd: float, seeds: int
+    claim: TrainedClaim, samples: Sequence[_Sample], truth: float, sd: float, seeds: int
 ) -> list[Array]:
-    """(runs, seeds) of the effect, or of each arm about what both have in common."""
-    generator = np.random.default_rng(0)  # the same plan says the same
+    """(runs, seeds): the effect, or each arm about their common mean."""
+    generator = np.random.default_rng(0)  # deterministic
     effect = math.log(truth) if claim.no_effect == 1 else truth
-    if len(known) == 1:
+    if len(samples) == 1:
         centres = [effect]
     else:
-        seen = [each.value.mean() for each in known if len(each.value)]
-        common = float(np.mean(seen)) if seen else 0.0
+        means = [sample.value.mean() for sample in samples if len(sample.value)]
+        common = float(np.mean(means)) if means else 0.0
         centres = [common + effect / 2, common - effect / 2]
     return [
         np.concatenate(
             (
-                np.broadcast_to(each.value, (_RUNS, len(each.value))),
-                generator.normal(centre, sd, (_RUNS, max(seeds - len(each.value), 0))),
+                np.broadcast_to(sample.value, (_RUNS, len(sample.value))),
+                generator.normal(centre, sd, (_RUNS, max(seeds - len(sample.value), 0))),
             ),
             axis=1,
         )
-        for each, centre in zip(known, centres, strict=True)
+        for sample, centre in zip(samples, centres, strict=True)
     ]
 
 
-def _halves(known: _Known, seeds: int) -> Array:
-    """Of the brackets of all seeds, (seeds,): those to come are as wide as those so far."""
-    usual = float(known.half.mean()) if len(known.half) else 0.0
-    return np.concatenate((known.half, np.full(max(seeds - len(known.half), 0), usual)))
+def _halves(sample: _Sample, seeds: int) -> Array:
+    """Half widths of the brackets, (seeds,); future ones have the mean width so far."""
+    usual = float(sample.half.mean()) if len(sample.half) else 0.0
+    return np.concatenate((sample.half, np.full(max(seeds - len(sample.half), 0), usual)))
 
 
 def _estimates(
     claim: TrainedClaim, samples: Sequence[Array], halves: Sequence[Array], look: Look
 ) -> list[Estimate]:
-    """Student's interval of each run at the look, Welch's of two arms.
+    """Student's interval of each run at the analysis; Welch's for two arms.
 
-    Each end is that of the least favourable points in the brackets, as in `ratio_of_times`. Their
-    widths are taken as equal within an arm, so that all of them shift it alike.
+    Each end uses the least favourable points of the brackets, as in `ratio_of_times`; within an
+    arm the brackets have equal widths.
     """
     n = look.seeds
-    parts = [each[:, :n] for each in samples]
+    parts = [part[:, :n] for part in samples]
     variances = np.array([part.var(1, ddof=1) / n for part in parts])  # (arms, runs)
     value = parts[0].mean(1) - (parts[1].mean(1) if len(parts) == 2 else 0.0)
     total = variances.sum(0)
     df = (n - 1) * total**2 / (variances**2).sum(0)
     half = scipy.special.stdtrit(df, (1 + look.level) / 2) * np.sqrt(total)
-    half += sum(each[:n].mean() for each in halves)
+    half += sum(part[:n].mean() for part in halves)
     ends = [value, value - half, value + half]
     if claim.no_effect == 1:
-        ends = [np.exp(each) for each in ends]
+        ends = [np.exp(part) for part in ends]
     return [
         Estimate(
             value=middle, low=low, high=high, level=look.level, seeds=n, method="simulated", df=dof
         )
-        for middle, low, high, dof in zip(*(each.tolist() for each in (*ends, df)), strict=True)
+        for middle, low, high, dof in zip(*(part.tolist() for part in (*ends, df)), strict=True)
     ]

@@ -1,7 +1,7 @@
-"""How strong the paper's own evidence is, where its number is a difference of two single runs.
+"""The strength of the paper's own evidence, where its number is a difference of two single runs.
 
 The authors trained many nets that differ in details: learning rates, places of the norms, one
-without those of layer 2. Two runs of one net may differ by as much as those scatter, or by less.
+without the norms of layer 2. Two runs of one net differ at most by about the scatter of these.
 """
 
 import math
@@ -17,9 +17,9 @@ __all__ = ["Prior", "prior"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prior:
-    """The paper's difference beside the scatter of such a difference, both in points.
+    """The paper's difference, and the scatter of such a difference, both in points.
 
-    `siblings`: how many nets of the authors the scatter is taken from.
+    `siblings`: the number of the authors' nets behind the scatter.
     """
 
     value: float
@@ -28,17 +28,17 @@ class Prior:
 
     @property
     def times(self) -> float:
-        """How many times the scatter the difference is."""
+        """The difference divided by the scatter."""
         return self.value / self.scatter
 
     @property
     def beyond_chance(self) -> bool:
-        """Whether two runs of one net differ by so much less often than 5 times in 100."""
+        """Whether two runs of one net differ by this much with a probability below 5 %."""
         return self.times > float(scipy.special.stdtrit(self.siblings - 1, 0.975))
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """The comparison as text."""
         meaning = "more than" if self.beyond_chance else "no more than"
         return (
             f"{self.value:g} points between two single runs. {self.siblings} nets of the authors "
@@ -49,7 +49,7 @@ class Prior:
 
 
 def prior(claim: Claim) -> Prior | None:
-    """What the claim's own siblings say; None where its number is no difference of two runs."""
+    """The prior from the claim's siblings; None if its number is not a difference of two runs."""
     if claim.paper.siblings is None or claim.paper.value is None:
         return None
     errors = read_siblings(claim.path.parent / claim.paper.siblings)

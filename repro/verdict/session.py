@@ -1,6 +1,6 @@
-"""Claims in, verdicts out: what the commands share.
+"""From a claim and a store to its plan, next trials and verdicts: shared by the commands.
 
-The command line parses and prints; what it does with claims and their store stands here.
+The command line only parses and prints.
 """
 
 from collections.abc import Mapping
@@ -17,23 +17,23 @@ from repro.verdict import Verdict, decide, decide_exact, settles
 from repro.verdict.analysis import Evidence, Records, analyse
 
 __all__ = [
-    "Judged",
+    "Judgement",
     "as_registered",
+    "count_finished",
     "default_scale",
-    "finished",
     "judge",
     "judge_at",
     "judge_exact",
     "next_trials",
-    "planned",
     "register",
+    "registered_plan",
     "runnable_hint",
 ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
-    """A claim at a scale with all that is known of it; one verdict a recipe.
+class Judgement:
+    """A claim at a scale with its evidence, and a verdict for each recipe.
 
     `evidence` is None for a claim that needs no training.
     """
@@ -51,17 +51,17 @@ class Judged:
 
 
 def default_scale(claim: TrainedClaim) -> str:
-    """The scale with the best evidence among those that the claim has."""
+    """The claim's scale with the best evidence."""
     return next(scale for scale in reversed(SCALES) if scale in claim.scales)
 
 
 def register(
     claim: TrainedClaim, scale: str, *, fingerprint: str, title: str, store: Store
 ) -> PlanRecord:
-    """Write down what will be run, before the first trial; the first record of it stands.
+    """Record the plan before the first trial; an existing record stays.
 
-    How many of its evaluation trials were finished by then, for whatever claim they were run, is
-    written down with it: results that were there could have been looked at.
+    The record counts the evaluation trials that are finished by then, even for another claim:
+    somebody may have seen these results.
     """
     claim = as_registered(claim, scale, store)
     return store.register(
@@ -72,18 +72,18 @@ def register(
             fingerprint=fingerprint,
             data_title=title,
             registered=datetime.now(UTC).isoformat(timespec="seconds"),
-            finished_before=finished(claim, scale, fingerprint, store.results()),
+            finished_before=count_finished(claim, scale, fingerprint, store.results()),
         )
     )
 
 
-def finished(
+def count_finished(
     claim: TrainedClaim, scale: str, fingerprint: str, results: Mapping[str, Result]
 ) -> int:
-    """How many of its evaluation trials there are, for whatever claim they were run.
+    """How many of its evaluation trials are finished, even for another claim.
 
-    Where rates are searched, those at every rate that the search may choose count, beside the grid
-    and between its rates, too.
+    With a search, the trials at every rate that it may choose count, also beside the grid and
+    between its rates.
     """
     cells = {
         cell.trial.id
@@ -96,10 +96,10 @@ def finished(
 
 
 def as_registered(claim: TrainedClaim, scale: str, store: Store) -> TrainedClaim:
-    """The claim by the rule that its plan was registered with.
+    """The claim with the rule of its registered plan.
 
-    A plan of an earlier version, of which the file as it stands says all else, keeps its own rule:
-    its results could be looked at before there was another.
+    A plan of an earlier version keeps its rule if the file has not changed otherwise: somebody may
+    have seen its results before the new rule.
     """
     older = claim.by_the_older_rule(scale)
     digests = {record.digest for record in store.plans(claim.id, scale)}
@@ -107,8 +107,8 @@ def as_registered(claim: TrainedClaim, scale: str, store: Store) -> TrainedClaim
     return older if older.digest(scale) in digests and not declared else claim
 
 
-def planned(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
-    """The record of the claim file as it stands, the newest when there are several data sets."""
+def registered_plan(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
+    """The record of the current claim file; the newest, if there are several data sets."""
     digest = as_registered(claim, scale, store).digest(scale)
     records = [record for record in store.plans(claim.id, scale) if record.digest == digest]
     return records[-1] if records else None
@@ -123,42 +123,45 @@ def next_trials(
     max_seeds: int | None = None,
     records: Records | None = None,
 ) -> list[Cell]:
-    """The trials that come next: those of the look after the last one, unless that settled it.
+    """The next trials: those for the next interim analysis, unless the claim is decided.
 
-    A pure function of claim and results. `max_seeds` ends at the last look with so many seeds; or
-    short of the first, where nothing can be decided.
+    A pure function of claim and results. `max_seeds`: stop at the last analysis with at most so
+    many seeds, or before the first, where nothing can be decided.
     """
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
     looks = claim.scales[scale].seeds
     most = looks[-1]
     if max_seeds is not None:
         most = max((n for n in looks if n <= max_seeds), default=max_seeds)
-    seeds = {name: min(found.wanted, most) for name, found in evidence.recipes.items()}
+    seeds = {
+        name: min(evidence_of_recipe.wanted, most)
+        for name, evidence_of_recipe in evidence.recipes.items()
+    }
     return next_cells(claim, scale, fingerprint, results, seeds=seeds)
 
 
 def judge(
     claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result] | None = None
-) -> Judged:
-    """What the store says of the claim now, whether or not all of it was run.
+) -> Judgement:
+    """The verdicts by the trials in the store, finished or not.
 
-    `results`: of its trials, where they are known already: a store of thousands is read once for
+    `results`: the results in the store, if they are loaded already, to read a large store once for
     many claims.
     """
     claim = as_registered(claim, scale, store)
     evidence = _evidence(claim, scale, store, store.results() if results is None else results)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
-    return Judged(claim=claim, evidence=evidence, verdicts=verdicts)
+    return Judgement(claim=claim, evidence=evidence, verdicts=verdicts)
 
 
-def judge_exact(claim: ExactClaim, store: Store) -> Judged:
-    """What was computed of a claim that needs no training."""
+def judge_exact(claim: ExactClaim, store: Store) -> Judgement:
+    """The verdict on a claim that needs no training."""
     facts = store.facts(claim.id, claim.digest())
-    return Judged(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
+    return Judgement(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
 
 
-def judge_at(claim: Claim, scale: str, store: Store, results: Mapping[str, Result]) -> Judged:
-    """What the store says of a claim of any kind; `scale` is not asked for where none is had."""
+def judge_at(claim: Claim, scale: str, store: Store, results: Mapping[str, Result]) -> Judgement:
+    """The verdicts on a claim of any kind; an exact claim ignores `scale`."""
     if isinstance(claim, TrainedClaim):
         return judge(claim, scale, store, results)
     assert isinstance(claim, ExactClaim)
@@ -168,14 +171,14 @@ def judge_at(claim: Claim, scale: str, store: Store, results: Mapping[str, Resul
 def _evidence(
     claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result]
 ) -> Evidence:
-    record = planned(claim, scale, store)
+    record = registered_plan(claim, scale, store)
     fingerprint = record.fingerprint if record else None
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=store)
     return replace(evidence, finished_before=record.finished_before if record else 0)
 
 
 def runnable_hint(claim: TrainedClaim, error: DataError) -> str:
-    """How to get the data, and which scales need other images, or none."""
+    """How to get the data, and which scales need other images, or no download."""
     data = {name: scale.data for name, scale in claim.scales.items() if scale.data in DATASETS}
     fetched = [f"{name} ({data[name]})" for name in data if DATASETS[data[name]].fetched]
     embedded = [name for name in data if not DATASETS[data[name]].evidence]

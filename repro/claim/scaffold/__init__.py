@@ -1,6 +1,6 @@
-"""A claim file to begin with: one of each kind, commented, valid and runnable as it stands.
+"""Templates of new claim files, one of each kind, commented, valid and runnable; and of projects.
 
-And a folder for the claims of a paper: with a README and a workflow that runs them.
+A project is a folder for the claims of a paper, with a README and a workflow that runs them.
 """
 
 import re
@@ -25,20 +25,20 @@ _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) -> Claim:
     """Write `folder/name.yaml`, of the kind or as a copy of `source`, and return its claim.
 
-    With a copy come the tables beside it. Raises ClaimError, and writes nothing, when the name is
-    none for a claim, or when there is such a file already.
+    Also copies the tables beside `source`. Raises ClaimError, and writes nothing, if the name is
+    invalid or the file exists.
     """
     if not _NAME.match(name) or not is_text(name):
         raise ClaimError(
-            f"{name!r} is no name for a claim: letters, digits and '_' alone, and no number",
+            f"{name!r} is not a valid name: use letters, digits and '_', and no number",
             hint="such as `repro new gelu_speedup`",
         )
     path = folder / f"{name}.yaml"
     copies = {} if source is None else _copies(source, folder)
-    for there in (path, path.with_suffix(".yml")):
-        if there.exists():
+    for target in (path, path.with_suffix(".yml")):
+        if target.exists():
             raise ClaimError(
-                f"{there} is there already", hint="choose another name, or move the file away"
+                f"{target} exists already", hint="choose another name, or move the file away"
             )
     for file, content in copies.items():
         write_atomic(file, content)
@@ -57,17 +57,17 @@ def scaffold_project(folder: Path) -> list[Path]:
 
 
 def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
-    """What lies beside `source` and has to lie in `folder`, by its place there."""
-    paper = load(source).paper  # its own problems are told under its own name
+    """The tables of `source` to copy into `folder`, by their new path."""
+    paper = load(source).paper  # errors name the source file
     copies = {}
     for table in filter(None, (paper.figure, paper.siblings)):
-        content, there = read_bytes(source.parent / table), folder / table
-        if not there.exists():
-            copies[there] = content
-        elif read_bytes(there) != content:
+        content, target = read_bytes(source.parent / table), folder / table
+        if not target.exists():
+            copies[target] = content
+        elif read_bytes(target) != content:
             raise ClaimError(
-                f"{there} is another file than that beside {source}",
-                hint="move it away, or give another --claims folder",
+                f"{target} differs from the file beside {source}",
+                hint="move it away, or use another --claims folder",
             )
     return copies
 
