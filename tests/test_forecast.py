@@ -83,7 +83,7 @@ def test_seeds_that_are_there_stay_what_they_are(tmp_path: Path) -> None:
     found = evidence.recipes["authors"]
     scatter = Scatter(sd=0.5)
     fresh = by_truth(chances(claim, "paper", scatter))["none"].value
-    later = by_truth(chances(claim, "paper", scatter, found=found))["none"].value
+    later = by_truth(chances(claim, "paper", scatter, evidence=found))["none"].value
 
     assert later < fresh
 
@@ -144,7 +144,7 @@ def test_times_to_come_have_brackets_as_wide_as_those_so_far(tmp_path: Path) -> 
             for seed, upper in enumerate(middle * np.array([0.9, 1.0, 1.1]))
         )  # fmt: skip
         known = replace(found, outcomes=outcomes, seeds=3)
-        return by_truth(chances(claim, "smoke", Scatter(sd=0.3), found=known))["paper"].value
+        return by_truth(chances(claim, "smoke", Scatter(sd=0.3), evidence=known))["paper"].value
 
     assert likely(0.3) < likely(0.01)
     assert outlook(claim, "smoke", found).sentences[-1].startswith("crossing times are taken as ex")

@@ -87,9 +87,12 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
     [
         (("tiny",), "tiny.yaml exists already"),
         (("a name",), "'a name' is not a valid name: use letters, digits and '_'"),
-        (("2012",), "'2012' is not a valid name: use letters, digits and '_', and no number"),
-        (("1e5",), "'1e5' is no name"),
-        (("null",), "'null' is no name"),
+        (
+            ("2012",),
+            "'2012' is not a valid name: use letters, digits and '_', not a number",
+        ),
+        (("1e5",), "'1e5' is not a valid name"),
+        (("null",), "'null' is not a valid name"),
         (
             ("x", "--from", str(ROOT / "claims" / "dropout.yaml"), "--kind", "level"),
             "--from copies the kind, too",

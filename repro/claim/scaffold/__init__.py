@@ -30,7 +30,7 @@ def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) 
     """
     if not _NAME.match(name) or not is_text(name):
         raise ClaimError(
-            f"{name!r} is not a valid name: use letters, digits and '_', and no number",
+            f"{name!r} is not a valid name: use letters, digits and '_', not a number or null",
             hint="such as `repro new gelu_speedup`",
         )
     path = folder / f"{name}.yaml"
