@@ -1,4 +1,4 @@
-"""How fast this machine is."""
+"""Command that measures this machine: bench."""
 
 from pathlib import Path
 
@@ -24,19 +24,17 @@ NAMES = ("steps", "populations", "lrn", "input")
 )
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @setting("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Times each is measured."
-)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="Repetitions.")
 @click.option(
     "--images",
     type=FOLDER,
-    help="input: of the image files below this folder, in place of generated ones.",
+    help="input: use the images in this folder instead of generated ones.",
 )
 def bench(names: tuple[str, ...], device: str, rounds: int, images: Path | None) -> None:
-    """Measure this machine: training steps, populations, response normalisation, the input path.
+    """Measure this machine: training steps, populations, response normalisation, data loading.
 
-    Prints a table each; medians over rounds in which all contestants take turns. Packed images are
-    written into the folder for temporary files, and read from there.
+    Prints a table for each; medians over rounds in which the alternatives take turns. Packed images
+    are written into the folder for temporary files, and read from there.
     """
     if images is not None and "input" not in (names or NAMES):
         raise click.UsageError("--images goes with the benchmark `input`")

@@ -1,4 +1,4 @@
-"""The claim files: what there is, what one says, whether it is valid, and how one begins."""
+"""Commands for claim files: list, show, new, validate, trust, schema."""
 
 import shlex
 from pathlib import Path
@@ -43,9 +43,9 @@ __all__ = ["list_", "new", "schema", "show", "trust", "validate"]
     """,
 )
 @option_claims
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(claims: Path | None, as_json: bool) -> None:
-    """The claims, what the paper says, and the scales that each has."""
+    """List the claims: name, statement and scales of each."""
     loaded = load_claims(claims_in(claims))
     if as_json:
         print_json(
@@ -62,16 +62,18 @@ def list_(claims: Path | None, as_json: bool) -> None:
     examples="""
     repro show relu_speedup
     repro show claims/relu_speedup.yaml --json
-    repro show lrn --resolved --scale smoke    # as it will run, and where each value is from
+    repro show lrn --resolved --scale smoke    # as it will run, with the source of each value
     """,
 )
 @click.argument("claim", type=CLAIM)
 @option_claims_dir
-@click.option("--resolved", is_flag=True, help="Every arm, recipe and trial written out, as YAML.")
-@click.option("--scale", type=SCALE, help="With --resolved: of this scale alone.")
+@click.option(
+    "--resolved", is_flag=True, help="Print every arm, recipe and trial in full, as YAML."
+)
+@click.option("--scale", type=SCALE, help="With --resolved: only this scale.")
 @option_store
 @options_data
-@click.option("--json", "as_json", is_flag=True, help="The whole file, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole file as JSON.")
 def show(
     claim: Path,
     resolved: bool,
@@ -81,7 +83,7 @@ def show(
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """One claim: what the paper states, what is compared, and how it is decided."""
+    """Show a claim: the paper's statement, the comparison, and the decision rule."""
     from repro.report.describe import describe_claim, describe_resolved
 
     (loaded,) = load_claims((claim,))
@@ -108,21 +110,21 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
 )
 @click.argument("name")
 @click.option(
-    "--kind", type=KIND, default="time_to_threshold", show_default=True, help="How it is decided."
+    "--kind", type=KIND, default="time_to_threshold", show_default=True, help="Kind of claim."
 )
 @click.option(
-    "--from", "source", type=ClaimPath(template=True), help="A claim to copy, in place of a kind."
+    "--from", "source", type=ClaimPath(template=True), help="Copy this claim instead of a template."
 )
 @click.option(
-    "--project", type=FOLDER, help="Begin a folder for a paper: claims/, README, CI workflow."
+    "--project", type=FOLDER, help="Create a folder for a paper: claims/, README, CI workflow."
 )
 @option_claims
 def new(
     name: str, kind: str, source: Path | None, project: Path | None, claims: Path | None
 ) -> None:
-    """Begin a claim file: commented, valid as it stands, with a smoke scale that runs.
+    """Create a claim file: commented, valid, and with a smoke scale that runs.
 
-    A file that is there already is left alone.
+    Existing files are not changed.
     """
     from repro.claim.scaffold import scaffold, scaffold_project
 
@@ -155,21 +157,21 @@ def new(
 @click.argument("names", metavar="[CLAIMS]...", nargs=-1, type=CLAIM)
 @option_claims
 def validate(names: tuple[Path, ...], claims: Path | None) -> None:
-    """Check claim files; every problem of every file is printed, with its line and column.
+    """Check claim files, and print all problems, each with its line and column.
 
-    Without names: all that `repro list` shows.
+    Without names: check all claims of `repro list`.
 
     \b
-    text      YAML of plain values: no tags, no aliases, no key twice
-    keys      none that is unknown, none missing
-    values    of their type, in their range, lists in their order
-    names     of models, data sets, metrics, activations, arms and recipes: known
-    files     tables lie beside the claim file and can be read; no path leaves its folder
+    text      plain YAML: no tags, aliases or duplicate keys
+    keys      no unknown and no missing ones
+    values    types, ranges, order of lists
+    names     models, data sets, metrics, activations, arms and recipes exist
+    files     tables are readable, in the folder of the claim file
     arms      differ in the one factor under test, and are compared
-    region    lies on the side of no effect that is claimed
-    rates     each recipe has some, whose search ends within the budget
-    seeds     enough for a verdict at the first look
-    evidence  embedded images at smoke scale alone, real ones elsewhere
+    region    on the claimed side of no effect
+    rates     each recipe has a rate, or a search within the budget
+    seeds     enough for a verdict at the first interim analysis
+    evidence  embedded images only at smoke scale, real ones at the others
 
     A warning, with which a claim stays valid, says which word its runs can hardly come to: where
     the paper's number lies on an edge of the region or outside, and where the seeds planned are

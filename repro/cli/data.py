@@ -1,4 +1,4 @@
-"""The images: found, downloaded, decoded, checked."""
+"""Commands for data sets: fetch, prepare, status, verify."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def data() -> None:
 )
 @options_data
 def status(data_dir: Path | None, cache_dir: Path | None) -> None:
-    """What is where, and what is missing."""
+    """List the data sets: their folders, or that they are missing."""
     from repro.report.describe import describe_data
 
     echo(describe_data(data_dirs_for(data_dir), cache_dir_for(cache_dir)))
@@ -50,7 +50,7 @@ def status(data_dir: Path | None, cache_dir: Path | None) -> None:
     help="Folder of data sets to download into.",
 )
 def fetch(name: str, data_dir: Path | None) -> None:
-    """Download a data set and check it by its hash."""
+    """Download a data set and check its hash."""
     from repro.data import fetch as fetch_dataset
 
     folder = data_dirs_for(data_dir)[0]
@@ -67,7 +67,7 @@ def fetch(name: str, data_dir: Path | None) -> None:
 @click.argument("name")
 @options_data
 def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
-    """Decode a data set into the cache, once; after a stop the same command continues.
+    """Decode a data set into the cache; the same command continues after an interruption.
 
     NAME is a registered data set, folder:NAME, or folder:NAME@SIZE for images of various sizes.
     """

@@ -67,23 +67,24 @@ def options_executor(command: F) -> F:
                 help="Where trials run.",
             ),
             setting(
-                "--address", help="Ray: the cluster's; auto: that of this node. Default: one here."
+                "--address",
+                help="Ray: of the cluster; auto: this node's cluster. Default: a new Ray.",
             ),
             setting(
                 "--gpus-per-trial",
                 type=click.FloatRange(0),
-                help="Ray: such as 0.25. Default: by the memory that it needs.",
+                help="Ray: share, such as 0.25. Default: by memory.",
             ),
             setting(
                 "--ranks-per-trial",
                 type=click.IntRange(1),
-                help="Ray: workers that train each trial together, each with its share of a GPU. "
+                help="Ray: workers that train each trial together, each with a share of a GPU. "
                 "Default: 1.",
             ),
             setting(
                 "--stream-home",
                 is_flag=True,
-                help="Ray: write through the driver, even where workers see its store.",
+                help="Ray: workers always write through the driver.",
             ),
             setting(
                 "--slurm",

@@ -130,7 +130,7 @@ def options_data(command: F) -> F:
         "--data-dir",
         type=FOLDER,
         envvar="REPRO_DATA",
-        help="Folder of data sets; looked into before the default folder.",
+        help="Folder of data sets; searched before the default folder.",
     )(command)
 
 
@@ -139,7 +139,7 @@ def options_run(command: F) -> F:
     for add in reversed(
         [
             click.argument("claims", nargs=-1, required=True, type=CLAIM),
-            click.option("--scale", type=SCALE, help="Default: the claim's best evidence."),
+            click.option("--scale", type=SCALE, help="Default: the claim's best scale."),
             option_claims_dir,
             option_store,
             options_data,
@@ -147,17 +147,17 @@ def options_run(command: F) -> F:
                 "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
             ),
             setting(
-                "--workers", type=click.IntRange(1), help="Trials at once. Default: by device."
+                "--workers", type=click.IntRange(1), help="Parallel trials. Default: by device."
             ),
             setting(
                 "--population",
                 type=click.IntRange(1),
-                help="Trials of one shape trained as one program. Default: by device and memory.",
+                help="Trials of equal shape trained together. Default: by device and memory.",
             ),
             click.option(
                 "--max-seeds",
                 type=click.IntRange(1),
-                help="End at the last look with at most so many seeds.",
+                help="Stop at the last interim analysis with at most this many seeds.",
             ),
         ]
     ):

@@ -1,4 +1,4 @@
-"""What was found: the report, and the evidence to keep."""
+"""Commands that write results: report, publish, export."""
 
 import datetime as dt
 import os
@@ -56,20 +56,20 @@ USUAL = FORMATS[:5]
     multiple=True,
     default=USUAL,
     show_default=True,
-    help="May be given several times.",
+    help="May be repeated.",
 )
 def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]) -> None:
-    """Write what the store says, also of a half-finished run.
+    """Write a report of the store, also of an unfinished run.
 
-    Where nothing is measured yet it is written all the same, and the exit code is 4. A claim file
-    that is not valid is named in it and leaves out no other; the exit code is 2.
+    Without results it is written as well, with exit code 4. The report lists invalid claim files;
+    the exit code is then 2.
 
     \b
-    html     report.html: one page that needs nothing besides itself
+    html     report.html: a self-contained page
     md       report.md, for a page of a repository
     csv      verdicts, effects, facts, trials and curves, a file each
-    svg      figures/, of which claims.svg has all claims
-    card     claims.png, the picture that sites show beside a link
+    svg      figures/; claims.svg shows all claims
+    card     claims.png, a preview image for links
     parquet  the tables of csv
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     """  # noqa: D301 - click wants the character itself
@@ -82,7 +82,7 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
 
 
 @command(
-    short_help="Write a site into a folder, for any web server.",
+    short_help="Write a static site into a folder, for any web server.",
     examples="""
     repro publish site                      # then: python -m http.server --directory site
     repro publish --crate crate             # with the evidence: repro verify crate
@@ -91,16 +91,16 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
 @option_store
 @option_claims
 @click.option("--crate", is_flag=True, help="Add the evidence and the claim files, as an RO-Crate.")
-@click.option("--license", "licence", help="With --crate: the address of its licence.")
+@click.option("--license", "licence", help="With --crate: URL of its licence.")
 @click.argument("out", type=FOLDER)
 def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, out: Path) -> None:
-    """Write a site into a folder, for any web server: the verdicts, a page a claim, the data.
+    """Write a static site into a folder: the verdicts, a page for each claim, the data.
 
-    Where nothing is measured yet it is written all the same, and the exit code is 4. A claim file
-    that is not valid is named in it and leaves out no other; the exit code is 2.
+    Without results it is written as well, with exit code 4. The site lists invalid claim files;
+    the exit code is then 2.
 
-    With --crate the folder is an RO-Crate for an archive, and a store as `repro export` writes it:
-    `repro verify OUT` checks all of it. Pictures of images that may not be passed on stay behind.
+    With --crate the folder is an RO-Crate for an archive, and a store as of `repro export`:
+    `repro verify OUT` checks all of it. Figures of images with restricted use are left out.
     """
     if licence and not crate:
         raise click.UsageError("--license is of a crate: give --crate, too")

@@ -1,4 +1,4 @@
-"""Running claims, saying beforehand what that costs, and looking on meanwhile."""
+"""Commands that run claims: run, plan, status."""
 
 import shlex
 import sys
@@ -39,8 +39,8 @@ __all__ = ["plan", "run", "status"]
     repro run architecture                           # no training: seconds
     repro run relu_speedup --scale smoke             # embedded data: does it work here?
     repro run relu_speedup --scale paper --budget 45m
-    repro run claims/*.yaml --scale proxy            # all that have the scale, each trial once
-    repro run relu_speedup --scale smoke --profile   # what does the time go on?
+    repro run claims/*.yaml --scale proxy            # all claims with this scale
+    repro run relu_speedup --scale smoke --profile   # where does the time go?
     repro run lrn --device cuda:1 --store /data/runs --json
     repro run examples/own_script/label_smoothing.yaml --trust   # trained by a script of yours
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
@@ -56,14 +56,14 @@ __all__ = ["plan", "run", "status"]
     type=Duration(),
     default="30s",
     show_default=True,
-    help="How much a power cut may cost.",
+    help="Time between checkpoints.",
 )
 @click.option(
     "--profile",
     is_flag=False,
     flag_value="profile",
     type=FOLDER,
-    help="Chrome traces, and a table of what the time went on, in this folder. [profile]",
+    help="Write Chrome traces and a table of times into this folder. [profile]",
 )
 @setting(
     "--log",
@@ -71,17 +71,16 @@ __all__ = ["plan", "run", "status"]
     type=LogTarget(),
     multiple=True,
     metavar="NAME[:FOLDER]",
-    help="Curves for tensorboard or a plug-in, on this machine; may be given several times. "
-    "Default folder: logs/NAME.",
+    help="Log curves for tensorboard or a plug-in; may be repeated. Default folder: logs/NAME.",
 )
 @setting(
     "--stall-after",
     type=Duration(),
     default="1h",
     show_default=True,
-    help="How long a claim's command may write no metric before it is taken to hang.",
+    help="Stop a claim's command after this time without a new metric.",
 )
-@click.option("--trust", is_flag=True, help="Run the claim files' commands, this once.")
+@click.option("--trust", is_flag=True, help="Trust the claim files' commands for this run.")
 @setting("--keep-weights", is_flag=True, help="Keep every trained net, for `repro weights`.")
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 def run(
@@ -104,12 +103,12 @@ def run(
     slurm: tuple[tuple[str, str | int | bool], ...],
     **flags: Any,
 ) -> None:
-    """Run what is missing of each claim, and say what was found.
+    """Run the missing trials of each claim, and print the verdicts.
 
-    The same command continues an interrupted run: one Ctrl-C saves each trial at its next tenth
-    of an epoch and stops, a second one leaves at once. On a terminal each running trial has its
-    line; elsewhere there are plain lines, each with a word to search for (start, train, done,
-    saved). `repro status --watch` follows from a second terminal.
+    The same command continues an interrupted run: Ctrl-C saves each trial at its next tenth of an
+    epoch and stops; a second Ctrl-C exits at once. On a terminal each running trial has a line;
+    elsewhere plain lines begin with a keyword (start, train, done, saved). `repro status --watch`
+    shows the progress in a second terminal.
     """
     from repro.execute.monitor.loggers import open_logger
     from repro.execute.running import run_claims
@@ -174,12 +173,13 @@ def plan(
     register: bool,
     **flags: Any,
 ) -> None:
-    """Print the trials that come next, and what they cost on this device, measured briefly.
+    """Print the next trials, and an estimate of their time on this device.
 
-    Each arm's net is built and trained for a few steps, so that one that cannot be is told here.
+    Builds each arm's net and times a few training steps, so it also finds nets that cannot be
+    trained.
 
-    With --budget: which claims so much time can decide, each with the whole of it, by the times
-    and the spread of seeds in the store.
+    With --budget: which claims can be decided in this time, each with the whole budget, from the
+    times and the scatter over seeds in the store.
     """
     loaded = load_claims(claims)
     if register:
@@ -232,20 +232,20 @@ def _print_forecasts(
 @command(
     short_help="Show the progress of a run in another process, and what failed.",
     examples="""
-    repro status                  # of runs/: which trials run now, how far, and how fast
-    repro status --watch          # until nothing runs any more
+    repro status                  # of runs/: running trials, their progress and speed
+    repro status --watch          # until the run ends
     repro status --store /data/runs --json
     """,
 )
 @option_store
-@click.option("--watch", is_flag=True, help="Follow until nothing runs any more.")
-@click.option("--json", "as_json", is_flag=True, help="Once, for machines.")
+@click.option("--watch", is_flag=True, help="Update until the run ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, once.")
 def status(store: Path, watch: bool, as_json: bool) -> None:
-    """How far a run is that goes on elsewhere, by the files that it keeps in its store.
+    """Show the progress of a run in another process.
 
-    Reads only: the run does not notice. A trial whose process was killed is not shown as running;
-    one that a fault kept from its end is shown with it, until it is begun again. A trial that
-    diverged or never crossed has a result, and no fault.
+    Only reads files in the store; the run is not affected. A trial whose process was killed does
+    not count as running. A failed trial is listed with its error until it starts again. A trial
+    that diverged or never crossed has a result, and has not failed.
     """
     from dataclasses import asdict
 

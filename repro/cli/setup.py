@@ -1,4 +1,4 @@
-"""Setting the tool up: what works here, what is configured, and completion for a shell."""
+"""Commands for the set-up: doctor, config, completion."""
 
 import sys
 from pathlib import Path
@@ -56,7 +56,7 @@ def _next_step(state: "Overview") -> str:
 
 
 @command(
-    short_help="What works on this machine, and what can run here.",
+    short_help="Check this machine: what works, and what can run here.",
     examples="""
     repro doctor                       # in a minute: what works, what is missing, what can run
     repro doctor --data-dir /data
@@ -66,7 +66,7 @@ def _next_step(state: "Overview") -> str:
 @option_store
 @option_claims
 @options_data
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(
     store: Path,
     claims: Path | None,
@@ -74,10 +74,10 @@ def doctor(
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Check device, versions, data, disk and plug-ins, and say what can run here.
+    """Check device, versions, data, disk and plug-ins, and list what can run here.
 
-    Exits with 5 when something is broken, with 0 when something is merely missing: whoever has no
-    accelerator or no ImageNet can still run what needs neither.
+    Exit code 5 if something is broken, 0 if something is only missing: without a GPU or ImageNet
+    you can still run claims that need neither.
     """
     from dataclasses import asdict
 
@@ -111,16 +111,16 @@ def doctor(
     repro config --json
     """,
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def config(ctx: click.Context, as_json: bool) -> None:
-    """Every setting with its value, and where that comes from.
+    """Print every setting with its value, and the source of the value.
 
-    An option of the command line comes before its environment variable, that before `repro.toml`
-    in the working directory (or `[tool.repro]` in `pyproject.toml`), that before `config.toml` in
-    the user's configuration folder, that before the default. A key is an option without its
-    dashes; a table named after a command, such as `[run]`, holds for that command alone. Settings
-    describe the machine: what is to be measured stands in the claim file.
+    The first of these counts: the command line; the environment variable; `repro.toml` in the
+    working directory (or `[tool.repro]` in `pyproject.toml`); `config.toml` in your configuration
+    folder; the default. A key is an option without its dashes; a table named after a command, such
+    as `[run]`, applies only to that command. Settings describe the machine: the claim file defines
+    the experiment.
     """
     root = ctx.find_root().command
     assert isinstance(root, click.Group)
@@ -159,7 +159,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @command(
-    short_help="Print a script that completes words in a shell.",
+    short_help="Print a script for completion in a shell.",
     examples="""
     repro completion bash   # add to ~/.bashrc:  eval "$(repro completion bash)"
     repro completion zsh    # add to ~/.zshrc:   eval "$(repro completion zsh)"
@@ -169,7 +169,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(SHELLS))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print a script that lets a shell complete commands, options, claims, scales and arms."""
+    """Print a shell script that completes commands, options, claims, scales and arms."""
     from click.shell_completion import get_completion_class
 
     shell_class = get_completion_class(shell)

@@ -1,4 +1,4 @@
-"""Looking after stores: checking one, comparing and joining several, and what an error means."""
+"""Commands for stores: verify, diff, merge, why; and explain, for errors."""
 
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ def _check_folder(path: Path) -> None:
 
 
 @command(
-    short_help="Check a store against itself and its verdicts.",
+    short_help="Check a store, and recompute its verdicts.",
     examples="""
     repro verify reports/store
     repro verify reports/store --report reports/report   # and what was printed of it
@@ -55,25 +55,25 @@ def _check_folder(path: Path) -> None:
 @click.option(
     "--report",
     type=Folder(exists=True),
-    help="Folder of a report, whose tables have to say what the store does.",
+    help="Also compare the tables of the report in this folder.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool) -> None:
-    """Check a store against itself, and derive every verdict from its curves once more.
+    """Check a store, and recompute every verdict from the curves.
 
-    One that `repro publish --crate` wrote is checked with its own claim files.
+    A folder of `repro publish --crate` is checked with its own claim files.
 
-    Exit code 5 when anything contradicts anything.
+    Exit code 5 if a check fails.
 
     \b
-    format   store.json says which
-    sums     each file is as its SHA-256 says, none is missing, none was added
-    files    each can be read, and is of the trial that its folder is named after
+    format   store.json has a known format
+    sums     every file matches its SHA-256; none is missing or added
+    files    are readable, and belong to the trial of their folder
     results  follow from their curves
-    plans    have the digests that their names say
-    facts    hold or not as the claim file has it
-    apart    nothing was kept apart by `repro merge`
-    tables   of --report: say what the store does, cell by cell
+    plans    have the digest in their name
+    facts    agree with the claim file
+    apart    `repro merge` found no contradictions
+    tables   of --report: every cell agrees with the store
     """  # noqa: D301 - click wants the character itself
     from repro.audit import claims_beside, verification_fields, verification_text
     from repro.audit import verify as check
@@ -99,9 +99,9 @@ def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool)
 @click.argument("one", type=FOLDER)
 @click.argument("two", type=FOLDER)
 @option_claims
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
-    """Compare what two stores say of each claim. Exit code 3 when a verdict differs."""
+    """Compare the verdicts of two stores. Exit code 3 if one differs."""
     from repro.audit import compare, difference_fields, difference_text
 
     for path in (one, two):
@@ -115,7 +115,7 @@ def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
 
 
 @command(
-    short_help="Join stores of several machines into one.",
+    short_help="Merge stores of several machines into one.",
     examples="""
     repro merge runs /mnt/other-machine/runs
     """,
@@ -123,10 +123,10 @@ def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
 @click.argument("into", type=FOLDER)
 @click.argument("sources", nargs=-1, required=True, type=FOLDER, metavar="FROM...")
 def merge(into: Path, sources: tuple[Path, ...]) -> None:
-    """Join stores of several machines into INTO; FROM stay as they are.
+    """Merge stores of several machines into INTO; the FROM stores do not change.
 
-    A trial in both becomes one. Numbers that contradict are kept apart, and what is damaged in FROM
-    is left there; the exit code is then 5. Unfinished trials stay in FROM.
+    A trial in several stores becomes one. Contradicting numbers are stored separately, and damaged
+    files stay in FROM; the exit code is then 5. Unfinished trials stay in FROM.
     """
     from repro.audit import merge as join
     from repro.audit import merge_text
@@ -163,7 +163,7 @@ def _tell_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
 @option_store
 @option_claims
 def why(target: str, store: Path, claims: Path | None) -> None:
-    """Explain why a cached trial is or is not reused: which field or code the plan wants else."""
+    """Explain why a cached trial is or is not reused: which field or code differs from the plan."""
     from repro.audit import why as reason
 
     files = claims_in(claims)

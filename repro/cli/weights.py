@@ -1,4 +1,4 @@
-"""Trained nets, to give away."""
+"""Command that writes a trained net: weights."""
 
 import re
 from pathlib import Path
@@ -44,10 +44,10 @@ class ClaimOrTrial(ClaimPath):
 @click.argument("out", type=FOLDER)
 @option_claims_dir
 @option_store
-@click.option("--scale", type=SCALE, help="Of a claim. Default: its best evidence.")
-@click.option("--recipe", help="Of a claim. Default: the one that decides.")
-@click.option("--arm", type=ArmName(), help="Of a claim; needed where it has several.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a claim.")
+@click.option("--scale", type=SCALE, help="Scale of the claim. Default: its best scale.")
+@click.option("--recipe", help="Recipe of the claim. Default: the deciding one.")
+@click.option("--arm", type=ArmName(), help="Arm of the claim; required if it has several.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed.")
 def weights(
     claim: Path,
     out: Path,
@@ -59,8 +59,8 @@ def weights(
 ) -> None:
     """Write a trained net as safetensors, with a model card, into the folder OUT.
 
-    The run must have been told to keep it: `repro run CLAIM --keep-weights`. The net is loaded by
-    timm.create_model(..., checkpoint_path=...), as the card says, with what its inputs were.
+    Needs a run with `repro run CLAIM --keep-weights`. The model card explains how to load the net
+    with timm.create_model(..., checkpoint_path=...), and its inputs.
     """
     from repro.audit.weights import NetChoice, trial_of, write_weights
 
