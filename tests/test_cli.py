@@ -424,7 +424,7 @@ def test_data_are_prepared_once_and_then_verified(tmp_path: Path) -> None:
     assert f"; in {folder} (0 MB); fingerprint " in first.stdout
     assert ": 8 images, all decoded before; read: " in again.stdout
     assert again.stdout.split()[-1] == fingerprint
-    assert f"as their fingerprint {fingerprint}" in verified.stdout
+    assert f"match their fingerprint {fingerprint}" in verified.stdout
 
 
 @pytest.mark.parametrize(

@@ -504,7 +504,7 @@ def test_a_second_copy_of_a_shard_is_told(copy: str, ending: str, tmp_path: Path
 
     with pytest.raises(DataError) as error:
         opened(tmp_path)
-    assert f"{twin.name} is named like a shard of the split 'test'" in str(error.value)
+    assert f"{twin.name} is named almost like a shard of the split 'test'" in str(error.value)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".tar"])
@@ -621,7 +621,7 @@ def test_test_images_whose_labels_are_none_are_told(container: str, tmp_path: Pa
 
     with pytest.raises(DataError, match=r"split 'test' go from -1|one split only") as error:
         opened(tmp_path)
-    assert "of test, valid, validation and val the next one is read" in error.value.hint
+    assert "then the next of test, valid, validation and val is read" in error.value.hint
 
 
 def test_what_an_editor_left_behind_is_no_image(tmp_path: Path) -> None:
