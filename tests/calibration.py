@@ -551,8 +551,9 @@ class World:
         step = search.rates[1] / search.rates[0]
         best = 0.01 * step ** generator.uniform(-0.5, 0.5)
         middle = float(np.exp(np.log(self.case.draw(generator, 200)[arm]).mean()))
-        while (at := rate_search(self.claim, "paper", "period", name, PRINT, found.results)).wanted:
-            for cell in at.wanted:
+        place = self.claim, "paper", "period", name, PRINT
+        while (at := rate_search(*place, found.results)).pending:
+            for cell in at.pending:
                 noise = 0.1 * float(generator.standard_normal())
                 time = middle * math.exp(_cost(cell.trial.rate, best) + noise)
                 result = self._result(cell, time, 0.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repro.claim import Claim, Search, TrainedClaim, load
-from repro.plan import Cell, confirm_cells, merged, most_epochs_left, next_cells, rate_search
+from repro.plan import Cell, confirm_cells, merge_cells, most_epochs_left, next_cells, rate_search
 from repro.trial import Result
 from tests.worlds import claim_file, planted, tiny_claim
 
@@ -145,14 +145,14 @@ def test_a_later_result_does_not_change_an_earlier_rung(tmp_path: Path) -> None:
         c.trial.id: planted(c, crossed=None, error={0.003: 0.5, 0.01: 0.4, 0.03: 0.6}[c.trial.rate])
         for c in first
     }
-    second = search(claim, results).wanted
+    second = search(claim, results).pending
     assert {c.trial.rate for c in second} == {0.01, 0.003}
     (one, two) = sorted(second, key=lambda c: c.trial.rate)
     results[two.trial.id] = replace(
         planted(two, crossed=3.9), epoch_errors=(*results[two.trial.id].epoch_errors, 0.3)
     )
 
-    assert [c.trial.rate for c in search(claim, results).wanted] == [one.trial.rate]
+    assert [c.trial.rate for c in search(claim, results).pending] == [one.trial.rate]
     results[one.trial.id] = replace(
         planted(one, crossed=3.95), epoch_errors=(*results[one.trial.id].epoch_errors, 0.3)
     )
@@ -206,7 +206,7 @@ def test_arms_share_seeds(claim: Claim) -> None:
 def test_of_several_claims_what_decides_comes_first() -> None:
     """So that a run that is out of time has decided what it could; equal nets train once."""
     claims = [load(CLAIMS / f"{name}.yaml") for name in ("lrn", "depth")]
-    cells = merged(cell for claim in claims for cell in next_cells(claim, "proxy", PRINT, {}))
+    cells = merge_cells(cell for claim in claims for cell in next_cells(claim, "proxy", PRINT, {}))
 
     arms = [cell.arm for cell in cells]
     assert arms[:9] == [*("without", "with") * 3, *("without_conv4",) * 3]  # whole is lrn's with

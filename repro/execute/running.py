@@ -14,7 +14,7 @@ from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Observer, Observers
 from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.execute.prepare import Work, claims_with_scale, prepare
-from repro.plan import Cell, merged, most_epochs_left
+from repro.plan import Cell, merge_cells, most_epochs_left
 from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.talk import say, tell, tell_all
@@ -186,7 +186,7 @@ def _train(
 
     def plan() -> list[Cell]:
         results = store.results()
-        return merged(
+        return merge_cells(
             cell
             for item in work
             for cell in next_trials(

@@ -3,20 +3,9 @@
 May import `claim`, `registry` and `trial`.
 """
 
-from repro.plan.plan import (
-    TUNING_SEEDS_FROM,
-    Cell,
-    RateOutcome,
-    RateSearch,
-    code,
-    confirm_cells,
-    lag,
-    merged,
-    most_epochs_left,
-    next_cells,
-    possible_cells,
-    rate_search,
-)
+from repro.plan.cells import TUNING_SEEDS_FROM, Cell, code, confirm_cells
+from repro.plan.plan import merge_cells, most_epochs_left, next_cells, possible_cells
+from repro.plan.rate_search import RateOutcome, RateSearch, lag, rate_search
 
 __all__ = [
     "TUNING_SEEDS_FROM",
@@ -26,7 +15,7 @@ __all__ = [
     "code",
     "confirm_cells",
     "lag",
-    "merged",
+    "merge_cells",
     "most_epochs_left",
     "next_cells",
     "possible_cells",

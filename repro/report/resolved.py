@@ -145,14 +145,14 @@ def _trials(
 ) -> Iterator[str]:
     """The trials that are known so far; a search decides the later ones."""
     search = rate_search(claim, scale, recipe, arm, fingerprint, results)
-    cells: list[Cell] = list(search.wanted)
+    cells: list[Cell] = list(search.pending)
     if search.chosen is not None:
         cells += confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)
     remark = "; others once the rate is chosen" if search.chosen is None else ""
     yield f"          trials: # identity, and to which epoch{remark}"
     for cell in cells:
         progress = "finished" if cell.done(results) else "to run"
-        yield _line(12, cell.wants, cell.trial.id, f"to epoch {cell.until:g}, {progress}")
+        yield _line(12, cell.label, cell.trial.id, f"to epoch {cell.until:g}, {progress}")
 
 
 def _line(indent: int, key: str, value: Any, remark: str | None = None) -> str:
