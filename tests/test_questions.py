@@ -1,22 +1,26 @@
 """What a difference may be of: interactions, trends, equivalence, several at once, other arms."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.claim import DifferenceClaim, Region, arms_of, load
 from repro.errors import ClaimError
-from repro.plan import next_cells
+from repro.plan import confirm_cells, next_cells
 from repro.stats import Estimate
 from repro.store import Store
-from repro.verdict.analysis import planned_looks
+from repro.verdict import Verdict, decide, settles
+from repro.verdict.analysis import analyse, planned_looks
 from repro.verdict.effects import Outcome, contrasts
 from repro.verdict.rule import ruling_of
 from tests.commands import repro
+from tests.worlds import planted
 
 CLAIM = Path(__file__).parent / "claims" / "questions.yaml"
 
@@ -131,6 +135,20 @@ def test_arms_have_rates_nets_and_shares_of_their_own(claim: DifferenceClaim) ->
     ("old", "new", "message"),
     [
         ("relu_low: 1}", "relu_low: 2}", "contrast: the weights add up to 1, not to 0"),
+        ("relu_low: 1}", "relu_low: 1, half: 0}", "an arm without one is left out"),
+        ("relu_low: 1}", "relu_low: 1e-9, half: 1}", "weights lie between 0.001 and 1000"),
+        ("  low_rate: {", "  contrast: {", "this is the name of the contrast that decides"),
+        ("share: 0.5", "share: 0.001", "0 images in batches of 8 (recipe.batch_size) make 0 steps"),
+        ("  other: {net", "  a: {}\n  other: {net", "7 arms: figures tell at most 6 apart"),
+        ("lower: relu_low, region: {low: -99", "lower: relu_high, region: {low: -99",
+         "the arms differ in more than the one factor under test: model.activation, rate"),
+        ("region: {low: -99, high: 99}}", "metric: gap, region: {low: 99}}",
+         "a gap shows overfitting of two arms alone, as the contrast that decides"),
+        ("  relu_high: {", "  relu_high: {metric: train_error, ",
+         "`weights` are of one metric, not of test_error and train_error"),
+        ("    seeds: 1\n", "    seeds: 3\n    taken: 1\n",
+         "looks that were taken cannot share their error with further contrasts"),
+        ("relu_low: 1}}", "relu_low: 1}, metric: train_errr}", "metric 'train_errr' is unknown"),
         ("relu_low: 1}}", "relu_lo: 1}}", "contrast.weights.relu_lo: 'relu_lo' is not an arm"),
         ("{higher: half, lower: relu_low}", "{higher: half}",
          "also.fewer_images: a contrast has `higher` and `lower`, or `weights` of its arms"),
@@ -149,6 +167,62 @@ def test_each_rule_has_its_sentence(old: str, new: str, message: str, tmp_path: 
         load(changed(tmp_path, old, new))
 
     assert message in str(caught.value)
+
+
+def verdict_of(claim: DifferenceClaim, errors: dict[str, float]) -> Verdict:
+    """Of five seeds of these test errors, in points, each arm with a scatter of its own."""
+    results = {}
+    noise = np.random.default_rng(1).normal(0, 0.1, (len(errors), 5))
+    five = claim.scales["smoke"].model_copy(update={"seeds": (5,)})
+    claim = claim.model_copy(update={"scales": {"smoke": five}})
+    for place, (arm, error) in enumerate(errors.items()):
+        rate = claim.arms[arm].rate or 0.01
+        for cell in confirm_cells(claim, "smoke", "small", arm, "", rate):
+            one = planted(cell, crossed=None, error=0.1, epochs=1.0)
+            value = (error + noise[place, cell.trial.seed]) / 100
+            metrics = {"test_error": value, "initial_loss": 2.3}
+            results[cell.trial.id] = replace(one, status="finished", metrics=metrics)
+    return decide(claim, analyse(claim, "smoke", "", results, settles=settles), "small")
+
+
+BASE = {"relu_low": 10.0, "tanh_low": 15.0, "relu_high": 20.0, "tanh_high": 45.0}
+LOW_RATE = "{higher: tanh_low, lower: relu_low, region: {low: -99, high: 99}}"
+
+
+@pytest.mark.parametrize(
+    ("condition", "word", "effect"),
+    [
+        ("{higher: tanh_low, lower: relu_low, region: {low: 1}}", "reproduced", True),
+        ("{higher: tanh_low, lower: relu_low, region: {low: 20}}", "direction only", True),
+        ("{higher: tanh_low, lower: relu_low, region: {low: -1, high: 1}}", "not reproduced", True),
+        ("{higher: relu_low, lower: tanh_low, region: {low: 1}}", "not reproduced", False),
+    ],
+)
+def test_the_weaker_word_of_two_contrasts_counts(
+    condition: str, word: str, effect: bool, tmp_path: Path
+) -> None:
+    """And stands first in the reason; together they have an effect where each has one."""
+    loaded = load(changed(tmp_path, LOW_RATE, condition))
+    assert isinstance(loaded, DifferenceClaim)
+    verdict = verdict_of(loaded, BASE)
+
+    assert verdict.word == word
+    assert verdict.reason.startswith("low_rate") == (word != "reproduced")
+    assert verdict.effect is not None
+    assert (verdict.effect.p < 0.05) == effect
+
+
+def test_the_table_of_an_export_has_each_trial_under_its_own_rate(tmp_path: Path) -> None:
+    """Arms that differ in their rates alone do not share their trials."""
+    repro("run", CLAIM, "--store", tmp_path / "runs", "--scale", "smoke", "--workers", "1")
+    repro("export", tmp_path / "out", "--store", tmp_path / "runs", "--claims", CLAIM.parent)
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    questions = table[table.claim == "questions"]
+
+    assert sorted(questions.arm) == [
+        "half", "other", "relu_high", "relu_low", "tanh_high", "tanh_low",
+    ]  # fmt: skip
+    assert set(questions[questions.arm.str.endswith("high")].rate) == {0.03}
 
 
 def test_an_interaction_is_run_and_reported(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ that know nothing of this one.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ class _Arm:
     scale: str
     recipe: str
     arm: str
+    rate: float | None = None  # its own
 
 
 _Arms = Mapping[str, Sequence[_Arm]]  # by what the trials of an arm have in common
@@ -106,7 +107,13 @@ def _arms(claims: Iterable[Claim]) -> dict[str, list[_Arm]]:
         for scale in claim.scales:
             cells = next_cells(claim, scale, "", {})
             for cell in {(cell.recipe, cell.arm, cell.purpose): cell for cell in cells}.values():
-                arm = _Arm(claim=claim.id, scale=scale, recipe=cell.recipe, arm=cell.arm)
+                arm = _Arm(
+                    claim=claim.id,
+                    scale=scale,
+                    recipe=cell.recipe,
+                    arm=cell.arm,
+                    rate=claim.arms[cell.arm].rate,
+                )
                 of_arm = arms[_arm_key(cell.trial)]
                 if arm not in of_arm:
                     of_arm.append(arm)
@@ -116,6 +123,10 @@ def _arms(claims: Iterable[Claim]) -> dict[str, list[_Arm]]:
 def _arm_key(trial: Trial) -> str:
     """Equal for trials that differ in rate and seed, or in the images or the code that they had."""
     return replace(trial, rate=0.0, seed=0, numerics=0, fingerprint="").id
+
+
+def _arms_of(trial: Trial, arms: _Arms) -> list[_Arm]:
+    return [arm for arm in arms.get(_arm_key(trial), ()) if arm.rate in (None, trial.rate)]
 
 
 def _cut(
@@ -134,7 +145,7 @@ def _cut(
             path, claim = f"facts/{file.name}", file.name.lstrip(".").rpartition("-")[0] or _OTHERS
             archives[place.get(path, claim)].records[path] = file
     for trial_id, holder in holders.items():
-        of = [arm.claim for arm in arms.get(_arm_key(holder.trial(trial_id)), ())]
+        of = [arm.claim for arm in _arms_of(holder.trial(trial_id), arms)]
         archives[place.get(trial_id, [*of, _OTHERS][0])].trials[trial_id] = holder
     return archives
 
@@ -188,12 +199,12 @@ def _table(store: Store, arms: _Arms) -> str:
     nowhere = [_Arm(claim="", scale="", recipe="", arm="")]
     rows = [
         {
-            **asdict(arm),
+            **{key: getattr(arm, key) for key in ("claim", "scale", "recipe", "arm")},
             "purpose": "tune" if trial.seed >= TUNING_SEEDS_FROM else "confirm",
             **trial_cells(trial, result),
         }
         for trial, result in ((store.trial(name), r) for name, r in store.results().items())
-        for arm in arms.get(_arm_key(trial), nowhere)
+        for arm in _arms_of(trial, arms) or nowhere
     ]
     frame = table_of_trials(rows).sort_values(
         ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"

@@ -10,7 +10,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from repro.claim.raw import quoted, suggestion
-from repro.claim.rules import amount_rule, resolved_rules, rules, sameness_rule, sentence
+from repro.claim.rules import (
+    amount_rule,
+    contrast_rules,
+    resolved_rules,
+    rules,
+    sameness_rule,
+    sentence,
+)
 from repro.claim.spec import (
     KINDS,
     Analysis,
@@ -100,7 +107,7 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     findings = list(rules(kind, source.data, path))
     problems += [source.problem(key_path, message) for key_path, message in findings]
     if isinstance(claim, TrainedClaim) and not problems:
-        later_rules = (amount_rule, resolved_rules, sameness_rule)
+        later_rules = (amount_rule, resolved_rules, contrast_rules, sameness_rule)
         findings = next(filter(None, (list(rule(claim)) for rule in later_rules)), [])
         problems = [source.problem(key_path, message) for key_path, message in findings]
     return claim, _causes(problems)

@@ -27,11 +27,14 @@ from repro.claim.recipe_rules import recipe_rules
 from repro.claim.spec import (
     COMMAND,
     LEAST_SEEDS,
+    MOST_ARMS,
     MOST_TRIALS,
     SCALES,
     SHORT,
     TENTHS,
     Claim,
+    Difference,
+    DifferenceClaim,
     LevelClaim,
     Recipe,
     Scalar,
@@ -57,7 +60,14 @@ from repro.registry import (
     folder_and_size,
 )
 
-__all__ = ["amount_rule", "resolved_rules", "rules", "sameness_rule", "sentence"]
+__all__ = [
+    "amount_rule",
+    "contrast_rules",
+    "resolved_rules",
+    "rules",
+    "sameness_rule",
+    "sentence",
+]
 
 FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
 
@@ -149,9 +159,10 @@ def _missing_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _metric_rule(("metric",), data.get("metric"))
-    for part in ("arms", "also"):
-        for name, each in mapping(data, part).items():
-            yield from _metric_rule((part, name, "metric"), plain(each, "metric"))
+    for name, arm in mapping(data, "arms").items():
+        yield from _metric_rule(("arms", name, "metric"), plain(arm, "metric"))
+    for at, contrast in _contrasts(data).items():
+        yield from _metric_rule((*at, "metric"), plain(contrast, "metric"))
 
 
 def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
@@ -255,16 +266,15 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
 
 def _fit_rules(claim: TrainedClaim, scale: str, arm: str, way: Recipe) -> Iterator[str]:
     """Whether the images of a registered data set are large enough, and enough of them."""
-    at = claim.scales[scale]
+    at, images = claim.scales[scale], images_for(claim, scale, arm)
     if at.images is None and claim.arms[arm].share is not None:
         yield "`share` is of the scale's `images`, which it does not say"
     facts = DATASETS.get(at.data)
-    if facts is None:
-        return
-    if way.crop is not None and way.crop > facts.size:
+    if facts and way.crop is not None and way.crop > facts.size:
         yield f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}"
-    images = images_for(claim, scale, arm) or (facts.images and facts.images[0] - at.further_test)
-    steps = math.ceil(images / way.batch_size) if images else TENTHS
+    if images is None and facts and facts.images:
+        images = facts.images[0] - at.further_test
+    steps = TENTHS if images is None else math.ceil(images / way.batch_size)
     if steps < TENTHS:
         yield (
             f"{images} images in batches of {way.batch_size} (recipe.batch_size) make {steps} "
@@ -275,7 +285,8 @@ def _fit_rules(claim: TrainedClaim, scale: str, arm: str, way: Recipe) -> Iterat
 def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
     """The metrics that are read of the arm's nets."""
     yield metric_of(claim, arm)
-    for contrast in getattr(claim, "also", {}).values():
+    contrasts = [getattr(claim, "contrast", None), *getattr(claim, "also", {}).values()]
+    for contrast in filter(None, contrasts):
         if arm in _named(type(claim), contrast.model_dump()).values():
             yield getattr(contrast, "metric", None) or ""
 
@@ -344,7 +355,7 @@ def _equally_far(nothing: float, low: Any, high: Any) -> bool:
     if not is_number(high):
         return False
     if nothing == 1:
-        return low > 0 and high > 1 and math.isclose(low * high, 1, rel_tol=0.02)
+        return 0 < low < 1 < high and math.isclose(-math.log(low), math.log(high), rel_tol=0.1)
     return high > nothing and math.isclose(nothing - low, high - nothing)
 
 
@@ -370,6 +381,8 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
         yield from name_rule(("arms", name), name)
     if not isinstance(data.get("arms"), Mapping):
         return
+    if len(arms) > MOST_ARMS:
+        yield ("arms",), f"{len(arms)} arms: figures tell at most {MOST_ARMS} apart"
     if kind.sides and len(arms) < 2:
         yield ("arms",), f"a comparison has at least two arms, not {len(arms)}"
     if issubclass(kind, LevelClaim) and len(arms) != 1:
@@ -405,17 +418,19 @@ def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterat
     arms = mapping(data, "arms")
     for name in mapping(data, "also"):
         yield from name_rule(("also", name), name)
+        if name == "contrast":
+            yield ("also", name), "this is the name of the contrast that decides"
     for at, contrast in _contrasts(data).items():
         named = _named(kind, contrast)
         for key, arm in named.items():
             if isinstance(arm, str) and arms and arm not in arms:
                 yield (*at, *key), f"{arm!r} is not an arm{choices(arm, arms)}"
-        if None not in named.values() and len({*named.values()}) == 1:
+        if len(named) > 1 and None not in named.values() and len({*named.values()}) == 1:
             yield at, f"{sides[0]} and {sides[1]} are the same arm"
-    chosen = _named(kind, data.get("contrast"))
-    if len(chosen) == 2:  # an interaction is of two factors
-        deciding = {name: arm for name, arm in arms.items() if name in chosen.values()}
-        yield from _factor_rule(deciding, by_name="trainer" in data)
+        decides = at == ("contrast",) or plain(contrast, "region") is not None
+        if decides and len(named) == 2:  # an interaction is of two factors
+            compared = {name: arm for name, arm in arms.items() if name in named.values()}
+            yield from _factor_rule(compared, by_name="trainer" in data)
 
 
 def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]:
@@ -434,11 +449,50 @@ def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]
     ]
     for one, two in combinations(changes, 2):
         factors = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+        if ("net",) in factors:  # a net of timm's draws its own initial weights, and has to say so
+            factors -= {("recipe", "initialisation")}
         if not factors and not by_name:
             yield ("arms",), "the arms do not differ: there is nothing to compare"
         elif len(factors) > 1:
             names = ", ".join(sorted(".".join(key) for key in factors))
             yield ("arms",), f"the arms differ in more than the one factor under test: {names}"
+
+
+def contrast_rules(claim: TrainedClaim) -> Iterator[Finding]:
+    """What a contrast may be of, once all that it names is there."""
+    own = {claim.arms[arm].rate is not None for arm in arms_of(claim)}
+    if len(own) > 1 and any(scale.search for scale in claim.scales.values()):
+        yield ("arms",), "of the arms that decide, some have a rate of their own and some a search"
+    if isinstance(claim, TimeClaim):
+        for name, arm in claim.arms.items():
+            if arm.share is not None:
+                yield ("arms", name, "share"), "an epoch of fewer images is no measure of time"
+    if isinstance(claim, DifferenceClaim):
+        yield from _difference_rules(claim)
+
+
+def _difference_rules(claim: DifferenceClaim) -> Iterator[Finding]:
+    contrasts: dict[KeyPath, Difference] = {("contrast",): claim.contrast}
+    contrasts |= {("also", name): claim.also[name] for name in claim.conditions}
+    for at, one in contrasts.items():
+        metrics = {metric_of(claim, arm, one) for arm in one.terms}
+        if len(one.terms) > 2 and len(metrics) > 1:
+            yield at, f"`weights` are of one metric, not of {' and '.join(sorted(metrics))}"
+        if metrics == {"gap"} and (one is not claim.contrast or len(one.terms) > 2):
+            yield at, "a gap shows overfitting of two arms alone, as the contrast that decides"
+        if (
+            one is not claim.contrast
+            and one.terms == claim.contrast.terms
+            and metrics == {metric_of(claim, arm, claim.contrast) for arm in one.terms}
+        ):
+            yield at, "it is the contrast that decides once more: its region is the claim's"
+    if claim.conditions:
+        for name, scale in claim.scales.items():
+            if scale.taken:
+                yield (
+                    ("scales", name, "taken"),
+                    "looks that were taken cannot share their error with further contrasts",
+                )
 
 
 def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ Positive = Annotated[float, Field(gt=0)]
 _MOST = 1e12
 Rate = Annotated[float, Field(gt=0, le=_MOST)]
 Decay = Annotated[float, Field(ge=0, le=_MOST)]
+MOST_ARMS = 6  # as many as figures tell apart
 SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evidence
 LEAST_SEEDS = 3  # an arm, for any verdict
 
@@ -460,8 +461,8 @@ class Scale(Strict):
     `repro plan` say with it how likely each word is; seeds that were run replace it.
 
     Each recipe has its learning rate. `search`: by recipe, how it is searched for each arm.
-    `rate`: by recipe, given and the same for all arms. A command has one recipe, which is not
-    named: `rate: 0.1`.
+    `rate`: by recipe, given to all arms that have none of their own. A command has one recipe,
+    which is not named: `rate: 0.1`.
 
     `seeds`: evaluation seeds an arm at which the results are looked at; a run ends at the first
     look that settles the claim. A plain number is a single look. `taken`: so many of these looks
@@ -647,8 +648,9 @@ class Difference(Strict):
 
     `higher`: the arm that is claimed to have more. `lower`: the other. `weights`: in place of the
     two, a linear contrast: the sum of all these arms' metrics times their weights, which add up to
-    0, such as an interaction (1, -1, -1, 1) or a trend (-1, 0, 1). `metric`: in place of the
-    claim's, for a further contrast. `region`: of a further contrast, which then has to hold, too.
+    0, such as an interaction (1, -1, -1, 1) or a trend over four widths (-3, -1, 1, 3). `metric`:
+    in place of the claim's, for a further contrast. `region`: of a further contrast, which then has
+    to hold, too.
     """
 
     higher: str | None = None
@@ -662,9 +664,10 @@ class Difference(Strict):
         pair = (self.higher, self.lower)
         if None in pair if not self.weights else pair != (None, None):
             raise ValueError("a contrast has `higher` and `lower`, or `weights` of its arms")
-        if self.weights and (0.0 in self.weights.values() and len(self.weights) < 3):
-            raise ValueError("a contrast is of at least two arms with a weight")
-        if abs(sum(self.weights.values())) > 1e-9 * len(self.weights):
+        sizes = [abs(weight) for weight in self.weights.values()]
+        if sizes and (min(sizes) < 1e-3 or max(sizes) > 1e3):
+            raise ValueError("weights lie between 0.001 and 1000; an arm without one is left out")
+        if abs(sum(self.weights.values())) > 1e-9 * sum(sizes):
             raise ValueError(f"the weights add up to {sum(self.weights.values()):g}, not to 0")
         return self
 

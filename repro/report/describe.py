@@ -167,6 +167,11 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
             yield f"    {recipe} rates {', '.join(f'{rate:g}' for rate in search.rates)}"
         for recipe, rate in scale.rate.items():
             yield f"    {recipe} rate {rate:g}"
+    for name, arm in claim.arms.items():
+        own = {"net": arm.net, "rate": arm.rate, "share of the images": arm.share}
+        given = [f"{what} {value}" for what, value in own.items() if value is not None]
+        if given:
+            yield f"  arm {name}: {', '.join(given)}"
     yield ""
 
 

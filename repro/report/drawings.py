@@ -264,7 +264,7 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
         unit, metrics = evidence.deciding.unit, evidence.deciding.metrics
         for contrast in evidence.contrasts:
             decides = contrast.name == DECIDING
-            comparable = (contrast.unit, contrast.metrics) == (unit, metrics)
+            comparable = (contrast.unit, {*contrast.metrics}) == (unit, {*metrics})
             if not decides and (contrast.estimate is None or not comparable):
                 continue
             label = recipe if decides else f"{recipe}, {contrast.name}"

@@ -17,8 +17,12 @@ from repro.claim import (
     TimeClaim,
     TrainedClaim,
     arms_of,
+    images_for,
     is_paired,
     metric_of,
+    model_for,
+    rate_for,
+    recipe_for,
 )
 from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
@@ -246,11 +250,11 @@ def _recipe(
             break
         wanted = after.seeds
     if found is None:
-        return _asked(claim, at(None), wanted)
+        return _asked(claim, scale, at(None), wanted)
     if found.look is not None and found.look.shown != found.look.level:
         effects = contrasts(claim, counted_at(found.look), found.look.shown)
         found = replace(found, contrasts=effects)
-    return _asked(claim, found, wanted)
+    return _asked(claim, scale, found, wanted)
 
 
 def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
@@ -275,16 +279,20 @@ def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
     )
 
 
-def _asked(claim: TrainedClaim, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
+def _asked(claim: TrainedClaim, scale: str, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
     """With the count of the trials of so many seeds, and what a reader has to know.
 
     Arms that differ in what is read alone share their trials, but for those of a command.
     """
     ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
-    named = claim.trainer is not None  # a command is told its arm's name
     nets = [
-        arm.model_dump(exclude={"metric"}) | {"name": name * named}
-        for name, arm in claim.arms.items()
+        (
+            model_for(claim, scale, arm),
+            recipe_for(claim, scale, found.recipe, arm),
+            rate_for(claim, scale, found.recipe, arm),
+            images_for(claim, scale, arm),
+        )
+        for arm in claim.arms
     ]
     asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
     return replace(
@@ -321,6 +329,12 @@ def _outcome(
     )
 
 
+def _asked_metrics(claim: TrainedClaim) -> set[str | None]:
+    """All that a contrast may read."""
+    contrasts = [claim.contrast, *claim.also.values()] if isinstance(claim, DifferenceClaim) else []
+    return {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in contrasts}
+
+
 _RISE = "test_loss_rise"
 
 
@@ -330,9 +344,7 @@ def _metrics(claim: TrainedClaim, result: Result, records: Records | None) -> Ma
     It is read at the end of the result, above the least of any epoch before; NaN of a loss that
     is no number.
     """
-    also = claim.also.values() if isinstance(claim, DifferenceClaim) else ()
-    asked = {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in also}
-    if records is None or _RISE not in asked:
+    if records is None or _RISE not in _asked_metrics(claim):
         return result.metrics
     rows = records.rows(result.trial_id)  # of one that is trained further, beyond the result, too
     losses = [r.loss for r in rows if r.source == "test" and r.epoch <= result.epochs + 1e-9]
@@ -363,7 +375,7 @@ _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 
 def _right(claim: TrainedClaim, result: Result, records: Records) -> dict[str, Array]:
     """By metric, 1 for each test image that the net had right and 0 for the others, (N,)."""
-    if _BITS.keys().isdisjoint(metric_of(claim, arm) for arm in arms_of(claim)):
+    if _BITS.keys().isdisjoint(_asked_metrics(claim)):
         return {}
     kept = records.arrays(result.trial_id)
     return {
@@ -406,7 +418,8 @@ def sampled_images(
     right, right_too = (
         np.array([_unpacked(one[name], one["test_images"]) for one in kept]) for name in names
     )
-    return over_images(100.0 * (right_too - right))
+    first, second = contrast.terms.values()
+    return over_images(-100.0 * (first * right + second * right_too))
 
 
 # What a reader has to know beside the number

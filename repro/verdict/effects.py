@@ -91,13 +91,18 @@ class Contrast:
     by_seed: Mapping[int, float] = field(default_factory=dict)
 
     @property
+    def terms(self) -> Mapping[str, float]:
+        """The weight of each arm."""
+        return self.weights or dict(zip(self.arms, (1.0, -1.0), strict=False))  # a level has one
+
+    @property
     def compares(self) -> str:
-        """`without minus with`, `tanh over relu`; nothing for a level, which compares no arms."""
+        """`without minus with`, `tanh over relu`; nothing for a level."""
         if len(self.arms) < 2:
             return ""
         if not self.metrics:
             return f"{self.arms[0]} over {self.arms[1]}"
-        return weighted_text(self.weights or {self.arms[0]: 1.0, self.arms[1]: -1.0})
+        return weighted_text(self.terms)
 
 
 @singledispatch

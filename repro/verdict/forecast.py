@@ -2,8 +2,8 @@
 
 By simulation: measured seeds are fixed, future ones are normal about an assumed truth, and each
 interim analysis applies the rule of verdicts. Not simulated: failing checks, diverged and censored
-trials, test errors beside a gap. Future times have brackets as wide as the measured ones; without
-measured times they are points, and the text says so.
+trials, test errors beside a gap, further contrasts that must hold. Future times have brackets as
+wide as the measured ones; without measured times they are points, and the text says so.
 """
 
 import math
@@ -14,7 +14,15 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import scipy
 
-from repro.claim import LEAST_SEEDS, TimeClaim, TrainedClaim, arms_of, is_paired, metric_of
+from repro.claim import (
+    LEAST_SEEDS,
+    DifferenceClaim,
+    TimeClaim,
+    TrainedClaim,
+    arms_of,
+    is_paired,
+    metric_of,
+)
 from repro.stats import Array, Estimate
 from repro.text import paper_text
 from repro.verdict.analysis import Look, RecipeEvidence, planned_looks
@@ -98,19 +106,28 @@ class Chance:
 class Outlook:
     """What more seeds may change; no chances if the claim is decided or the scatter unknown.
 
-    `points`: times were forecast without brackets.
+    `points`: times were forecast without brackets. `conditions`: further contrasts that must hold,
+    of which nothing is forecast.
     """
 
     scatter: Scatter | None
     chances: tuple[Chance, ...]
     points: bool = False
+    conditions: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """A sentence for each assumed truth, then the scatter."""
         if not self.chances or self.scatter is None:
             return ()
-        rests = (self.scatter.sentence, *(_POINTS,) * self.points)
+        alone = (
+            f"this is of the deciding contrast alone: {', '.join(self.conditions)} must hold, too"
+        )
+        rests = (
+            self.scatter.sentence,
+            *(_POINTS,) * self.points,
+            *(alone,) * bool(self.conditions),
+        )
         return (*(chance.sentence for chance in self.chances), *rests)
 
 
@@ -128,6 +145,7 @@ def outlook(
         scatter=scatter,
         chances=chances(claim, scale, scatter, evidence=evidence, seeds=seeds),
         points=isinstance(claim, TimeClaim) and evidence.seeds == 0,
+        conditions=tuple(claim.conditions),
     )
 
 
@@ -207,7 +225,7 @@ def _truths(
     claim: TrainedClaim, evidence: RecipeEvidence | None
 ) -> Iterator[tuple[Supposed, float]]:
     estimate = evidence.estimate if evidence else None
-    if {metric_of(claim, arm) for arm in arms_of(claim)} == {"gap"}:
+    if _is_of_gap(claim):
         pass  # the verdict on a gap depends on the test error, too
     elif claim.paper.value is not None and claim.paper.value != claim.no_effect:
         yield "paper", claim.paper.value
@@ -215,6 +233,12 @@ def _truths(
         yield "ours", estimate.value
     if claim.no_effect is not None:
         yield "none", claim.no_effect
+
+
+def _is_of_gap(claim: TrainedClaim) -> bool:
+    if isinstance(claim, DifferenceClaim):
+        return {metric_of(claim, arm, claim.contrast) for arm in claim.contrast.terms} == {"gap"}
+    return {metric_of(claim, arm) for arm in arms_of(claim)} == {"gap"}
 
 
 class _Sample(NamedTuple):

@@ -102,7 +102,8 @@ class Effect:
     """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed.
 
     Of a gap, the effect is overfitting: the larger p of gap and test error (or the rise of the test
-    loss), which both have to show it on the same side.
+    loss), which both have to show it on the same side. So is that of several contrasts that have to
+    hold together.
     """
 
     p: float
@@ -216,6 +217,15 @@ def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | 
         error = tested.estimate if tested else None
         same = error is not None and (error.value > 0) == claimed
         p = max(p, error.p) if error is not None and error.p is not None and same else 1.0
+    for contrast in found.contrasts:
+        region = claim.conditions.get(contrast.name)
+        if region is None or region.surrounds(claim.no_effect):  # equivalence has no p of no effect
+            continue
+        other = contrast.estimate
+        if other is None or other.p is None or (other.value > claim.no_effect) != claimed:
+            p = 1.0
+        else:
+            p = max(p, other.p)
     return Effect(
         p=over_all_looks(p, claim.scales[scale].seeds, paired=is_paired(claim)), claimed=claimed
     )
@@ -329,11 +339,13 @@ def _with_conditions(claim: TrainedClaim, found: RecipeEvidence, ruling: Ruling)
             continue
         if base.estimate is None:
             why = f"{base.name}: a metric of a finished trial is missing or not a number"
-            return Ruling("inconclusive", why)
+            rulings.append(Ruling("inconclusive", why))
+            continue
         one = _in_region(region, claim.no_effect, base.estimate)
         reason = f"{base.name}, {_shown(base)}: {one.reason}"
         rulings.append(one._replace(reason=reason))
-    word = min((one.word for one in rulings), key=_WEAKEST_FIRST.index)
+    rulings.sort(key=lambda one: _WEAKEST_FIRST.index(one.word))
+    word = rulings[0].word
     return ruling._replace(
         word=word,
         reason="; ".join(one.reason for one in rulings),
@@ -397,7 +409,7 @@ def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
 
 def _test_error(found: RecipeEvidence) -> Contrast | None:
     """The first further contrast of the same arms that can show overfitting."""
-    alike = (c for c in found.bases[1:] if c.arms == found.deciding.arms)
+    alike = (c for c in found.bases[1:] if c.terms == found.deciding.terms)
     return next((c for c in alike if len({*c.metrics}) == 1 and c.metrics[0] in _SHOWS), None)
 
 
