@@ -20,7 +20,7 @@ from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store
 from repro.trial import Clocks, Result, Row
 from repro.verdict import Verdict, decide
-from repro.verdict.analysis import Evidence, analyse, looked_at_twice, sampled_images
+from repro.verdict.analysis import Evidence, analyse, nets_tested_twice, sampled_images
 
 PRINT = "0123456789abcdef"
 
@@ -631,7 +631,7 @@ def test_nets_that_are_tested_twice_are_paired_by_image(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     centre = generator.random((4, 5000)) < 0.6
     ten = centre | (generator.random((4, 5000)) < 0.05)
-    nets = looked_at_twice(found.deciding, found)
+    nets = nets_tested_twice(found.deciding, found)
     arrays = {
         net: {
             "right_centre": np.packbits(one),
@@ -670,4 +670,4 @@ def test_different_nets_are_not_paired_by_image(tmp_path: Path) -> None:
     evidence, _ = judged(tmp_path, claim_of(tmp_path), planted(0.02))
     found = evidence.recipes["authors"]
 
-    assert looked_at_twice(found.deciding, found) == ()
+    assert nets_tested_twice(found.deciding, found) == ()

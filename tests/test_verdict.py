@@ -83,7 +83,7 @@ def judged(
         look=Look(number=1, of=1, seeds=3, level=0.95) if seeds >= 3 else None,
         bases=(contrast,),
         seeds=seeds,
-        wanted=3,
+        target_seeds=3,
     )
     claim = claim.model_copy(update={"region": region or Region(low=3.0, high=9.0)})
     return decide(
@@ -267,7 +267,7 @@ def test_a_family_is_the_best_scale_of_each_claim_and_pays_for_its_size(claim: C
         ("a", "paper"), ("b", "proxy"), ("c", "proxy"),
     ]  # fmt: skip
     assert [m.adjusted for m in found] == pytest.approx([0.03, 0.04, 0.04])
-    assert [m.said for m in found] == ["yes", "yes, the other way round", "yes"]
+    assert [m.conclusion for m in found] == ["yes", "yes, the other way round", "yes"]
 
 
 def test_what_may_not_be_judged_is_no_member(claim: Claim) -> None:

@@ -81,7 +81,7 @@ def describe_family(members: Sequence[Member]) -> str:
         "The probability of one or more false positives is at most 5 %."
     )
     lines = [
-        f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.said}, p {p_text(m.p)}, "
+        f"  {m.verdict.claim_id} ({m.verdict.scale}): {m.conclusion}, p {p_text(m.p)}, "
         f"among the others {p_text(m.adjusted)}"
         f"{f', shares trials with {m.sharing} of them' * (m.sharing > 0)}"
         for m in members

@@ -22,7 +22,7 @@ from repro.text import (
 )
 from repro.trial import Result, Trial
 from repro.verdict import family
-from repro.verdict.analysis import RecipeEvidence, looked_at_twice, sampled_images
+from repro.verdict.analysis import RecipeEvidence, nets_tested_twice, sampled_images
 from repro.verdict.effects import DECIDING, Contrast, Outcome
 
 __all__ = [
@@ -123,8 +123,8 @@ def family_table(pages: Sequence[Page | FactPage]) -> Table:
         columns=("Claim", "Scale", "An effect", "p, all analyses", "p, all claims",
                  "Shares trials with"),
         rows=tuple(
-            (titles[m.verdict.claim_id], m.verdict.scale, m.said, p_text(m.p), p_text(m.adjusted),
-             f"{m.sharing} of {len(members) - 1} others")
+            (titles[m.verdict.claim_id], m.verdict.scale, m.conclusion, p_text(m.p),
+             p_text(m.adjusted), f"{m.sharing} of {len(members) - 1} others")
             for m in members
             if len(members) > 1
         ),
@@ -243,7 +243,7 @@ def _estimate_row(
 
 def _images_row(page: Page, evidence: RecipeEvidence, contrast: Contrast) -> list[tuple[str, ...]]:
     """Where both arms test the same nets: how far the effect depends on the test images."""
-    nets = looked_at_twice(contrast, evidence)
+    nets = nets_tested_twice(contrast, evidence)
     if not nets:
         return []
     estimate = sampled_images(contrast, nets, page.arrays)
@@ -311,7 +311,9 @@ def _seeds_shown(page: Page) -> range:
     """The seeds that are needed so far, and those run after the stopping point."""
     recipes = page.evidence.recipes.values()
     seed_counts = (outcome.seed + 1 for recipe in recipes for outcome in recipe.outcomes)
-    return range(max([page.scale.seeds[0], *(recipe.wanted for recipe in recipes), *seed_counts]))
+    return range(
+        max([page.scale.seeds[0], *(recipe.target_seeds for recipe in recipes), *seed_counts])
+    )
 
 
 def _metric_cell(outcome: Outcome | None, metric: str) -> str:

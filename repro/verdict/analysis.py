@@ -38,7 +38,7 @@ __all__ = [
     "RecipeEvidence",
     "Records",
     "analyse",
-    "looked_at_twice",
+    "nets_tested_twice",
     "planned_looks",
     "sampled_images",
 ]
@@ -46,10 +46,10 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
-    """A look at the results: the `number`-th of `of`, at so many seeds an arm.
+    """An interim analysis: number `number` of `of`, at `seeds` seeds per arm.
 
-    `level`: of the interval that the word is read off; `shown`: of the one beside it, the same
-    where the look was taken under the older rule.
+    `level`: of the interval that decides; `shown`: of the interval that is shown, the same for an
+    analysis under the older rule.
     """
 
     number: int
@@ -61,15 +61,14 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecipeEvidence:
-    """What is known under one recipe. `planned` and `missing` count evaluation trials.
+    """The evidence under one recipe. `planned` and `missing` count evaluation trials.
 
-    `outcomes`: of all seeds that were run; `contrasts`, the deciding one first, of those of the
-    `look` that counts: the first that settles the claim, else the last whose seeds are complete;
-    None before the first look, whose seeds so far are then shown. `bases`: the same
-    at the look's level, which the word is read off. `seeds`: finished in all arms that decide,
-    without a gap. `wanted`: seeds an arm that are asked for by now. `failed_checks`: checks of the
-    measurement that failed, a sentence each: with one of them no number counts.
-    `doubtful`: the arms that failed one, those that do not decide among them.
+    `look`: the interim analysis that counts: the first that decides the claim, else the last with
+    complete seeds; None before the first. `outcomes`: of all seeds; `contrasts`: at the look, or of
+    all seeds before the first, the deciding one first; `bases`: the same at the level that decides.
+    `seeds`: finished in all deciding arms, without a gap. `target_seeds`: needed per arm so far.
+    `failed_checks`: a sentence for each failed sanity check of a deciding arm, which makes the
+    verdict invalid. `doubtful`: all arms that failed a check.
     """
 
     recipe: str
@@ -85,34 +84,34 @@ class RecipeEvidence:
     look: Look | None = None
     bases: tuple[Contrast, ...] = ()
     seeds: int = 0
-    wanted: int = 0
+    target_seeds: int = 0
 
     @property
     def deciding(self) -> Contrast:
-        """The contrast that the verdict is about."""
+        """The deciding contrast."""
         return self.contrasts[0]
 
     @property
     def basis(self) -> Estimate | None:
-        """The deciding contrast's at the level of the look, which the word is read off."""
+        """The estimate of the deciding contrast at the level that decides."""
         return self.bases[0].estimate if self.bases else None
 
     @property
     def estimate(self) -> Estimate | None:
-        """The deciding contrast's."""
+        """The estimate of the deciding contrast, as shown."""
         return self.deciding.estimate
 
     def doubts(self, contrast: Contrast) -> bool:
-        """Whether an arm of the contrast failed a check, so that its number says nothing."""
+        """Whether an arm of the contrast failed a sanity check."""
         return not self.doubtful.isdisjoint(contrast.arms)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """All that the store knows of a claim at a scale. `provenance`: distinct values by key.
+    """The evidence for a claim at a scale. `provenance`: distinct values by key.
 
-    `finished_before`: evaluation trials that there were when the plan was registered; None where
-    that was not written down.
+    `finished_before`: evaluation trials that were finished when the plan was registered; None if
+    the record does not say.
     """
 
     scale: str
@@ -124,13 +123,13 @@ class Evidence:
 
 
 class Records(Protocol):
-    """What of a trial is not in its result, as a store has it; empty where it was not kept."""
+    """Curves and arrays of trials, as in a store; empty if they were not kept."""
 
     def rows(self, trial_id: str) -> Sequence[Row]:
         """The trial's curve."""
 
     def arrays(self, trial_id: str) -> Mapping[str, npt.NDArray[np.generic]]:
-        """What its pictures need."""
+        """The trial's arrays."""
 
 
 Settles = Callable[[TrainedClaim, RecipeEvidence], bool]
@@ -145,26 +144,27 @@ def analyse(
     settles: Settles = lambda _claim, _found: False,
     records: Records | None = None,
 ) -> Evidence:
-    """What `results` say of `claim` at `scale` on the data set of `fingerprint`.
+    """The evidence for `claim` at `scale` on the data set of `fingerprint`.
 
-    Trials that the claim's plan does not name are left out, whoever ran them. `fingerprint` None
-    means that nothing was ever planned: the evidence is then empty. `settles`: whether a look ends
-    the run, which the rule of verdicts knows; seeds beyond that look, which other claims may have
-    asked for, cannot undo it. `records`: of the trials, for what their results do not say: since
-    when a full error can have been below the threshold, and which images a net had right.
+    Uses only trials of the claim's plan. `fingerprint` None: nothing was planned, and the evidence
+    is empty. `settles`: whether an interim analysis ends the run, by the rule of verdicts; later
+    seeds, run for other claims, do not change it. `records`: curves, for lower ends of crossings,
+    and arrays, for the images that a net classified correctly.
     """
     if fingerprint is None:
         results = {}
-    found = {
+    trials_by_recipe = {
         recipe: _trials(claim, scale, recipe, fingerprint or "", results, records)
         for recipe in claim.recipes
     }
-    used = {trial: results[trial] for trials in found.values() for trial in trials.used}
+    used = {
+        trial: results[trial] for trials in trials_by_recipe.values() for trial in trials.trial_ids
+    }
     return Evidence(
         scale=scale,
         recipes={
             recipe: _recipe(claim, scale, recipe, trials, settles)
-            for recipe, trials in found.items()
+            for recipe, trials in trials_by_recipe.items()
         },
         clocks=sum((result.seconds for result in used.values()), Clocks()),
         provenance=_distinct(used.values()),
@@ -174,11 +174,11 @@ def analyse(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trials:
-    """What was run of a claim under one recipe: searches by arm, confirming outcomes, all names."""
+    """The trials of a claim under one recipe: searches by arm, evaluation outcomes, all ids."""
 
     rates: Mapping[str, RateSearch]
     outcomes: tuple[Outcome, ...]
-    used: tuple[str, ...]
+    trial_ids: tuple[str, ...]
 
 
 def _trials(
@@ -200,26 +200,26 @@ def _trials(
             result = cell.result(results)
             if result is not None:
                 outcomes.append(_outcome(claim, arm, cell, result, records))
-    tuned = [name for search in rates.values() for name in search.trials if name in results]
-    confirmed = [outcome.trial_id for outcome in outcomes]
-    return _Trials(rates=rates, outcomes=tuple(outcomes), used=(*tuned, *confirmed))
+    tuning_ids = [name for search in rates.values() for name in search.trials if name in results]
+    evaluation_ids = [outcome.trial_id for outcome in outcomes]
+    return _Trials(rates=rates, outcomes=tuple(outcomes), trial_ids=(*tuning_ids, *evaluation_ids))
 
 
 def _recipe(
     claim: TrainedClaim, scale: str, recipe: str, trials: _Trials, settles: Settles
 ) -> RecipeEvidence:
-    """The evidence at the first look that settles the claim, or else at the last complete one."""
+    """The evidence at the first analysis that decides the claim, else at the last complete one."""
     outcomes = trials.outcomes
     seeds = _complete(claim, outcomes)
     looks, deciding = planned_looks(claim, scale), arms_of(claim)
 
-    def counted_at(look: Look | None) -> list[Outcome]:
+    def outcomes_at(look: Look | None) -> list[Outcome]:
         return [o for o in outcomes if look is None or o.seed < look.seeds]
 
-    def at(look: Look | None) -> RecipeEvidence:
-        counted = counted_at(look)
-        effects = contrasts(claim, counted, look.level if look else SHOWN)
-        doubts = {arm: tuple(failed_checks(claim, scale, counted, arm)) for arm in claim.arms}
+    def evidence_at(look: Look | None) -> RecipeEvidence:
+        sample = outcomes_at(look)
+        effects = contrasts(claim, sample, look.level if look else SHOWN)
+        doubts = {arm: tuple(failed_checks(claim, scale, sample, arm)) for arm in claim.arms}
         return RecipeEvidence(
             recipe=recipe,
             rates=trials.rates,
@@ -229,43 +229,48 @@ def _recipe(
             missing=0,
             diverged=sum(outcome.status == "diverged" for outcome in outcomes),
             caveats=(
-                *(said for arm in claim.arms if arm not in deciding for said in doubts[arm]),
-                *undertrained(claim, scale, counted),
-                *unmeasured(claim, scale, counted, effects),
+                *(
+                    sentence
+                    for arm in claim.arms
+                    if arm not in deciding
+                    for sentence in doubts[arm]
+                ),
+                *undertrained(claim, scale, sample),
+                *unmeasured(claim, scale, sample, effects),
             ),
-            failed_checks=tuple(said for arm in deciding for said in doubts[arm]),
-            doubtful=frozenset(arm for arm, said in doubts.items() if said),
+            failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
+            doubtful=frozenset(arm for arm, sentence in doubts.items() if sentence),
             look=look,
             bases=effects if look else (),
             seeds=seeds,
         )
 
-    found, wanted = None, looks[0].seeds
+    evidence, target_seeds = None, looks[0].seeds
     for look, after in zip(looks, (*looks[1:], looks[-1]), strict=True):
         if look.seeds > seeds:
             break
-        found = at(look)
-        if settles(claim, found):
-            wanted = look.seeds
+        evidence = evidence_at(look)
+        if settles(claim, evidence):
+            target_seeds = look.seeds
             break
-        wanted = after.seeds
-    if found is None:
-        return _asked(claim, scale, at(None), wanted)
-    if found.look is not None and found.look.shown != found.look.level:
-        effects = contrasts(claim, counted_at(found.look), found.look.shown)
-        found = replace(found, contrasts=effects)
-    return _asked(claim, scale, found, wanted)
+        target_seeds = after.seeds
+    if evidence is None:
+        return _with_counts(claim, scale, evidence_at(None), target_seeds)
+    if evidence.look is not None and evidence.look.shown != evidence.look.level:
+        effects = contrasts(claim, outcomes_at(evidence.look), evidence.look.shown)
+        evidence = replace(evidence, contrasts=effects)
+    return _with_counts(claim, scale, evidence, target_seeds)
 
 
 def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
-    """All looks of the claim at the scale, each with its levels."""
-    at, rule = claim.scales[scale], claim.analysis
+    """All interim analyses of the claim at the scale, with their levels."""
+    spec, rule = claim.scales[scale], claim.analysis
     levels = look_levels(
-        at.seeds,
+        spec.seeds,
         paired=is_paired(claim),
         spending=rule.spending,
         error=rule.error / (1 + len(claim.conditions)),  # each of them may err
-        taken=at.taken,
+        taken=spec.taken,
     )
     return tuple(
         Look(
@@ -273,41 +278,47 @@ def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
             of=len(levels),
             seeds=n,
             level=level,
-            shown=level if number <= at.taken else SHOWN,
+            shown=level if number <= spec.taken else SHOWN,
         )
-        for number, (n, level) in enumerate(zip(at.seeds, levels, strict=True), 1)
+        for number, (n, level) in enumerate(zip(spec.seeds, levels, strict=True), 1)
     )
 
 
-def _asked(claim: TrainedClaim, scale: str, found: RecipeEvidence, wanted: int) -> RecipeEvidence:
-    """With the count of the trials of so many seeds, and what a reader has to know.
+def _with_counts(
+    claim: TrainedClaim, scale: str, evidence: RecipeEvidence, target_seeds: int
+) -> RecipeEvidence:
+    """Add the counts of planned and missing trials, and the caveats.
 
-    Arms that differ in what is read alone share their trials, but for those of a command.
+    Arms that differ only in their metric share trials, except those of a command.
     """
-    ran = len({outcome.trial_id for outcome in found.outcomes if outcome.seed < wanted})
+    finished = len(
+        {outcome.trial_id for outcome in evidence.outcomes if outcome.seed < target_seeds}
+    )
     nets = [
         (
             model_for(claim, scale, arm),
-            recipe_for(claim, scale, found.recipe, arm),
-            rate_for(claim, scale, found.recipe, arm),
+            recipe_for(claim, scale, evidence.recipe, arm),
+            rate_for(claim, scale, evidence.recipe, arm),
             images_for(claim, scale, arm),
         )
         for arm in claim.arms
     ]
-    asked = wanted * sum(net not in nets[:place] for place, net in enumerate(nets))
+    total = target_seeds * sum(net not in nets[:place] for place, net in enumerate(nets))
     return replace(
-        found,
-        wanted=wanted,
-        planned=asked,
-        missing=asked - ran,
-        caveats=(*_caveats(claim, ran, asked, found), *found.caveats),
+        evidence,
+        target_seeds=target_seeds,
+        planned=total,
+        missing=total - finished,
+        caveats=(*_caveats(claim, finished, total, evidence), *evidence.caveats),
     )
 
 
 def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
     """Seeds that all deciding arms have finished, counted from 0 to the first gap."""
-    ended = {(outcome.arm, outcome.seed) for outcome in outcomes}
-    return next(seed for seed in count() if any((arm, seed) not in ended for arm in arms_of(claim)))
+    finished = {(outcome.arm, outcome.seed) for outcome in outcomes}
+    return next(
+        seed for seed in count() if any((arm, seed) not in finished for arm in arms_of(claim))
+    )
 
 
 def _outcome(
@@ -329,7 +340,7 @@ def _outcome(
     )
 
 
-def _asked_metrics(claim: TrainedClaim) -> set[str | None]:
+def _needed_metrics(claim: TrainedClaim) -> set[str | None]:
     """All that a contrast may read."""
     contrasts = [claim.contrast, *claim.also.values()] if isinstance(claim, DifferenceClaim) else []
     return {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in contrasts}
@@ -344,7 +355,7 @@ def _metrics(claim: TrainedClaim, result: Result, records: Records | None) -> Ma
     It is read at the end of the result, above the least of any epoch before; NaN of a loss that
     is no number.
     """
-    if records is None or _RISE not in _asked_metrics(claim):
+    if records is None or _RISE not in _needed_metrics(claim):
         return result.metrics
     rows = records.rows(result.trial_id)  # of one that is trained further, beyond the result, too
     losses = [r.loss for r in rows if r.source == "test" and r.epoch <= result.epochs + 1e-9]
@@ -357,46 +368,48 @@ def _times(
     claim: TimeClaim, cell: Cell, result: Result, records: Records | None
 ) -> tuple[float, float]:
     """(lower, upper] in epochs; another claim may have trained it beyond this one's budget."""
-    seen, budget = result.crossing(claim.decided_by), cell.until - lag(claim)
-    if seen is None or seen[1] > budget + 1e-9:
+    crossing, budget = result.crossing(claim.decided_by), cell.until - lag(claim)
+    if crossing is None or crossing[1] > budget + 1e-9:
         return budget, math.inf
-    measured = claim.decided_by == "online" or (claim.crossing == "median" and seen[0] > 0)
-    measured = measured or claim.trainer is not None  # a command says each of its full passes
-    if measured or records is None or cell.trial.threshold is None:
-        return seen
-    return measured_lower(records.rows(result.trial_id), cell.trial.threshold, seen[1]), seen[1]
+    is_exact = claim.decided_by == "online" or (claim.crossing == "median" and crossing[0] > 0)
+    is_exact = is_exact or claim.trainer is not None  # a command says each of its full passes
+    if is_exact or records is None or cell.trial.threshold is None:
+        return crossing
+    return measured_lower(
+        records.rows(result.trial_id), cell.trial.threshold, crossing[1]
+    ), crossing[1]
 
 
-# The same nets, looked at twice
+# The same nets, tested in two ways
 
 
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 
 
 def _right(claim: TrainedClaim, result: Result, records: Records) -> dict[str, Array]:
-    """By metric, 1 for each test image that the net had right and 0 for the others, (N,)."""
-    if _BITS.keys().isdisjoint(_asked_metrics(claim)):
+    """By metric, 1 for each test image that the net classified correctly, else 0, (N,)."""
+    if _BITS.keys().isdisjoint(_needed_metrics(claim)):
         return {}
-    kept = records.arrays(result.trial_id)
+    arrays = records.arrays(result.trial_id)
     return {
-        metric: _unpacked(kept[name], kept["test_images"])
+        metric: _unpack(arrays[name], arrays["test_images"])
         for metric, name in _BITS.items()
-        if name in kept and "test_images" in kept
+        if name in arrays and "test_images" in arrays
     }
 
 
-def _unpacked(bits: npt.NDArray[np.generic], images: npt.NDArray[np.generic]) -> Array:
+def _unpack(bits: npt.NDArray[np.generic], images: npt.NDArray[np.generic]) -> Array:
     return np.unpackbits(bits.astype(np.uint8), count=int(images)).astype(float)
 
 
-def looked_at_twice(contrast: Contrast, found: RecipeEvidence) -> tuple[str, ...]:
-    """The trials of a contrast that reads the same nets twice, image by image; else nothing."""
+def nets_tested_twice(contrast: Contrast, evidence: RecipeEvidence) -> tuple[str, ...]:
+    """The trials of a contrast that tests the same nets in two ways; empty for others."""
     points = len(contrast.arms) == 2 and contrast.unit == "points"
     if not points or any(metric not in _BITS for metric in contrast.metrics):
         return ()
-    last = found.look.seeds if found.look else math.inf
+    last = evidence.look.seeds if evidence.look else math.inf
     first, second = (
-        {o.seed: o.trial_id for o in found.outcomes if o.arm == arm and o.seed < last}
+        {o.seed: o.trial_id for o in evidence.outcomes if o.arm == arm and o.seed < last}
         for arm in contrast.arms
     )
     return tuple(first.values()) if first == second else ()
@@ -411,29 +424,33 @@ def sampled_images(
 
     `arrays`: of each trial, by name. None where the outcomes by image were not kept.
     """
-    kept = [arrays.get(trial, {}) for trial in nets]
+    net_arrays = [arrays.get(trial, {}) for trial in nets]
     names = [_BITS[metric] for metric in contrast.metrics]
-    if not kept or any(name not in one for one in kept for name in (*names, "test_images")):
+    if not net_arrays or any(
+        name not in net for net in net_arrays for name in (*names, "test_images")
+    ):
         return None
-    right, right_too = (
-        np.array([_unpacked(one[name], one["test_images"]) for one in kept]) for name in names
+    right, other_right = (
+        np.array([_unpack(net[name], net["test_images"]) for net in net_arrays]) for name in names
     )
     first, second = contrast.terms.values()
-    return over_images(-100.0 * (first * right + second * right_too))
+    return over_images(-100.0 * (first * right + second * other_right))
 
 
-# What a reader has to know beside the number
+# Caveats
 
 
-def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -> Iterable[str]:
-    look, outcomes = found.look, found.outcomes
-    if 0 < ran < asked:
-        yield f"{ran} of {asked} planned evaluation trials were run"
-    beyond = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
-    if look and beyond:
-        some = "1 seed" if len(beyond) == 1 else f"{len(beyond)} seeds"
-        yield f"{some} beyond the analysis at n = {look.seeds}: shown, not counted"
-    estimate = found.estimate
+def _caveats(
+    claim: TrainedClaim, finished: int, total: int, evidence: RecipeEvidence
+) -> Iterable[str]:
+    look, outcomes = evidence.look, evidence.outcomes
+    if 0 < finished < total:
+        yield f"{finished} of {total} planned evaluation trials were run"
+    excluded = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
+    if look and excluded:
+        seeds = "1 seed" if len(excluded) == 1 else f"{len(excluded)} seeds"
+        yield f"{seeds} beyond the analysis at n = {look.seeds}: shown, not counted"
+    estimate = evidence.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
         yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval"
     for arm in claim.arms:
@@ -456,8 +473,8 @@ def _caveats(claim: TrainedClaim, ran: int, asked: int, found: RecipeEvidence) -
 
 
 def _distinct(results: Iterable[Result]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, set[str]] = {}
+    values: dict[str, set[str]] = {}
     for result in results:
         for key, value in result.provenance.items():
-            found.setdefault(key, set()).add(value)
-    return {key: tuple(sorted(values)) for key, values in sorted(found.items())}
+            values.setdefault(key, set()).add(value)
+    return {key: tuple(sorted(values)) for key, values in sorted(values.items())}

@@ -99,11 +99,11 @@ _COMMUNITY_WORDS: dict[Word, Literal["verified", "falsified"]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effect:
-    """`p` of no effect, over all looks; `claimed`: whether it lies on the side that is claimed.
+    """`p` of no effect, over all interim analyses; `claimed`: whether it is on the claimed side.
 
-    Of a gap, the effect is overfitting: the larger p of gap and test error (or the rise of the test
-    loss), which both have to show it on the same side. So is that of several contrasts that have to
-    hold together.
+    For a gap the effect is overfitting: the larger p of the gap and of the test error (or the rise
+    of the test loss), which must be on the same side. The same holds for several contrasts that
+    must hold together.
     """
 
     p: float
@@ -112,14 +112,14 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """A word with its company. `decides`: by the claim's own recipe, on data that are evidence.
+    """A verdict. `decides`: of the deciding recipe, at a scale that is evidence.
 
-    `estimate` is shown; `basis` is the same at the level of its look, which the word is read off.
+    `estimate` is shown; `basis` is the same at the level that decides.
 
-    `seconds`: wall time of all trials of the claim at the scale. `look`: the one that counts;
-    None before the first. `seeds`: an arm, of that look, or finished before it. `effect`: against
-    none, over all looks; None where there is no such thing, or the estimate may not be judged.
-    `trials`: of the arms that decide, as far as they count.
+    `seconds`: wall time of all trials of the claim at the scale. `look`: the interim analysis that
+    counts; None before the first. `seeds`: per arm, at that analysis, or finished before it.
+    `effect`: the test of no effect; None without one, or if the estimate may not be judged.
+    `trials`: the counted trials of the deciding arms.
     """
 
     claim_id: str
@@ -146,7 +146,7 @@ class Verdict:
 
     @property
     def community_word(self) -> Literal["verified", "falsified", "toy", "inconclusive"]:
-        """As communities say it that judge papers claim by claim; whatever a small scale shows."""
+        """The word of communities that judge papers claim by claim; "toy" for a small scale."""
         if self.scale not in {"paper", EXACT}:
             return "toy"
         return _COMMUNITY_WORDS.get(self.word, "inconclusive")
@@ -154,89 +154,94 @@ class Verdict:
 
 def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     """The verdict of one recipe. Every recipe gets one; the claim's own decides."""
-    found = evidence.recipes[recipe]
-    ruling = _judge(claim, found)
+    of_recipe = evidence.recipes[recipe]
+    ruling = _judge(claim, of_recipe)
     word = ruling.word
-    sound = word not in ("invalid", "inconclusive") or ruling.open
-    beside = (*_read_off(found), *_beside_the_paper(claim, evidence, found))
+    is_valid = word not in ("invalid", "inconclusive") or ruling.open
+    notes = (
+        *_deciding_interval(of_recipe),
+        *_paper_excluded(claim, evidence, of_recipe),
+    )
     return Verdict(
         claim_id=claim.id,
         scale=evidence.scale,
         recipe=recipe,
         word=word,
-        reason="; ".join([ruling.reason, *(beside if ruling.of_interval else ()), *found.caveats]),
-        estimate=found.estimate,
+        reason="; ".join(
+            [ruling.reason, *(notes if ruling.of_interval else ()), *of_recipe.caveats]
+        ),
+        estimate=of_recipe.estimate,
         paper_value=claim.paper.value,
-        seeds=found.look.seeds if found.look else _seeds(claim, found),
+        seeds=of_recipe.look.seeds if of_recipe.look else _least_seeds(claim, of_recipe),
         seconds=evidence.clocks.wall,
         data=", ".join(evidence.provenance.get("data", ())),
         device=", ".join(evidence.provenance.get("device", ())),
         decides=recipe == claim.verdict_recipe and evidence.scale != "smoke",
-        look=found.look,
-        basis=found.basis,
-        effect=_effect(claim, evidence.scale, found) if sound else None,
-        trials=frozenset(_counted(claim, found)),
+        look=of_recipe.look,
+        basis=of_recipe.basis,
+        effect=_effect(claim, evidence.scale, of_recipe) if is_valid else None,
+        trials=frozenset(_counted_trials(claim, of_recipe)),
     )
 
 
-def _counted(claim: TrainedClaim, found: RecipeEvidence) -> Iterator[str]:
-    last = found.look.seeds if found.look else math.inf
-    return (o.trial_id for o in found.outcomes if o.arm in arms_of(claim) and o.seed < last)
+def _counted_trials(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterator[str]:
+    last = evidence.look.seeds if evidence.look else math.inf
+    return (o.trial_id for o in evidence.outcomes if o.arm in arms_of(claim) and o.seed < last)
 
 
-def _beside_the_paper(
-    claim: TrainedClaim, evidence: Evidence, found: RecipeEvidence
+def _paper_excluded(
+    claim: TrainedClaim, evidence: Evidence, of_recipe: RecipeEvidence
 ) -> Iterator[str]:
-    """Whether the interval that is shown leaves out the paper's number, wherever it lies."""
-    printed, estimate = claim.paper.value, found.estimate
+    """A note if the shown interval excludes the paper's number."""
+    printed, estimate = claim.paper.value, of_recipe.estimate
     if evidence.scale == "smoke" or printed is None or estimate is None:
         return
     most = math.inf if claim.paper.more_than else printed
     if estimate.high < printed or most < estimate.low:
-        what = "CI" if estimate.bound == "two-sided" else "bound"
-        said = f"the {level_percent(estimate.level)} {what} leaves out"
-        yield f"{said} the paper's {paper_text(claim)}"
+        kind = "CI" if estimate.bound == "two-sided" else "bound"
+        text = f"the {level_percent(estimate.level)} {kind} leaves out"
+        yield f"{text} the paper's {paper_text(claim)}"
 
 
-def _read_off(found: RecipeEvidence) -> Iterator[str]:
-    """Which interval the word is read off, where another one is shown."""
-    look, basis = found.look, found.basis
+def _deciding_interval(evidence: RecipeEvidence) -> Iterator[str]:
+    """A note about the interval that decides, if another one is shown."""
+    look, basis = evidence.look, evidence.basis
     if look and basis and look.level != look.shown and basis.low > -math.inf:
         yield f"the word is by {level_text(basis)}"
 
 
-def _effect(claim: TrainedClaim, scale: str, found: RecipeEvidence) -> Effect | None:
-    estimate = found.estimate
-    if found.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
+def _effect(claim: TrainedClaim, scale: str, evidence: RecipeEvidence) -> Effect | None:
+    estimate = evidence.estimate
+    if evidence.look is None or estimate is None or estimate.p is None or claim.no_effect is None:
         return None
     if claim.region.surrounds(claim.no_effect):  # which is claimed, and no hypothesis against it
         return None
-    p, claimed = estimate.p, estimate.value > claim.no_effect and estimate.bound != "upper"
-    if _of_gap(found):
-        tested = _test_error(found)
+    p, as_claimed = estimate.p, estimate.value > claim.no_effect and estimate.bound != "upper"
+    if _of_gap(evidence):
+        tested = _test_error(evidence)
         error = tested.estimate if tested else None
-        same = error is not None and (error.value > 0) == claimed
-        p = max(p, error.p) if error is not None and error.p is not None and same else 1.0
-    for contrast in found.contrasts:
+        same_side = error is not None and (error.value > 0) == as_claimed
+        p = max(p, error.p) if error is not None and error.p is not None and same_side else 1.0
+    for contrast in evidence.contrasts:
         region = claim.conditions.get(contrast.name)
         if region is None or region.surrounds(claim.no_effect):  # equivalence has no p of no effect
             continue
         other = contrast.estimate
-        if other is None or other.p is None or (other.value > claim.no_effect) != claimed:
+        if other is None or other.p is None or (other.value > claim.no_effect) != as_claimed:
             p = 1.0
         else:
             p = max(p, other.p)
     return Effect(
-        p=over_all_looks(p, claim.scales[scale].seeds, paired=is_paired(claim)), claimed=claimed
+        p=over_all_looks(p, claim.scales[scale].seeds, paired=is_paired(claim)), claimed=as_claimed
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """A claim in the family of all that were measured: `p` alone, `adjusted` among the others.
+    """A claim in the family-wise test: its `p`, and the `adjusted` one.
 
-    `claimed`: whether the estimate lies on the side of no effect that the paper says. `sharing`:
-    how many of the others rest on some of the same trials, such as those of a baseline.
+    `claimed`: whether the estimate is on the claimed side of no effect. `sharing`: how many other
+    claims share trials with it, such as those of a baseline.
     """
 
     verdict: Verdict
@@ -246,30 +251,30 @@ class Member:
     sharing: int
 
     @property
-    def said(self) -> str:
-        """What may be said of it together with the others, with 5 % of error for all of them."""
+    def conclusion(self) -> str:
+        """The conclusion at a family-wise error rate of 5 %."""
         if self.adjusted > ERROR:
             return "not shown"
         return "yes" if self.claimed else "yes, the other way round"
 
 
 def family(verdicts: Iterable[Verdict]) -> tuple[Member, ...]:
-    """The deciding verdict of each claim at its best scale, the least p first (Holm 1979)."""
+    """Holm's test (1979) of the deciding verdict of each claim at its best scale, by p."""
     best: dict[str, Verdict] = {}
     for verdict in sorted(verdicts, key=lambda v: (*SCALES, EXACT).index(v.scale)):
         if verdict.decides and verdict.effect is not None:
             best[verdict.claim_id] = verdict
-    found = {name: v.effect for name, v in best.items() if v.effect is not None}
-    adjusted = holm({name: effect.p for name, effect in found.items()})
+    effects = {name: v.effect for name, v in best.items() if v.effect is not None}
+    adjusted = holm({name: effect.p for name, effect in effects.items()})
     return tuple(
         Member(
             verdict=best[name],
-            p=found[name].p,
+            p=effects[name].p,
             adjusted=p,
-            claimed=found[name].claimed,
+            claimed=effects[name].claimed,
             sharing=sum(
                 not best[name].trials.isdisjoint(best[other].trials)
-                for other in found
+                for other in effects
                 if other != name
             ),
         )
@@ -277,15 +282,15 @@ def family(verdicts: Iterable[Verdict]) -> tuple[Member, ...]:
     )
 
 
-def settles(claim: TrainedClaim, found: RecipeEvidence) -> bool:
-    """Whether the look that `found` stands at ends the run: more seeds could change nothing."""
-    return not _judge(claim, found).open
+def settles(claim: TrainedClaim, evidence: RecipeEvidence) -> bool:
+    """Whether the current analysis ends the run: more seeds cannot change the verdict."""
+    return not _judge(claim, evidence).open
 
 
 class Ruling(NamedTuple):
     """A word with its reason. `open`: whether more seeds could change it.
 
-    `of_interval`: whether it says what the interval means, and not why none may be judged.
+    `of_interval`: whether it follows from the interval, and not from a fault of the measurement.
     """
 
     word: Word
@@ -294,31 +299,31 @@ class Ruling(NamedTuple):
     of_interval: bool = False
 
 
-def _seeds(claim: TrainedClaim, found: RecipeEvidence) -> int:
-    return min(sum(o.arm == arm for o in found.outcomes) for arm in arms_of(claim))
+def _least_seeds(claim: TrainedClaim, evidence: RecipeEvidence) -> int:
+    return min(sum(o.arm == arm for o in evidence.outcomes) for arm in arms_of(claim))
 
 
-def _judge(claim: TrainedClaim, found: RecipeEvidence) -> Ruling:
-    if not found.outcomes:
-        return _nothing_confirmed(found)
-    if _seeds(claim, found) == 0 and not any(s.outcomes for s in found.rates.values()):
+def _judge(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling:
+    if not evidence.outcomes:
+        return _not_measured(evidence)
+    if _least_seeds(claim, evidence) == 0 and not any(s.outcomes for s in evidence.rates.values()):
         why = "not every arm that decides has a finished trial yet"
         return Ruling("not run", why, open=True)
-    if found.failed_checks:
-        return Ruling("invalid", "; ".join(found.failed_checks))
-    unready = _unready(claim, found)
-    if unready is not None:
-        return unready
-    estimate = found.basis
+    if evidence.failed_checks:
+        return Ruling("invalid", "; ".join(evidence.failed_checks))
+    open_reason = _open_reason(claim, evidence)
+    if open_reason is not None:
+        return open_reason
+    estimate = evidence.basis
     if estimate is None and isinstance(claim, TimeClaim):
         why = "neither arm reached the threshold within the budget (censoring)"
         return Ruling("inconclusive", why)
     if estimate is None:
         return Ruling("inconclusive", "a metric of a finished trial is missing or not a number")
     ruling = ruling_of(claim, estimate)
-    if _of_gap(found):
-        ruling = _overfitting(found, ruling)
-    return _with_conditions(claim, found, ruling)
+    if _of_gap(evidence):
+        ruling = _overfitting(evidence, ruling)
+    return _with_conditions(claim, evidence, ruling)
 
 
 _WEAKEST_FIRST: tuple[Word, ...] = (
@@ -330,10 +335,10 @@ _WEAKEST_FIRST: tuple[Word, ...] = (
 )
 
 
-def _with_conditions(claim: TrainedClaim, found: RecipeEvidence, ruling: Ruling) -> Ruling:
-    """The weakest word of the claim's contrast and of those that have to hold as well."""
+def _with_conditions(claim: TrainedClaim, evidence: RecipeEvidence, ruling: Ruling) -> Ruling:
+    """The weakest word of the deciding contrast and of the other contrasts that must hold."""
     rulings = [ruling]
-    for base in found.bases:
+    for base in evidence.bases:
         region = claim.conditions.get(base.name)
         if region is None:
             continue
@@ -341,24 +346,24 @@ def _with_conditions(claim: TrainedClaim, found: RecipeEvidence, ruling: Ruling)
             why = f"{base.name}: a metric of a finished trial is missing or not a number"
             rulings.append(Ruling("inconclusive", why))
             continue
-        one = _in_region(region, claim.no_effect, base.estimate)
-        reason = f"{base.name}, {_shown(base)}: {one.reason}"
-        rulings.append(one._replace(reason=reason))
+        condition = _in_region(region, claim.no_effect, base.estimate)
+        reason = f"{base.name}, {_effect_text(base)}: {condition.reason}"
+        rulings.append(condition._replace(reason=reason))
     rulings.sort(key=lambda one: _WEAKEST_FIRST.index(one.word))
     word = rulings[0].word
     return ruling._replace(
         word=word,
-        reason="; ".join(one.reason for one in rulings),
-        open=word != "not reproduced" and any(one.open for one in rulings),
+        reason="; ".join(condition.reason for condition in rulings),
+        open=word != "not reproduced" and any(condition.open for condition in rulings),
     )
 
 
-def _of_gap(found: RecipeEvidence) -> bool:
-    return set(found.deciding.metrics) == {"gap"}
+def _of_gap(evidence: RecipeEvidence) -> bool:
+    return set(evidence.deciding.metrics) == {"gap"}
 
 
 def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
-    """What the interval means for the region, whatever else is known."""
+    """The ruling from the interval and the region alone."""
     return _in_region(claim.region, claim.no_effect, estimate)
 
 
@@ -379,64 +384,64 @@ _CAVEATS = {
 }
 
 
-def _overfitting(found: RecipeEvidence, ruling: Ruling) -> Ruling:
-    """Of a wider gap: overfitting has to show in the same arms' test error, or test loss.
+def _overfitting(evidence: RecipeEvidence, ruling: Ruling) -> Ruling:
+    """For a wider gap: overfitting must show in the test error, or test loss, of the same arms.
 
-    The gap is wider as well where the training error has merely fallen further.
+    Otherwise the training error may merely have fallen further.
     """
     if ruling.word not in ("reproduced", "direction only"):
         return ruling
-    tested = _test_error(found)
-    first, second = found.deciding.arms
-    if tested is None:
+    contrast = _test_error(evidence)
+    first, second = evidence.deciding.arms
+    if contrast is None:
         why = f"no further contrast is of the test errors of {first} and {second}"
         return ruling._replace(word="gap only", reason=f"a wider gap ({ruling.reason}); {why}")
-    estimate, (metric, *_) = tested.estimate, tested.metrics
-    shown = _shown(tested) + _CAVEATS.get(metric, "")
+    estimate, (metric, *_) = contrast.estimate, contrast.metrics
+    effect = _effect_text(contrast) + _CAVEATS.get(metric, "")
     if estimate is not None and estimate.low > 0:
         return ruling._replace(
-            reason=f"{ruling.reason}; the {_SHOWS[metric]} is higher, too: {shown}"
+            reason=f"{ruling.reason}; the {_SHOWS[metric]} is higher, too: {effect}"
         )
-    known_not = estimate is not None and estimate.high <= 0
-    why = "is not higher" if known_not else "is not shown to be higher"
+    is_not_higher = estimate is not None and estimate.high <= 0
+    why = "is not higher" if is_not_higher else "is not shown to be higher"
     return ruling._replace(
         word="gap only",
         reason=f"a wider gap ({ruling.reason}), but the {_SHOWS[metric]} of {first} "
-        f"{why} than that of {second}: {shown}",
-        open=not known_not,
+        f"{why} than that of {second}: {effect}",
+        open=not is_not_higher,
     )
 
 
-def _test_error(found: RecipeEvidence) -> Contrast | None:
+def _test_error(evidence: RecipeEvidence) -> Contrast | None:
     """The first further contrast of the same arms that can show overfitting."""
-    alike = (c for c in found.bases[1:] if c.terms == found.deciding.terms)
-    return next((c for c in alike if len({*c.metrics}) == 1 and c.metrics[0] in _SHOWS), None)
+    contrasts = (c for c in evidence.bases[1:] if c.terms == evidence.deciding.terms)
+    return next((c for c in contrasts if len({*c.metrics}) == 1 and c.metrics[0] in _SHOWS), None)
 
 
-def _shown(contrast: Contrast) -> str:
+def _effect_text(contrast: Contrast) -> str:
     return f"{estimate_text(contrast.estimate)} {contrast.unit}"
 
 
-def _nothing_confirmed(found: RecipeEvidence) -> Ruling:
-    searches = found.rates.values()
-    done = all(search.done for search in searches)
-    if done and all(search.chosen is None for search in searches):
+def _not_measured(evidence: RecipeEvidence) -> Ruling:
+    searches = evidence.rates.values()
+    is_done = all(search.done for search in searches)
+    if is_done and all(search.chosen is None for search in searches):
         return Ruling(
             "inconclusive", "every learning rate that its search kept diverged, in every arm"
         )
     why = "nothing was run"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
         why = "no evaluation trial has ended yet"
-        if not done:
+        if not is_done:
             why = "the search for rates is not finished"
     return Ruling("not run", why, open=True)
 
 
-def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
-    """Why no estimate may be judged yet, or ever; None when it may."""
+def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None:
+    """Why the estimate may not be judged, now or ever; None if it may."""
     arms = arms_of(claim)
     for arm in arms:
-        search = found.rates[arm]
+        search = evidence.rates[arm]
         if not search.done:
             why = f"the search for the {arm} arm's rate is not finished"
             return Ruling("inconclusive", why, open=True)
@@ -445,26 +450,28 @@ def _unready(claim: TrainedClaim, found: RecipeEvidence) -> Ruling | None:
                 "inconclusive",
                 f"every learning rate that the search of the {arm} arm kept diverged",
             )
-    edges = [arm for arm in arms if found.rates[arm].at_edge]
+    edges = [arm for arm in arms if evidence.rates[arm].at_edge]
     if edges:
         return Ruling(
             "inconclusive",
             f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
             "extended once: a better one may lie outside",
         )
-    counted = found.look.seeds if found.look else math.inf
-    lost = sum(
-        o.status == "diverged" and o.arm in arms and o.seed < counted for o in found.outcomes
+    seed_limit = evidence.look.seeds if evidence.look else math.inf
+    diverged = sum(
+        o.status == "diverged" and o.arm in arms and o.seed < seed_limit for o in evidence.outcomes
     )
-    if lost and not isinstance(claim, TimeClaim):
-        why = f"{lost} trials diverged, and a mean over the others would flatter their arm"
+    if diverged and not isinstance(claim, TimeClaim):
+        why = f"{diverged} trials diverged, and a mean over the others would flatter their arm"
         return Ruling("inconclusive", why)
-    if found.look is None:
-        gap = f", and seed {found.seeds} is missing" * (_seeds(claim, found) > found.seeds)
-        why = f"{seeds_text(found.seeds)}; the first look is at {found.wanted} (seeds){gap}"
+    if evidence.look is None:
+        has_gap = _least_seeds(claim, evidence) > evidence.seeds
+        gap = f", and seed {evidence.seeds} is missing" * has_gap
+        first = f"the first look is at {evidence.target_seeds}"
+        why = f"{seeds_text(evidence.seeds)}; {first} (seeds){gap}"
         return Ruling("inconclusive", why, open=True)
-    if found.look.seeds < LEAST_SEEDS:
-        why = f"{seeds_text(found.look.seeds)}; at least {LEAST_SEEDS} are needed"
+    if evidence.look.seeds < LEAST_SEEDS:
+        why = f"{seeds_text(evidence.look.seeds)}; at least {LEAST_SEEDS} are needed"
         return Ruling("inconclusive", why, open=True)
     return None
 
@@ -500,7 +507,7 @@ def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
             "not reproduced", f"the CI includes no effect, and lies wholly below {inside}"
         )
     if estimate.low <= nothing:
-        why = f"the CI includes no effect {_wanting(estimate)}"
+        why = f"the CI includes no effect {_missing(estimate)}"
         return Ruling("inconclusive", why, open=True)
     if estimate.high < region.low:
         return Ruling("direction only", f"the CI lies beyond no effect, and wholly below {inside}")
@@ -510,13 +517,13 @@ def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
     return Ruling(
         "inconclusive",
         f"the direction holds, but the CI crosses the edge {edge:g} of {inside} "
-        f"{_wanting(estimate)}",
+        f"{_missing(estimate)}",
         open=True,
     )
 
 
-def _wanting(estimate: Estimate) -> str:
-    """For want of what. With censored times what is beyond the budget decides."""
+def _missing(estimate: Estimate) -> str:
+    """What is missing: seeds, or for censored times also epochs."""
     if estimate.df is None and estimate.seeds > 1 and estimate.low > -math.inf:
         return "(seeds, or epochs in which more trials cross)"
     return "(seeds)"
@@ -549,10 +556,10 @@ def decide_exact(claim: Claim, facts: Sequence[FactOutcome]) -> Verdict:
     """The verdict on facts that need no training: reproduced when all that count hold."""
     wrong = [fact.name for fact in facts if fact.decides and not fact.holds]
     slips = [fact.name for fact in facts if not fact.decides and not fact.holds]
-    counted = sum(fact.decides for fact in facts)
-    word: Word = "not run" if not counted else "not reproduced" if wrong else "reproduced"
-    reason = f"{counted - len(wrong)} of {counted} facts hold"
-    if not counted:
+    deciding_count = sum(fact.decides for fact in facts)
+    word: Word = "not run" if not deciding_count else "not reproduced" if wrong else "reproduced"
+    reason = f"{deciding_count - len(wrong)} of {deciding_count} facts hold"
+    if not deciding_count:
         reason = "none of its facts counts" if facts else "nothing was run"
     if wrong:
         reason += f"; not: {', '.join(wrong)}"

@@ -134,7 +134,7 @@ def next_trials(
     if max_seeds is not None:
         most = max((n for n in looks if n <= max_seeds), default=max_seeds)
     seeds = {
-        name: min(evidence_of_recipe.wanted, most)
+        name: min(evidence_of_recipe.target_seeds, most)
         for name, evidence_of_recipe in evidence.recipes.items()
     }
     return next_cells(claim, scale, fingerprint, results, seeds=seeds)
