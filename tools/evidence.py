@@ -19,10 +19,10 @@ import reference
 from repro.claim import load_all
 from repro.report.document import Document, document
 from repro.report.markdown import markdown_table
-from repro.report.matrix import Row
 from repro.report.page import FactPage, Page
 from repro.report.pages import pages
 from repro.report.tables import Table
+from repro.report.verdict_table import Row
 from repro.report.write import write_report
 from repro.store import Store
 

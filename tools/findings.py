@@ -14,9 +14,9 @@ from reference import table
 from repro.claim import SCALES, arms_of, metric_of
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
-from repro.report.matrix import Row, rows
 from repro.report.page import FactPage, Page
 from repro.report.tables import grid_table
+from repro.report.verdict_table import Row, rows
 from repro.stats import Estimate
 from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial

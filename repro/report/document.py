@@ -10,11 +10,11 @@ from typing import get_args
 from repro.claim import SCALES, Claim, Paper
 from repro.report.drawings import Drawing, drawings
 from repro.report.figures import ForestRow
-from repro.report.matrix import Row, command, rows
 from repro.report.overview import card, forest_row, forest_svg
 from repro.report.page import FactPage, Page
 from repro.report.svg import standalone
 from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
+from repro.report.verdict_table import Row, command, rows
 from repro.text import duration, rule_text
 from repro.verdict import EXACT, Word
 from repro.verdict.prior import prior

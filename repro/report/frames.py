@@ -8,9 +8,9 @@ from dataclasses import asdict, fields
 import pandas as pd
 
 from repro.registry import OWN_METRICS
-from repro.report.matrix import command
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
+from repro.report.verdict_table import command
 from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 from repro.verdict.effects import DECIDING

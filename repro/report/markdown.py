@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from repro.report.document import ClaimSection, Document, Part, ScaleSection
-from repro.report.matrix import measured_table, unrun_table, verdict_table
 from repro.report.tables import Table
+from repro.report.verdict_table import measured_table, unrun_table, verdict_table
 
 __all__ = ["markdown_table", "measured_with", "render_markdown", "render_summary"]
 
