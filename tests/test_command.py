@@ -245,7 +245,7 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     assert ran.exit_code == 5
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
-    assert "the same went wrong in 5 more trials" in ran.output
+    assert "the same error in 5 more trials" in ran.output
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from repro.cli import main, options
 from repro.errors import BugError, ReproError, known_errors
+from repro.messages import printable
 from repro.store import Store
-from repro.talk import printable
 from tests import commands, shell
 from tests.shell import ROOT, codes, installed, paths
 from tests.test_command import claim_file as command_claim

@@ -20,7 +20,7 @@ FLOW = (
     "errors",
     "files",
     "stats",
-    "talk",
+    "messages",
     "registry",
     "claim",
     "text",

@@ -28,11 +28,11 @@ from repro.execute import workers_for
 from repro.execute.backends import local
 from repro.execute.monitor.observer import TrainedCell
 from repro.execute.monitor.progress import Pace, ProgressFiles
+from repro.messages import print_error
 from repro.plan import next_cells
 from repro.report.svg import svg
 from repro.store import Store
 from repro.store.provenance import code_commit, code_version, cores, sources
-from repro.talk import tell
 from repro.train import device_data
 from tests.commands import repro
 from tests.shell import ROOT
@@ -212,7 +212,7 @@ def test_a_traceback_that_no_file_can_hold_is_printed(
 ) -> None:
     """The one word on what went wrong is not lost."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
-    tell(BugError("x", traceback="Traceback: line 1\n"))
+    print_error(BugError("x", traceback="Traceback: line 1\n"))
 
     assert "traceback: \nTraceback: line 1\n" in capsys.readouterr().err
 

@@ -25,8 +25,8 @@ from repro.cli.options import (
     print_json,
 )
 from repro.cli.settings import user_folder
+from repro.messages import say
 from repro.registry.shipped import OWN
-from repro.talk import say
 
 if TYPE_CHECKING:
     from repro.claim import Claim

@@ -18,7 +18,7 @@ import click
 from repro.cli.settings import defaults
 from repro.cli.streams import standard_streams
 from repro.errors import BugError, MachineError, ReproError, machine_fault
-from repro.talk import printable, say, say_warnings, tell
+from repro.messages import print_error, printable, say, say_warnings
 
 __all__ = ["Command", "Group", "command", "group"]
 
@@ -45,7 +45,7 @@ def _report_errors(act: F) -> F:
             fault = machine_fault(error) or BugError(
                 f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
             )
-        tell(fault)
+        print_error(fault)
         sys.exit(fault.exit_code)
 
     return run  # type: ignore[return-value]

@@ -13,8 +13,8 @@ import click
 
 from repro.cli.names import ClaimPath, ClaimsFolder, ScaleName
 from repro.cli.settings import expanded, setting, user_folder
+from repro.messages import print_error, printable
 from repro.registry.shipped import OWN, claim_files
-from repro.talk import printable, tell
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -243,7 +243,7 @@ def echo(text: object) -> None:
 def end_by_faults(faults: "Sequence[ClaimError]") -> None:
     """Once all else is done: the claim files that are not valid, and their exit code."""
     for fault in faults:
-        tell(fault)
+        print_error(fault)
     if faults:
         sys.exit(faults[0].exit_code)
 

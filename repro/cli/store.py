@@ -86,7 +86,7 @@ def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool)
         print_json(verification_fields(verification))
     else:
         echo(verification_text(verification))
-    _tell_contradictions(store, verification.contradictions)
+    _print_contradictions(store, verification.contradictions)
     end_by_faults(faults)
 
 
@@ -136,10 +136,10 @@ def merge(into: Path, sources: tuple[Path, ...]) -> None:
         raise click.UsageError(f"{into} cannot be merged into itself")
     merged = join(Store(into), [opened(source) for source in sources])
     echo(merge_text(merged))
-    _tell_contradictions(into, merged.apart)
+    _print_contradictions(into, merged.apart)
 
 
-def _tell_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
+def _print_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
     """As an error, once all of them were printed."""
     from repro.errors import ContradictionError
 
@@ -183,6 +183,6 @@ def why(target: str, store: Path, claims: Path | None) -> None:
 @click.argument("code", required=False)
 def explain(code: str | None) -> None:
     """Explain an error code: its cause, where to look, what to do next. Without one: list all."""
-    from repro.talk import error_list, explained
+    from repro.messages import error_list, explain_error
 
-    echo(explained(code) if code else error_list())
+    echo(explain_error(code) if code else error_list())

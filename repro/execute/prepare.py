@@ -9,8 +9,8 @@ from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
 from repro.execute.monitor.console import decoding_bar
+from repro.messages import say
 from repro.store import Store
-from repro.talk import say
 from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
 
 __all__ = [

@@ -14,10 +14,10 @@ from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Observer, Observers
 from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.execute.prepare import Work, claims_with_scale, prepare
+from repro.messages import print_error, print_errors, say
 from repro.plan import Cell, merge_cells, most_epochs_left
 from repro.registry import OWN_MODELS
 from repro.store import Store
-from repro.talk import say, tell, tell_all
 from repro.verdict.session import Judgement, default_scale, judge, judge_exact, next_trials
 
 __all__ = [
@@ -82,7 +82,7 @@ def run_claims(
     work, refused = _check_nets(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
-    tell_all(all_faults)
+    print_errors(all_faults)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
         note = (
@@ -106,7 +106,7 @@ def run_claims(
         _report_missing_weights(run_outcome, store)
     unmeasured = [line for judged in run_outcome.judged for line in _unmeasured_lines(judged)]
     if unmeasured and run_outcome.exit_code == StatisticsError.exit_code:
-        tell(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
+        print_error(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
     return run_outcome
 
 

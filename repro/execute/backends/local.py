@@ -26,8 +26,8 @@ from repro.errors import MachineError
 from repro.execute.grouping import group_cells
 from repro.execute.machine import SIGNALS, CellOutcomes, Flag, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
+from repro.messages import say_warnings
 from repro.plan import Cell
-from repro.talk import say_warnings
 
 __all__ = ["Local"]
 

@@ -22,8 +22,8 @@ from rich.text import Text
 from repro.errors import ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.execute.monitor.progress import Fault, Overview, Pace, TrialProgress, trial_progress
+from repro.messages import printable, say
 from repro.plan import Cell
-from repro.talk import printable, say
 from repro.text import duration
 
 __all__ = ["ConsoleObserver", "decoding_bar", "overview_lines", "watch_store"]

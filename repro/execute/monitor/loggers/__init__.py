@@ -14,9 +14,9 @@ from typing import Self
 
 from repro.errors import MachineError, ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
+from repro.messages import say
 from repro.plan import Cell
 from repro.registry import LOGGERS
-from repro.talk import say
 
 __all__ = ["open_logger"]
 

@@ -1,4 +1,4 @@
-"""What is said to a person: one line at a time to stderr, in letters that no terminal obeys."""
+"""Terminal messages: lines to stderr, with control characters escaped."""
 
 import os
 import re
@@ -11,7 +11,15 @@ from textwrap import TextWrapper
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
-__all__ = ["error_list", "explained", "printable", "say", "say_warnings", "tell", "tell_all"]
+__all__ = [
+    "error_list",
+    "explain_error",
+    "print_error",
+    "print_errors",
+    "printable",
+    "say",
+    "say_warnings",
+]
 
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
@@ -20,7 +28,7 @@ _NARROW = 40  # columns, below which a terminal breaks lines as well as we could
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that could steer a terminal, but for line ends and tabs."""
+    """The text with control characters escaped, except line ends and tabs."""
     return "".join(
         c
         if c in "\n\t" or unicodedata.category(c) not in _UNSAFE
@@ -31,11 +39,11 @@ def printable(text: str) -> str:
 
 def say(text: str) -> None:
     """One line to stderr."""
-    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - this is the place that talks
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the only place that prints
 
 
 def say_warnings() -> None:
-    """From here on Python's warnings are lines like all others, without file and source."""
+    """Print Python's warnings as messages, without file and source."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         say(f"warning: {message}")
@@ -43,22 +51,22 @@ def say_warnings() -> None:
     warnings.showwarning = show
 
 
-def tell(error: ReproError, *, more: int = 0) -> None:
-    """What went wrong and what to do next; for a bug, its traceback or where that lies.
+def print_error(error: ReproError, *, more: int = 0) -> None:
+    """Print an error and the next step; for a bug also the file with its traceback.
 
-    `more`: other trials in which the same went wrong.
+    `more`: how many other trials had the same error.
     """
     text = f"error[{error.code}]: {error}"
     say(_folded(text) if isinstance(error, ClaimError) else text)
     if more:
-        say(f"the same went wrong in {more} more trial{'s' * (more > 1)}")
+        say(f"the same error in {more} more trial{'s' * (more > 1)}")
     if isinstance(error, BugError):
         say(f"traceback: {_keep(error.traceback)}")
     say(f"next: {error.hint}")
 
 
 def _folded(text: str) -> str:
-    """Long lines folded between words on a terminal; a file gets a problem a line."""
+    """Fold long lines between words on a terminal; in a file each problem is one line."""
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
     except (OSError, ValueError):  # no terminal
@@ -71,20 +79,20 @@ def _folded(text: str) -> str:
     return "\n".join(fold.fill(line) for line in text.splitlines())
 
 
-def tell_all(errors: Iterable[ReproError]) -> None:
-    """Each cause once: what differs in the trial's name alone is counted."""
+def print_errors(errors: Iterable[ReproError]) -> None:
+    """Print each error once; errors that differ only in the trial are counted."""
     alike: dict[tuple[str, str], list[ReproError]] = {}
     for error in errors:
         alike.setdefault((error.code, _TRIAL_ID.sub("", str(error))), []).append(error)
     for first, *others in alike.values():
-        tell(first, more=len(others))
+        print_error(first, more=len(others))
 
 
 _TRIAL_ID = re.compile(r"\b[0-9a-f]{16}\b")
 
 
 def _keep(traceback: str) -> str:
-    """Where it lies now; the traceback itself where no file can be written."""
+    """The file with the traceback; the traceback itself if no file can be written."""
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="repro-bug-", suffix=".txt", delete=False, encoding="utf-8"
@@ -95,8 +103,8 @@ def _keep(traceback: str) -> str:
     return file.name
 
 
-def explained(code: str) -> str:
-    """An error's cause, where to look, and what to do next; ClaimError when no error has it."""
+def explain_error(code: str) -> str:
+    """The cause of an error, where to look, and the next step; ClaimError for an unknown code."""
     for error in known_errors():
         if error.code == code.upper():
             return (
@@ -109,7 +117,7 @@ def explained(code: str) -> str:
 
 
 def error_list() -> str:
-    """Every code with its cause, a line each."""
+    """A line for each code, with its cause."""
     return "\n".join(
         f"{error.code}  {(error.__doc__ or '').split('.')[0].split(chr(10))[0]}"
         for error in known_errors()
