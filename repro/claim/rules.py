@@ -1,4 +1,4 @@
-"""Rules of a claim file that types cannot say: what its keys have to do with each other.
+"""Rules between the keys of a claim file, which types cannot express.
 
 They read the raw values, so that they speak even where others fail.
 """
@@ -81,17 +81,17 @@ _TYPES = {
 
 
 def sentence(details: Any, names: Iterable[str] = ()) -> str:
-    """What is wrong, of one of pydantic's errors; `names` are the keys that could be meant."""
-    given = details["input"]
+    """The message for an error of pydantic; `names`: the keys that are allowed there."""
+    value = details["input"]
     match details["type"]:
         case "extra_forbidden":
             return f"unknown key{choices(str(details['loc'][-1]), names)}"
         case "missing":
             return "missing key"
         case "literal_error":
-            known = details["ctx"]["expected"]
-            return f"{quoted(given)} is not one of {known}" + suggestion(
-                str(given), re.findall(r"'([^']*)'", known)
+            expected = details["ctx"]["expected"]
+            return f"{quoted(value)} is not one of {expected}" + suggestion(
+                str(value), re.findall(r"'([^']*)'", expected)
             )
         case "too_short":
             return "must not be empty"
@@ -99,11 +99,11 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
             return str(details["msg"]).removeprefix("Value error, ")
         case kind:
             message = _TYPES.get(kind) or details["msg"][0].lower() + details["msg"][1:]
-            return f"{message}, not {quoted(given)}"
+            return f"{message}, not {quoted(value)}"
 
 
 def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    """All that is wrong between the keys of a file, in no order."""
+    """All problems between the keys of a file, unsorted."""
     if data.get("id") != path.stem and isinstance(data.get("id"), str):
         yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
     yield from _paper_rules(data, path)
@@ -123,7 +123,7 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
 
 
 def _built_in_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Nets, images and recipes by name: of a claim that no command trains."""
+    """Rules for nets, images and recipes of a claim with the built-in trainer."""
     yield from _missing_rules(data)
     yield from _metric_rules(data)
     for name, arm in mapping(data, "arms").items():
@@ -141,19 +141,19 @@ def _built_in_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _missing_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Keys that a command's claim has not, and every other one has."""
-    wanted: dict[str, tuple[str, ...]] = {
+    """Keys that are required without a command as trainer."""
+    required: dict[str, tuple[str, ...]] = {
         "recipes": ("inputs", "initialisation"),
         "scales": ("data", "model"),
     }
     yield from (((key,), "missing key") for key in ("recipes", "verdict_recipe") if key not in data)
-    for part, keys in wanted.items():
-        for name, each in mapping(data, part).items():
-            given = each if isinstance(each, Mapping) else dict.fromkeys(keys)
-            yield from (((part, name, key), "missing key") for key in keys if key not in given)
+    for part, keys in required.items():
+        for name, spec in mapping(data, part).items():
+            keys_given = spec if isinstance(spec, Mapping) else dict.fromkeys(keys)
+            yield from (((part, name, key), "missing key") for key in keys if key not in keys_given)
     for part in ("arms", "scales"):
-        for name, each in mapping(data, part).items():
-            if plain(each, "arguments") is not None:
+        for name, spec in mapping(data, part).items():
+            if plain(spec, "arguments") is not None:
                 yield (part, name, "arguments"), "only a `trainer`'s command has arguments"
 
 
@@ -168,28 +168,28 @@ def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
     facts, images = DATASETS.get(str(plain(scale, "data"))), plain(scale, "images")
     further = plain(scale, "further_test")
-    asked = sum(count for count in (images or 1, further) if is_number(count))
-    if facts and facts.images and asked > facts.images[0]:
-        what = f"{asked} (images and further_test)" if further else f"{asked}"
+    needed = sum(count for count in (images or 1, further) if is_number(count))
+    if facts and facts.images and needed > facts.images[0]:
+        keys_text = f"{needed} (images and further_test)" if further else f"{needed}"
         yield (
             (*at, "images" if images else "further_test"),
-            f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {what}",
+            f"{plain(scale, 'data')} has {facts.images[0]} training images, fewer than {keys_text}",
         )
     if plain(scale, "resample") is True and images is None:
         yield (*at, "resample"), "`images` has to say how many each seed draws"
 
 
 def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
-    """Of what comes out when scale and arm have changed the recipe; one cause is told once."""
+    """Rules for the recipes after the changes of scale and arm; each cause is reported once."""
     if claim.trainer is not None:
         return
-    found: dict[str, list[_Case]] = {}
+    cases_by_cause: dict[str, list[_Case]] = {}
     for scale in claim.scales:
         for recipe in claim.recipes:
             for arm in claim.arms:
                 for cause in _case_rules(claim, scale, recipe, arm):
-                    found.setdefault(cause, []).append((recipe, scale, arm))
-    for cause, cases in found.items():
+                    cases_by_cause.setdefault(cause, []).append((recipe, scale, arm))
+    for cause, cases in cases_by_cause.items():
         yield _place(claim, cases), cause + _affected(claim, cases)
 
 
@@ -197,8 +197,8 @@ _Case = tuple[str, str, str]  # recipe, scale and arm
 
 
 def _place(claim: TrainedClaim, cases: Iterable[_Case]) -> KeyPath:
-    """The arm or the scale that does it, where others do not; else the recipe."""
-    recipes, scales, arms = (list(dict.fromkeys(each)) for each in zip(*cases, strict=True))
+    """The arm or the scale, if only one has the problem; else the recipe."""
+    recipes, scales, arms = (list(dict.fromkeys(values)) for values in zip(*cases, strict=True))
     if len(arms) < len(claim.arms):
         return "arms", arms[0]
     if len(scales) < len(claim.scales) or len(recipes) > 1:
@@ -207,12 +207,12 @@ def _place(claim: TrainedClaim, cases: Iterable[_Case]) -> KeyPath:
 
 
 def _affected(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
-    """In which recipes, scales and arms, where it is not in all."""
-    named = zip(("recipe", "scale", "arm"), zip(*cases, strict=True), strict=True)
+    """The recipes, scales and arms with the problem, if not all have it."""
+    columns = zip(("recipe", "scale", "arm"), zip(*cases, strict=True), strict=True)
     counts = {"recipe": len(claim.recipes), "scale": len(claim.scales), "arm": len(claim.arms)}
     parts = []
-    for word, each in named:
-        names = list(dict.fromkeys(each))
+    for word, values in columns:
+        names = list(dict.fromkeys(values))
         if len(names) < counts[word]:
             parts.append(f"{word}{'s' * (len(names) > 1)} {', '.join(names)}")
     return f" ({'; '.join(parts)})" if parts else ""
@@ -224,35 +224,35 @@ _OF_ALEXNET = {"colour_split", "neighbours_features", "neighbours_pixels"}
 
 def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
     try:
-        way = recipe_for(claim, scale, recipe, arm)
+        settings = recipe_for(claim, scale, recipe, arm)
     except ValidationError as error:
         yield from (sentence(details) for details in error.errors())
         return
-    yield from _fit_rules(claim, scale, arm, way)
-    crops = [name for name in _read(claim, arm) if "ten_crop" in name]
-    if way.crop is None and crops:
+    yield from _fit_rules(claim, scale, arm, settings)
+    crops = [name for name in _metrics_read(claim, arm) if "ten_crop" in name]
+    if settings.crop is None and crops:
         yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
-    if "crop" in way.augment and way.crop is None:
+    if "crop" in settings.augment and settings.crop is None:
         yield "the recipe has no `crop`, the size of the random crops of `augment`"
     yield from recipe_rules(
-        way, epochs=claim.scales[scale].epochs, timed=isinstance(claim, TimeClaim)
+        settings, epochs=claim.scales[scale].epochs, timed=isinstance(claim, TimeClaim)
     )
     model = model_for(claim, scale, arm).name
-    for name in _OF_ALEXNET.intersection(_read(claim, arm)):
+    for name in _OF_ALEXNET.intersection(_metrics_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):
             yield f"{name} is measured of alexnet_2012 alone, not of {model}"
-    if model.startswith("timm:") and way.initialisation != "framework":
+    if model.startswith("timm:") and settings.initialisation != "framework":
         yield (
             f"{model} draws its own initial weights, so that `initialisation: "
-            f"{way.initialisation}` has no effect: write `framework`"
+            f"{settings.initialisation}` has no effect: write `framework`"
         )
 
 
 def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
-    """Counted, since a plan that nobody can mean could not even be listed."""
+    """Limit the number of trials: a huge plan, surely a mistake, could not even be listed."""
     for name, scale in claim.scales.items():
         searches = [scale.search.get(recipe) for recipe in claim.recipes]
-        tuning = sum(len(found.rates) * found.seeds for found in searches if found is not None)
+        tuning = sum(len(search.rates) * search.seeds for search in searches if search is not None)
         searched = sum(arm.rate is None for arm in claim.arms.values())
         trials = searched * tuning + len(claim.arms) * len(searches) * scale.seeds[-1]
         if trials > MOST_TRIALS:
@@ -264,26 +264,26 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
             )
 
 
-def _fit_rules(claim: TrainedClaim, scale: str, arm: str, way: Recipe) -> Iterator[str]:
-    """Whether the images of a registered data set are large enough, and enough of them."""
+def _fit_rules(claim: TrainedClaim, scale: str, arm: str, settings: Recipe) -> Iterator[str]:
+    """Whether a registered data set has enough images, and large enough ones."""
     at, images = claim.scales[scale], images_for(claim, scale, arm)
     if at.images is None and claim.arms[arm].share is not None:
         yield "`share` is of the scale's `images`, which it does not say"
     facts = DATASETS.get(at.data)
-    if facts and way.crop is not None and way.crop > facts.size:
-        yield f"crops of {way.crop} pixels do not fit into {at.data}'s images of {facts.size}"
+    if facts and settings.crop is not None and settings.crop > facts.size:
+        yield f"crops of {settings.crop} pixels do not fit into {at.data}'s images of {facts.size}"
     if images is None and facts and facts.images:
         images = facts.images[0] - at.further_test
-    steps = TENTHS if images is None else math.ceil(images / way.batch_size)
+    steps = TENTHS if images is None else math.ceil(images / settings.batch_size)
     if steps < TENTHS:
         yield (
-            f"{images} images in batches of {way.batch_size} (recipe.batch_size) make {steps} "
+            f"{images} images in batches of {settings.batch_size} (recipe.batch_size) make {steps} "
             f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it"
         )
 
 
-def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
-    """The metrics that are read of the arm's nets."""
+def _metrics_read(claim: TrainedClaim, arm: str) -> Iterator[str]:
+    """The metrics measured on the arm's nets."""
     yield metric_of(claim, arm)
     contrasts = [getattr(claim, "contrast", None), *getattr(claim, "also", {}).values()]
     for contrast in filter(None, contrasts):
@@ -292,7 +292,7 @@ def _read(claim: TrainedClaim, arm: str) -> Iterator[str]:
 
 
 def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    for key, read in TABLES.items():
+    for key, reader in TABLES.items():
         name = mapping(data, "paper").get(key)
         if not isinstance(name, str):
             continue
@@ -300,7 +300,7 @@ def _paper_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
         yield from misplaced
         if not misplaced:
             try:
-                read(path.parent / name)
+                reader(path.parent / name)
             except ClaimError as error:
                 yield ("paper", key), str(error)
 
@@ -351,7 +351,7 @@ def _one_region_rules(
 
 
 def _equally_far(nothing: float, low: Any, high: Any) -> bool:
-    """As an equivalence has its margins; one end alone on the wrong side is a slip."""
+    """A region about no effect is an equivalence; one end on the wrong side is a mistake."""
     if not is_number(high):
         return False
     if nothing == 1:
@@ -360,13 +360,14 @@ def _equally_far(nothing: float, low: Any, high: Any) -> bool:
 
 
 def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
-    asked = plain(data.get("analysis"), "comparison")
+    comparison = plain(data.get("analysis"), "comparison")
     at: KeyPath = ("analysis", "comparison")
-    if asked is not None and not kind.sides:
+    if comparison is not None and not kind.sides:
         yield at, "there is one arm, which is compared with nothing"
-    if asked == "welch" and any(mapping(one, "weights") for one in _contrasts(data).values()):
+    weighted = any(mapping(contrast, "weights") for contrast in _contrasts(data).values())
+    if comparison == "welch" and weighted:
         yield at, "a contrast with `weights` is computed seed by seed: paired"
-    if asked == "paired" and issubclass(kind, TimeClaim):
+    if comparison == "paired" and issubclass(kind, TimeClaim):
         yield at, "times are compared as independent arms (welch): some of them may be censored"
 
 
@@ -387,25 +388,25 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
         yield ("arms",), f"a comparison has at least two arms, not {len(arms)}"
     if issubclass(kind, LevelClaim) and len(arms) != 1:
         yield ("arms",), f"a level is that of one arm, not of {len(arms)}"
-    used = _used_arms(kind, data)
+    arms_used = _used_arms(kind, data)
     for name in arms:
-        if used and name not in used:
+        if arms_used and name not in arms_used:
             yield ("arms", name), "no contrast uses this arm"
 
 
 def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
-    """Arms that a contrast names; empty where there is none to look at."""
+    """The arms in contrasts; empty without contrasts."""
     return {arm for one in _contrasts(data).values() for arm in _named(kind, one).values()}
 
 
 def _contrasts(data: Mapping[str, Any]) -> dict[KeyPath, Any]:
-    """By their places, the deciding one first."""
+    """The contrasts by key path, the deciding one first."""
     also = mapping(data, "also").items()
     return {("contrast",): data.get("contrast"), **{("also", name): one for name, one in also}}
 
 
 def _named(kind: type[TrainedClaim], contrast: Any) -> dict[KeyPath, object]:
-    """The arms of a contrast, by the keys below it that name them."""
+    """The arms of a contrast, by the keys that name them."""
     named: dict[KeyPath, object] = {}
     named.update((("weights", arm), arm) for arm in mapping(contrast, "weights"))
     return named or {(side,): plain(contrast, side) for side in kind.sides}
@@ -447,8 +448,8 @@ def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]
         | {(key,): plain(arm, key) for key in ("metric", "net", "rate", "share")}
         for arm in arms.values()
     ]
-    for one, two in combinations(changes, 2):
-        factors = {key for key in one.keys() | two.keys() if one.get(key) != two.get(key)}
+    for first, second in combinations(changes, 2):
+        factors = {key for key in first.keys() | second.keys() if first.get(key) != second.get(key)}
         if ("net",) in factors:  # a net of timm's draws its own initial weights, and has to say so
             factors -= {("recipe", "initialisation")}
         if not factors and not by_name:
@@ -459,7 +460,7 @@ def _factor_rule(arms: Mapping[str, Any], *, by_name: bool) -> Iterator[Finding]
 
 
 def contrast_rules(claim: TrainedClaim) -> Iterator[Finding]:
-    """What a contrast may be of, once all that it names is there."""
+    """Rules for the metrics of a contrast, once its arms exist."""
     own = {claim.arms[arm].rate is not None for arm in arms_of(claim)}
     if len(own) > 1 and any(scale.search for scale in claim.scales.values()):
         yield ("arms",), "of the arms that decide, some have a rate of their own and some a search"
@@ -474,16 +475,16 @@ def contrast_rules(claim: TrainedClaim) -> Iterator[Finding]:
 def _difference_rules(claim: DifferenceClaim) -> Iterator[Finding]:
     contrasts: dict[KeyPath, Difference] = {("contrast",): claim.contrast}
     contrasts |= {("also", name): claim.also[name] for name in claim.conditions}
-    for at, one in contrasts.items():
-        metrics = {metric_of(claim, arm, one) for arm in one.terms}
-        if len(one.terms) > 2 and len(metrics) > 1:
+    for at, contrast in contrasts.items():
+        metrics = {metric_of(claim, arm, contrast) for arm in contrast.terms}
+        if len(contrast.terms) > 2 and len(metrics) > 1:
             yield at, f"`weights` are of one metric, not of {' and '.join(sorted(metrics))}"
-        if metrics == {"gap"} and (one is not claim.contrast or len(one.terms) > 2):
+        if metrics == {"gap"} and (contrast is not claim.contrast or len(contrast.terms) > 2):
             yield at, "a gap shows overfitting of two arms alone, as the contrast that decides"
         if (
-            one is not claim.contrast
-            and one.terms == claim.contrast.terms
-            and metrics == {metric_of(claim, arm, claim.contrast) for arm in one.terms}
+            contrast is not claim.contrast
+            and contrast.terms == claim.contrast.terms
+            and metrics == {metric_of(claim, arm, claim.contrast) for arm in contrast.terms}
         ):
             yield at, "it is the contrast that decides once more: its region is the claim's"
     if claim.conditions:
@@ -496,17 +497,18 @@ def _difference_rules(claim: DifferenceClaim) -> Iterator[Finding]:
 
 
 def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:
-    """An arm may spell out what a recipe or a net has anyway, and so differ in words alone."""
-    for one, two in combinations(arms_of(claim), 2):
-        if metric_of(claim, one) != metric_of(claim, two):
+    """Arms that are written differently but train the same net."""
+    for first, second in combinations(arms_of(claim), 2):
+        if metric_of(claim, first) != metric_of(claim, second):
             continue
         for scale, at in claim.scales.items():
             nets_agree = all(
-                of(claim, scale, one) == of(claim, scale, two) for of in (model_for, images_for)
+                of(claim, scale, first) == of(claim, scale, second)
+                for of in (model_for, images_for)
             )
             for recipe in claim.recipes:
-                ways = [recipe_for(claim, scale, recipe, arm) for arm in (one, two)]
-                rates = [rate_for(claim, scale, recipe, arm) for arm in (one, two)]
+                ways = [recipe_for(claim, scale, recipe, arm) for arm in (first, second)]
+                rates = [rate_for(claim, scale, recipe, arm) for arm in (first, second)]
                 if nets_agree and ways[0] == ways[1] and rates[0] == rates[1]:
                     yield (
                         ("scales", scale, "search" if recipe in at.search else "rate", recipe),
@@ -518,9 +520,9 @@ def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     recipes = mapping(data, "recipes")
     for name in recipes:
         yield from name_rule(("recipes", name), name)
-    chosen = data.get("verdict_recipe")
-    if isinstance(chosen, str) and recipes and chosen not in recipes:
-        yield ("verdict_recipe",), f"{chosen!r} is not a recipe{choices(chosen, recipes)}"
+    deciding = data.get("verdict_recipe")
+    if isinstance(deciding, str) and recipes and deciding not in recipes:
+        yield ("verdict_recipe",), f"{deciding!r} is not a recipe{choices(deciding, recipes)}"
 
 
 def _scale_rules(
@@ -546,8 +548,8 @@ def _rate_rules(
 ) -> Iterator[Finding]:
     """Each recipe has a search or a rate, and not both."""
     searches, rates = (_by_recipe(scale, key) for key in ("search", "rate"))
-    for key, given in (("search", searches), ("rate", rates)):
-        for recipe in given:
+    for key, keys_given in (("search", searches), ("rate", rates)):
+        for recipe in keys_given:
             if recipe not in recipes:
                 yield (*at, key, recipe), f"{recipe!r} is not a recipe{choices(recipe, recipes)}"
     for recipe in recipes:
@@ -570,9 +572,9 @@ def _recipes(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _by_recipe(scale: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """What a scale says of rates; that of a command's one recipe stands there without its name."""
-    given = SHORT[key](scale.get(key))
-    return given if isinstance(given, Mapping) else {}
+    """The rates of a scale by recipe; a command has one recipe, without a name."""
+    keys_given = SHORT[key](scale.get(key))
+    return keys_given if isinstance(keys_given, Mapping) else {}
 
 
 def _data_rules(at: KeyPath, scale: str, name: object) -> Iterator[Finding]:
@@ -601,7 +603,7 @@ def _folder_rules(at: KeyPath, name: str) -> Iterator[Finding]:
 def _model_rules(
     at: KeyPath, model: Mapping[str, Any], arms: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    """Of a net, and of the arms that change its arguments: not those that have their own net."""
+    """Rules for a net and the arms that change its arguments, except arms with their own net."""
     arguments = mapping(model, "arguments")
     yield from _activation_rule((*at, "arguments"), arguments)
     places: list[tuple[KeyPath, Iterable[str]]] = [((*at, "arguments"), arguments)]
@@ -616,7 +618,7 @@ def _model_rules(
 def _net_rules(
     at: KeyPath, name: object, places: Iterable[tuple[KeyPath, Iterable[str]]]
 ) -> Iterator[Finding]:
-    """Of the name of a net, and of the arguments for it that stand at these places."""
+    """Rules for the name of a net, and for its arguments at these key paths."""
     if not isinstance(name, str):
         return
     for where, given in places:
@@ -646,8 +648,8 @@ _DECIDED = {
 }
 
 
-def _ownership_rule(at: KeyPath, given: Iterable[str]) -> Iterator[Finding]:
-    for key in given:
+def _ownership_rule(at: KeyPath, keys_given: Iterable[str]) -> Iterator[Finding]:
+    for key in keys_given:
         if key in _DECIDED:
             yield (*at, key), _DECIDED[key]
 
@@ -675,7 +677,7 @@ def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Find
 
 
 def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding]:
-    """A part of a recipe is held to the whole recipe's types."""
+    """Check the types of a partial recipe."""
     whole = {"inputs": "centred", "initialisation": "he", **changes}
     try:
         Recipe.model_validate(whole)
