@@ -59,7 +59,8 @@ def run_in_tests(
         version = str(session.python or sys.executable)
         folder = str(python.parents[1])
         session.run_install("uv", "venv", "--quiet", "-p", version, folder, external=True)
-    session.run_install(
+    if "REPRO_INSTALLED" not in os.environ:  # as .ci/run has done for all sessions at once
+        session.run_install(
         "uv", "pip", "install", "--quiet", "-p", str(python), "-c", "constraints.txt",
         "-e", f".{extras}", *nox.project.dependency_groups(PYPROJECT, group), external=True,
     )  # fmt: skip

@@ -70,6 +70,8 @@ class Results:
         """
         from repro.report.drawings import drawings
 
+        if figure not in ("effect", "curves"):
+            raise ValueError(f"there is no figure {figure!r}: effect, curves")
         page = self._page(figure, claim, scale)
         recipes, chosen = [*page.claim.recipes], recipe or page.claim.verdict_recipe
         if chosen not in recipes:

@@ -69,6 +69,29 @@ def line_of(part: str) -> int:
     return TEXT[: TEXT.index(part)].count("\n") + 1
 
 
+@pytest.mark.parametrize(
+    "text", ["a:\t1", "b: [1,\t2]", "a: 1\t", "a: [1, 2?]", "a: [! , e]", "b: !", "a: {? : d}"]
+)
+def test_what_the_parsers_read_otherwise_is_read_by_one(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one that every machine has."""
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    fast = read_yaml(path)
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+
+    assert read_yaml(path) == fast
+
+
+def test_an_escape_that_is_no_character_is_told(tmp_path: Path) -> None:
+    """As bytes that are none."""
+    path = tmp_path / "odd.yaml"
+    path.write_text('a: "\\U0011ffff"')
+
+    assert "not YAML: " in str(read_yaml(path).problems[0])
+
+
 @pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML without libyaml has one parser")
 @pytest.mark.parametrize("path", sorted(SHIPPED.parent.glob("*.yaml")), ids=lambda path: path.stem)
 def test_both_parsers_read_the_same(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

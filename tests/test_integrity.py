@@ -522,10 +522,7 @@ def test_a_site_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:
 
 def test_a_crate_is_checked_as_a_whole_with_its_own_claims(store: Path, tmp_path: Path) -> None:
     """Evidence, claim files, pages and description: whichever was changed is named."""
-    crate = tmp_path / "crate"
-    COMMANDS["publish"](store, crate)  # a site becomes a crate
-    done = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
-    assert done.exit_code == 0, done.output
+    crate = published(store, tmp_path)
     assert repro("verify", crate).exit_code == 0
 
     for name in (
@@ -541,6 +538,68 @@ def test_a_crate_is_checked_as_a_whole_with_its_own_claims(store: Path, tmp_path
         path.write_bytes(content)
     path.unlink()
     assert f"{path}: missing" in repro("verify", crate).output
+
+
+def published(store: Path, folder: Path) -> Path:
+    """A crate of the store."""
+    crate = folder / "crate"
+    done = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
+    assert done.exit_code == 0, done.output
+    return crate
+
+
+@pytest.mark.parametrize(
+    ("added", "named"),
+    [("claims/extra.yaml", "claims/extra.yaml: added"), ("evil.html", "evil.html: added")],
+)
+def test_what_was_added_to_a_crate_is_told(
+    added: str, named: str, store: Path, tmp_path: Path
+) -> None:
+    """A page or a claim file is as much a part of it as a trial."""
+    crate = published(store, tmp_path)
+    (crate / added).write_text("id: extra\n")
+    done = repro("verify", crate)
+
+    assert done.exit_code == 5
+    assert named in done.output
+
+
+def test_a_crate_without_its_checksums_is_told(store: Path, tmp_path: Path) -> None:
+    """Else anything could be missing from it."""
+    crate = published(store, tmp_path)
+    (crate / "SHA256SUMS").unlink()
+    done = repro("verify", crate)
+
+    assert done.exit_code == 5
+    assert f"{crate / 'SHA256SUMS'}: missing, though" in done.output
+
+
+def test_an_export_onto_a_crate_makes_a_store_of_it(store: Path, tmp_path: Path) -> None:
+    """Its pages would be of what it was; and a crate takes no folder that has anything in it."""
+    crate = published(store, tmp_path)
+    done = repro("export", "--store", store, "--claims", CLAIMS, crate)
+    again = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
+
+    assert done.exit_code == 0, done.output
+    assert not (crate / "ro-crate-metadata.json").exists()
+    assert again.exit_code == 2
+    assert "is not empty: a crate has a folder of its own" in again.output
+
+
+def test_an_export_keeps_what_was_measured_further(store: Path, tmp_path: Path) -> None:
+    """A metric that the other store lacks, all else being equal."""
+    out = tmp_path / "out"
+    richer = shutil.copytree(store, tmp_path / "richer")
+    path = placed(richer, "result.json")
+    result = json.loads(path.read_text())
+    result["metrics"]["my_metric"] = 1.0
+    path.write_text(json.dumps(result))
+    checksums.write(path.parent)
+    assert repro("export", "--store", richer, "--claims", CLAIMS, out).exit_code == 0
+    done = repro("export", "--store", store, "--claims", CLAIMS, out)
+
+    assert done.exit_code == 0, done.output
+    assert Store(out).results()[FINISHED].metric("my_metric") == 1.0
 
 
 # Checkpoints

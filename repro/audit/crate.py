@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 from repro import __version__
-from repro.audit.verify import METADATA
 from repro.claim import Claim, Paper, TrainedClaim
 from repro.claim.trainer import files_of
 from repro.errors import ClaimError
@@ -26,13 +25,16 @@ from repro.store.archive import archives
 from repro.text import estimate_text
 from repro.verdict import Verdict
 
-__all__ = ["write_crate"]
+__all__ = ["claim_files", "write_crate"]
+
+_MOST_BYTES = 1 << 34
 
 _Entity = dict[str, Any]
 
 
 def write_crate(
     pages: Sequence[Page | FactPage],
+    claims: Mapping[str, bytes],
     out: Path,
     refused: Sequence[str] = (),
     *,
@@ -41,25 +43,29 @@ def write_crate(
 ) -> Path:
     """Make the store in `out` a crate, and seal it; returns its first page.
 
-    `pages`: what that store says. `refused`: as `write_report` takes it. `licence`: its address.
+    `pages`: what that store says. `claims`: files, as `claim_files` gives them. `refused`: as
+    `write_report` takes it. `licence`: its address.
     """
-    files = site_files(pages, refused) | _claim_files({page.claim.id: page.claim for page in pages})
+    files: dict[str, str | bytes] = {**site_files(pages, refused), **claims}
     parts = [*(path.name for path in archives(out)), checksums.TABLE, *sorted(files)]
     metadata = {
         "@context": "https://w3id.org/ro/crate/1.2/context",
         "@graph": _entities(pages, parts, published, licence),
     }
-    files[METADATA] = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
+    files[checksums.CRATE] = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     for name, content in files.items():
         write_atomic(out / name, content)
     checksums.seal(out, files)
     return out / "index.html"
 
 
-def _claim_files(claims: Mapping[str, Claim]) -> dict[str, str | bytes]:
-    """Claim files and what they name beside them, by their places in the crate."""
-    files: dict[str, str | bytes] = {}
-    for claim in claims.values():
+def claim_files(claims: Iterable[Claim]) -> dict[str, bytes]:
+    """Claim files and what they name beside them, by their places in the crate.
+
+    ClaimError for what lies elsewhere, or has a name that a list of checksums cannot hold.
+    """
+    files: dict[str, bytes] = {}
+    for claim in claims:
         for name in (claim.path.name, *_named_by(claim)):
             content = _content(claim, name)
             if files.setdefault(f"claims/{name}", content) != content:
@@ -73,11 +79,15 @@ def _named_by(claim: Claim) -> list[str]:
 
 
 def _content(claim: Claim, name: str) -> bytes:
-    path = claim.path.parent / name
-    if {"..", "/"} & {*PurePosixPath(name).parts}:
-        raise ClaimError(f"{claim.path} names {name!r}, which a crate can hold only beside it")
+    path, place = claim.path.parent / name, PurePosixPath(name)
+    beside = path.resolve().is_relative_to(claim.path.parent.resolve())
+    if place.is_absolute() or ".." in place.parts or not beside or not name.isprintable():
+        raise ClaimError(
+            f"{claim.path} names {name!r}: a crate holds files that lie beside it, by names that "
+            "can be printed"
+        )
     try:
-        return read_bytes(path)
+        return read_bytes(path, most=_MOST_BYTES)
     except OSError as error:
         raise ClaimError(f"{claim.path} names {path}: {reason_of(error)}") from error
 
@@ -94,7 +104,7 @@ def _entities(
     ratings = {entity["@id"]: entity for _, verdict in verdicts for entity in [_rating(verdict)]}
     return [
         {
-            "@id": METADATA,
+            "@id": checksums.CRATE,
             "@type": "CreativeWork",
             "conformsTo": {"@id": "https://w3id.org/ro/crate/1.2"},
             "about": {"@id": "./"},

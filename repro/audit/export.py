@@ -22,7 +22,7 @@ from repro.store import ARCHIVED, Store, checksums, facts_in
 from repro.store.archive import pack
 from repro.store.arrays import Array
 from repro.store.arrays import pack as pack_arrays
-from repro.trial import Trial
+from repro.trial import Result, Trial
 
 __all__ = ["copy_evidence", "export"]
 
@@ -62,9 +62,9 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     A trial goes into the archive of the first of the claims that has it; what lies in an archive of
     `out` stays in that one.
 
-    Returns how many trials were copied, and how many were left, since `out` has them trained
-    further. Images in pictures stay behind, unless they are of a data set that anyone may pass
-    on. Raises NothingMeasuredError for a store with no results and no facts, and
+    Returns how many trials were copied, and how many were left, since `out` has them trained or
+    measured further. Images in pictures stay behind, unless they are of a data set that anyone may
+    pass on. Raises NothingMeasuredError for a store with no results and no facts, and
     ContradictionError, before anything is written, where `out` has other numbers of a trial.
     """
     target = Store(out)
@@ -76,7 +76,7 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     for trial_id in results:
         _check_agreement(store, target, trial_id)
     there = target.results()
-    further = {n for n in results.keys() & there.keys() if there[n].epochs > results[n].epochs}
+    further = {n for n in results.keys() & there.keys() if _has_more(there[n], results[n])}
     holders = dict.fromkeys(there, target) | {n: store for n in results if n not in further}
     arms = _arms(claims)
     archives = _cut(store, target, holders, arms)
@@ -86,6 +86,13 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
         write_parts(out / f"{name}.tar", pack(_members(archive)))
     write_atomic(out / checksums.TABLE, _table(Store(out), arms))
     return len(results) - len(further), len(further)
+
+
+def _has_more(one: Result, other: Result) -> bool:
+    """Whether it was trained further, or has a metric that the other lacks."""
+    if one.epochs != other.epochs:
+        return one.epochs > other.epochs
+    return not one.metrics.keys() <= other.metrics.keys()
 
 
 def _check_agreement(store: Store, target: Store, trial_id: str) -> None:

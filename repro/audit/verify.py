@@ -24,9 +24,7 @@ from repro.trial import Result
 from repro.verdict import Verdict
 from repro.verdict.session import judge_at
 
-__all__ = ["METADATA", "Verification", "claims_beside", "verify"]
-
-METADATA = "ro-crate-metadata.json"  # of a crate, which is a store as well
+__all__ = ["Verification", "claims_beside", "verify"]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -77,7 +75,7 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
 
 def claims_beside(store: Path) -> Path | None:
     """The folder of claim files of a store that is a crate."""
-    return store / "claims" if (store / METADATA).exists() else None
+    return store / "claims" if (store / checksums.CRATE).exists() else None
 
 
 def _files(store: Store) -> list[Path]:

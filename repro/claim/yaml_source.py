@@ -103,8 +103,12 @@ if yaml.__with_libyaml__:
             Composer.__init__(self)
 
 
+# What libyaml reads otherwise than PyYAML's own parser, which machines without it have.
+_ODD = re.compile(r"[\t!\ufeff]|\?\s*[,:\]}]|[\[{,]\s*\?")
+
+
 def _compose(text: str) -> yaml.Node | None:
-    if yaml.__with_libyaml__:
+    if yaml.__with_libyaml__ and not _ODD.search(text):
         with suppress(yaml.YAMLError):  # PyYAML's own parser has clearer messages
             return yaml.compose(text, Loader=_FastLoader)
     return yaml.compose(text, Loader=_Loader)
@@ -148,7 +152,7 @@ def read_yaml(path: Path) -> Source:
                 sentence=f"not YAML: the character {chr(error.character)!r} is not allowed",
             )
         )
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # of bytes, and of escapes, that are no character
         source.problems.append(source.problem((), f"not YAML: {error}"))
     return source
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +105,10 @@ def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, 
     """
     if licence and not crate:
         raise click.UsageError("--license is of a crate: give --crate, too")
+    if licence and not re.fullmatch(r"https?://[^\s<>\"]+", licence):
+        raise click.UsageError(
+            f"--license: {licence!r} is no address, such as https://spdx.org/..."
+        )
     _load_matplotlib()
     if crate:
         _publish_crate(store, claims, out, licence)
@@ -118,15 +123,18 @@ def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, 
 def _publish_crate(store: Path, claims: Path | None, out: Path, licence: str | None) -> None:
     """The pages are those of the evidence that lies beside them."""
     from repro.audit import copy_evidence
-    from repro.audit.crate import write_crate
+    from repro.audit.crate import claim_files, write_crate
     from repro.claim import load_valid
     from repro.store import Store
 
-    _check_apart(store, out)
-    copy_evidence(Store(store), out, load_valid(claims_in(claims))[0])
+    if out.exists() and any(out.iterdir()):
+        raise click.UsageError(f"{out} is not empty: a crate has a folder of its own")
+    valid, _ = load_valid(claims_in(claims))
+    beside = claim_files(valid)  # before anything is written, since it may refuse
+    copy_evidence(Store(store), out, valid)
     claim_pages, faults = _pages(claims, out)
     today = dt.datetime.now(dt.UTC).date()
-    echo(write_crate(claim_pages, out, _lines(faults), published=today, licence=licence))
+    echo(write_crate(claim_pages, beside, out, _lines(faults), published=today, licence=licence))
     _check(claim_pages, faults, store)
 
 
@@ -206,7 +214,7 @@ def export(store: Path, claims: Path | None, out: Path) -> None:
 
     _check_apart(store, out)
     copied, skipped = export_evidence(Store(store), out, load_valid(claims_in(claims))[0])
-    further = f"; {skipped} left, which it has trained further" if skipped else ""
+    further = f"; {skipped} left, which it has trained or measured further" if skipped else ""
     echo(f"{copied} trials to {out}{further}")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from repro.cli.command import command
 from repro.cli.options import (
@@ -79,7 +80,8 @@ def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool)
     from repro.audit import verify as check
     from repro.claim import load_valid
 
-    own = None if claims else claims_beside(store)
+    source = click.get_current_context().get_parameter_source("claims")
+    own = None if source is ParameterSource.COMMANDLINE else claims_beside(store)
     valid, faults = load_valid(claim_files(own) if own else claims_in(claims))
     verification = check(opened(store), valid, report=report)
     if as_json:

@@ -26,6 +26,7 @@ from repro.files import (
 from repro.store.archive import archives, parts_in
 
 __all__ = [
+    "CRATE",
     "SUMS",
     "TABLE",
     "as_text",
@@ -40,6 +41,7 @@ __all__ = [
 
 SUMS = "SHA256SUMS"
 TABLE = "results.csv"  # of a store that was exported
+CRATE = "ro-crate-metadata.json"  # of a store that was published, with pages and claim files
 
 # What comes and goes beside the facts, by other processes, and decides no number.
 _PASSING = {SUMS, "lock", "program.lock", "progress.json", "fault.json"}
@@ -79,7 +81,8 @@ def unseal(root: Path) -> None:
     """Before any file of the store changes.
 
     Each trial in a folder gets the checksums that the seal has: earlier versions wrote no others.
-    The table of an export goes with the seal: it would be of what the store was.
+    The table of an export and the metadata of a crate go with the seal: they would be of what the
+    store was.
     """
     path = root / SUMS
     try:
@@ -94,7 +97,8 @@ def unseal(root: Path) -> None:
             for trial_id, sums in _by_trial(_read(path)).items():
                 _write(root / "trials" / trial_id, sums)
             path.unlink()
-            (root / TABLE).unlink(missing_ok=True)
+            for name in (TABLE, CRATE):
+                (root / name).unlink(missing_ok=True)
 
 
 def _by_trial(sums: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -111,7 +115,12 @@ def damage(root: Path) -> dict[Path, str]:
 
     Of a store in which trials are trained meanwhile: their checksums go before their files change.
     """
-    wrong = _damage(root, _of_store) if is_sealed(root) else {}
+    is_crate = (root / CRATE).exists()
+    wrong = _damage(root, _of_crate if is_crate else _of_store) if is_sealed(root) else {}
+    if is_crate and not is_sealed(root):
+        wrong[root / SUMS] = (
+            f"{root / SUMS}: missing, though {root / CRATE} says that it is a crate"
+        )
     for path in root.glob(f"trials/*/{SUMS}"):
         wrong |= _damage(path.parent, _of_trial)
     holders: dict[str, Path] = {}
@@ -155,7 +164,7 @@ def _damage(folder: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> d
 
 def _named(folder: Path, sums: Mapping[str, str]) -> dict[str, Path]:
     """Those of the files with a checksum that are there; none outside the folder."""
-    inside = (name for name in sums if not {"..", "/"} & {*Path(name).parts})
+    inside = (n for n in sums if not Path(n).is_absolute() and ".." not in Path(n).parts)
     return {name: folder / name for name in inside if os.path.lexists(folder / name)}
 
 
@@ -190,6 +199,15 @@ def _of_trial(folder: Path) -> dict[str, Path]:
 
 def _of_store(root: Path) -> dict[str, Path]:
     return _files(root, _OF_STORE)
+
+
+def _of_crate(root: Path) -> dict[str, Path]:
+    """All of it: nothing may lie among what was published that was not."""
+    return {
+        path.relative_to(root).as_posix(): path
+        for path in root.rglob("*")
+        if path.name != SUMS and path.name[0] != "." and (path.is_symlink() or not path.is_dir())
+    }
 
 
 def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:

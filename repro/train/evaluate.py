@@ -282,8 +282,17 @@ def package_metrics(
         except Exception as error:  # whatever the package does
             if short_of_memory(error) and not alone:
                 raise
-            faults[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            faults[name] = f"{type(error).__name__}: {_text_of(error)}"
     return metrics, faults
+
+
+def _text_of(error: Exception) -> str:
+    """One line of its message, of letters that any file can hold."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - of a package's own class, which may fail at that, too
+        return "no message"
+    return " ".join(text.split()).encode("ascii", "backslashreplace").decode()[:500]
 
 
 def colour_split(kernels: npt.NDArray[np.floating]) -> float:
