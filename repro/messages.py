@@ -76,7 +76,7 @@ def _folded(text: str) -> str:
     fold = TextWrapper(
         columns, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
     )
-    return "\n".join(fold.fill(line) for line in text.splitlines())
+    return "\n".join(fold.fill(line) for line in text.split("\n"))
 
 
 def print_errors(errors: Iterable[ReproError]) -> None:

@@ -586,15 +586,29 @@ def test_an_export_onto_a_crate_makes_a_store_of_it(store: Path, tmp_path: Path)
     assert "is not empty: a crate has a folder of its own" in again.output
 
 
-def test_an_export_keeps_what_was_measured_further(store: Path, tmp_path: Path) -> None:
-    """A metric that the other store lacks, all else being equal."""
-    out = tmp_path / "out"
-    richer = shutil.copytree(store, tmp_path / "richer")
+def with_metric(store: Path, folder: Path, name: str) -> Path:
+    """A copy whose finished trial has a further metric."""
+    richer = shutil.copytree(store, folder)
     path = placed(richer, "result.json")
     result = json.loads(path.read_text())
-    result["metrics"]["my_metric"] = 1.0
+    result["metrics"][name] = 1.0
     path.write_text(json.dumps(result))
     checksums.write(path.parent)
+    return richer
+
+
+def test_a_merge_says_which_metrics_it_left(store: Path, tmp_path: Path) -> None:
+    """Where each store has one that the other lacks; one result is never made of two."""
+    one, two = (with_metric(store, tmp_path / name, f"my_{name}") for name in ("one", "two"))
+    done = repro("merge", one, two)
+
+    assert done.exit_code == 0, done.output
+    assert f"{FINISHED}: my_two left there: ours has metrics that it lacks" in done.output
+
+
+def test_an_export_keeps_what_was_measured_further(store: Path, tmp_path: Path) -> None:
+    """A metric that the other store lacks, all else being equal."""
+    out, richer = tmp_path / "out", with_metric(store, tmp_path / "richer", "my_metric")
     assert repro("export", "--store", richer, "--claims", CLAIMS, out).exit_code == 0
     done = repro("export", "--store", store, "--claims", CLAIMS, out)
 

@@ -82,6 +82,15 @@ def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
     assert (tmp_path / "mine.yaml").read_text() == source.read_text().replace("tiny", "mine")
 
 
+def test_a_copy_has_the_script_of_its_trainer_beside_it(tmp_path: Path) -> None:
+    """Without it the copy could not be run."""
+    source = ROOT / "examples" / "own_script" / "label_smoothing.yaml"
+    done = repro("new", "mine", "--from", source, "--claims", tmp_path)
+
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "train.py").read_bytes() == (source.parent / "train.py").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from repro import __version__
-from repro.claim import Claim, Paper, TrainedClaim
-from repro.claim.trainer import files_of
+from repro.claim import Claim, Paper
+from repro.claim.trainer import files_beside
 from repro.errors import ClaimError
 from repro.files import read_bytes, reason_of, write_atomic
 from repro.report.document import document
@@ -66,16 +66,11 @@ def claim_files(claims: Iterable[Claim]) -> dict[str, bytes]:
     """
     files: dict[str, bytes] = {}
     for claim in claims:
-        for name in (claim.path.name, *_named_by(claim)):
+        for name in (claim.path.name, *files_beside(claim)):
             content = _content(claim, name)
             if files.setdefault(f"claims/{name}", content) != content:
                 raise ClaimError(f"{claim.path}: another claim has another file {name!r}")
     return files
-
-
-def _named_by(claim: Claim) -> list[str]:
-    tables = filter(None, (claim.paper.figure, claim.paper.siblings))
-    return [*tables, *(files_of(claim) if isinstance(claim, TrainedClaim) else ())]
 
 
 def _content(claim: Claim, name: str) -> bytes:

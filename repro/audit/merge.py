@@ -185,12 +185,25 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             further = _take_over(into, source, name)
             merged.further += further
             merged.same += not further
+            merged.notes += _left_behind(into, source, name)
             return
         apart = into.root / APART / f"{name}-{_short(source.numbers(name).encode())}"
         into.unseal()
         _copy(source, name, apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"
+        )
+
+
+def _left_behind(into: Store, source: Store, name: str) -> Iterator[str]:
+    """Metrics of one moment that the source alone has, where ours has others that it lacks."""
+    mine, theirs = into.result(name), source.result(name)
+    assert mine is not None
+    assert theirs is not None
+    left = sorted(theirs.metrics.keys() - mine.metrics.keys())
+    if left and mine.epochs == theirs.epochs:
+        yield (
+            f"{source.folder(name)}: {', '.join(left)} left there: ours has metrics that it lacks"
         )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from repro.claim.spec import TrainedClaim
+from repro.claim.spec import Claim, TrainedClaim
 from repro.errors import ClaimError
 from repro.files import sha256_of
 
@@ -13,6 +13,7 @@ __all__ = [
     "OWN_DATA",
     "PLACEHOLDERS",
     "command_line",
+    "files_beside",
     "files_of",
     "fingerprint_of",
     "placeholders_in",
@@ -48,6 +49,12 @@ def files_of(claim: TrainedClaim) -> list[str]:
     """The files that the command names and its inputs, as seen from the claim file's folder."""
     home = claim.path.parent
     return sorted({*_files(claim, home), *_inputs(claim, home)})
+
+
+def files_beside(claim: Claim) -> list[str]:
+    """All that the claim file names: the paper's tables, and files of a trainer."""
+    tables = filter(None, (claim.paper.figure, claim.paper.siblings))
+    return [*tables, *(files_of(claim) if isinstance(claim, TrainedClaim) else ())]
 
 
 def fingerprint_of(claim: TrainedClaim) -> str:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from repro.claim import OWN_KINDS, Claim, load
+from repro.claim.trainer import files_beside
 from repro.claim.yaml_source import is_text
 from repro.errors import ClaimError
 from repro.files import read_bytes, read_text, write_atomic
@@ -57,11 +58,10 @@ def scaffold_project(folder: Path) -> list[Path]:
 
 
 def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
-    """The tables of `source` to copy into `folder`, by their new path."""
-    paper = load(source).paper  # errors name the source file
+    """What `source` names, to copy into `folder`, by its new path."""
     copies = {}
-    for table in filter(None, (paper.figure, paper.siblings)):
-        content, target = read_bytes(source.parent / table), folder / table
+    for name in files_beside(load(source)):  # errors name the source file
+        content, target = read_bytes(source.parent / name), folder / name
         if not target.exists():
             copies[target] = content
         elif read_bytes(target) != content:
