@@ -187,7 +187,7 @@ def test_memory_of_the_device_runs_out(whole: Whole, tally: Tally) -> None:
 
 def eight_nets(folder: Path, limit: int | None) -> list[tuple[int, list[float]]]:
     """Of each, with how many others it was trained at most, and its losses."""
-    data = tiny(folder)
+    data = tiny(folder, images=640)
     recipe = RECIPE.model_copy(update={"batch_size": 64})
     trials = [trial_on(data, seed=seed, recipe=recipe) for seed in range(8)]
     images = device_data(trials[0], data, torch.device("cpu"))
