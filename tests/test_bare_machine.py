@@ -23,7 +23,7 @@ ABSENT = ("submitit", "ray", "playwright", "nox", "mkdocs", "mlflow", "wandb")
 def stages(
     tmp_path: Path, is_open: Callable[[str, str], bool] = lambda *_: True, **more: object
 ) -> list[Stage]:
-    arguments = Namespace(**{"rehearse": False, "data_dir": None} | more)
+    arguments = Namespace(**{"rehearse": False, "brief": False, "data_dir": None} | more)
     return bare_machine.stages(arguments, tmp_path, is_open)
 
 

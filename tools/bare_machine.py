@@ -119,6 +119,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data-dir", type=Path, help="folder with cifar10/ and tiny-imagenet/")
     parser.add_argument("--wheels", type=Path, help="folder of wheels that are missing there")
     parser.add_argument("--rehearse", action="store_true", help="small, on the CPU")
+    parser.add_argument(
+        "--brief", action="store_true", help="two tables of the benchmarks, not all"
+    )
     return parser.parse_args()
 
 
@@ -170,7 +173,7 @@ def stages(
         for name, scale, minutes, every in CLAIMS
         if (members := [claim for claim in every if arguments.rehearse or is_open(claim, scale)])
     ]
-    tables = [table(name, arguments, work) for name in TABLES]
+    tables = [table(n, arguments, work) for n in (TABLES[:2] if arguments.brief else TABLES)]
     return [*chosen[:1], tests(arguments), *chosen[1:4], *tables, *chosen[4:]]
 
 
