@@ -396,7 +396,8 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
 
 def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
     """The arms in contrasts; empty without contrasts."""
-    return {arm for one in _contrasts(data).values() for arm in _named(kind, one).values()}
+    named = (arm for one in _contrasts(data).values() for arm in _named(kind, one).values())
+    return {arm for arm in named if arm is not None}
 
 
 def _contrasts(data: Mapping[str, Any]) -> dict[KeyPath, Any]:
