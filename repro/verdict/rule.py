@@ -217,23 +217,23 @@ def _effect(claim: TrainedClaim, scale: str, evidence: RecipeEvidence) -> Effect
     if claim.region.surrounds(claim.no_effect):  # which is claimed, and no hypothesis against it
         return None
     p, as_claimed = estimate.p, estimate.value > claim.no_effect and estimate.bound != "upper"
-    if _of_gap(evidence):
-        tested = _test_error(evidence)
-        error = tested.estimate if tested else None
-        same_side = error is not None and (error.value > 0) == as_claimed
-        p = max(p, error.p) if error is not None and error.p is not None and same_side else 1.0
-    for contrast in evidence.contrasts:
-        region = claim.conditions.get(contrast.name)
-        if region is None or region.surrounds(claim.no_effect):  # equivalence has no p of no effect
-            continue
-        other = contrast.estimate
-        if other is None or other.p is None or (other.value > claim.no_effect) != as_claimed:
-            p = 1.0
-        else:
-            p = max(p, other.p)
+    for contrast in _to_show_as_well(claim, evidence):
+        other = contrast.estimate if contrast else None
+        same_side = other is not None and (other.value > claim.no_effect) == as_claimed
+        p = max(p, other.p) if other is not None and other.p is not None and same_side else 1.0
     return Effect(
         p=over_all_looks(p, claim.scales[scale].seeds, paired=is_paired(claim)), claimed=as_claimed
     )
+
+
+def _to_show_as_well(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterator[Contrast | None]:
+    """What has to have the effect, too: the test error beside a gap, and directed conditions."""
+    if _of_gap(evidence):
+        yield _test_error(evidence)
+    for contrast in evidence.contrasts:
+        region = claim.conditions.get(contrast.name)
+        if region is not None and not region.surrounds(claim.no_effect):
+            yield contrast
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
