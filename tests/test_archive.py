@@ -193,6 +193,37 @@ def test_a_trial_in_two_archives_is_told(kept: Path) -> None:
     assert f"is in {kept / 'more.tar'}, too" in done.stdout
 
 
+def test_an_archive_that_cannot_be_read_hides_no_other_damage(kept: Path) -> None:
+    """`verify` names both, by the checksums of the store and without these."""
+    (kept / "levels.tar").write_bytes(b"")
+    part = next(
+        files["curve.csv"]
+        for files in Store(KEPT).archived.trials.values()
+        if files["curve.csv"].archive.name == "times.tar"
+    )
+    content = bytearray((kept / "times.tar").read_bytes())
+    content[part.start + part.size - 2] ^= 1
+    (kept / "times.tar").write_bytes(content)
+    sealed = repro("verify", kept, "--claims", CLAIMS)
+    (kept / "SHA256SUMS").unlink()
+    unsealed = repro("verify", kept, "--claims", CLAIMS)
+
+    for done in (sealed, unsealed):
+        assert done.exit_code == 5
+        assert f"contradiction: {kept / 'levels.tar'}" in done.stdout
+        assert f"contradiction: {kept / 'times.tar'}" in done.stdout
+
+
+def test_a_merge_that_brings_nothing_changes_no_file(kept: Path) -> None:
+    """Not even by a lock: the store stays sealed, and can be exported onto."""
+    before = contents(kept)
+    done = repro("merge", kept, KEPT)
+
+    assert done.exit_code == 0, done.output
+    assert contents(kept) == before
+    assert not (kept / "trials").exists()
+
+
 def test_a_merge_takes_trials_out_of_archives_and_leaves_damaged_ones(
     kept: Path, tmp_path: Path
 ) -> None:

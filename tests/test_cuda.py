@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,8 +38,11 @@ def bfloat16_signature(*pointers: str, wide: tuple[str, ...] = ()) -> dict[str, 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("way", ["forward", "backward"])
-def test_the_kernels_of_response_normalisation_compile(way: str, capability: int) -> None:
-    """To machine code, at the size of AlexNet's first layer on two GPUs."""
+def test_the_kernels_of_response_normalisation_compile(
+    way: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To machine code, at the size of AlexNet's first layer on two GPUs; whatever was cached."""
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource

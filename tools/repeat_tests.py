@@ -2,7 +2,7 @@
 
     nox -s tests --install-only && python tools/repeat_tests.py --runs 20 --log runs.log
 
-A line a run goes into the log: condition, outcome, seconds, what failed. The same command goes on
+A line a run goes into the log: condition, outcome, seconds, commit, what failed. The same command goes on
 after the last line; with more --runs it adds some.
 """
 
@@ -53,6 +53,12 @@ def busy(cores: int) -> Iterator[None]:
             loop.wait()
 
 
+def commit() -> str:
+    """Of the checkout, whose tests are run."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def run(condition: str) -> str:
     """The line of one run; the tests' order is drawn anew each time."""
     before, changes = CONDITIONS[condition]
@@ -65,7 +71,7 @@ def run(condition: str) -> str:
     failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", done.stdout)
     seeds = re.findall(r"--randomly-seed=(\d+)", done.stdout)
     seconds = f"{time.monotonic() - begun:.0f} s"
-    words = [condition, f"exit {done.returncode}", seconds, f"seeds {' '.join(seeds)}", *failed]
+    words = [condition, f"exit {done.returncode}", seconds, commit(), f"seeds {' '.join(seeds)}", *failed]
     return "; ".join(words)
 
 

@@ -171,6 +171,12 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
     if source.result(name) is None:
         merged.unfinished += 1
         return
+    there = exists(into.file(name, "trial.json"))
+    if there and not disagreement(into, source, name) and not _lacking(into, source, name):
+        into.trial(name)
+        merged.same += 1  # without a lock, which would be a new file in a store that is kept
+        merged.notes += _left_behind(into, source, name)
+        return
     with into.lock(name) as mine:
         if not mine:
             raise MachineError(f"trial {name} is being trained in {into.root} just now")
@@ -240,27 +246,36 @@ def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:
     return {(row[0], row[1]): repr(row[2:5]) for row in rows}
 
 
-def _take_over(into: Store, source: Store, name: str) -> bool:
-    """The source's result where it is of more training, or has further metrics; whether it is.
+def _lacking(into: Store, source: Store, name: str) -> tuple[str, ...]:
+    """Files of the source that are of more training, have further metrics, or are a net to keep.
 
     A curve goes with its result: another one, of more training, has not the test at that epoch.
     """
     mine, theirs = into.result(name), source.result(name)
     assert theirs is not None
+    measured = ("curve.csv", "arrays.npz", "result.json")
     if mine is None or theirs.epochs > mine.epochs:
-        into.drop_weights(name)
-        _take(into, source, name, ("curve.csv", "arrays.npz", "result.json", *WEIGHTS))
-        if theirs.ended:
-            (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
-        return True
+        return (*measured, *WEIGHTS)
     if theirs.epochs < mine.epochs:
-        return False
-    if source.has_weights(name) and not into.has_weights(name):
-        _take(into, source, name, WEIGHTS)
+        return ()
     more = theirs.metrics.keys() > mine.metrics.keys()
-    if more:
-        _take(into, source, name, ("curve.csv", "result.json"))  # whose clocks agree
-    return more
+    net = source.has_weights(name) and not into.has_weights(name)
+    return (*(measured if more else ()), *(WEIGHTS if net else ()))
+
+
+def _take_over(into: Store, source: Store, name: str) -> bool:
+    """What ours lacks; whether its result is among it."""
+    mine, theirs = into.result(name), source.result(name)
+    assert theirs is not None
+    files = _lacking(into, source, name)
+    trained = mine is None or theirs.epochs > mine.epochs
+    if trained:
+        into.drop_weights(name)
+    if files:
+        _take(into, source, name, files)
+    if trained and theirs.ended:
+        (into.folder(name) / "checkpoint.pt").unlink(missing_ok=True)
+    return "result.json" in files
 
 
 def _take(into: Store, source: Store, name: str, files: Sequence[str]) -> None:

@@ -46,11 +46,13 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
     if not _files(store):
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
     verification = Verification()
-    _check_sums(store, verification)
+    verification.contradictions += checksums.damage(store.root).values()
     try:
         store.ids()
-    except IntegrityError:  # one of the contradictions already
+    except IntegrityError as error:  # one of the contradictions already
+        verification.notes.append(f"checksums alone were compared, since {error}")
         return verification
+    _say_what_has_sums(store, verification)
     if not (store.root / "store.json").exists():
         verification.contradictions.append(
             f"{store.root / 'store.json'}: missing, so the format is a guess"
@@ -83,8 +85,7 @@ def _files(store: Store) -> list[Path]:
     return [*archives(store.root), *(path for room in rooms for path in store.root.glob(room))]
 
 
-def _check_sums(store: Store, verification: Verification) -> None:
-    verification.contradictions += checksums.damage(store.root).values()
+def _say_what_has_sums(store: Store, verification: Verification) -> None:
     finished = store.finished()
     without = [name for name in finished if not store.is_covered(name)]
     verification.checked.append(
