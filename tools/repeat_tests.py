@@ -2,8 +2,8 @@
 
     nox -s tests --install-only && python tools/repeat_tests.py --runs 20 --log runs.log
 
-A line a run goes into the log: condition, outcome, seconds, commit, what failed. The same command goes on
-after the last line; with more --runs it adds some.
+A line a run goes into the log: condition, outcome, seconds, commit, what failed. The same command
+goes on after the last line; with more --runs it adds some.
 """
 
 import argparse
@@ -69,10 +69,9 @@ def run(condition: str) -> str:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
         )  # fmt: skip
     failed = re.findall(r"(?m)^(?:FAILED|ERROR) (\S+)", done.stdout)
-    seeds = re.findall(r"--randomly-seed=(\d+)", done.stdout)
+    seeds = " ".join(["seeds", *re.findall(r"--randomly-seed=(\d+)", done.stdout)])
     seconds = f"{time.monotonic() - begun:.0f} s"
-    words = [condition, f"exit {done.returncode}", seconds, commit(), f"seeds {' '.join(seeds)}", *failed]
-    return "; ".join(words)
+    return "; ".join([condition, f"exit {done.returncode}", seconds, commit(), seeds, *failed])
 
 
 def main() -> int:
