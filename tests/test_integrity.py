@@ -1,5 +1,6 @@
 """Stores whose bytes cannot be trusted: told by the file's name, and never by a hang or a crash."""
 
+import datetime as dt
 import hashlib
 import io
 import json
@@ -18,8 +19,9 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from repro.audit.crate import write_crate
 from repro.audit.curves import contradictions
-from repro.claim import load
+from repro.claim import load, load_all
 from repro.cli import main
 from repro.data import open_dataset
 from repro.errors import IntegrityError
@@ -28,12 +30,14 @@ from repro.execute.machine import PlainFlag
 from repro.execute.worker.work import train_cells
 from repro.plan import next_cells
 from repro.report.figures import kernels
+from repro.report.pages import pages
 from repro.report.svg import svg
 from repro.store import Store, checksums
 from repro.store.arrays import ARRAYS, pack, unpack
 from tests.worlds import quick_claim_file
 
 GOLDEN = Path(__file__).parent / "golden"
+KEPT = GOLDEN / "store-2"
 CLAIMS = GOLDEN / "claims"
 FINISHED = "25f0ebab72d07362"  # a trial of the golden store, which ran without a threshold
 
@@ -572,6 +576,19 @@ def test_a_crate_without_its_checksums_is_told(store: Path, tmp_path: Path) -> N
 
     assert done.exit_code == 5
     assert f"{crate / 'SHA256SUMS'}: missing, though" in done.output
+
+
+def test_a_crate_names_its_files_as_addresses_and_what_it_leaves_out(tmp_path: Path) -> None:
+    """By RO-Crate 1.2 an `@id` is a URI: a space in a name is `%20`."""
+    sheets, problem = pages(load_all([CLAIMS / "levels.yaml"]), Store(KEPT)), "odd.yaml: no id"
+    further = {"claims/my table.csv": b"1\n"}
+    write_crate(sheets, further, tmp_path, [problem], published=dt.date(2026, 1, 1))
+    graph = json.loads((tmp_path / "ro-crate-metadata.json").read_text())["@graph"]
+    (root,) = (entity for entity in graph if entity["@id"] == "./")
+
+    assert {"@id": "claims/my%20table.csv"} in root["hasPart"]
+    assert "claims/my%20table.csv" in [entity["@id"] for entity in graph]
+    assert f"not valid: {problem}" in root["description"]
 
 
 def test_an_export_onto_a_crate_makes_a_store_of_it(store: Path, tmp_path: Path) -> None:

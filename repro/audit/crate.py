@@ -50,7 +50,7 @@ def write_crate(
     parts = [*(path.name for path in archives(out)), checksums.TABLE, *sorted(files)]
     metadata = {
         "@context": "https://w3id.org/ro/crate/1.2/context",
-        "@graph": _entities(pages, parts, published, licence),
+        "@graph": _entities(pages, parts, refused, published, licence),
     }
     files[checksums.CRATE] = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
     for name, content in files.items():
@@ -90,6 +90,7 @@ def _content(claim: Claim, name: str) -> bytes:
 def _entities(
     pages: Sequence[Page | FactPage],
     parts: Sequence[str],
+    refused: Sequence[str],
     published: dt.date,
     licence: str | None,
 ) -> list[_Entity]:
@@ -108,11 +109,11 @@ def _entities(
             "@id": "./",
             "@type": "Dataset",
             "name": "Measured claims of " + "; ".join(paper["name"] for paper in papers.values()),
-            "description": document(pages).summary,
+            "description": _description(pages, refused),
             "datePublished": published.isoformat(),
             "license": {"@id": licence} if licence else "not stated",
             "citation": _references(papers),
-            "hasPart": _references(parts),
+            "hasPart": _references(quote(name) for name in parts),
             "mentions": [*_references(review["@id"] for review in reviews), {"@id": "#repro"}],
         },
         {
@@ -122,11 +123,16 @@ def _entities(
             "softwareVersion": __version__,
         },
         *({"@id": each, "@type": "CreativeWork", "name": each} for each in [licence] if each),
-        *({"@id": name, "@type": "File", "name": name} for name in parts),
+        *({"@id": quote(name), "@type": "File", "name": name} for name in parts),
         *papers.values(),
         *reviews,
         *ratings.values(),
     ]
+
+
+def _description(pages: Sequence[Page | FactPage], refused: Sequence[str]) -> str:
+    left_out = (f"Left out, since it is not valid: {problem}." for problem in refused)
+    return " ".join([document(pages).summary, *left_out])
 
 
 def _references(ids: Iterable[str]) -> list[_Entity]:
@@ -160,7 +166,7 @@ def _review(page: Page | FactPage, verdict: Verdict) -> _Entity:
         "@type": "ClaimReview",
         "name": claim.title,
         "claimReviewed": claim.paper.states,
-        "itemReviewed": {"@id": f"claims/{claim.path.name}"},
+        "itemReviewed": {"@id": quote(f"claims/{claim.path.name}")},
         "reviewAspect": aspect if isinstance(page, Page) else "without training",
         "reviewBody": f"{measured}{verdict.reason}",
         "reviewRating": {"@id": _rating(verdict)["@id"]},
