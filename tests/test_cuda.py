@@ -18,11 +18,11 @@ from repro.errors import MachineError
 from repro.models import build, lrn
 from repro.models.local import neighbourhoods, shifted
 from repro.registry import OWN_MODELS
-from repro.train import perhaps_short_of_memory, precision, short_of_memory
+from repro.train import is_out_of_memory, may_be_out_of_memory, precision
 from repro.train.evaluate import evaluate
 from repro.train.optim import PaperSGD
-from repro.train.population import Alone, Together
-from repro.train.ranks import ALONE
+from repro.train.population import BatchedStep, SingleStep
+from repro.train.ranks import SINGLE_RANK
 
 CAPABILITIES = (75, 80, 90)  # a T4, an A100, an H200
 SIDE = {"alexnet_2012": 224, "cifar_conv_local": 24}
@@ -200,7 +200,7 @@ TOGETHER = {"cifar_80sec": 93, "alexnet_2012": 202}
 def test_a_step_launches_no_more_than_it_did(name: str) -> None:
     """Forward, backward, update and sums of one net."""
     (model,), (optimizer,) = small(name)
-    step = Alone(model, optimizer, autocast=no_autocast, batch=4, recorded=False)
+    step = SingleStep(model, optimizer, autocast=no_autocast, batch=4, recorded=False)
 
     assert launched(step, name) <= STEPS[name]
 
@@ -208,16 +208,16 @@ def test_a_step_launches_no_more_than_it_did(name: str) -> None:
 @pytest.mark.parametrize("name", TOGETHER)
 def test_a_step_of_many_nets_launches_as_much_as_one_of_two(name: str) -> None:
     """But for what is drawn for each."""
-    steps = [Together(*small(name, count), autocast=no_autocast, batch=4) for count in (2, 5)]
+    steps = [BatchedStep(*small(name, count), autocast=no_autocast, batch=4) for count in (2, 5)]
     two, five = (launched(step, name, len(step.models)) for step in steps)
 
     assert five - two <= 3 * 2 * len(steps[0].noise.layers)
     assert two <= TOGETHER[name]
 
 
-def launched(step: Alone | Together, name: str, nets: int = 1) -> int:
+def launched(step: SingleStep | BatchedStep, name: str, nets: int = 1) -> int:
     step.begin(range(nets))
-    share = ALONE.share(torch.arange(4 * nets))
+    share = SINGLE_RANK.share(torch.arange(4 * nets))
     step(*batch(name, nets), share)  # what is made once
     with Launches() as launches:
         step(*batch(name, nets), share)
@@ -257,13 +257,13 @@ def test_want_of_memory_is_known_by_what_libraries_say(message: str) -> None:
     """As they say it; what may mean that there is no way at all is neither one nor the other."""
     error = RuntimeError(message)
 
-    assert short_of_memory(error) == (message in MEMORY)
-    assert perhaps_short_of_memory(error) == (message in UNCLEAR)
+    assert is_out_of_memory(error) == (message in MEMORY)
+    assert may_be_out_of_memory(error) == (message in UNCLEAR)
 
 
 def test_the_allocators_own_error_needs_no_words() -> None:
     """Whatever it says."""
-    assert short_of_memory(torch.OutOfMemoryError("any"))
+    assert is_out_of_memory(torch.OutOfMemoryError("any"))
 
 
 @pytest.fixture

@@ -61,17 +61,17 @@ def test_joules_are_the_difference_of_the_cards_own_counter(
     asked = driver(monkeypatch, [5e6, 5e6, 5_250_000.0, 5_250_500.0], uuid=uuid)
     meter = Meter(CARD)
 
-    assert [meter.taken(), meter.taken()] == [250.0, 0.5]
+    assert [meter.read(), meter.read()] == [250.0, 0.5]
     assert asked == ["GPU-1b2c"]
 
 
 def test_where_nobody_counts_nothing_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU, a card without a counter, a machine without the binding: not zero, but unknown."""
-    assert math.isnan(Meter(CPU).taken())
+    assert math.isnan(Meter(CPU).read())
     driver(monkeypatch, [], uuid="1b2c")
-    assert math.isnan(Meter(CARD).taken())
+    assert math.isnan(Meter(CARD).read())
     monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert math.isnan(Meter(CARD).taken())
+    assert math.isnan(Meter(CARD).read())
 
 
 def test_a_driver_that_fails_later_is_no_fault_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_driver_that_fails_later_is_no_fault_of_training(monkeypatch: pytest.M
     meter = Meter(CARD)
     counts.clear()
 
-    assert math.isnan(meter.taken())
+    assert math.isnan(meter.read())
 
 
 class Steady:
@@ -92,7 +92,7 @@ class Steady:
     def __init__(self, device: torch.device) -> None:
         del device
 
-    def taken(self) -> float:
+    def read(self) -> float:
         """Joules."""
         type(self).looks += 1
         return 60.0
@@ -102,7 +102,7 @@ class Steady:
 def steady(monkeypatch: pytest.MonkeyPatch) -> type[Steady]:
     """Its meter is looked at whenever seconds are booked."""
     monkeypatch.setattr("repro.train.stopwatch.Meter", Steady)
-    monkeypatch.setattr("repro.train.stopwatch._METERED", 0.0)
+    monkeypatch.setattr("repro.train.stopwatch._READING_INTERVAL", 0.0)
     monkeypatch.setattr(Steady, "looks", 0)
     return Steady
 

@@ -49,7 +49,7 @@ def test_the_card_counts_its_energy() -> None:
         square = square @ square / 4096
     seconds = time.perf_counter() - started
 
-    assert 0 < meter.taken() < 2000 * seconds
+    assert 0 < meter.read() < 2000 * seconds
 
 
 def test_bfloat16_learns_on_the_accelerator(dataset: Dataset) -> None:
@@ -101,7 +101,7 @@ def test_a_recorded_step_gives_the_numbers_of_the_plain_one(
     """Past the steps that are not recorded, with a drop of the rate, which is recorded anew."""
     trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"drops": (1.0,)}))
     recorded = train(trial, dataset, device=CUDA, until=1.5)
-    monkeypatch.setattr("repro.train.population._WARM", 10**9)
+    monkeypatch.setattr("repro.train.population._WARM_UPS", 10**9)
     plain = train(trial, dataset, device=CUDA, until=1.5)
 
     losses = [curve_of(run).query("source=='online'").loss for run in (recorded, plain)]

@@ -26,7 +26,7 @@ from repro.train.evaluate import (
     calibration_error,
     colour_split,
     evaluate,
-    evaluate_ten,
+    evaluate_views,
     neighbours,
 )
 from tests.worlds import RECIPE, tiny, trial_on
@@ -78,7 +78,7 @@ def test_views_are_cut_from_the_centred_image(dataset: Dataset) -> None:
 def test_ten_crops_average_probabilities(dataset: Dataset) -> None:
     """As the authors' code does; logits are averaged beside it."""
     data = on_device(dataset, crop=24)
-    ten, logits = evaluate_ten(Fixed(), data.test, data.ten, autocast=no_autocast)
+    ten, logits = evaluate_views(Fixed(), data.test, data.ten, autocast=no_autocast)
     outputs = [Fixed()(data.test.batch(torch.arange(100), view)[0]) for view in data.ten]
     labels = data.test.labels
     probable = torch.stack([one.softmax(1) for one in outputs]).mean(0)
@@ -315,7 +315,7 @@ def test_neighbours_are_the_same_whatever_is_held_at_once(
     """Of large images the gallery does not fit: it comes in parts, and the nearest are kept."""
     data = on_device(synthetic(n_train=100, n_test=20, size=8))
     share, near = neighbours(None, data, autocast=no_autocast)
-    monkeypatch.setattr("repro.train.evaluate._HELD", 30 * 8 * 8 * 3 * 4)  # thirty images
+    monkeypatch.setattr("repro.train.evaluate._GALLERY_BYTES", 30 * 8 * 8 * 3 * 4)  # thirty images
     again, same = neighbours(None, data, autocast=no_autocast)
     pixels = data.train.images.flatten(1).double()  # type: ignore[union-attr]
     first = data.test.images[0].flatten().double()  # type: ignore[union-attr,index]

@@ -47,7 +47,7 @@ def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
     edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
     edit(copy / "train" / "population.py", "self.model.train()", "self.model.train(True)")
 
-    assert changed(copy) == {"train.optim.MOST_DROPS", "train.population.Alone"}
+    assert changed(copy) == {"train.optim.MOST_DROPS", "train.population.SingleStep"}
 
 
 def test_another_nets_code_is_not_reached(copy: Path) -> None:

@@ -97,8 +97,8 @@ def test_the_rate_falls_when_the_error_stalls_three_times_at_most() -> None:
     errors = [0.9, 0.8, 0.8, 0.85, 0.7, 0.7, 0.7]
 
     assert [stalls(errors[:n], patience=2) for n in range(8)] == [0, 0, 0, 0, 1, 1, 1, 2]
-    assert rate_at(7.0, rate=0.01, stalled=2) == pytest.approx(1e-4)
-    assert rate_at(99.0, rate=0.01, stalled=9) == pytest.approx(1e-5)
+    assert rate_at(7.0, rate=0.01, plateaus=2) == pytest.approx(1e-4)
+    assert rate_at(99.0, rate=0.01, plateaus=9) == pytest.approx(1e-5)
 
 
 def test_layers_have_a_decay_of_their_own() -> None:
@@ -201,7 +201,7 @@ def test_an_optimiser_is_the_librarys_own_with_the_recipes_groups(name: str) -> 
     trial = planned(Recipe.model_validate(recipe.model_dump() | changes))
     optimizer = optimizer_for(OneWeight(torch.ones(2)), trial)
     optimizer.set_rate(0.5)
-    groups = optimizer.own.param_groups
+    groups = optimizer.optimizer.param_groups
 
     assert [group["lr"] for group in groups] == [0.5, 1.0]
     assert [group["weight_decay"] for group in groups] == [0.0, 0.0]

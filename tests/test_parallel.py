@@ -38,9 +38,11 @@ def test_shares_of_a_batch_make_up_the_batch(images: int, size: int) -> None:
 def test_an_evaluation_is_dealt_out_whole(images: int, size: int) -> None:
     """Every batch goes to one rank."""
     batches = torch.split(torch.arange(images), 7)
-    dealt = [batch for rank in range(size) for batch in Ranks(rank=rank, size=size).dealt(batches)]
+    own_batches = [
+        batch for rank in range(size) for batch in Ranks(rank=rank, size=size).own_batches(batches)
+    ]
 
-    assert sorted(torch.cat(dealt).tolist()) == list(range(images))
+    assert sorted(torch.cat(own_batches).tolist()) == list(range(images))
 
 
 def test_batch_normalisation_is_refused() -> None:

@@ -19,8 +19,14 @@ from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.train import Population, Run, device_data, train, train_all
 from repro.train.optim import PaperSGD
-from repro.train.population import Replayed, Together, abreast, member_bytes, side_by_side
-from repro.train.ranks import ALONE, Ranks
+from repro.train.population import (
+    BatchedStep,
+    GraphedUpdate,
+    batched_logits,
+    member_bytes,
+    stack_models,
+)
+from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.trial import Trial
 from tests.worlds import RECIPE, tiny, trial_on
 
@@ -101,7 +107,7 @@ def test_nets_abreast_compute_what_each_computes_alone(name: str) -> None:
     beside = images.transpose(0, 1).flatten(1, 2)
     for model in models:
         model.eval()
-    logits = abreast(models[0], beside, weights)
+    logits = batched_logits(models[0], beside, weights)
     logits.square().sum().backward()  # type: ignore[no-untyped-call]
     for i, model in enumerate(models):
         alone = model(images[i])
@@ -124,7 +130,7 @@ def test_the_same_images_are_shown_to_all() -> None:
     images = torch.randn(5, 3, 32, 32, dtype=torch.float64)
 
     torch.testing.assert_close(
-        side_by_side(models)(images), torch.stack([model(images) for model in models])
+        stack_models(models)(images), torch.stack([model(images) for model in models])
     )
 
 
@@ -210,7 +216,7 @@ def test_a_member_goes_on_alone_or_in_another_group(dataset: Dataset) -> None:
         assert_alike(run, train(run.trial, dataset, device=CPU, until=0.4))
 
 
-class ShortOfMemory(Together):
+class ShortOfMemory(BatchedStep):
     """Suffices for two nets."""
 
     def begin(self, noise: Sequence[int]) -> None:
@@ -223,11 +229,11 @@ def test_where_memory_runs_out_the_population_is_halved(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials are trained, and their numbers are the same."""
-    monkeypatch.setattr("repro.train.windows.Together", ShortOfMemory)
+    monkeypatch.setattr("repro.train.windows.BatchedStep", ShortOfMemory)
     trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(4)]  # see above
     runs = together(trials, dataset, until=0.2)
 
-    assert {run.company for run in runs} == {2}
+    assert {run.batched_runs for run in runs} == {2}
     for run in runs[:2]:
         assert_alike(run, train(run.trial, dataset, device=CPU, until=0.2))
 
@@ -237,7 +243,7 @@ class Counted(Population):
 
     sizes: ClassVar[list[int]] = []
 
-    def __init__(self, runs: Sequence[Run], ranks: Ranks = ALONE, **more: Any) -> None:
+    def __init__(self, runs: Sequence[Run], ranks: Ranks = SINGLE_RANK, **more: Any) -> None:
         super().__init__(runs, ranks, **more)
         self.sizes.append(len(runs))
 
@@ -266,7 +272,7 @@ class Crowded(Run):
 
     tries = 0
 
-    def measure_final(self, ranks: Ranks = ALONE, *, alone: bool = True) -> None:
+    def measure_final(self, ranks: Ranks = SINGLE_RANK, *, alone: bool = True) -> None:
         self.tries += 1
         if self.tries == 1:
             raise torch.OutOfMemoryError("as the allocator would")
@@ -285,7 +291,7 @@ def test_a_run_that_leaves_gets_the_memory_of_those_that_stay(dataset: Dataset) 
     assert all(run.metrics for run in left)
 
 
-class Unsupported(Together):
+class Unsupported(BatchedStep):
     """What cuDNN says where it has no way, or too little memory for any."""
 
     tries: ClassVar[list[int]] = []
@@ -299,7 +305,7 @@ def test_what_may_be_unsupported_is_tried_with_half_as_many_once(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the error itself is shown: eight nets are not tried by four, two and one."""
-    monkeypatch.setattr("repro.train.windows.Together", Unsupported)
+    monkeypatch.setattr("repro.train.windows.BatchedStep", Unsupported)
     monkeypatch.setattr(Unsupported, "tries", [])
     trials = [trial_on(dataset, seed=seed) for seed in range(8)]
 
@@ -328,7 +334,7 @@ def test_a_recorded_update_is_fed_through_the_same_memory() -> None:
     def update(images: Tensor, labels: Tensor) -> None:
         seen.append((images.data_ptr(), len(images), labels.sum().item()))
 
-    replayed = Replayed(update, CPU, batch=4, record=lambda run: run)
+    replayed = GraphedUpdate(update, CPU, batch=4, record=lambda run: run)
     for step in range(8):
         size = 2 if step == 5 else 4
         replayed(torch.zeros(size, 1), torch.full((size,), step))
@@ -350,7 +356,7 @@ def test_a_short_batch_that_comes_first_is_not_recorded() -> None:
         recorded.append(sizes[-1])
         return run
 
-    replayed = Replayed(lambda x, _: sizes.append(len(x)), CPU, batch=4, record=record)
+    replayed = GraphedUpdate(lambda x, _: sizes.append(len(x)), CPU, batch=4, record=record)
     for size in (2, 2, 2, 2, 4, 4, 4, 4, 2, 4):
         replayed(torch.zeros(size, 1), torch.zeros(size))
 
@@ -364,7 +370,7 @@ def test_where_recording_fails_steps_run_as_they_are() -> None:
     def refuse(_: Callable[[], None]) -> Callable[[], None]:
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    replayed = Replayed(lambda x, _: seen.append(x.item()), CPU, batch=1, record=refuse)
+    replayed = GraphedUpdate(lambda x, _: seen.append(x.item()), CPU, batch=1, record=refuse)
     for step in range(3):
         replayed(torch.tensor([float(step)]), torch.zeros(1))
     with pytest.warns(UserWarning, match="not recorded as a CUDA graph.*not permitted"):
@@ -377,7 +383,7 @@ def test_where_recording_fails_steps_run_as_they_are() -> None:
     def burst(_: Callable[[], None]) -> Callable[[], None]:
         raise torch.OutOfMemoryError("as the allocator would")
 
-    replayed = Replayed(lambda *_: None, CPU, batch=1, record=burst)
+    replayed = GraphedUpdate(lambda *_: None, CPU, batch=1, record=burst)
     for _ in range(3):
         replayed(torch.zeros(1), torch.zeros(1))
     with pytest.raises(torch.OutOfMemoryError):
@@ -463,15 +469,15 @@ def test_a_population_is_stored_as_single_trials(dataset: Dataset, tmp_path: Pat
 
 
 def test_velocity_of_a_net_that_was_never_stepped_is_at_rest() -> None:
-    """Laid abreast and back without a step, nothing has moved."""
+    """Batched and written back without a step, nothing has moved."""
     models = [m.float() for m in nets("cifar_80sec", {}, count=2)]
     optimizers = [PaperSGD(m, rate=0.1, momentum=0.9, weight_decay=0.0) for m in models]
     before = stacked(models)
-    step = Together(
+    step = BatchedStep(
         models, optimizers, autocast=lambda: torch.autocast("cpu", enabled=False), batch=2
     )
     step.begin([0, 0])
-    step.settle()
+    step.write_back()
 
     for key, value in stacked(models).items():
         assert torch.equal(value, before[key])

@@ -20,7 +20,7 @@ from repro.data import Dataset
 from repro.execute.backends.torchrun import join_group
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
-from repro.train.ranks import ALONE, Ranks
+from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.trial import Trial
 from tests.shell import wait_for
 from tests.test_execute import finish
@@ -115,7 +115,7 @@ def test_ranks_give_the_curve_of_one_process_and_resume_on_another_number(tmp_pa
     half = over(2, tmp_path, None)
     rest = over(4, tmp_path, half[0].state())
 
-    random = curve_of(train_random(tmp_path, ALONE)).loss
+    random = curve_of(train_random(tmp_path, SINGLE_RANK)).loss
     for size in (2, 4):
         np.testing.assert_allclose(np.load(tmp_path / f"{size}-0.npy"), random, rtol=BOUND)
     for runs in (half, rest):

@@ -25,7 +25,7 @@ from repro.train import (
     window_steps,
 )
 from repro.train.evaluate import evaluate
-from repro.train.mixing import mixed
+from repro.train.mixing import mix_batch
 from repro.trial import CURVE_COLUMNS, Trial
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
@@ -163,7 +163,7 @@ def test_a_modern_recipe_killed_at_every_tenth_changes_no_bit(dataset: Dataset, 
         checkpoint = part.state()
 
     assert numbers(part) == numbers(whole)
-    for net, other in ((part.model, whole.model), (part.tested, whole.tested)):
+    for net, other in ((part.model, whole.model), (part.tested_model, whole.tested_model)):
         for a, b in zip(net.parameters(), other.parameters(), strict=True):
             assert torch.equal(a, b)
 
@@ -184,9 +184,9 @@ def test_the_average_of_the_weights_is_what_is_tested(dataset: Dataset) -> None:
     for step in steps[1:]:
         average = torch.lerp(average, step, 0.5)
     averaged = run(trial, dataset)
-    tested = evaluate(averaged.tested, averaged.data.test, None, autocast=averaged.autocast)
+    tested = evaluate(averaged.tested_model, averaged.data.test, None, autocast=averaged.autocast)
 
-    assert torch.allclose(next(averaged.tested.parameters()), average, rtol=1e-5, atol=1e-7)
+    assert torch.allclose(next(averaged.tested_model.parameters()), average, rtol=1e-5, atol=1e-7)
     assert torch.equal(next(averaged.model.parameters()), steps[-1])
     assert averaged.result({}).metric("test_error") == tested.error
 
@@ -198,9 +198,9 @@ def test_blended_images_carry_their_shares_of_the_labels(way: str) -> None:
     images[::2] = 1.0
     labels = torch.arange(8) % 2
     alphas = {"mixup": None, "cutmix": None} | {way: 1.0}
-    blended, shares = mixed(images, labels, classes=3, seed=7, **alphas)
-    again, _ = mixed(images, labels, classes=3, seed=7, **alphas)
-    other, _ = mixed(images, labels, classes=3, seed=8, **alphas)
+    blended, shares = mix_batch(images, labels, classes=3, seed=7, **alphas)
+    again, _ = mix_batch(images, labels, classes=3, seed=7, **alphas)
+    other, _ = mix_batch(images, labels, classes=3, seed=8, **alphas)
 
     assert torch.allclose(blended.mean((1, 2, 3)), shares[:, 0], atol=1e-6)
     assert torch.allclose(shares.sum(1), torch.ones(8))
@@ -344,14 +344,14 @@ def test_three_clocks_add_up_to_the_wall_clock(
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(seconds)))
     trials = [trial_on(dataset, near=1.0, seed=seed) for seed in range(members)]
     clock = Stopwatch(CPU)
-    started, data = clock.booked, device_data(trials[0], dataset, CPU)
+    started, data = clock.last_booking, device_data(trials[0], dataset, CPU)
     runs = [Run(trial, data, until=0.5, clock=clock) for trial in trials]
     for _ in train_all(runs):
         pass
     booked = [run.result({}).seconds for run in runs]
 
     assert min(min(one.train, one.evaluate, one.other) for one in booked) > 0
-    assert sum(one.wall for one in booked) == clock.booked - started
+    assert sum(one.wall for one in booked) == clock.last_booking - started
 
 
 def test_bfloat16_is_a_matter_of_the_recipe(dataset: Dataset) -> None:

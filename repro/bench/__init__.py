@@ -21,7 +21,7 @@ from repro.bench.training import (
     steps,
     window,
 )
-from repro.train import using
+from repro.train import device_context
 
 __all__ = [
     "BENCHES",
@@ -52,5 +52,5 @@ def measure(
     `images`: a folder of images for that of the input path, in place of generated ones.
     """
     benches = BENCHES | {"input": partial(input_path, images=images)}
-    with using(torch.device(device)):
+    with device_context(torch.device(device)):
         return [benches[name](torch.device(device), rounds) for name in names or benches]

@@ -30,7 +30,7 @@ from repro.claim.spec import (
     MOST_ARMS,
     MOST_TRIALS,
     SCALES,
-    SHORT,
+    SHORTHANDS,
     TENTHS,
     Claim,
     Difference,
@@ -574,7 +574,7 @@ def _recipes(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _by_recipe(scale: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     """The rates of a scale by recipe; a command has one recipe, without a name."""
-    keys_given = SHORT[key](scale.get(key))
+    keys_given = SHORTHANDS[key](scale.get(key))
     return keys_given if isinstance(keys_given, Mapping) else {}
 
 

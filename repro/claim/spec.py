@@ -68,9 +68,9 @@ __all__ = [
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
 # Up to which float32 holds the products that an update is made of: beyond it nothing is learnt.
-_MOST = 1e12
-Rate = Annotated[float, Field(gt=0, le=_MOST)]
-Decay = Annotated[float, Field(ge=0, le=_MOST)]
+_MAX_RATE = 1e12
+Rate = Annotated[float, Field(gt=0, le=_MAX_RATE)]
+Decay = Annotated[float, Field(ge=0, le=_MAX_RATE)]
 MOST_ARMS = 6  # as many as figures tell apart
 SCALES = ("smoke", "proxy", "large_proxy", "paper")  # from weak to strong evidence
 LEAST_SEEDS = 3  # an arm, for any verdict
@@ -150,7 +150,7 @@ class Paper(Strict):
     siblings: str | None = None
 
     @property
-    def cited(self) -> str:
+    def citation(self) -> str:
         """`Krizhevsky, Sutskever and Hinton (2012)`; empty where the claim names nobody."""
         year = f"({self.year})" if self.year is not None else ""
         return f"{self.authors} {year}".strip()
@@ -168,13 +168,13 @@ class Shuffle(Strict):
     lanes: Annotated[int, Field(ge=1)] = 8
 
 
-def _by_name(value: object) -> object:
+def _from_name(value: object) -> object:
     """A plain name has everything else at its default."""
     return {"name": value} if isinstance(value, str) else value
 
 
-# Behind `_by_name` pydantic no longer knows that a list was read from JSON, where it is a tuple.
-_LISTED = Field(strict=False)
+# Behind `_from_name` pydantic no longer knows that a list was read from JSON, where it is a tuple.
+_JSON_LIST = Field(strict=False)
 
 
 class Optimiser(Strict):
@@ -185,7 +185,7 @@ class Optimiser(Strict):
     """
 
     name: str
-    arguments: dict[str, Scalar | Annotated[tuple[Scalar, ...], _LISTED]] = {}
+    arguments: dict[str, Scalar | Annotated[tuple[Scalar, ...], _JSON_LIST]] = {}
 
 
 # The keys that each schedule has besides its warm-up, and which of them it needs.
@@ -196,7 +196,7 @@ _SCHEDULES = {
     "multi_step": ("milestones", "gamma"),
     "step": ("step_size", "gamma"),
 }
-_NEEDED = {"multi_step": "milestones", "step": "step_size"}
+_REQUIRED = {"multi_step": "milestones", "step": "step_size"}
 
 
 class Schedule(Strict):
@@ -216,7 +216,7 @@ class Schedule(Strict):
     epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)] | None = None
     eta_min: Annotated[float, Field(ge=0)] = 0.0
     power: Annotated[float, Field(gt=0, le=10)] = 1.0
-    milestones: Annotated[tuple[Positive, ...], _LISTED, AfterValidator(_increasing)] = ()
+    milestones: Annotated[tuple[Positive, ...], _JSON_LIST, AfterValidator(_increasing)] = ()
     step_size: Annotated[float, Field(ge=0.1)] | None = None
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
 
@@ -226,12 +226,12 @@ class Schedule(Strict):
         return "epochs" in _SCHEDULES[self.name]
 
     @model_validator(mode="after")
-    def _own_keys(self) -> Self:
+    def _check_keys(self) -> Self:
         keys = _SCHEDULES[self.name]
         for key in sorted(self.model_fields_set - {"name", "warmup", *keys}):
             known = ", ".join(("warmup", *keys))
             raise ValueError(f"`{key}` has no effect in a {self.name} schedule (known: {known})")
-        needed = _NEEDED.get(self.name)
+        needed = _REQUIRED.get(self.name)
         if needed is not None and not getattr(self, needed):
             raise ValueError(f"a {self.name} schedule needs `{needed}`")
         return self
@@ -287,10 +287,10 @@ class Recipe(Strict):
     drops: Annotated[tuple[Positive, ...], AfterValidator(_increasing)] = ()
     patience: Annotated[int, Field(ge=1)] | None = None
     optimiser: Annotated[
-        Optimiser, BeforeValidator(_by_name, json_schema_input_type=str | Optimiser)
+        Optimiser, BeforeValidator(_from_name, json_schema_input_type=str | Optimiser)
     ] = Optimiser(name="sgd")
     schedule: Annotated[
-        Schedule | None, BeforeValidator(_by_name, json_schema_input_type=str | Schedule | None)
+        Schedule | None, BeforeValidator(_from_name, json_schema_input_type=str | Schedule | None)
     ] = None
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_norm: Positive | None = None
@@ -301,7 +301,7 @@ class Recipe(Strict):
     shuffle: Shuffle | None = None
 
     @model_validator(mode="after")
-    def _equal_lanes(self) -> Self:
+    def _check_lanes(self) -> Self:
         if self.shuffle is not None and self.batch_size % self.shuffle.lanes:
             raise ValueError(
                 f"a batch of {self.batch_size} cannot take equal parts of "
@@ -430,16 +430,16 @@ COMMAND = "command"  # the one recipe of a claim whose trainer is a command
 
 def _rate_of_command(value: object) -> object:
     """A plain rate is that of the one recipe of a command."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return {COMMAND: value} if plain else value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return {COMMAND: value} if is_number else value
 
 
 def _search_of_command(value: object) -> object:
-    plain = isinstance(value, Mapping) and not isinstance(value.get("rates", {}), Mapping)
-    return {COMMAND: value} if plain else value
+    is_search = isinstance(value, Mapping) and not isinstance(value.get("rates", {}), Mapping)
+    return {COMMAND: value} if is_search else value
 
 
-SHORT: dict[str, Callable[[object], object]] = {
+SHORTHANDS: dict[str, Callable[[object], object]] = {
     "rate": _rate_of_command,
     "search": _search_of_command,
 }
@@ -491,7 +491,7 @@ class Scale(Strict):
     scatter: Positive | None = None
 
     @model_validator(mode="after")
-    def _looks_that_there_are(self) -> Self:
+    def _check_taken(self) -> Self:
         if self.taken > len(self.seeds):
             raise ValueError(f"{self.taken} of {len(self.seeds)} looks cannot have been taken")
         return self
@@ -531,19 +531,19 @@ class Claim(Strict):
         What is at its default is left out, so that a new field changes no digest; and so are other
         scales, which may be added later.
         """
-        said = json.dumps(self._science(scale), sort_keys=True)
-        return hashlib.sha256(said.encode()).hexdigest()
+        content = json.dumps(self._science(scale), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def _science(self, scale: str | None) -> dict[str, Any]:
         prose = fields_that_change("nothing", of="Claim")
-        said = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
-        said["value"] = self.paper.value
-        for at in said.get("scales", {}).values():
+        content = self.model_dump(mode="json", exclude=prose, exclude_defaults=True)
+        content["value"] = self.paper.value
+        for at in content.get("scales", {}).values():
             for name in fields_that_change("nothing", of="Scale"):
                 at.pop(name, None)
         if scale is not None:
-            said["scales"] = {scale: said["scales"][scale]}
-        return said
+            content["scales"] = {scale: content["scales"][scale]}
+        return content
 
 
 class TrainedClaim(Claim):
@@ -593,20 +593,20 @@ class TrainedClaim(Claim):
 
         Where all looks are taken nothing is left to it, and the plan is that of such a version.
         """
-        said = super()._science(scale)
-        for name, one in said["scales"].items():
-            for recipe, search in one.get("search", {}).items():
-                whole = self.scales[name].search[recipe].model_dump(mode="json")
+        content = super()._science(scale)
+        for name, values in content["scales"].items():
+            for recipe, search in values.get("search", {}).items():
+                complete = self.scales[name].search[recipe].model_dump(mode="json")
                 for key, before in _SEARCH_BEFORE.items():
                     search.pop(key, None)
-                    if whole[key] != before:
-                        search[key] = whole[key]
+                    if complete[key] != before:
+                        search[key] = complete[key]
         at = None if scale is None else self.scales[scale]
         if at is not None and at.taken == len(at.seeds):
-            del said["scales"][scale]["taken"]
-            said["scales"][scale]["seeds"] = [*at.seeds]  # which had no default
-            return said
-        return said | {"analysis": self.analysis.model_dump(mode="json")}
+            del content["scales"][scale]["taken"]
+            content["scales"][scale]["seeds"] = [*at.seeds]  # which had no default
+            return content
+        return content | {"analysis": self.analysis.model_dump(mode="json")}
 
 
 class TimeContrast(Strict):
@@ -660,7 +660,7 @@ class Difference(Strict):
     region: Region | None = None
 
     @model_validator(mode="after")
-    def _of_two_arms_or_more(self) -> Self:
+    def _check_terms(self) -> Self:
         pair = (self.higher, self.lower)
         if None in pair if not self.weights else pair != (None, None):
             raise ValueError("a contrast has `higher` and `lower`, or `weights` of its arms")
@@ -765,18 +765,22 @@ def recipe_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Recipe
     """
     at = claim.scales[scale]
     base = claim.recipes[recipe].model_dump(exclude_unset=True)
-    way = Recipe.model_validate(base | at.recipe | claim.arms[arm].recipe)
-    if way.schedule is None or not way.schedule.ends or way.schedule.epochs is not None:
-        return way
-    schedule = way.schedule.model_copy(update={"epochs": at.epochs})
-    return way.model_copy(update={"schedule": schedule})
+    combined = Recipe.model_validate(base | at.recipe | claim.arms[arm].recipe)
+    if (
+        combined.schedule is None
+        or not combined.schedule.ends
+        or combined.schedule.epochs is not None
+    ):
+        return combined
+    schedule = combined.schedule.model_copy(update={"epochs": at.epochs})
+    return combined.model_copy(update={"schedule": schedule})
 
 
 def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
     """The scale's net with what the arm changes in it; of a command, what it is told."""
     if claim.trainer is not None:
-        given = claim.scales[scale].arguments | claim.arms[arm].arguments
-        return Model(name=COMMAND, arguments={**given, "arm": arm})
+        arguments = claim.scales[scale].arguments | claim.arms[arm].arguments
+        return Model(name=COMMAND, arguments={**arguments, "arm": arm})
     model, changes = claim.scales[scale].model, claim.arms[arm]
     if changes.net is not None:
         return Model(name=changes.net, arguments=changes.model)
@@ -785,8 +789,8 @@ def model_for(claim: TrainedClaim, scale: str, arm: str) -> Model:
 
 def rate_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> float | None:
     """The learning rate that is given, by the arm or by the scale; None where one is searched."""
-    own = claim.arms[arm].rate
-    return claim.scales[scale].rate.get(recipe) if own is None else own
+    arm_rate = claim.arms[arm].rate
+    return claim.scales[scale].rate.get(recipe) if arm_rate is None else arm_rate
 
 
 def images_for(claim: TrainedClaim, scale: str, arm: str) -> int | None:
@@ -797,8 +801,8 @@ def images_for(claim: TrainedClaim, scale: str, arm: str) -> int | None:
 
 def is_paired(claim: TrainedClaim) -> bool:
     """Whether a seed gives one value, and not one an arm."""
-    asked = claim.analysis.comparison
-    return claim.paired if asked is None else asked == "paired"
+    comparison = claim.analysis.comparison
+    return claim.paired if comparison is None else comparison == "paired"
 
 
 def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None) -> str:
@@ -809,8 +813,8 @@ def metric_of(claim: TrainedClaim, arm: str, contrast: Difference | None = None)
 def arms_of(claim: TrainedClaim) -> tuple[str, ...]:
     """The arms that decide, in the order of the effect."""
     if isinstance(claim, DifferenceClaim):
-        deciding = [claim.contrast, *(claim.also[name] for name in claim.conditions)]
-        return tuple(dict.fromkeys(arm for contrast in deciding for arm in contrast.terms))
+        contrasts = [claim.contrast, *(claim.also[name] for name in claim.conditions)]
+        return tuple(dict.fromkeys(arm for contrast in contrasts for arm in contrast.terms))
     if not claim.sides:
         return tuple(claim.arms)
     return tuple(getattr(claim.contrast, side) for side in claim.sides)  # type: ignore[attr-defined] # a kind with sides has it

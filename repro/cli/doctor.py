@@ -180,14 +180,14 @@ def fast_paths(device: torch.device) -> Check:
     from repro.bench import a_trial
     from repro.data import synthetic
     from repro.train import Run, device_data
-    from repro.train.ladder import ladder_for
+    from repro.train.fast_paths import choose_fast_paths
 
     images = synthetic(n_train=1280, n_test=10)
     trial = a_trial(images, "cifar_80sec", batch=128)
     data = device_data(trial, images, device)
     trials = [replace(trial, seed=seed) for seed in range(_TOGETHER)]
-    ladder = ladder_for([Run(one, data, until=1.0) for one in trials])
-    found = f"{_TOGETHER} nets together, {str(ladder) or 'nothing to choose'}"
+    paths = choose_fast_paths([Run(one, data, until=1.0) for one in trials])
+    found = f"{_TOGETHER} nets together, {str(paths) or 'nothing to choose'}"
     return Check(name=f"{device} steps", state="ok", found=found)
 
 

@@ -16,7 +16,7 @@ from repro.execute.worker.work import claim_errors, training_images
 from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
-from repro.train import Population, Run, device_data, using
+from repro.train import Population, Run, device_context, device_data
 from repro.trial import WINDOWS, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
@@ -180,7 +180,7 @@ def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) ->
     for trial in trials:
         firsts.setdefault(trial.shape, trial)
     torch_device = torch.device(device)
-    with using(torch_device):  # as trials are trained
+    with device_context(torch_device):  # as trials are trained
         return {
             shape: _measure_epoch(trial, dataset, torch_device) for shape, trial in firsts.items()
         }

@@ -128,7 +128,7 @@ class Part:
     @property
     def card(self) -> bytes:
         """The figure as a preview image of a link."""
-        title = ": ".join(filter(None, (self.paper.cited, self.paper.title)))
+        title = ": ".join(filter(None, (self.paper.citation, self.paper.title)))
         return card(self.forest, title=title, summary=self.summary)
 
 

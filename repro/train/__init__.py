@@ -11,8 +11,8 @@ of one.
 """
 
 from repro.train.epochs import epoch_order, window_steps
-from repro.train.loop import train, train_all, using
-from repro.train.memory import perhaps_short_of_memory, short_of_memory
+from repro.train.loop import device_context, train, train_all
+from repro.train.memory import is_out_of_memory, may_be_out_of_memory
 from repro.train.progress import Progress
 from repro.train.run import CheckpointError, Run, device_data, untrained
 from repro.train.stopwatch import Stopwatch
@@ -24,13 +24,13 @@ __all__ = [
     "Progress",
     "Run",
     "Stopwatch",
+    "device_context",
     "device_data",
     "epoch_order",
-    "perhaps_short_of_memory",
-    "short_of_memory",
+    "is_out_of_memory",
+    "may_be_out_of_memory",
     "train",
     "train_all",
     "untrained",
-    "using",
     "window_steps",
 ]

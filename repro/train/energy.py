@@ -19,7 +19,7 @@ class Meter:
         self._count = _counter(device)
         self._last = self._count()
 
-    def taken(self) -> float:
+    def read(self) -> float:
         """Joules since the last call, or since the beginning."""
         before, self._last = self._last, self._count()
         return self._last - before

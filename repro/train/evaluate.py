@@ -17,10 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
 from repro.registry import METRICS, OWN_METRICS
-from repro.train.memory import short_of_memory
-from repro.train.population import side_by_side
+from repro.train.memory import is_out_of_memory
+from repro.train.population import stack_models
 from repro.train.precision import Autocast
-from repro.train.ranks import ALONE, Ranks
+from repro.train.ranks import SINGLE_RANK, Ranks
 
 __all__ = [
     "Arrays",
@@ -28,9 +28,9 @@ __all__ = [
     "calibration_error",
     "colour_split",
     "evaluate",
-    "evaluate_ten",
-    "evaluate_together",
+    "evaluate_batched",
     "evaluate_untrained",
+    "evaluate_views",
     "final_metrics",
     "neighbours",
     "package_metrics",
@@ -42,7 +42,7 @@ _BATCH = 1000
 _BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
-_HELD = 2**29  # bytes of the gallery at once: of 224 pixels all of it would be 3 GB
+_GALLERY_BYTES = 2**29  # bytes of the gallery at once: of 224 pixels all of it would be 3 GB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,16 +68,16 @@ def evaluate(
     *,
     autocast: Autocast,
     first: int | None = None,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> Evaluation:
     """The net as it stands on one view of the split's (first) images. A NaN is never right."""
     model.eval()
-    ((found,),) = _evaluate(model, split, [view], [_stacked], autocast, first, ranks)
-    return found
+    ((evaluation,),) = _evaluate(model, split, [view], [_mean_logits], autocast, first, ranks)
+    return evaluation
 
 
 def evaluate_untrained(
-    model: nn.Module, data: DeviceData, *, autocast: Autocast, ranks: Ranks = ALONE
+    model: nn.Module, data: DeviceData, *, autocast: Autocast, ranks: Ranks = SINGLE_RANK
 ) -> Evaluation:
     """The net before its first step, on the first test images.
 
@@ -88,38 +88,42 @@ def evaluate_untrained(
     for layer in model.modules():
         if isinstance(layer, _BatchNorm):
             layer.train(len(data.test.labels) > 1)
-    ((found,),) = _evaluate(model, data.test, [data.centre], [_stacked], autocast, _BATCH, ranks)
-    return found
+    ((evaluation,),) = _evaluate(
+        model, data.test, [data.centre], [_mean_logits], autocast, _BATCH, ranks
+    )
+    return evaluation
 
 
-def evaluate_together(
+def evaluate_batched(
     models: Sequence[nn.Module],
     split: DeviceSplit,
     view: View | None,
     *,
     autocast: Autocast,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> list[Evaluation]:
     """As `evaluate`, of each net, all at once; they are of one shape."""
     if len(models) == 1:
         return [evaluate(models[0], split, view, autocast=autocast, ranks=ranks)]
-    net = side_by_side(models)
-    found = _evaluate(net, split, [view], [_stacked], autocast, None, ranks, nets=len(models))
-    return [evaluation for (evaluation,) in found]
+    net = stack_models(models)
+    evaluations = _evaluate(
+        net, split, [view], [_mean_logits], autocast, None, ranks, nets=len(models)
+    )
+    return [evaluation for (evaluation,) in evaluations]
 
 
-def evaluate_ten(
+def evaluate_views(
     model: nn.Module,
     split: DeviceSplit,
     views: Sequence[View],
     *,
     autocast: Autocast,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> tuple[Evaluation, Evaluation]:
     """Over several views: softmax outputs averaged, as the authors did (sec. 4.1); logits."""
     model.eval()
     ((probabilities, logits),) = _evaluate(
-        model, split, views, [_probable, _stacked], autocast, None, ranks
+        model, split, views, [_mean_probabilities, _mean_logits], autocast, None, ranks
     )
     return probabilities, logits
 
@@ -143,22 +147,22 @@ def _evaluate(
     totals = torch.zeros(nets, len(averages), 3, dtype=torch.float64, device=labels.device)
     guesses = torch.zeros(nets, len(averages), len(labels), dtype=torch.int64, device=labels.device)
     confidences = torch.zeros(guesses.shape, device=labels.device)
-    everything = torch.arange(len(labels), device=labels.device)
-    together = torch.func.vmap(_totals, in_dims=(0, None))
+    indices = torch.arange(len(labels), device=labels.device)
+    batched_totals = torch.func.vmap(_totals, in_dims=(0, None))
     with torch.inference_mode():
         # A GPU has the memory, and would starve on few images at a time.
-        several = len(views) * (1 if labels.is_cuda else nets)
-        batches = ranks.dealt(torch.split(everything, max(1, _BATCH // several)))
-        for places, (rows, wanted) in zip(batches, split.stream(batches), strict=True):
+        evaluations_each = len(views) * (1 if labels.is_cuda else nets)
+        batches = ranks.own_batches(torch.split(indices, max(1, _BATCH // evaluations_each)))
+        for places, (rows, targets) in zip(batches, split.stream(batches), strict=True):
             outputs = []
             for view in views:
                 with autocast():
                     outputs.append(model(split.inputs(rows, view)).float())
             means = [average(outputs) for average in averages]
             if nets == 1:
-                totals += torch.stack([_totals(mean, wanted) for mean in means])
+                totals += torch.stack([_totals(mean, targets) for mean in means])
             else:
-                totals += torch.stack([together(mean, wanted) for mean in means], 1)
+                totals += torch.stack([batched_totals(mean, targets) for mean in means], 1)
             for average, mean in enumerate(means):
                 guesses[:, average, places] = _guesses(mean)
                 confidences[:, average, places] = mean.softmax(-1).amax(-1)
@@ -170,10 +174,10 @@ def _evaluate(
                 top5_error=wrong5,
                 loss=loss,
                 images=len(labels),
-                guesses=guessed,
+                guesses=guess,
                 confidences=confidence,
             )
-            for (wrong, wrong5, loss), guessed, confidence in zip(net, *its, strict=True)
+            for (wrong, wrong5, loss), guess, confidence in zip(net, *its, strict=True)
         ]
         for net, *its in zip(
             (totals / max(1, len(labels))).tolist(), guesses, confidences, strict=True
@@ -181,11 +185,11 @@ def _evaluate(
     ]
 
 
-def _stacked(outputs: list[Tensor]) -> Tensor:
+def _mean_logits(outputs: list[Tensor]) -> Tensor:
     return torch.stack(outputs).mean(0)
 
 
-def _probable(outputs: list[Tensor]) -> Tensor:
+def _mean_probabilities(outputs: list[Tensor]) -> Tensor:
     """Logarithms of the averaged probabilities, up to a constant."""
     return torch.stack([F.log_softmax(each, 1) for each in outputs]).logsumexp(0)
 
@@ -222,7 +226,7 @@ def final_metrics(
     data: DeviceData,
     *,
     autocast: Autocast,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> tuple[dict[str, float], Arrays]:
     """All our own metrics that the net and its data allow, and what pictures need.
 
@@ -243,7 +247,7 @@ def final_metrics(
     }
     arrays: Arrays = {"guesses_centre": test.guesses.cpu().numpy()}
     if data.ten:
-        ten, logits = evaluate_ten(model, data.test, data.ten, autocast=autocast, ranks=ranks)
+        ten, logits = evaluate_views(model, data.test, data.ten, autocast=autocast, ranks=ranks)
         metrics |= {
             "test_error_ten_crop": ten.error,
             "test_top5_error_ten_crop": ten.top5_error,
@@ -254,12 +258,15 @@ def final_metrics(
         weight = model.features.get_parameter("conv1.weight")
         kernels = weight.detach().float().cpu().numpy()
         metrics["colour_split"] = colour_split(kernels)
-        found = {
+        by_space = {
             kind: neighbours(model if kind == "features" else None, data, autocast=autocast)
             for kind in ("features", "pixels")
         }
-        metrics |= {f"neighbours_{kind}": share for kind, (share, _) in found.items()}
-        arrays |= {"conv1": kernels, "near_images": _shown(data, found["features"][1])}
+        metrics |= {f"neighbours_{kind}": share for kind, (share, _) in by_space.items()}
+        arrays |= {
+            "conv1": kernels,
+            "near_images": _neighbour_images(data, by_space["features"][1]),
+        }
     return metrics, arrays
 
 
@@ -280,13 +287,13 @@ def package_metrics(
                 with torch.inference_mode():
                     metrics[name] = float(measure(model.eval(), data))
         except Exception as error:  # whatever the package does
-            if short_of_memory(error) and not alone:
+            if is_out_of_memory(error) and not alone:
                 raise
-            faults[name] = f"{type(error).__name__}: {_text_of(error)}"
+            faults[name] = f"{type(error).__name__}: {_one_line(error)}"
     return metrics, faults
 
 
-def _text_of(error: Exception) -> str:
+def _one_line(error: Exception) -> str:
     """One line of its message, of letters that any file can hold."""
     try:
         text = str(error)
@@ -320,10 +327,13 @@ def neighbours(
     """
     queries = _features(model, data.test, _first(data.test, _QUERIES), data, autocast)
     gallery = _first(data.train, _GALLERY)
-    some = max(_NEIGHBOURS, _HELD // queries[0].nbytes)
+    batch = max(_NEIGHBOURS, _GALLERY_BYTES // queries[0].nbytes)
     near = _nearest(
         queries,
-        (_features(model, data.train, few, data, autocast) for few in torch.split(gallery, some)),
+        (
+            _features(model, data.train, part, data, autocast)
+            for part in torch.split(gallery, batch)
+        ),
     )
     same = data.train.labels[near] == data.test.labels[: len(near), None]
     return float(same.double().mean()), near.cpu().numpy()
@@ -333,31 +343,31 @@ def _nearest(queries: Tensor, gallery: Iterable[Tensor]) -> Tensor:
     """(queries, 6) places in the gallery, parts of which come one after the other."""
     distances = torch.empty(len(queries), 0, device=queries.device)
     places = distances.long()
-    seen = 0
+    offset = 0
     for part in gallery:
-        found = [
-            torch.cdist(some, part).topk(min(_NEIGHBOURS, len(part)), largest=False)
-            for some in torch.split(queries, 200)
+        nearest = [
+            torch.cdist(chunk, part).topk(min(_NEIGHBOURS, len(part)), largest=False)
+            for chunk in torch.split(queries, 200)
         ]
-        distances = torch.cat((distances, torch.cat([each.values for each in found])), 1)
-        places = torch.cat((places, torch.cat([each.indices for each in found]) + seen), 1)
-        if seen:
+        distances = torch.cat((distances, torch.cat([each.values for each in nearest])), 1)
+        places = torch.cat((places, torch.cat([each.indices for each in nearest]) + offset), 1)
+        if offset:
             distances, order = distances.topk(min(_NEIGHBOURS, distances.shape[1]), largest=False)
             places = places.gather(1, order)
-        seen += len(part)
+        offset += len(part)
     return places
 
 
-_SHOWN = 5  # queries, as in Fig. 4
+_EXAMPLE_QUERIES = 5  # queries, as in Fig. 4
 
 
-def _shown(data: DeviceData, near: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def _neighbour_images(data: DeviceData, near: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
     """The first queries and their neighbours as they are stored, (5, 1 + 6, H, W, 3)."""
     device = data.train.labels.device
-    indices = torch.as_tensor(near[:_SHOWN], device=device)  # (5, 6)
+    indices = torch.as_tensor(near[:_EXAMPLE_QUERIES], device=device)  # (5, 6)
     queries = data.test.rows(torch.arange(len(indices), device=device))[:, None]
-    found = data.train.rows(indices.flatten()).reshape(*indices.shape, *queries.shape[2:])
-    return torch.cat((queries, found), 1).cpu().numpy()
+    images = data.train.rows(indices.flatten()).reshape(*indices.shape, *queries.shape[2:])
+    return torch.cat((queries, images), 1).cpu().numpy()
 
 
 def _first(split: DeviceSplit, images: int) -> Tensor:
@@ -374,8 +384,8 @@ def _features(
     """(N, F) float32 of the split's images of these indices."""
     parts = []
     with torch.inference_mode():
-        for some in torch.split(indices, _BATCH):
-            images, _ = split.batch(some, data.centre)
+        for batch in torch.split(indices, _BATCH):
+            images, _ = split.batch(batch, data.centre)
             if model is None:
                 parts.append(images.flatten(1))
                 continue

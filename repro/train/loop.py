@@ -6,14 +6,14 @@ from contextlib import contextmanager, nullcontext
 import torch
 
 from repro.data import Dataset
-from repro.train.ladder import Ladder, ladder_for
-from repro.train.memory import free, perhaps_short_of_memory, short_of_memory
-from repro.train.ranks import ALONE, Ranks
+from repro.train.fast_paths import FastPaths, choose_fast_paths
+from repro.train.memory import free, is_out_of_memory, may_be_out_of_memory
+from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.run import Run, device_data
-from repro.train.windows import ABREAST, Population
+from repro.train.windows import BATCHED_PATHS, Population
 from repro.trial import WINDOWS, Trial
 
-__all__ = ["train", "train_all", "using"]
+__all__ = ["device_context", "train", "train_all"]
 
 
 def train(
@@ -39,28 +39,28 @@ def train_all(
     runs: Sequence[Run],
     *,
     on_window: Callable[[Run], bool] = lambda _: True,
-    ranks: Ranks = ALONE,
+    ranks: Ranks = SINGLE_RANK,
 ) -> Iterator[Run]:
     """Train each to its epochs, threshold, last plateau or divergence, whichever is first.
 
     The runs are of trials of one shape, on the same images; each is given back as it leaves.
     `on_window` is called with each after each tenth of an epoch, outside the training clock; a run
     pauses when it says False. Where memory runs out, one half is trained after the other; raises
-    what torch raises (`short_of_memory`) when it does not suffice for a single run. Several `ranks`
-    train one run at a time: each calls this with an equal one.
+    what torch raises (`is_out_of_memory`) when it does not suffice for a single run. Several
+    `ranks` train one run at a time: each calls this with an equal one.
     """
-    with using(runs[0].device):
+    with device_context(runs[0].device):
         # Tenths of an epoch differ by a step, so only runs at the same tenth keep step.
         in_step: dict[int, list[Run]] = {}
         for run in runs:
             in_step.setdefault(run.progress.windows % WINDOWS, []).append(run)
-        for some in in_step.values():
-            ladder = ladder_for(some) if ranks.size == 1 else Ladder()
-            for run in some:
-                run.paths = str(ladder)
-            groups = [some] if ladder.paths & ABREAST else [[run] for run in some]
+        for aligned in in_step.values():
+            fast_paths = choose_fast_paths(aligned) if ranks.size == 1 else FastPaths()
+            for run in aligned:
+                run.paths = str(fast_paths)
+            groups = [aligned] if fast_paths.paths & BATCHED_PATHS else [[run] for run in aligned]
             for group in groups:
-                yield from _train(group, on_window, ranks, ladder.paths)
+                yield from _train(group, on_window, ranks, fast_paths.paths)
 
 
 def _train(
@@ -74,12 +74,12 @@ def _train(
     population: Population | None = None
     training, device = list(runs), runs[0].device
     while True:
-        ended, training = _parted(training)
-        if population and not population.keeps(training):
+        ended, training = _split_ended(training)
+        if population and not population.continue_with(training):
             population = None
             free(device)  # before final measurements, and before the next one is laid out
         for run in ended:
-            if not _measured(run, ranks, last=population is None):
+            if not _try_final_measurement(run, ranks, last=population is None):
                 population = None  # whose memory is wanted
                 free(device, short=True)
                 run.measure_final(ranks)
@@ -93,12 +93,12 @@ def _train(
             if not _fewer_may_fit(error, len(training), halved=halved):
                 raise
             halved = True
-            _give_up(population)
+            _undo(population)
             population = None
         if population is None:
             break
-        population.watch()
-        paused, training = _paused(training, on_window)
+        population.evaluate_due()
+        paused, training = _split_pausing(training, on_window)
         yield from paused
     free(device, short=True)
     middle = len(training) // 2
@@ -106,41 +106,43 @@ def _train(
         yield from _train(half, on_window, ranks, paths, halved=halved)
 
 
-def _give_up(population: Population | None) -> None:
-    """Its runs are as they were before the window that was not to be."""
+def _undo(population: Population | None) -> None:
+    """Its runs are as they were before the window that memory did not suffice for."""
     if population is not None:
         population.undo()
 
 
-def _paused(runs: Sequence[Run], on_window: Callable[[Run], bool]) -> tuple[list[Run], list[Run]]:
+def _split_pausing(
+    runs: Sequence[Run], on_window: Callable[[Run], bool]
+) -> tuple[list[Run], list[Run]]:
     """Those that are to pause, and those that go on or have ended."""
-    pausing = [run for run in runs if not on_window(run) and not run.ended]
-    return pausing, [run for run in runs if run not in pausing]
+    to_pause = [run for run in runs if not on_window(run) and not run.ended]
+    return to_pause, [run for run in runs if run not in to_pause]
 
 
 def _fewer_may_fit(error: Exception, runs: int, *, halved: bool) -> bool:
-    perhaps = perhaps_short_of_memory(error) and not halved
-    return runs > 1 and (short_of_memory(error) or perhaps)
+    perhaps = may_be_out_of_memory(error) and not halved
+    return runs > 1 and (is_out_of_memory(error) or perhaps)
 
 
-def _parted(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+def _split_ended(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
     """Those that have ended, and those that train on."""
     return [run for run in runs if run.ended], [run for run in runs if not run.ended]
 
 
-def _measured(run: Run, ranks: Ranks, *, last: bool) -> bool:
+def _try_final_measurement(run: Run, ranks: Ranks, *, last: bool) -> bool:
     """Whether there was memory for its final measurements, beside that of others in training."""
     try:
         run.measure_final(ranks, alone=last)
     except (RuntimeError, MemoryError) as error:
-        if last or not short_of_memory(error):
+        if last or not is_out_of_memory(error):
             raise
         return False
     return True
 
 
 @contextmanager
-def using(device: torch.device) -> Iterator[None]:
+def device_context(device: torch.device) -> Iterator[None]:
     """One thread on a CPU; of several GPUs the current one, on which CUDA graphs are recorded."""
     threads = torch.get_num_threads()
     if device.type == "cpu":

@@ -4,7 +4,7 @@ import gc
 
 import torch
 
-__all__ = ["free", "perhaps_short_of_memory", "short_of_memory"]
+__all__ = ["free", "is_out_of_memory", "may_be_out_of_memory"]
 
 
 def free(device: torch.device, *, short: bool = False) -> None:
@@ -20,7 +20,7 @@ def free(device: torch.device, *, short: bool = False) -> None:
 # What is said when memory is short, but not by torch's allocator of a GPU. oneDNN's words do not
 # distinguish memory from its other wants, of which a shape that trains has none; a thread wants
 # memory for its stack, and may exceed a limit that fewer workers keep.
-_SHORT = (
+_OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "could not create a primitive",
     "can't start new thread",
@@ -41,12 +41,12 @@ _UNCLEAR = (
 )
 
 
-def short_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out; on a CPU only the words of a RuntimeError tell."""
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or any(said in str(error) for said in _SHORT)
+    typed = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return typed or any(phrase in str(error) for phrase in _OUT_OF_MEMORY)
 
 
-def perhaps_short_of_memory(error: Exception) -> bool:
+def may_be_out_of_memory(error: Exception) -> bool:
     """Whether half as much work may be possible; if not, the device cannot do it at all."""
-    return any(said in str(error) for said in _UNCLEAR)
+    return any(phrase in str(error) for phrase in _UNCLEAR)

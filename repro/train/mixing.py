@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["mixed"]
+__all__ = ["mix_batch"]
 
 
-def mixed(
+def mix_batch(
     images: Tensor,
     labels: Tensor,
     *,
@@ -21,10 +21,14 @@ def mixed(
     """
     from torchvision.transforms.v2 import CutMix, MixUp  # which most recipes do without
 
-    both = ((MixUp, mixup), (CutMix, cutmix))
-    ways = [way(alpha=alpha, num_classes=classes) for way, alpha in both if alpha is not None]
+    alphas = ((MixUp, mixup), (CutMix, cutmix))
+    transforms = [
+        transform(alpha=alpha, num_classes=classes)
+        for transform, alpha in alphas
+        if alpha is not None
+    ]
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's own generator
         torch.default_generator.manual_seed(seed)
-        way = ways[int(torch.randint(len(ways), ()))]
-        blended, shares = way(images, labels)
+        transform = transforms[int(torch.randint(len(transforms), ()))]
+        blended, shares = transform(images, labels)
     return blended, shares

@@ -25,7 +25,7 @@ from repro.trial import Trial
 __all__ = [
     "MOST_DROPS",
     "Group",
-    "Library",
+    "LibraryOptimizer",
     "Optimizer",
     "PaperSGD",
     "optimizer_for",
@@ -100,16 +100,16 @@ class PaperSGD:
     def step(self) -> None:
         """One update of all parameters that have a gradient."""
         for group in self.groups:
-            learning: list[Tensor] = []
+            parameters: list[Tensor] = []
             gradients: list[Tensor] = []
             for parameter in group.parameters:
                 if parameter.grad is not None:
-                    learning.append(parameter)
+                    parameters.append(parameter)
                     gradients.append(parameter.grad)
             sgd(
-                learning,
+                parameters,
                 gradients,
-                [self.velocity[parameter] for parameter in learning],
+                [self.velocity[parameter] for parameter in parameters],
                 weight_decay=group.weight_decay,
                 momentum=self.momentum,
                 lr=group.rate,
@@ -117,21 +117,21 @@ class PaperSGD:
                 nesterov=self.nesterov,
                 maximize=False,
                 # One pass over memory, not several; None is PyTorch's own choice.
-                fused=True if any(each.is_cuda for each in learning) else None,
+                fused=True if any(each.is_cuda for each in parameters) else None,
             )
 
     def state_dict(self) -> dict[str, Any]:
         """Rates and velocities, laid out as PyTorch's optimisers do."""
-        kept: dict[int, dict[str, Tensor]] = {
+        state: dict[int, dict[str, Tensor]] = {
             place: {"momentum_buffer": velocity}
             for place, velocity in enumerate(self.velocity.values())
         }
-        return {"state": kept, "param_groups": [{"lr": group.rate} for group in self.groups]}
+        return {"state": state, "param_groups": [{"lr": group.rate} for group in self.groups]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken, of a net of the same shape; else an error."""
-        for group, kept in zip(self.groups, state["param_groups"], strict=True):
-            group.rate = kept["lr"]
+        for group, saved in zip(self.groups, state["param_groups"], strict=True):
+            group.rate = saved["lr"]
         for place, velocity in enumerate(self.velocity.values()):
             velocity.copy_(state["state"][place]["momentum_buffer"])
 
@@ -162,38 +162,38 @@ def _groups(
     ]
 
 
-class Library:
+class LibraryOptimizer:
     """An optimiser of torch, timm or a plug-in, with the groups that the paper's has."""
 
     def __init__(
         self, build: Callable[..., torch.optim.Optimizer], groups: Sequence[Group], rate: float
     ) -> None:
         self.groups = groups
-        each = [
+        parameter_groups = [
             {"params": group.parameters, "lr": group.rate, "weight_decay": group.weight_decay}
             for group in groups
         ]
-        self.own = build(each, lr=rate, weight_decay=0.0)
+        self.optimizer = build(parameter_groups, lr=rate, weight_decay=0.0)
 
     def set_rate(self, rate: float) -> None:
         """As the library has it: the rate of the next step, and of nothing before it."""
-        for group, theirs in zip(self.groups, self.own.param_groups, strict=True):
-            theirs["lr"] = group.rate = rate * group.scale
+        for group, library_group in zip(self.groups, self.optimizer.param_groups, strict=True):
+            library_group["lr"] = group.rate = rate * group.scale
 
     def step(self) -> None:
         """One update of all parameters that have a gradient."""
-        self.own.step()
+        self.optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """As the library lays it out."""
-        return self.own.state_dict()
+        return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.own.load_state_dict(state)
+        self.optimizer.load_state_dict(state)
 
 
-Optimizer = PaperSGD | Library
+Optimizer = PaperSGD | LibraryOptimizer
 
 
 def optimizer_for(model: nn.Module, trial: Trial) -> Optimizer:
@@ -210,7 +210,9 @@ def optimizer_for(model: nn.Module, trial: Trial) -> Optimizer:
     }
     if name == "sgd":
         return PaperSGD(model, momentum=recipe.momentum, **common, **arguments)
-    return Library(partial(_builder(name), **arguments), _groups(model, **common), trial.rate)
+    return LibraryOptimizer(
+        partial(_builder(name), **arguments), _groups(model, **common), trial.rate
+    )
 
 
 def _builder(name: str) -> Callable[..., torch.optim.Optimizer]:
@@ -232,22 +234,24 @@ def scheduled_rate(trial: Trial, epoch: float) -> float:
     """The rate of a trial whose recipe has a schedule, by torch.optim.lr_scheduler's formulas."""
     keys, rate = trial.recipe.schedule, trial.rate
     assert keys is not None, "other recipes have `rate_at`"
-    warm = min(1.0, epoch / keys.warmup) if keys.warmup else 1.0
+    warmup_factor = min(1.0, epoch / keys.warmup) if keys.warmup else 1.0
     # The share that has passed of what comes after the warm-up.
     last = keys.epochs or math.inf
-    passed = min(1.0, max(0.0, epoch - keys.warmup) / (last - keys.warmup))
+    fraction = min(1.0, max(0.0, epoch - keys.warmup) / (last - keys.warmup))
     match keys.name:
         case "constant":
-            cooled = rate
+            scheduled = rate
         case "cosine":
-            cooled = keys.eta_min + (rate - keys.eta_min) * (1 + math.cos(math.pi * passed)) / 2
+            scheduled = (
+                keys.eta_min + (rate - keys.eta_min) * (1 + math.cos(math.pi * fraction)) / 2
+            )
         case "polynomial":
-            cooled = rate * (1 - passed) ** keys.power
+            scheduled = rate * (1 - fraction) ** keys.power
         case "multi_step":
-            cooled = rate * keys.gamma ** sum(epoch >= each for each in keys.milestones)
+            scheduled = rate * keys.gamma ** sum(epoch >= each for each in keys.milestones)
         case "step":
-            cooled = rate * keys.gamma ** (epoch // (keys.step_size or math.inf))
-    return max(warm * cooled, _LEAST * rate)
+            scheduled = rate * keys.gamma ** (epoch // (keys.step_size or math.inf))
+    return max(warmup_factor * scheduled, _LEAST * rate)
 
 
 def rate_at(
@@ -255,11 +259,11 @@ def rate_at(
     *,
     rate: float,
     drops: tuple[float, ...] = (),
-    stalled: int = 0,
+    plateaus: int = 0,
 ) -> float:
     """The rate at `epoch`: a tenth of the last at each of `drops` (epochs) and for each stall."""
-    fallen = sum(epoch >= drop for drop in drops) + min(stalled, MOST_DROPS)
-    return float(rate / 10**fallen)
+    divisions = sum(epoch >= drop for drop in drops) + min(plateaus, MOST_DROPS)
+    return float(rate / 10**divisions)
 
 
 def stalls(errors: Sequence[float], *, patience: int) -> int:
@@ -268,10 +272,10 @@ def stalls(errors: Sequence[float], *, patience: int) -> int:
     The authors divided by ten by hand "when the validation error rate stopped improving" (sec. 5);
     this is that rule with the hand left out. After MOST_DROPS of them one more ends training.
     """
-    best, waited, count = float("inf"), 0, 0
+    best, epochs_without, count = float("inf"), 0, 0
     for error in errors:
-        waited = 0 if error < best else waited + 1
+        epochs_without = 0 if error < best else epochs_without + 1
         best = min(best, error)
-        if waited == patience:
-            count, waited = count + 1, 0
+        if epochs_without == patience:
+            count, epochs_without = count + 1, 0
     return count

@@ -15,17 +15,17 @@ from torch.nn import functional as F
 from repro.data.device import DeviceData
 from repro.train.precision import Autocast
 
-__all__ = ["Arrays", "by_image", "confusion", "examples", "kept", "small"]
+__all__ = ["Arrays", "arrays_to_store", "confusion", "correct_by_image", "examples", "shrink"]
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _GUESSES = "guesses_"
-_CONFUSED = 200  # classes; nobody looks at a larger matrix
+_MAX_CLASSES = 200  # classes; nobody looks at a larger matrix
 _EXAMPLES = 8  # as in Fig. 4
 _SIDE = 96  # pixels; a page shows no image larger
 
 
-def kept(
+def arrays_to_store(
     model: nn.Module,
     data: DeviceData,
     classes: tuple[str, ...],
@@ -35,29 +35,31 @@ def kept(
 ) -> Arrays:
     """All arrays to keep of a trial: of those that its measurement gave, and what stands below.
 
-    Images are made small, and guesses are counted.
+    Images are shrunk, and guesses are counted.
     """
     guesses = {
         name: array.astype(np.int64) for name, array in arrays.items() if name.startswith(_GUESSES)
     }
-    shown = {
-        name: small(array) if array.dtype == np.uint8 else array
+    images = {
+        name: shrink(array) if array.dtype == np.uint8 else array
         for name, array in arrays.items()
         if name not in guesses
     }
     labels = data.test.labels.cpu().numpy()
     model.eval()
     with torch.inference_mode(), autocast():
-        looked = examples(model, data, classes)
+        example_arrays = examples(model, data, classes)
     return (
-        shown
-        | looked
+        images
+        | example_arrays
         | confusion(guesses[f"{_GUESSES}centre"], labels, classes)
-        | by_image(guesses, labels)
+        | correct_by_image(guesses, labels)
     )
 
 
-def by_image(guesses: Mapping[str, npt.NDArray[np.int64]], labels: npt.NDArray[np.int64]) -> Arrays:
+def correct_by_image(
+    guesses: Mapping[str, npt.NDArray[np.int64]], labels: npt.NDArray[np.int64]
+) -> Arrays:
     """Which test images are taken for their class, bit by bit: so two tests of a net are paired.
 
     `right_centre`, `right_ten_crop`: (N / 8,) uint8 as numpy packs bits, of the central crop and
@@ -66,8 +68,8 @@ def by_image(guesses: Mapping[str, npt.NDArray[np.int64]], labels: npt.NDArray[n
     if len(guesses) == 1:
         return {}
     packed: Arrays = {
-        f"right_{name.removeprefix(_GUESSES)}": np.packbits(guessed == labels)
-        for name, guessed in guesses.items()
+        f"right_{name.removeprefix(_GUESSES)}": np.packbits(predicted == labels)
+        for name, predicted in guesses.items()
     }
     return packed | {"test_images": np.array(len(labels))}
 
@@ -81,11 +83,11 @@ def confusion(
     than 200 classes. A guess of -1 is taken for nothing.
     """
     count = len(classes)
-    if count > _CONFUSED:
+    if count > _MAX_CLASSES:
         return {}
-    known = guesses >= 0
+    valid = guesses >= 0
     table = np.zeros((count, count), dtype=np.int32)
-    np.add.at(table, (labels[known], guesses[known]), 1)
+    np.add.at(table, (labels[valid], guesses[valid]), 1)
     return {"confusion": table, "classes": np.array(classes)}
 
 
@@ -102,14 +104,14 @@ def examples(model: nn.Module, data: DeviceData, classes: tuple[str, ...]) -> Ar
     top = probabilities.topk(min(5, probabilities.shape[1]), 1)
     names = np.array(classes)
     return {
-        "example_images": small(test.rows(first).cpu().numpy()),
+        "example_images": shrink(test.rows(first).cpu().numpy()),
         "example_labels": names[labels.cpu().numpy()],
         "example_guesses": names[top.indices.cpu().numpy()],
         "example_probabilities": top.values.cpu().numpy(),
     }
 
 
-def small(images: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def shrink(images: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Images (..., H, W, 3) uint8, shrunk to at most 96 pixels a side."""
     *_, height, width, _ = images.shape
     if max(height, width) <= _SIDE:
@@ -117,5 +119,5 @@ def small(images: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     factor = _SIDE / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     planes = torch.from_numpy(images.reshape(-1, height, width, 3)).permute(0, 3, 1, 2).float()
-    shrunk = F.interpolate(planes, size=size, mode="area").round().to(torch.uint8)
-    return shrunk.permute(0, 2, 3, 1).reshape(*images.shape[:-3], *size, 3).numpy()
+    resized = F.interpolate(planes, size=size, mode="area").round().to(torch.uint8)
+    return resized.permute(0, 2, 3, 1).reshape(*images.shape[:-3], *size, 3).numpy()

@@ -7,7 +7,7 @@ Channels stay last, and pools, units and response normalisation run as they are.
 whole step is recorded once as a CUDA graph and replayed as one launch. On a CPU neither pays
 (docs/log.md), and every net is trained alone there unless it is asked otherwise.
 
-A net's numbers do not depend on its company: it has its own batches, rate and generator of noise.
+A net's numbers do not depend on the others: it has its own batches, rate and generator of noise.
 Sums come out in another order, within the bound that tests/test_population.py states.
 
 P nets, B images in a batch, C maps of each, H by W places, F features.
@@ -29,27 +29,27 @@ from torch.optim.swa_utils import AveragedModel
 
 from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
 from repro.models.local import neighbourhoods
-from repro.train.memory import short_of_memory
+from repro.train.memory import is_out_of_memory
 from repro.train.optim import Optimizer, PaperSGD
 from repro.train.precision import Autocast
-from repro.train.ranks import ALONE, Ranks, Share
+from repro.train.ranks import SINGLE_RANK, Ranks, Share
 
 __all__ = [
-    "Alone",
-    "Replayed",
+    "BatchedStep",
+    "GraphedUpdate",
+    "SingleStep",
     "Step",
-    "Streams",
-    "Together",
-    "abreast",
+    "StreamedStep",
+    "batched_logits",
     "member_bytes",
-    "side_by_side",
+    "stack_models",
 ]
 
 Update = Callable[[Tensor, Tensor], None]
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 Tensors = Mapping[str, Tensor]
 
-_WARM = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
+_WARM_UPS = 3  # steps before one is recorded: PyTorch's notes on CUDA graphs
 
 
 class Step(Protocol):
@@ -59,8 +59,9 @@ class Step(Protocol):
 
     `share` says what part of the batch they are: all of it, where there is a single rank.
 
-    Between `begin` and `settle`, `totals` sums (P, 2) float64: the loss, and the number of images
-    told wrong. `settle` brings the models and optimisers, untouched until then, up to date.
+    Between `begin` and `write_back`, `totals` sums (P, 2) float64: the loss, and the number of
+    images told wrong. `write_back` copies weights and velocities back to models and optimisers,
+    which stay untouched until then.
     `recording`: seconds that were spent on the first steps and on recording, so far. `frozen`:
     places of nets that have ended, and stay as they are.
     """
@@ -77,10 +78,10 @@ class Step(Protocol):
 
     def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None: ...
 
-    def settle(self) -> None: ...
+    def write_back(self) -> None: ...
 
 
-class Alone:
+class SingleStep:
     """One net of any kind; it is updated in place, step by step, by all `ranks` alike.
 
     `recorded`: on a GPU, as a CUDA graph, which a net that asks the device for numbers has none of.
@@ -98,19 +99,19 @@ class Alone:
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         average: AveragedModel | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_RANK,
     ) -> None:
         self.model, self.optimizer, self.autocast = model, optimizer, autocast
         self.label_smoothing, self.clip_norm = label_smoothing, clip_norm
         self.average = average
-        self.joined = ranks.joined(model)
+        self.parallel = ranks.data_parallel(model)
         self.frozen: frozenset[int] = frozenset()
         self.weight = 1.0  # of the mean loss of the part that this rank has
         device = next(model.parameters()).device
         self.totals = torch.zeros(1, 2, dtype=torch.float64, device=device)
         self.noise = _Noise([model], device)
         where = device if recorded else torch.device("cpu")
-        self.update = Replayed(self._update, where, batch=batch)
+        self.update = GraphedUpdate(self._update, where, batch=batch)
         self.rates: list[float] = []
 
     @property
@@ -138,10 +139,10 @@ class Alone:
     def _update(self, images: Tensor, labels: Tensor) -> None:
         self.model.zero_grad()
         with self.autocast():
-            logits = self.joined(images)
+            logits = self.parallel(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
-        weighed = loss if self.weight == 1 else loss * self.weight
-        weighed.backward()  # type: ignore[no-untyped-call]
+        weighted = loss if self.weight == 1 else loss * self.weight
+        weighted.backward()  # type: ignore[no-untyped-call]
         if self.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip_norm)
         self.optimizer.step()
@@ -149,12 +150,12 @@ class Alone:
             classes = labels.argmax(1) if labels.dim() == 2 else labels  # of blended images
             self.totals += _totals(logits[None], classes[None], loss[None])
 
-    def settle(self) -> None:
+    def write_back(self) -> None:
         """Nothing is left to do."""
 
 
-class Together:
-    """Nets of one shape abreast. Weights and velocities are (P, ...), rates and the like (P, 1).
+class BatchedStep:
+    """Nets of one shape, batched. Weights and velocities are (P, ...), rates and the like (P, 1).
 
     Those of `frozen` places have ended, and stay as they are: others' batches fill their places.
     """
@@ -176,7 +177,7 @@ class Together:
         self.totals = torch.zeros(len(models), 2, dtype=torch.float64, device=device)
         self.noise = _Noise(models, device)
         where = device if recorded else torch.device("cpu")
-        self.update = Replayed(self._update, where, batch=len(models) * batch)
+        self.update = GraphedUpdate(self._update, where, batch=len(models) * batch)
         self.members = {name: _parameters(models, name) for name in _names(models[0])}
         self.weights = {name: _stack(own).requires_grad_() for name, own in self.members.items()}
         self.velocity = {name: torch.zeros_like(w) for name, w in self.weights.items()}
@@ -206,36 +207,38 @@ class Together:
                 torch._foreach_copy_(here, theirs)
 
     def _both(
-        self, but: frozenset[int] = frozenset()
+        self, excluded: frozenset[int] = frozenset()
     ) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
         """Weights, then velocities: as they stand here, and as each net has them."""
-        places = [place for place in range(len(self.models)) if place not in but]
+        places = [place for place in range(len(self.models)) if place not in excluded]
         weights, velocities = [], []
         for own in self.members.values():
             for place in places:
                 weights.append(own[place].detach())
                 velocities.append(self.optimizers[place].velocity[own[place]])
-        for here, theirs in ((self.weights, weights), (self.velocity, velocities)):
-            stacks = [stack.detach().unbind() for stack in here.values()]
-            yield [parts[place] for parts in stacks for place in places], theirs
+        for stacked_parts, own_tensors in ((self.weights, weights), (self.velocity, velocities)):
+            stacks = [stack.detach().unbind() for stack in stacked_parts.values()]
+            yield [unbound[place] for unbound in stacks for place in places], own_tensors
 
     def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
-        assert share.of == len(images), "nets abreast are trained by a single rank"
+        assert share.of == len(images), "batched nets are trained by a single rank"
         self.masks = self.noise.draw(len(images) // len(self.models))
         self.update(images, labels)
 
     def _update(self, images: Tensor, labels: Tensor) -> None:
         nets = len(self.models)
         with self.autocast():
-            logits = abreast(self.models[0], _beside(images, nets), self.weights, self.masks)
-        wanted = labels.view(nets, -1)
-        each = F.cross_entropy(
+            logits = batched_logits(
+                self.models[0], _interleave(images, nets), self.weights, self.masks
+            )
+        targets = labels.view(nets, -1)
+        losses_each = F.cross_entropy(
             logits.float().flatten(0, 1),
             labels,
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
-        losses = each.view(nets, -1).mean(1)
+        losses = losses_each.view(nets, -1).mean(1)
         gradients = torch.autograd.grad(losses.sum(), list(self.weights.values()))
         with torch.no_grad():
             for name, gradient in zip(self.weights, gradients, strict=True):
@@ -243,15 +246,15 @@ class Together:
                 velocity.mul_(own["momentum"]).add_(gradient)
                 velocity.addcmul_(weight, own["weight_decay"])
                 weight.addcmul_(velocity, own["lr"], value=-1)
-        self.totals += _totals(logits, wanted, losses)
+        self.totals += _totals(logits, targets, losses)
 
-    def settle(self) -> None:
+    def write_back(self) -> None:
         with torch.no_grad():
             for here, theirs in self._both(self.frozen):
                 torch._foreach_copy_(theirs, here)
 
 
-class Streams:
+class StreamedStep:
     """Nets of one shape, each as it is alone, on a stream of its own in one recorded step.
 
     On a GPU the streams run side by side; on a CPU one net comes after the other.
@@ -268,7 +271,7 @@ class Streams:
         label_smoothing: float = 0.0,
     ) -> None:
         self.members = [
-            Alone(
+            SingleStep(
                 model,
                 optimizer,
                 autocast=autocast,
@@ -284,9 +287,11 @@ class Streams:
         if device.type == "cuda":  # PyTorch has 32 of them, and hands them out in turn
             self.streams = [torch.cuda.Stream(device) for _ in models]  # type: ignore[no-untyped-call]
         where = device if recorded else torch.device("cpu")
-        self.update = Replayed(self._update, where, batch=len(models) * batch)
+        self.update = GraphedUpdate(self._update, where, batch=len(models) * batch)
         self.frozen: frozenset[int] = frozenset()
-        self.kept: list[list[tuple[Tensor, Tensor]]] = []  # of each net: what it has, and a copy
+        self.snapshots: list[
+            list[tuple[Tensor, Tensor]]
+        ] = []  # of each net: what it has, and a copy
 
     @property
     def totals(self) -> Tensor:
@@ -302,15 +307,15 @@ class Streams:
             member.begin([seed])
         if before != [member.rates for member in self.members]:
             self.update.forget()
-        self.kept = []
+        self.snapshots = []
         for member, optimizer in zip(self.members, self.optimizers, strict=True):
-            theirs = [*member.model.state_dict().values(), *optimizer.velocity.values()]
-            self.kept.append([(tensor, tensor.clone()) for tensor in theirs])
+            tensors = [*member.model.state_dict().values(), *optimizer.velocity.values()]
+            self.snapshots.append([(tensor, tensor.clone()) for tensor in tensors])
 
     def __call__(self, images: Tensor, labels: Tensor, share: Share) -> None:
-        each = share.of // len(self.members)
+        batch = share.of // len(self.members)
         for member in self.members:
-            for name, mask in member.noise.draw(each).items():
+            for name, mask in member.noise.draw(batch).items():
                 member.noise.layers[name][0].mask = mask[0]
         self.update(images, labels)
 
@@ -318,26 +323,26 @@ class Streams:
         count = len(self.members)
         parts = zip(images.chunk(count), labels.chunk(count), strict=True)
         for member, stream, (x, y) in zip(self.members, self.streams, parts, strict=True):
-            with _aside(stream, join=False):
+            with _on_stream(stream, join=False):
                 member._update(x, y)  # noqa: SLF001
         for stream in filter(None, self.streams):
             torch.cuda.current_stream(stream.device).wait_stream(stream)
 
-    def settle(self) -> None:
+    def write_back(self) -> None:
         for place in self.frozen:
             self._restore(place)
 
     def undo(self) -> None:
         """Every net as it was when the window began."""
-        for place in range(len(self.kept)):
+        for place in range(len(self.snapshots)):
             self._restore(place)
 
     def _restore(self, place: int) -> None:
-        for theirs, copy_ in self.kept[place]:
-            theirs.copy_(copy_)
+        for tensor, saved in self.snapshots[place]:
+            tensor.copy_(saved)
 
 
-class Replayed:
+class GraphedUpdate:
     """An update; on a GPU it is recorded as a CUDA graph and then replayed as one launch.
 
     The first updates run as they are, and so do batches of another size than `batch`, the last of
@@ -356,10 +361,10 @@ class Replayed:
         self.update, self.batch, self.record = update, batch, record
         self.stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
-            stream = self.stream = _recording(device)
+            stream = self.stream = _recording_stream(device)
             self.record = record or (lambda run: _cuda_graph(run, stream))
         self.seconds = 0.0
-        self.seen = 0
+        self.warm_ups = 0
         self.forget()
 
     def forget(self) -> None:
@@ -369,7 +374,7 @@ class Replayed:
 
     def __call__(self, images: Tensor, labels: Tensor) -> None:
         if self.record is None or len(images) != self.batch:
-            with _aside(self.stream):
+            with _on_stream(self.stream):
                 self.update(images, labels)
             return
         if self.replay is None:
@@ -381,22 +386,22 @@ class Replayed:
 
     def _prepare(self, record: Record, images: Tensor, labels: Tensor) -> None:
         """An update that takes longer than others: on a clock of its own."""
-        started = self._now()
-        if self.seen == _WARM:
+        start = self._now()
+        if self.warm_ups == _WARM_UPS:
             self._record(record, images.clone(), labels.clone())
         if self.replay is None:
-            self.seen += 1
-            with _aside(self.stream):
+            self.warm_ups += 1
+            with _on_stream(self.stream):
                 self.update(images, labels)
         else:
             self.replay()
-        self.seconds += self._now() - started
+        self.seconds += self._now() - start
 
     def _record(self, record: Record, images: Tensor, labels: Tensor) -> None:
         try:
             self.replay = record(lambda: self.update(images, labels))
         except Exception as error:
-            if short_of_memory(error):
+            if is_out_of_memory(error):
                 raise
             warnings.warn(
                 f"steps are not recorded as a CUDA graph, and take longer: {error}", stacklevel=2
@@ -411,23 +416,23 @@ class Replayed:
 
 
 @cache
-def _recording(device: torch.device) -> torch.cuda.Stream:
+def _recording_stream(device: torch.device) -> torch.cuda.Stream:
     """One for all: libraries keep memory for each stream that they have seen."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
-def _aside(stream: torch.cuda.Stream | None, *, join: bool = True) -> Iterator[None]:
+def _on_stream(stream: torch.cuda.Stream | None, *, join: bool = True) -> Iterator[None]:
     """What is to be recorded later must not have run on the stream of everything else."""
     if stream is None:
         yield
         return
-    around = torch.cuda.current_stream(stream.device)
-    stream.wait_stream(around)
+    outer = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(outer)
     with torch.cuda.stream(stream):
         yield
     if join:
-        around.wait_stream(stream)
+        outer.wait_stream(stream)
 
 
 def _cuda_graph(run: Callable[[], None], stream: torch.cuda.Stream) -> Callable[[], None]:
@@ -473,10 +478,10 @@ class _Noise:
         return masks
 
 
-# Nets abreast
+# Batched forward pass
 
 
-def abreast(
+def batched_logits(
     model: nn.Module, x: Tensor, weights: Tensors, masks: Tensors = MappingProxyType({})
 ) -> Tensor:
     """Logits (P, B, classes) of P nets like `model`, which is a chain of layers.
@@ -497,7 +502,7 @@ def abreast(
             case LocallyConnected2d():
                 x = _connect_locally(layer, x, nets, **own)
             case LocalResponseNorm():
-                x = _as_places(layer, x, nets)
+                x = _normalise_across_maps(layer, x, nets)
             case nn.Flatten():
                 x = _flatten(x, nets)
             case Dropout():
@@ -505,7 +510,7 @@ def abreast(
             case nn.PReLU():
                 x = _rectify(x, nets, **own)
             case _:  # looks at one map, or one number, at a time
-                assert not own, f"{name} has weights that are not laid abreast"
+                assert not own, f"{name} has weights that cannot be batched"
                 x = layer(x)
     return x
 
@@ -556,7 +561,7 @@ def _drop(x: Tensor, mask: Tensor | None) -> Tensor:
     return x * (mask.transpose(0, 1).flatten(1, 2) if x.dim() == 4 else mask)
 
 
-def _as_places(layer: nn.Module, x: Tensor, nets: int) -> Tensor:
+def _normalise_across_maps(layer: nn.Module, x: Tensor, nets: int) -> Tensor:
     """For a layer that looks across maps at one place: the other nets are other places.
 
     With channels last this is a view, and no copy is made.
@@ -566,10 +571,10 @@ def _as_places(layer: nn.Module, x: Tensor, nets: int) -> Tensor:
     return result.permute(0, 4, 1, 2, 3).flatten(1, 2)
 
 
-def _beside(images: Tensor, nets: int) -> Tensor:
+def _interleave(images: Tensor, nets: int) -> Tensor:
     """(P B, 3, S, S) -> (B, P 3, S, S), channels last."""
-    apart = torch.unflatten(images, 0, (nets, -1)).permute(1, 3, 4, 0, 2)  # (B, S, S, P, 3)
-    return apart.flatten(3).permute(0, 3, 1, 2)
+    separate = torch.unflatten(images, 0, (nets, -1)).permute(1, 3, 4, 0, 2)  # (B, S, S, P, 3)
+    return separate.flatten(3).permute(0, 3, 1, 2)
 
 
 def _names(model: nn.Module) -> list[str]:
@@ -608,14 +613,14 @@ def _totals(logits: Tensor, labels: Tensor, losses: Tensor) -> Tensor:
     return torch.stack((summed, wrong.sum(1).double()), 1)
 
 
-def side_by_side(models: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
+def stack_models(models: Sequence[nn.Module]) -> Callable[[Tensor], Tensor]:
     """Nets of one shape as one that maps images (B, 3, S, S), the same for all, to (P, B, C)."""
     weights = {name: _stack(_parameters(models, name)) for name in _names(models[0])}
 
     def logits(images: Tensor) -> Tensor:
         nets = len(models)
         wide = images.permute(0, 2, 3, 1).repeat(1, 1, 1, nets).permute(0, 3, 1, 2)
-        return abreast(models[0], wide, weights)
+        return batched_logits(models[0], wide, weights)
 
     return logits
 
@@ -629,15 +634,15 @@ def member_bytes(model: nn.Module, *, batch: int, size: int) -> int:
     Twice what the backward pass reads again, and five times the weights: both copies of them and
     of the velocity, and the gradient.
     """
-    ghost = copy.deepcopy(model).to("meta")
-    weights = {p.untyped_storage()._cdata: p.nbytes for p in ghost.parameters()}  # noqa: SLF001
-    kept: dict[int, int] = {}
+    meta_model = copy.deepcopy(model).to("meta")
+    weights = {p.untyped_storage()._cdata: p.nbytes for p in meta_model.parameters()}  # noqa: SLF001
+    saved: dict[int, int] = {}
 
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()  # noqa: SLF001
+    def save(tensor: Tensor) -> Tensor:
+        saved[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()  # noqa: SLF001
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        ghost.train()(torch.empty(batch, 3, size, size, device="meta"))
-    maps = sum(count for where, count in kept.items() if where not in weights)
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        meta_model.train()(torch.empty(batch, 3, size, size, device="meta"))
+    maps = sum(size_bytes for storage, size_bytes in saved.items() if storage not in weights)
     return 2 * maps + 5 * sum(weights.values())

@@ -77,9 +77,9 @@ def _rounded(value: Any) -> Any:
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """The precision of a recipe, `float32` or `bfloat16`, inside a `with`."""
-    low = precision == "bfloat16"
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low):
-        if low and not multiplies_bfloat16(device):
+    in_bfloat16 = precision == "bfloat16"
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=in_bfloat16):
+        if in_bfloat16 and not multiplies_bfloat16(device):
             with RoundedProducts(device.type):
                 yield
         else:
@@ -89,10 +89,10 @@ def autocast(device: torch.device, precision: str) -> Iterator[None]:
 def instructions() -> str:
     """What the last digits of a CPU's numbers hang on, beside its name: how it multiplies."""
     cpu = torch.device("cpu")
-    return f"{torch.backends.cpu.get_cpu_capability()}, {_how(multiplies_bfloat16(cpu))}"
+    return f"{torch.backends.cpu.get_cpu_capability()}, {_multiplication(multiplies_bfloat16(cpu))}"
 
 
-def _how(multiplies: bool) -> str:
+def _multiplication(multiplies: bool) -> str:
     return "bfloat16" if multiplies else "bfloat16 by rounding"
 
 
@@ -103,7 +103,7 @@ def kernels(device: torch.device) -> str:
     except PackageNotFoundError:
         triton = "missing"
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-    bfloat16 = "" if multiplies_bfloat16(device) else f", {_how(False)}"
+    bfloat16 = "" if multiplies_bfloat16(device) else f", {_multiplication(False)}"
     return f"CUDA {torch.version.cuda}, cuDNN {cudnn}, Triton {triton}{bfloat16}"
 
 

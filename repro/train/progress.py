@@ -43,8 +43,8 @@ class Progress:
     def epoch_errors(self) -> tuple[float, ...]:
         """Online error of each whole epoch."""
         rows = [row for row in self.rows if row.source == "online"]
-        whole = len(rows) // WINDOWS * WINDOWS
-        return tuple(_mean_error(rows[i : i + WINDOWS]) for i in range(0, whole, WINDOWS))
+        complete = len(rows) // WINDOWS * WINDOWS
+        return tuple(_mean_error(rows[i : i + WINDOWS]) for i in range(0, complete, WINDOWS))
 
     def test_errors(self) -> tuple[float, ...]:
         """Test error after each epoch; empty where it is measured at the end alone."""

@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from repro.trial import Trial
 
-__all__ = ["ALONE", "Ranks", "Share"]
+__all__ = ["SINGLE_RANK", "Ranks", "Share"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,7 +50,7 @@ class Ranks:
             first, last = 0, 1
         return Share(indices=batch[first:last], first=first, of=of, weight=weight)
 
-    def dealt(self, batches: Sequence[Tensor]) -> Sequence[Tensor]:
+    def own_batches(self, batches: Sequence[Tensor]) -> Sequence[Tensor]:
         """This rank's batches of an evaluation: each goes to one rank, neighbours together."""
         count = len(batches)
         return batches[count * self.rank // self.size : count * (self.rank + 1) // self.size]
@@ -63,7 +63,7 @@ class Ranks:
         dist.all_gather(every, sums)
         return torch.stack(every).sum(0)
 
-    def joined(self, model: nn.Module) -> nn.Module:
+    def data_parallel(self, model: nn.Module) -> nn.Module:
         """The net whose gradients are the mean over the ranks; the net itself when alone."""
         if self.size == 1:
             return model
@@ -71,7 +71,7 @@ class Ranks:
         return DistributedDataParallel(model, broadcast_buffers=False, init_sync=False)
 
 
-ALONE = Ranks()
+SINGLE_RANK = Ranks()
 
 
 def check_splits(model: nn.Module, trial: Trial) -> None:

@@ -20,11 +20,11 @@ from repro.data.device.order import Bounds
 from repro.models import build
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics, package_metrics
-from repro.train.mixing import mixed
+from repro.train.mixing import mix_batch
 from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
 from repro.train.precision import autocast
 from repro.train.progress import Progress
-from repro.train.ranks import ALONE, Ranks
+from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.stopwatch import Stopwatch
 from repro.trial import LAG, PASSES, WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
@@ -74,9 +74,9 @@ class Run:
         self.steps = window_steps(self.images, trial.recipe.batch_size)
         self.progress = Progress()
         self.paths = ""  # what a step of it is made of, and why
-        self.company = 1  # the most runs that it has taken a step with
+        self.batched_runs = 1  # the most that took a step with it, itself included
         self.metrics: dict[str, float] = {}
-        self.unmeasured: dict[str, str] = {}  # metrics of packages, and what each has raised
+        self.metric_errors: dict[str, str] = {}  # metrics of packages, and what each has raised
         self.arrays: Arrays = {}
         self._ordered: tuple[int, Tensor] | None = None
         if checkpoint is not None:
@@ -88,7 +88,7 @@ class Run:
         return model.to(self.device)
 
     @property
-    def tested(self) -> nn.Module:
+    def tested_model(self) -> nn.Module:
         """The net that is tested, and kept: the average where there is one."""
         return self.model if self.average is None else self.average.module
 
@@ -126,7 +126,7 @@ class Run:
             self.progress.epoch,
             rate=self.trial.rate,
             drops=self.trial.recipe.drops,
-            stalled=self._stalls(),
+            plateaus=self._stalls(),
         )
 
     def _stalls(self) -> int:
@@ -141,13 +141,13 @@ class Run:
         """Seeded so, on the device."""
         return torch.Generator(self.device).manual_seed(self.seed(purpose))
 
-    def mixed(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step of the window, blended where the recipe says so."""
         recipe = self.trial.recipe
         if recipe.mixup is None and recipe.cutmix is None:
             return images, labels
         seed = derive_seed("mix", self.seed("mix"), step)
-        return mixed(
+        return mix_batch(
             images,
             labels,
             mixup=recipe.mixup,
@@ -165,7 +165,7 @@ class Run:
         if not math.isfinite(loss):
             self.progress.status = "diverged"
 
-    def wants(self) -> Literal["train", "test"] | None:
+    def pending_evaluation(self) -> Literal["train", "test"] | None:
         """What is to be measured after a window: near the threshold, or at the end of an epoch.
 
         Where the online error is more than `near` above the threshold, the full error counts as
@@ -185,7 +185,7 @@ class Run:
         return "train" if near or progress.full() else None
 
     def _online_se(self, error: float) -> float:
-        """Standard error of the online error that `wants` looks at."""
+        """Standard error of the online error that `pending_evaluation` looks at."""
         images = self.images * _NEAR_WINDOWS / WINDOWS
         return math.sqrt(max(error * (1 - error), 0.0) / images)
 
@@ -200,20 +200,20 @@ class Run:
 
     def _decide_crossing(self, threshold: float) -> None:
         trial, progress = self.trial, self.progress
-        now, before = progress.epoch, (progress.windows - 1) / WINDOWS
+        epoch, previous = progress.epoch, (progress.windows - 1) / WINDOWS
         epoch_error, windows = progress.online(WINDOWS)
         if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
-            progress.crossing_online = (before, now)
+            progress.crossing_online = (previous, epoch)
         if progress.crossing_full is None and trial.crossing == "median":
             self._decide_median(threshold)
         elif progress.crossing_full is None:
             last = progress.rows[-1]
-            if last.source == "train" and last.epoch == now and last.error <= threshold:
-                progress.crossing_full = (progress.above, now)
+            if last.source == "train" and last.epoch == epoch and last.error <= threshold:
+                progress.crossing_full = (progress.above, epoch)
             else:
-                progress.above = now
-        decided = {"full": progress.crossing_full, "online": progress.crossing_online}
-        if decided[trial.decided_by] is not None:
+                progress.above = epoch
+        crossings = {"full": progress.crossing_full, "online": progress.crossing_online}
+        if crossings[trial.decided_by] is not None:
             progress.status = "crossed"
 
     def _decide_median(self, threshold: float) -> None:
@@ -228,7 +228,7 @@ class Run:
         else:
             progress.above = middle
 
-    def measure_final(self, ranks: Ranks = ALONE, *, alone: bool = True) -> None:
+    def measure_final(self, ranks: Ranks = SINGLE_RANK, *, alone: bool = True) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts.
 
         `alone`: whether others in training have no memory that could be given back.
@@ -239,13 +239,15 @@ class Run:
                 self._test(ranks)
             self.metrics = {"test_error": self.progress.rows[-1].error}
             return
-        started = self.clock.now()
+        start = self.clock.now()
         self.metrics, self.arrays = final_metrics(
-            self.tested, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
+            self.tested_model, self._untrained(), self.data, autocast=self.autocast, ranks=ranks
         )
-        theirs, self.unmeasured = package_metrics(self.tested, self.data, alone=alone)
-        self.clock.book([self.progress], evaluate=self.clock.now() - started)
-        self.metrics |= theirs | self._speeds()
+        package_values, self.metric_errors = package_metrics(
+            self.tested_model, self.data, alone=alone
+        )
+        self.clock.book([self.progress], evaluate=self.clock.now() - start)
+        self.metrics |= package_values | self._speeds()
 
     @property
     def _test_is_known(self) -> bool:
@@ -253,27 +255,29 @@ class Run:
         return last.source == "test" and last.epoch == self.progress.epoch
 
     def _test(self, ranks: Ranks) -> None:
-        started = self.clock.now()
-        found = evaluate(
-            self.tested, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
+        start = self.clock.now()
+        evaluation = evaluate(
+            self.tested_model, self.data.test, self.data.centre, autocast=self.autocast, ranks=ranks
         )
-        self.clock.book([self.progress], evaluate=self.clock.now() - started)
-        self.row("test", found.error, found.loss, found.images)
+        self.clock.book([self.progress], evaluate=self.clock.now() - start)
+        self.row("test", evaluation.error, evaluation.loss, evaluation.images)
 
     def _speeds(self) -> dict[str, float]:
         """How soon it learned, in epochs and in the paper's own days."""
         progress = self.progress
         errors, tests = progress.epoch_errors(), progress.test_errors()
-        found = {}
+        speeds = {}
         if errors:
-            found["first_epoch_error"] = errors[0]
+            speeds["first_epoch_error"] = errors[0]
         if tests:
             near = [error <= tests[-1] + _PLATEAU for error in tests]
-            found["epochs_to_plateau"] = float(near.index(True) + 1)
-        seen = progress.epoch * self.images
-        if seen:
-            found["days_for_90_epochs"] = progress.seconds.train * _PAPER_IMAGES / seen / 86_400
-        return found
+            speeds["epochs_to_plateau"] = float(near.index(True) + 1)
+        images_seen = progress.epoch * self.images
+        if images_seen:
+            speeds["days_for_90_epochs"] = (
+                progress.seconds.train * _PAPER_IMAGES / images_seen / 86_400
+            )
+        return speeds
 
     def _energy(self) -> dict[str, float]:
         energy = self.progress.energy  # NaN after any part of it on a device that does not count
@@ -380,10 +384,10 @@ def _sampled(trial: Trial, dataset: Dataset) -> Dataset:
     """The training images in an order that the seed draws; the last of them are tested on."""
     train, test = dataset.train, dataset.test
     used = len(train.labels) - trial.further_test
-    places: slice | npt.NDArray[np.int64] = slice(used)  # of images on disk no copy is made
+    indices: slice | npt.NDArray[np.int64] = slice(used)  # of images on disk no copy is made
     if trial.resample:
         generator = torch.Generator().manual_seed(derive_seed("images", trial.seed))
-        places = torch.randperm(used, generator=generator)[: trial.images].numpy()
+        indices = torch.randperm(used, generator=generator)[: trial.images].numpy()
     if trial.further_test:
         test = Split(
             images=np.concatenate((test.images, train.images[used:])),
@@ -391,7 +395,7 @@ def _sampled(trial: Trial, dataset: Dataset) -> Dataset:
         )
     return replace(
         dataset,
-        train=Split(images=train.images[places], labels=train.labels[places]),
+        train=Split(images=train.images[indices], labels=train.labels[indices]),
         test=test,
         folder=None if trial.resample else dataset.folder,  # has statistics of the first images
     )

@@ -11,7 +11,9 @@ from repro.trial import Clocks
 
 __all__ = ["Stopwatch"]
 
-_METERED = 0.5  # seconds at least between two looks at the energy, which cost a millisecond or so
+_READING_INTERVAL = (
+    0.5  # seconds at least between two looks at the energy, which cost a millisecond or so
+)
 
 
 class Stopwatch:
@@ -19,7 +21,7 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.meter = device, Meter(device)
-        self.booked = self.metered = time.perf_counter()
+        self.last_booking = self.last_reading = time.perf_counter()
 
     def now(self) -> float:
         """Once the device has done all that it was asked for."""
@@ -38,8 +40,8 @@ class Stopwatch:
     ) -> None:
         """Book the seconds; all since the last booking that is neither of the first is `other`."""
         now = time.perf_counter()
-        other = max(0.0, now - self.booked - train - evaluate)
-        self.booked = now
+        other = max(0.0, now - self.last_booking - train - evaluate)
+        self.last_booking = now
         share = 1 / len(trials)
         energy = self._energy(now)
         for trial in trials:
@@ -53,7 +55,7 @@ class Stopwatch:
             )
 
     def _energy(self, now: float) -> float:
-        if now - self.metered < _METERED:
+        if now - self.last_reading < _READING_INTERVAL:
             return 0.0
-        self.metered = now
-        return self.meter.taken()
+        self.last_reading = now
+        return self.meter.read()

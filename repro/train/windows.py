@@ -9,18 +9,18 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from repro.registry import OWN_MODELS
-from repro.train.evaluate import evaluate_together
-from repro.train.memory import short_of_memory
+from repro.train.evaluate import evaluate_batched
+from repro.train.memory import is_out_of_memory
 from repro.train.optim import PaperSGD
-from repro.train.population import Alone, Step, Streams, Together
-from repro.train.ranks import ALONE, Ranks
+from repro.train.population import BatchedStep, SingleStep, Step, StreamedStep
+from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.run import Run
 
-__all__ = ["ABREAST", "PATHS", "Population"]
+__all__ = ["BATCHED_PATHS", "PATHS", "Population"]
 
 # What a step may be made of. On a CPU only the first is a choice, and it is always taken.
 PATHS = frozenset({"channels_last", "triton", "graph", "grouped"})
-ABREAST = frozenset({"grouped", "streams"})  # by which several nets take a step
+BATCHED_PATHS = frozenset({"grouped", "streams"})  # by which several nets take a step
 
 
 class Population:
@@ -31,7 +31,7 @@ class Population:
     """
 
     def __init__(
-        self, runs: Sequence[Run], ranks: Ranks = ALONE, *, paths: frozenset[str] = PATHS
+        self, runs: Sequence[Run], ranks: Ranks = SINGLE_RANK, *, paths: frozenset[str] = PATHS
     ) -> None:
         self.runs, self.ranks = tuple(runs), ranks
         self.places = self.runs  # the run whose batches each place is given
@@ -44,8 +44,8 @@ class Population:
                     run.optimizer.follow_layout()
         self.step = _step(runs, ranks, paths)
 
-    def keeps(self, running: Sequence[Run]) -> bool:
-        """Whether those that are left are enough to go on as they are."""
+    def continue_with(self, running: Sequence[Run]) -> bool:
+        """Give the places of those that left to others; False where too few are left for that."""
         if 2 * len(running) <= len(self.runs):
             return False
         self.places = tuple(run if run in running else running[0] for run in self.runs)
@@ -55,7 +55,7 @@ class Population:
 
     def undo(self) -> None:
         """Nothing of a window that did not come to its end; other steps touch no run before it."""
-        if isinstance(self.step, Streams):
+        if isinstance(self.step, StreamedStep):
             self.step.undo()
 
     @property
@@ -66,9 +66,9 @@ class Population:
 
     def train_window(self) -> None:
         """A tenth of an epoch; its online error costs nothing extra."""
-        started, recorded = self.clock.now(), self.step.recording
+        start, recorded_before = self.clock.now(), self.step.recording
         batches = [
-            torch.cat(same) for same in zip(*(run.batches() for run in self.places), strict=True)
+            torch.cat(parts) for parts in zip(*(run.batches() for run in self.places), strict=True)
         ]
         for run in self.running:
             run.optimizer.set_rate(run.rate())
@@ -83,72 +83,76 @@ class Population:
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(noise[0] + self.ranks.rank)
             shares = [self.ranks.share(batch) for batch in batches]
-            stream = _Waited(self.data.train.stream([share.indices for share in shares]))
+            stream = _TimedBatches(self.data.train.stream([share.indices for share in shares]))
             for step, (share, (rows, labels)) in enumerate(zip(shares, stream, strict=True)):
                 images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
                 # Of several runs none mixes.
-                self.step(*self.runs[0].mixed(images, labels, step), share)
+                self.step(*self.runs[0].mix(images, labels, step), share)
         totals = self.ranks.total(self.step.totals).tolist()
-        self.step.settle()
-        recording = self.step.recording - recorded
-        trained = self.clock.now() - started - recording
+        self.step.write_back()
+        recording = self.step.recording - recorded_before
+        train_seconds = self.clock.now() - start - recording
         running = self.running
-        self.clock.book([run.progress for run in running], train=trained, waiting=stream.seconds)
-        seen = sum(map(len, batches)) // len(self.runs)
+        self.clock.book(
+            [run.progress for run in running], train=train_seconds, waiting=stream.seconds
+        )
+        images_each = sum(map(len, batches)) // len(self.runs)
         for own, run, (loss, wrong) in zip(self.runs, self.places, totals, strict=True):
             if own is not run:
                 continue
-            run.company = max(run.company, len(running))
-            run.advance(loss=loss / seen, error=wrong / seen, images=seen)
+            run.batched_runs = max(run.batched_runs, len(running))
+            run.advance(loss=loss / images_each, error=wrong / images_each, images=images_each)
 
-    def watch(self) -> None:
+    def evaluate_due(self) -> None:
         """After a window, outside the training clock: measure what has to be known now."""
         for source in ("train", "test"):
-            self.measure(source, [run for run in self.running if run.wants() == source])
+            self.evaluate(
+                source, [run for run in self.running if run.pending_evaluation() == source]
+            )
         for run in self.running:
             run.decide()
 
-    def measure(self, source: Literal["train", "test"], runs: Sequence[Run]) -> None:
+    def evaluate(self, source: Literal["train", "test"], runs: Sequence[Run]) -> None:
         """Error of each net as it stands on all images of the split; adds rows to the curves."""
         if not runs:
             return
-        if len(runs) > 1 and not isinstance(self.step, Together):
+        if len(runs) > 1 and not isinstance(self.step, BatchedStep):
             for run in runs:
-                self.measure(source, [run])
+                self.evaluate(source, [run])
             return
-        started = self.clock.now()
+        start = self.clock.now()
         try:
-            found = evaluate_together(
-                [run.tested for run in runs],
+            evaluations = evaluate_batched(
+                [run.tested_model for run in runs],
                 self.data.train if source == "train" else self.data.test,
                 self.data.centre,
                 autocast=runs[0].autocast,
                 ranks=self.ranks,
             )
         except (RuntimeError, MemoryError) as error:
-            if len(runs) == 1 or not short_of_memory(error):
+            if len(runs) == 1 or not is_out_of_memory(error):
                 raise
-            found = []
-        if not found:
+            evaluations = []
+        if not evaluations:
             for run in runs:
-                self.measure(source, [run])
+                self.evaluate(source, [run])
             return
-        self.clock.book([run.progress for run in runs], evaluate=self.clock.now() - started)
-        for run, one in zip(runs, found, strict=True):
-            run.row(source, one.error, one.loss, one.images)
+        self.clock.book([run.progress for run in runs], evaluate=self.clock.now() - start)
+        for run, evaluation in zip(runs, evaluations, strict=True):
+            run.row(source, evaluation.error, evaluation.loss, evaluation.images)
 
 
 def _step(runs: Sequence[Run], ranks: Ranks, paths: frozenset[str]) -> Step:
     recorded = "graph" in paths
     if len(runs) == 1:
-        return _alone(runs[0], ranks, recorded=recorded)
-    return _streams(runs, recorded) if "streams" in paths else _together(runs, recorded)
+        return _single_step(runs[0], ranks, recorded=recorded)
+    return _streamed_step(runs, recorded) if "streams" in paths else _batched_step(runs, recorded)
 
 
-def _alone(run: Run, ranks: Ranks, *, recorded: bool) -> Alone:
+def _single_step(run: Run, ranks: Ranks, *, recorded: bool) -> SingleStep:
     recipe = run.trial.recipe
     recorded &= run.trial.model in OWN_MODELS and isinstance(run.optimizer, PaperSGD)
-    return Alone(
+    return SingleStep(
         run.model,
         run.optimizer,
         autocast=run.autocast,
@@ -161,11 +165,11 @@ def _alone(run: Run, ranks: Ranks, *, recorded: bool) -> Alone:
     )
 
 
-def _streams(runs: Sequence[Run], recorded: bool) -> Streams:
+def _streamed_step(runs: Sequence[Run], recorded: bool) -> StreamedStep:
     recipe = runs[0].trial.recipe
-    return Streams(
+    return StreamedStep(
         [run.model for run in runs],
-        _papers(runs),
+        _paper_optimizers(runs),
         autocast=runs[0].autocast,
         batch=recipe.batch_size,
         recorded=recorded,
@@ -173,10 +177,10 @@ def _streams(runs: Sequence[Run], recorded: bool) -> Streams:
     )
 
 
-def _together(runs: Sequence[Run], recorded: bool) -> Together:
-    return Together(
+def _batched_step(runs: Sequence[Run], recorded: bool) -> BatchedStep:
+    return BatchedStep(
         [run.model for run in runs],
-        _papers(runs),
+        _paper_optimizers(runs),
         autocast=runs[0].autocast,
         batch=runs[0].trial.recipe.batch_size,
         recorded=recorded,
@@ -184,13 +188,13 @@ def _together(runs: Sequence[Run], recorded: bool) -> Together:
     )
 
 
-def _papers(runs: Sequence[Run]) -> list[PaperSGD]:
+def _paper_optimizers(runs: Sequence[Run]) -> list[PaperSGD]:
     optimizers = [run.optimizer for run in runs if isinstance(run.optimizer, PaperSGD)]
     assert len(optimizers) == len(runs), "others are trained one by one"
     return optimizers
 
 
-class _Waited:
+class _TimedBatches:
     """Batches as they come, and the seconds that went by until they had."""
 
     def __init__(self, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
@@ -198,10 +202,10 @@ class _Waited:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            started = time.perf_counter()
+            start = time.perf_counter()
             with record_function("waiting for data"):
                 batch = next(self.batches, None)
-            self.seconds += time.perf_counter() - started
+            self.seconds += time.perf_counter() - start
             if batch is None:
                 return
             yield batch

@@ -94,19 +94,19 @@ def definitions(model: str, package: Path = PACKAGE) -> set[Definition]:
 @cache
 def digests(model: str, package: Path = PACKAGE) -> dict[str, str]:
     """Twelve hex digits for every definition that a trial reaches, by module and name."""
-    found: dict[Symbol, list[ast.stmt]] = {}
-    waiting = [ROOT, *_builders(model, package)]
-    while waiting:
-        symbol = _home(*waiting.pop(), package)
-        if symbol is None or symbol in found or _harmless(symbol):
+    reached: dict[Symbol, list[ast.stmt]] = {}
+    queue = [ROOT, *_builders(model, package)]
+    while queue:
+        symbol = _home(*queue.pop(), package)
+        if symbol is None or symbol in reached or _harmless(symbol):
             continue
         module = _parsed(symbol[0], package)
-        found[symbol] = module.defined[symbol[1]]
-        waiting += _used(found[symbol], symbol[0], module)
-        waiting += [(symbol[0], _TOP)] * (_TOP in module.defined)
+        reached[symbol] = module.defined[symbol[1]]
+        queue += _used(reached[symbol], symbol[0], module)
+        queue += [(symbol[0], _TOP)] * (_TOP in module.defined)
     return {
-        f"{module.removeprefix('repro.')}.{name}": _digest(found[module, name])
-        for module, name in sorted(found)
+        f"{module.removeprefix('repro.')}.{name}": _digest(reached[module, name])
+        for module, name in sorted(reached)
     }
 
 

@@ -136,16 +136,16 @@ class Trial:
     def to_json(self) -> str:
         """Canonical: equal trials give equal text."""
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        said = {
+        content = {
             f.name: values[f.name]
             for f in fields(self)
             if f.default is MISSING or values[f.name] != f.default
         }
-        said["recipe"] = self.recipe.model_dump(mode="json", exclude_defaults=True)
-        said["arguments"] = dict(self.arguments)
+        content["recipe"] = self.recipe.model_dump(mode="json", exclude_defaults=True)
+        content["arguments"] = dict(self.arguments)
         if self.trainer is not None:
-            said["trainer"] = self.trainer.model_dump(mode="json", exclude_defaults=True)
-        return json.dumps(said, sort_keys=True, indent=1)
+            content["trainer"] = self.trainer.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(content, sort_keys=True, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Trial":

@@ -196,7 +196,7 @@ def eight_nets(folder: Path, limit: int | None) -> list[tuple[int, list[float]]]
         smoke.limit_memory(limit)
     for _ in train_all(runs):
         pass
-    return [(run.company, [row.loss for row in run.progress.rows]) for run in runs]
+    return [(run.batched_runs, [row.loss for row in run.progress.rows]) for run in runs]
 
 
 def test_memory_for_some_nets_at_once(tally: Tally, tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_memory_for_some_nets_at_once(tally: Tally, tmp_path: Path) -> None:
     found = launch(eight_nets, tmp_path, 200)  # MB; 250 suffice for eight, 115 for two
     tally.provoked += 1
 
-    assert max(company for company, _ in found) < 8
+    assert max(together for together, _ in found) < 8
     for seed, ((_, one), (_, other)) in enumerate(zip(found, whole, strict=True)):
         if not np.allclose(one, other, rtol=BOUND):
             tally.wrong.append(f"seed {seed} has other numbers")

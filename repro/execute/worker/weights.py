@@ -33,7 +33,9 @@ def weight_files(run: Run) -> Mapping[str, bytes]:
         "image_side": min(split.mean.shape[:2]),
         "epochs": run.progress.epoch,
     }
-    state = {name: tensor.contiguous().cpu() for name, tensor in run.tested.state_dict().items()}
+    state = {
+        name: tensor.contiguous().cpu() for name, tensor in run.tested_model.state_dict().items()
+    }
     inputs = {"mean": mean.contiguous().cpu(), "scale": split.scale[0, 0].contiguous().cpu()}
     return {
         "weights.safetensors": save(state, metadata={"format": "pt", "trial": trial.id}),

@@ -43,12 +43,12 @@ from repro.train import (
     Run,
     Stopwatch,
     device_data,
-    perhaps_short_of_memory,
-    short_of_memory,
+    is_out_of_memory,
+    may_be_out_of_memory,
     train_all,
     untrained,
 )
-from repro.train.pictures import Arrays, kept
+from repro.train.pictures import Arrays, arrays_to_store
 from repro.train.population import member_bytes
 from repro.train.precision import instructions, kernels
 from repro.train.ranks import check_splits
@@ -226,9 +226,9 @@ def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
     """Classify an error in training as a ReproError."""
     if isinstance(error, ReproError):
         return error
-    if short_of_memory(error):
+    if is_out_of_memory(error):
         return OutOfMemoryError(f"out of memory on {machine.device} in trial {trial.id}: {error}")
-    if perhaps_short_of_memory(error):
+    if may_be_out_of_memory(error):
         return MachineError(
             f"{machine.device} cannot compute trial {trial.id}, or has too little memory: {error}",
             hint="a newer cuDNN or driver may; --device cpu does",
@@ -272,7 +272,7 @@ def claim_errors(
     try:
         yield
     except errors as error:
-        machine = short_of_memory(error) or perhaps_short_of_memory(error)
+        machine = is_out_of_memory(error) or may_be_out_of_memory(error)
         if machine or isinstance(error, torch.AcceleratorError):
             raise
         raise ClaimError(
@@ -361,8 +361,8 @@ def _finish(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> 
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
     names = run.trial.model, run.trial.data, run.trial.recipe.optimiser.name
-    facts |= versions(*names, *run.metrics, *run.unmeasured)
-    if run.unmeasured:
+    facts |= versions(*names, *run.metrics, *run.metric_errors)
+    if run.metric_errors:
         facts["not measured"] = _unmeasured(run)
     if machine.device == "cpu":
         facts["instructions"] = instructions()
@@ -370,8 +370,8 @@ def _finish(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> 
         facts["kernels"] = kernels(torch.device(machine.device))
     if run.paths:
         facts["paths"] = run.paths
-    if run.company > 1:
-        facts["population"] = str(run.company)
+    if run.batched_runs > 1:
+        facts["population"] = str(run.batched_runs)
     if machine.processes > 1:
         facts["processes"] = str(machine.processes)
     pictures = _pictures(run, dataset)
@@ -386,8 +386,8 @@ def _finish(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> 
 
 def _unmeasured(run: Run) -> str:
     """Which metrics of packages the result lacks, and why; a warning of each."""
-    sentences = [f"{name}: {why}" for name, why in run.unmeasured.items()]
-    for name, sentence in zip(run.unmeasured, sentences, strict=True):
+    sentences = [f"{name}: {why}" for name, why in run.metric_errors.items()]
+    for name, sentence in zip(run.metric_errors, sentences, strict=True):
         package = ", ".join(versions(name))
         warnings.warn(f"not measured, a metric of {package}: {sentence}", stacklevel=2)
     return "; ".join(sentences)
@@ -414,7 +414,9 @@ def _pictures(run: Run, dataset: Dataset) -> Arrays:
     """Arrays for figures; none for a trial with a threshold, whose claim is about time."""
     if run.trial.threshold is not None:
         return {}
-    return kept(run.tested, run.data, dataset.classes, run.arrays, autocast=run.autocast)
+    return arrays_to_store(
+        run.tested_model, run.data, dataset.classes, run.arrays, autocast=run.autocast
+    )
 
 
 def _event(run: Run) -> Event:
@@ -424,7 +426,7 @@ def _event(run: Run) -> Event:
         trial_id=run.trial.id,
         epoch=progress.epoch,
         error=progress.online(1)[0],
-        images_per_second=images_trained / max(progress.seconds.train * run.company, 1e-9),
+        images_per_second=images_trained / max(progress.seconds.train * run.batched_runs, 1e-9),
         images=run.images,
         rows=tuple(
             Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)

@@ -9,10 +9,17 @@ from torch import Tensor
 
 from repro.cli.doctor import fast_paths
 from repro.data import Dataset
-from repro.train import Run, device_data, ladder, train, train_all
-from repro.train.ladder import Ladder, Measured, climb, measured
+from repro.train import Run, device_data, train, train_all
+from repro.train.fast_paths import (
+    FastPaths,
+    Measure,
+    StepMeasurement,
+    choose_fast_paths,
+    measure_steps,
+    try_paths,
+)
 from repro.train.optim import PaperSGD
-from repro.train.population import Streams
+from repro.train.population import StreamedStep
 from repro.train.windows import PATHS, Population
 from tests.test_population import Counted
 from tests.worlds import RECIPE, tiny, trial_on
@@ -26,22 +33,22 @@ def dataset(tmp_path: Path) -> Dataset:
     return tiny(tmp_path)
 
 
-def by_table(times: Mapping[str, float], **odd: tuple[float, ...]) -> ladder.Measure:
+def by_table(times: Mapping[str, float], **odd: tuple[float, ...]) -> Measure:
     """Each path makes a step so many times as fast; `odd`: losses of those that are wrong."""
 
-    def measure(paths: frozenset[str]) -> Measured:
+    def measure(paths: frozenset[str]) -> StepMeasurement:
         seconds, losses = 1.0, LOSSES
         for path in paths:
             seconds /= times[path]
             losses = odd.get(path, losses)
-        return Measured(seconds=seconds, losses=losses)
+        return StepMeasurement(seconds=seconds, losses=losses)
 
     return measure
 
 
 def test_what_is_faster_and_right_is_taken() -> None:
     """Each on top of those before it, with how much it gained."""
-    found = climb(["graph", "triton"], by_table({"graph": 4, "triton": 1.5}), bound=1e-3)
+    found = try_paths(["graph", "triton"], by_table({"graph": 4, "triton": 1.5}), bound=1e-3)
 
     assert found.paths == {"graph", "triton"}
     assert str(found) == "graph 4.00 times as fast; triton 1.50 times as fast"
@@ -49,7 +56,7 @@ def test_what_is_faster_and_right_is_taken() -> None:
 
 def test_what_is_slower_is_left() -> None:
     """With its time; those after it are tried without it."""
-    found = climb(["grouped", "graph"], by_table({"grouped": 0.4, "graph": 2}), bound=1e-3)
+    found = try_paths(["grouped", "graph"], by_table({"grouped": 0.4, "graph": 2}), bound=1e-3)
 
     assert found.paths == {"graph"}
     assert str(found) == "grouped left: 0.40 times as fast; graph 2.00 times as fast"
@@ -58,9 +65,9 @@ def test_what_is_slower_is_left() -> None:
 @pytest.mark.parametrize("wrong", [(2.3, 2.5), (2.3, float("nan")), (2.3, float("inf"))])
 def test_what_gives_other_numbers_is_left_however_fast(wrong: tuple[float, ...]) -> None:
     """Also where one is no number."""
-    found = climb(["triton"], by_table({"triton": 9}, triton=wrong), bound=1e-3)
+    found = try_paths(["triton"], by_table({"triton": 9}, triton=wrong), bound=1e-3)
 
-    assert found == Ladder(paths=frozenset(), notes=found.notes)
+    assert found == FastPaths(paths=frozenset(), notes=found.notes)
     assert "triton left: losses differ by" in str(found)
 
 
@@ -69,10 +76,10 @@ def test_a_net_that_diverges_plainly_may_do_so_quickly() -> None:
     nan = float("nan")
     measure = by_table({"graph": 2}, graph=(nan, nan))
 
-    def plain_too(paths: frozenset[str]) -> Measured:
-        return Measured(seconds=measure(paths).seconds, losses=(nan, nan))
+    def plain_too(paths: frozenset[str]) -> StepMeasurement:
+        return StepMeasurement(seconds=measure(paths).seconds, losses=(nan, nan))
 
-    assert climb(["graph"], plain_too, bound=1e-3).paths == {"graph"}
+    assert try_paths(["graph"], plain_too, bound=1e-3).paths == {"graph"}
 
 
 @pytest.mark.parametrize(
@@ -87,12 +94,12 @@ def test_a_net_that_diverges_plainly_may_do_so_quickly() -> None:
 def test_what_fails_is_left_with_the_reason(error: Exception) -> None:
     """Whatever is wrong with it; those after it are tried all the same."""
 
-    def measure(paths: frozenset[str]) -> Measured:
+    def measure(paths: frozenset[str]) -> StepMeasurement:
         if "graph" in paths:
             raise error
         return by_table({"streams": 3})(paths)
 
-    found = climb(["graph", "streams"], measure, bound=1e-3)
+    found = try_paths(["graph", "streams"], measure, bound=1e-3)
 
     assert found.paths == {"streams"}
     reason = str(error).splitlines()[0] if str(error) else "NotImplementedError"
@@ -104,17 +111,17 @@ def test_of_two_ways_to_lay_nets_abreast_the_faster_is_taken(streams: float, win
     """The second is tried in place of the first, and has to beat it."""
     times = {"graph": 2, "grouped": 3, "streams": streams}
 
-    assert climb([*times], by_table(times), bound=1e-3).paths == {"graph", winner}
+    assert try_paths([*times], by_table(times), bound=1e-3).paths == {"graph", winner}
 
 
 def test_where_the_plain_step_fails_that_is_raised() -> None:
     """There is nothing left to hold a path against."""
 
-    def measure(_: frozenset[str]) -> Measured:
+    def measure(_: frozenset[str]) -> StepMeasurement:
         raise RuntimeError("a lost card")
 
     with pytest.raises(RuntimeError, match="a lost card"):
-        climb(["graph"], measure, bound=1e-3)
+        try_paths(["graph"], measure, bound=1e-3)
 
 
 def test_on_a_cpu_there_is_no_choice(dataset: Dataset) -> None:
@@ -122,7 +129,7 @@ def test_on_a_cpu_there_is_no_choice(dataset: Dataset) -> None:
     trial = trial_on(dataset)
     run = train(trial, dataset, device=CPU, until=0.1)
 
-    assert ladder.ladder_for([run]) == Ladder(paths=PATHS, notes=())
+    assert choose_fast_paths([run]) == FastPaths(paths=PATHS, notes=())
     assert run.paths == ""
 
 
@@ -145,7 +152,7 @@ def test_each_path_can_be_measured_and_disturbs_no_run(
     data = device_data(trials[0], dataset, CPU)
     runs = [Run(trial, data, until=0.2) for trial in trials]
     before = [w.clone() for run in runs for w in run.model.state_dict().values()]
-    plain, found = (measured(runs, some, seconds=0) for some in (frozenset[str](), paths))
+    plain, found = (measure_steps(runs, some, seconds=0) for some in (frozenset[str](), paths))
 
     assert found.seconds > 0
     assert found.losses == pytest.approx(plain.losses, rel=1e-4)
@@ -174,7 +181,7 @@ def test_nets_on_streams_are_each_what_it_is_alone(dataset: Dataset) -> None:
     population = Population(runs, paths=PATHS - {"grouped"} | {"streams"})
     for _ in range(4):
         population.train_window()
-        population.keeps([run for run in runs if not run.ended])
+        population.continue_with([run for run in runs if not run.ended])
 
     for run in runs:
         alone = train(run.trial, dataset, device=CPU, until=run.until)
@@ -189,19 +196,19 @@ def test_memory_that_runs_out_amid_a_window_on_streams_costs_nothing(
 ) -> None:
     """The window begins again where it began, for one half after the other."""
     monkeypatch.setattr(
-        "repro.train.loop.ladder_for",
-        lambda _: Ladder(paths=PATHS - {"grouped"} | {"streams"}),
+        "repro.train.loop.choose_fast_paths",
+        lambda _: FastPaths(paths=PATHS - {"grouped"} | {"streams"}),
     )
     steps = []
-    update = Streams._update
+    update = StreamedStep._update
 
-    def short(self: Streams, images: Tensor, labels: Tensor) -> None:
+    def short(self: StreamedStep, images: Tensor, labels: Tensor) -> None:
         update(self, images, labels)
         steps.append(len(self.members))
         if len(steps) == 2:
             raise torch.OutOfMemoryError("as the allocator would")
 
-    monkeypatch.setattr(Streams, "_update", short)
+    monkeypatch.setattr(StreamedStep, "_update", short)
     trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(2)]
     data = device_data(trials[0], dataset, CPU)
     runs = list(train_all([Run(trial, data, until=0.1) for trial in trials]))
@@ -229,8 +236,10 @@ def test_where_nets_abreast_lose_they_are_trained_one_after_another(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And each says what its steps were made of."""
-    left = Ladder(paths=frozenset({"channels_last"}), notes=("grouped left: 0.10 times as fast",))
-    monkeypatch.setattr("repro.train.loop.ladder_for", lambda _: left)
+    left = FastPaths(
+        paths=frozenset({"channels_last"}), notes=("grouped left: 0.10 times as fast",)
+    )
+    monkeypatch.setattr("repro.train.loop.choose_fast_paths", lambda _: left)
     monkeypatch.setattr("repro.train.loop.Population", Counted)
     monkeypatch.setattr(Counted, "sizes", [])
     trials = [trial_on(dataset, seed=seed) for seed in range(3)]
@@ -246,7 +255,7 @@ def test_the_doctor_says_what_a_step_is_made_of(monkeypatch: pytest.MonkeyPatch)
     """Of eight small nets, each path with its note."""
     notes = ("graph 3.10 times as fast", "grouped left: 0.40 times as fast")
     monkeypatch.setattr(
-        "repro.train.ladder.ladder_for", lambda runs: Ladder(notes=notes[: len(runs)])
+        "repro.train.fast_paths.choose_fast_paths", lambda runs: FastPaths(notes=notes[: len(runs)])
     )
     check = fast_paths(CPU)
 

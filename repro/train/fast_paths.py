@@ -16,13 +16,13 @@ import torch
 
 from repro.models import lrn
 from repro.train.memory import free
-from repro.train.ranks import ALONE
+from repro.train.ranks import SINGLE_RANK
 from repro.train.run import Run
-from repro.train.windows import ABREAST, PATHS, Population
+from repro.train.windows import BATCHED_PATHS, PATHS, Population
 
-__all__ = ["Ladder", "Measured", "climb", "ladder_for"]
+__all__ = ["FastPaths", "StepMeasurement", "choose_fast_paths", "try_paths"]
 
-_RIVALS = MappingProxyType({"streams": "grouped"})  # of which one is taken
+_ALTERNATIVES = MappingProxyType({"streams": "grouped"})  # of which one is taken
 _SECONDS = 0.5  # of steps that are timed; as long again for what comes before them
 _STEPS = 6  # of which the losses are compared: beyond those that are not recorded
 _RATE = 1e-4
@@ -30,7 +30,7 @@ _BOUNDS = {"float32": 1e-3, "bfloat16": 2e-2}  # relative, of losses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
+class StepMeasurement:
     """Seconds of a step of one net, and the losses of its first steps."""
 
     seconds: float
@@ -38,7 +38,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Ladder:
+class FastPaths:
     """The paths that are taken, and a note on each that was tried."""
 
     paths: frozenset[str] = PATHS
@@ -48,96 +48,106 @@ class Ladder:
         return "; ".join(self.notes)
 
 
-Measure = Callable[[frozenset[str]], Measured]
+Measure = Callable[[frozenset[str]], StepMeasurement]
 
 
-def climb(
+def try_paths(
     paths: Sequence[str],
     measure: Measure,
     *,
     bound: float,
-    rivals: Mapping[str, str] = _RIVALS,
-) -> Ladder:
+    alternatives: Mapping[str, str] = _ALTERNATIVES,
+) -> FastPaths:
     """Try the paths in their order. Where the plain step fails, that is what is raised."""
-    kept: frozenset[str] = frozenset()
-    best = plain = measure(kept)
+    chosen: frozenset[str] = frozenset()
+    best = plain = measure(chosen)
     notes = []
     for path in paths:
-        tried = kept - {rivals.get(path, "")} | {path}
+        candidate = chosen - {alternatives.get(path, "")} | {path}
         try:
-            found = measure(tried)
+            measurement = measure(candidate)
         except Exception as error:  # noqa: BLE001 - whatever a path wants that is not here
             notes.append(f"{path} left: {_first_line(error)}")
             continue
-        times = best.seconds / found.seconds
-        if (off := _difference(found.losses, plain.losses)) > bound:
-            notes.append(f"{path} left: losses differ by {off:.0e}")
-        elif times <= 1:
-            notes.append(f"{path} left: {times:.2f} times as fast")
+        speedup = best.seconds / measurement.seconds
+        if (difference := _difference(measurement.losses, plain.losses)) > bound:
+            notes.append(f"{path} left: losses differ by {difference:.0e}")
+        elif speedup <= 1:
+            notes.append(f"{path} left: {speedup:.2f} times as fast")
         else:
-            kept, best = tried, found
-            notes.append(f"{path} {times:.2f} times as fast")
-    return Ladder(paths=kept, notes=tuple(notes))
+            chosen, best = candidate, measurement
+            notes.append(f"{path} {speedup:.2f} times as fast")
+    return FastPaths(paths=chosen, notes=tuple(notes))
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
-def _difference(some: Sequence[float], others: Sequence[float]) -> float:
+def _difference(values: Sequence[float], references: Sequence[float]) -> float:
     """The largest relative one; infinite where a number is none."""
-    return max(itertools.starmap(_off, zip(some, others, strict=True)), default=0.0)
+    return max(
+        itertools.starmap(_relative_difference, zip(values, references, strict=True)), default=0.0
+    )
 
 
-def _off(a: float, b: float) -> float:
+def _relative_difference(a: float, b: float) -> float:
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0
-    off = abs(a - b) / max(abs(b), 1e-12)
-    return math.inf if math.isnan(off) else off
+    difference = abs(a - b) / max(abs(b), 1e-12)
+    return math.inf if math.isnan(difference) else difference
 
 
-_known: dict[tuple[str, str, bool], Ladder] = {}  # by shape, device, and whether nets are several
+_choices: dict[
+    tuple[str, str, bool], FastPaths
+] = {}  # by shape, device, and whether nets are several
 
 
-def ladder_for(runs: Sequence[Run]) -> Ladder:
+def choose_fast_paths(runs: Sequence[Run]) -> FastPaths:
     """What is taken for these; found out once, by nets of their shape that are thrown away.
 
     On a CPU there is nothing to choose: its numbers are to be the same everywhere.
     """
     run = runs[0]
     if run.device.type != "cuda":
-        return Ladder()
+        return FastPaths()
     key = run.trial.shape, str(run.device), len(runs) > 1
-    if key not in _known:
+    if key not in _choices:
         paths = ["channels_last", "triton", "graph"]
         paths += ["grouped", "streams"] if len(runs) > 1 else []
         bound = _BOUNDS[run.trial.recipe.precision]
         try:
-            _known[key] = climb(paths, lambda tried: measured(runs, tried), bound=bound)
+            _choices[key] = try_paths(
+                paths, lambda candidate: measure_steps(runs, candidate), bound=bound
+            )
         except Exception as error:  # noqa: BLE001 - if it matters, training itself will tell
-            _known[key] = Ladder(paths=frozenset(), notes=(f"not tried: {_first_line(error)}",))
-    lrn.use_kernel("triton" in _known[key].paths)
-    return _known[key]
+            _choices[key] = FastPaths(
+                paths=frozenset(), notes=(f"not tried: {_first_line(error)}",)
+            )
+    lrn.use_kernel("triton" in _choices[key].paths)
+    return _choices[key]
 
 
-def measured(runs: Sequence[Run], paths: frozenset[str], seconds: float = _SECONDS) -> Measured:
+def measure_steps(
+    runs: Sequence[Run], paths: frozenset[str], seconds: float = _SECONDS
+) -> StepMeasurement:
     """Steps on the first batch by nets like those of the runs, which stay as they are."""
     lrn.use_kernel("triton" in paths)
-    chosen = runs if paths & ABREAST else runs[:1]
+    sample = runs if paths & BATCHED_PATHS else runs[:1]
     # At a rate at which losses stay where they can be compared.
-    trials = [replace(run.trial, rate=_RATE) for run in chosen]
-    fresh = [Run(trial, runs[0].data, until=1.0) for trial in trials]
+    trials = [replace(run.trial, rate=_RATE) for run in sample]
+    copies = [Run(trial, runs[0].data, until=1.0) for trial in trials]
     try:
-        return _timed(Population(fresh, paths=paths), seconds)
+        return _time_steps(Population(copies, paths=paths), seconds)
     finally:
-        del fresh
+        del copies
         free(runs[0].device, short=runs[0].device.type == "cuda")
 
 
-def _timed(population: Population, seconds: float) -> Measured:
+def _time_steps(population: Population, seconds: float) -> StepMeasurement:
     step, now = population.step, population.clock.now
     batches = torch.cat([run.batches()[0] for run in population.runs])
-    share = ALONE.share(batches)
+    share = SINGLE_RANK.share(batches)
     generators = [run.generator("augment") for run in population.runs]
     data = population.data
     images = data.training_inputs(
@@ -149,12 +159,12 @@ def _timed(population: Population, seconds: float) -> Measured:
     for _ in range(_STEPS):
         step(images, labels, share)
         losses.append(float(step.totals[0, 0]))
-    started, steps = now(), 0
+    start, steps = now(), 0
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not steps:
         for _ in range(8):
             step(images, labels, share)
         steps += 8
         now()  # or all that is asked for would wait in a queue
-    each = (now() - started) / (steps * len(population.runs))
-    return Measured(seconds=each, losses=tuple(losses))
+    seconds_each = (now() - start) / (steps * len(population.runs))
+    return StepMeasurement(seconds=seconds_each, losses=tuple(losses))
