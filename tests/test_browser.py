@@ -6,7 +6,10 @@ Chromium is the system's own (Debian: apt-get install chromium); the tests skip 
 """
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.browser
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="nox -s browser installs Playwright")
 
+ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 MOST_BYTES = 200_000  # of a claim that was run at two scales, with two recipes
@@ -279,3 +283,15 @@ def test_on_paper_nothing_waits_for_a_click(open_page: "sync_api.Page", written:
 
     assert controls.count() == 0
     assert page.get_by_role("table", name="Where the numbers come from").first.is_visible()
+
+
+def test_the_documentation_is_searched_from_disk(
+    open_page: "sync_api.Page", tmp_path: Path
+) -> None:
+    """Where a browser starts no worker."""
+    build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+    open_page.goto((tmp_path / "index.html").as_uri())
+    open_page.get_by_role("textbox", name="Search").fill("censored")
+
+    open_page.locator(".md-search-result__item a[href*='explanation/censoring']").first.wait_for()
