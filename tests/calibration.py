@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from repro.claim import Analysis, Region, Search, TimeClaim, TrainedClaim, arms_of, load
 from repro.files import write_atomic
-from repro.plan import Cell, confirm_cells, rate_search
+from repro.plan import TUNING_SEEDS_FROM, Cell, confirm_cells, rate_search
 from repro.trial import LAG, PASSES, Clocks, Result, Row
 from repro.verdict import Word, decide, settles
 from repro.verdict.analysis import analyse
@@ -54,8 +54,8 @@ class Case:
     `taken`: looks under the older rule. `late`: by which share each arm's crossings are seen late,
     the most of a range that differs from seed to seed; `budget`: where times are censored;
     `diverging`: the share of trials that diverge. `curves`: how a bracket is read off a simulated
-    curve. `search`: how each arm's rate is searched, `draw` being times at the best one. `images`:
-    of the test set, whose outcomes one by one give the error that `draw` has the mean of.
+    curve. `search`: how each arm's rate is searched, `draw` being results at the best one.
+    `images`: of the test set, whose outcomes one by one give the error that `draw` has the mean of.
     `tested`: the test errors beside a gap, whose difference is `overfits`. `second`: the truth of a
     further contrast that has to hold as well. `limit`: why the case is
     not supported: it is shown, and may be out of bounds.
@@ -272,8 +272,11 @@ def _times(
 
 
 def _cost(rate: float, best: float) -> float:
-    """How much later, in logarithms, a net crosses at that rate: 15 % at a factor of three."""
-    return 0.14 * (math.log(rate / best) / math.log(3)) ** 2
+    """How much worse a net is at that rate, in units of the cost of a factor of three."""
+    return (math.log(rate / best) / math.log(3)) ** 2
+
+
+LATER, WORSE = 0.14, 2.2  # at a factor of three: log epochs, points
 
 
 THRESHOLD = 0.25
@@ -293,7 +296,7 @@ BOUNDED = (3.0, 9.0)
 POINTS = (0.5, 2.5)
 SKEWED = "errors that are skewed in one arm: means of few seeds lie to one side"
 FAILING = "seeds that fail in one arm: few seeds may show none of them"
-SEARCHED = "that another rate may be the best is not in the interval, least of all in a rough grid"
+SEARCHED = "that another rate may be the best is not in the interval of a search without `refine`"
 
 # Just outside of the region, where words are false most often.
 BELOW, ABOVE = 0.499, 2.501
@@ -362,6 +365,17 @@ CASES: tuple[Case, ...] = (
         for case in _differences("", 0.0, 1.501)
     ),
     *(
+        replace(case, name=f"difference, region of {width:g}",
+                region=(case.truth - width / 2, case.truth + width / 2))
+        for width in (0.1,)
+        for case in _differences("", 1.4)
+    ),
+    *(
+        replace(case, name=f"no difference, within {half:g}", region=(-half, half))
+        for half in (0.05, 0.25)
+        for case in _differences("", 0.0)
+    ),
+    *(
         Case(name="interaction", kind="interaction", truth=truth, region=POINTS,
              draw=_four(truth, 0.0, sd=1.2 / math.sqrt(2)))
         for truth in (0.0, BELOW, 1.4)
@@ -393,12 +407,17 @@ CASES: tuple[Case, ...] = (
     *_ratios("read off curves that jump, median", 2.9, 6.0, fast=4.0,
              curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.01, near=0.05,
                            crossing="median")),
-    *_ratios("rates searched by 3 seeds, steps of 1.8", 2.9, 6.0, limit=SEARCHED,
-             search=_grid(1.8, seeds=3)),
-    *_ratios("rates searched by 3 seeds, steps of 3 refined", 2.9, 6.0, limit=SEARCHED,
+    *_ratios("rates searched by 3 seeds, steps of 1.8", 2.9, 6.0,
+             search=_grid(1.8, seeds=3, refine=1.8)),
+    *_ratios("rates searched by 3 seeds, steps of 3 refined", 2.9, 6.0,
              search=_grid(3.0, seeds=3, refine=1.8)),
     *_ratios("rates searched by 1 seed, steps of 3", 2.9, 6.0, limit=SEARCHED,
              search=_grid(3.0, seeds=1)),
+    *(
+        replace(case, name="difference, rates searched by 3 seeds, steps of 1.8",
+                search=_grid(1.8, seeds=3, refine=1.8))
+        for case in _differences("", 0.0, BELOW, 1.4)
+    ),
     *(
         replace(case, name="difference, by 2,000 test images", images=2000,
                 draw=_pairs(case.truth, sd=0.3))
@@ -515,7 +534,7 @@ class World:
             rate, cost = self._rate(generator, arm, name, found)
             for cell in confirm_cells(self.claim, "paper", "period", name, PRINT, rate):
                 seed = cell.trial.seed
-                value = float(drawn[arm, seed]) * math.exp(cost)
+                value = self._at_rate(float(drawn[arm, seed]), cost)
                 share = case.late[arm] if arm < len(case.late) else 0.0
                 result = self._result(cell, value, share * float(late[arm, seed]))
                 if diverged[arm, seed]:
@@ -550,19 +569,32 @@ class World:
             return 0.01, 0.0
         step = search.rates[1] / search.rates[0]
         best = 0.01 * step ** generator.uniform(-0.5, 0.5)
-        middle = float(np.exp(np.log(self.case.draw(generator, 200)[arm]).mean()))
         place = self.claim, "paper", "period", name, PRINT
+        shared = self.case.draw(generator, search.seeds)[arm]
         while (at := rate_search(*place, found.results)).pending:
             for cell in at.pending:
-                noise = 0.1 * float(generator.standard_normal())
-                time = middle * math.exp(_cost(cell.trial.rate, best) + noise)
-                result = self._result(cell, time, 0.0)
-                errors = THRESHOLD * np.sqrt(time / np.arange(1, 1 + math.ceil(time)))
-                found.results[cell.trial.id] = replace(
-                    result, epoch_errors=tuple(np.minimum(errors, 0.9).tolist())
-                )
+                value = float(shared[cell.trial.seed - TUNING_SEEDS_FROM])
+                worse = self._at_rate(value, _cost(cell.trial.rate, best), generator)
+                found.results[cell.trial.id] = self._tuning_result(cell, worse)
         chosen = at.chosen or math.nan
         return chosen, _cost(chosen, best)
+
+    def _at_rate(
+        self, value: float, cost: float, generator: np.random.Generator | None = None
+    ) -> float:
+        """What a trial gives there, by chance if there is a generator."""
+        noise = float(generator.standard_normal()) if generator else 0.0
+        if isinstance(self.claim, TimeClaim):
+            return value * math.exp(LATER * cost + 0.1 * noise)
+        return value + WORSE * cost + 0.85 * noise
+
+    def _tuning_result(self, cell: Cell, value: float) -> Result:
+        """With the errors by which rungs compare the rates."""
+        result = self._result(cell, value, 0.0)
+        if not isinstance(self.claim, TimeClaim):
+            return replace(result, test_errors=(value / 100,) * 12)
+        errors = THRESHOLD * np.sqrt(value / np.arange(1, 1 + math.ceil(value)))
+        return replace(result, epoch_errors=tuple(np.minimum(errors, 0.9).tolist()))
 
     def _result(self, cell: Cell, value: float, late: float) -> Result:
         epochs = self.claim.scales["paper"].epochs
@@ -661,8 +693,12 @@ def rates(case: Case, *, runs: int, seed: int = 0) -> Rates:
 
 
 def older(case: Case) -> Case:
-    """The case under the rule before: equal looks at 3, 5, 8 and 12, and two-sided intervals."""
-    return replace(case, looks=OLDER_LOOKS, taken=len(OLDER_LOOKS), comparison=None)
+    """The case under the rule before: equal looks at 3, 5, 8 and 12, two-sided intervals.
+
+    A search had one tuning seed, and the grid as it is.
+    """
+    search = case.search and case.search.model_copy(update={"seeds": 1, "refine": None})
+    return replace(case, looks=OLDER_LOOKS, taken=len(OLDER_LOOKS), comparison=None, search=search)
 
 
 def case_runs(case: Case, runs: int) -> int:

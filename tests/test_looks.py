@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats as scipy_stats
 
-from repro.claim import TrainedClaim, load
+from repro.claim import Region, TrainedClaim, load
 from repro.plan import Cell, possible_cells
 from repro.stats import (
     ERROR,
@@ -22,7 +22,7 @@ from repro.stats import (
 )
 from repro.store import Store
 from repro.trial import Clocks, Result
-from repro.verdict import decide, settles
+from repro.verdict import Verdict, decide, settles
 from repro.verdict.analysis import analyse
 from repro.verdict.session import as_registered, next_trials, register
 from tests.test_differences import PRINT, claim_of
@@ -127,7 +127,8 @@ def test_between_looks_the_verdict_is_that_of_the_last_one(tmp_path: Path) -> No
     assert found.estimate is not None
     assert found.estimate.level == SHOWN
     assert found.basis is not None
-    assert found.basis.level == look_levels(LOOKS, paired=True)[0]
+    levels = look_levels(LOOKS, paired=True, error=ERROR / 2)  # for a region as narrow as this one
+    assert found.basis.level == levels[0]
     assert decide(claim, four, "authors").seeds == 3
     assert "1 seed beyond the analysis at n = 3" in decide(claim, four, "authors").reason
 
@@ -289,3 +290,19 @@ def test_trials_at_every_rate_of_a_search_were_there_before(tmp_path: Path) -> N
     assert (
         register(claim, "smoke", fingerprint=PRINT, title="set", store=store).finished_before == 3
     )
+
+
+def test_a_narrow_region_has_half_the_error_on_each_side(tmp_path: Path) -> None:
+    """An interval twice as wide or more may miss it above as well as below."""
+    claim = at(claim_of(tmp_path), 5)
+    narrow = claim.model_copy(update={"region": Region(low=1.95, high=2.05)})
+    spread = (0.02, 0.045, -0.005, 0.03, 0.01)
+
+    def verdict(claim: TrainedClaim) -> Verdict:
+        evidence = analyse(claim, "paper", PRINT, results(claim, spread), settles=settles)
+        return decide(claim, evidence, "authors")
+
+    levels = [found.basis.level for found in map(verdict, (claim, narrow)) if found.basis]
+    assert levels == pytest.approx([0.90, 0.95])
+    assert "the word is by the 90 % CI" in verdict(claim).reason
+    assert "the word is by" not in verdict(narrow).reason  # which is the one that is shown

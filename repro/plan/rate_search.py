@@ -16,6 +16,7 @@ from repro.plan.cells import ArmCells, Cell, cells_of
 from repro.trial import LAG, Result
 
 __all__ = [
+    "Finalist",
     "RateOutcome",
     "RateSearch",
     "epochs_of_later_rungs",
@@ -38,10 +39,24 @@ class RateOutcome:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Finalist:
+    """A rate that was trained to the end on all tuning seeds, and what it is chosen by there.
+
+    `criterion`: by tuning seed, epochs to the crossing, those of the scale if it has not crossed;
+    else the test error, 1 if it diverged.
+    """
+
+    rate: float
+    cells: tuple[Cell, ...]
+    criterion: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RateSearch:
     """The search of one arm: `chosen` is None while it runs, and if every rate diverged.
 
     `pending`: the trials that it needs next. `refining`: it compares the rates about the best.
+    `finalists`: these rates, when all are trained.
     """
 
     outcomes: tuple[RateOutcome, ...]
@@ -51,6 +66,7 @@ class RateSearch:
     trials: tuple[str, ...]  # of all rates and tuning seeds, whether run or not
     pending: tuple[Cell, ...] = ()
     refining: bool = False
+    finalists: tuple[Finalist, ...] = ()
 
 
 def rate_search(
@@ -127,7 +143,19 @@ def _refine(
         trials=tuple(cell.trial.id for rate in everything for cell in arm_cells.tuning(rate)),
         pending=pending,
         refining=True,
+        finalists=() if pending else tuple(_finalist(arm_cells, rate, results) for rate in rates),
     )
+
+
+def _finalist(arm_cells: ArmCells, rate: float, results: Mapping[str, Result]) -> Finalist:
+    claim, until = arm_cells.claim, arm_cells.spec.epochs
+    cells = arm_cells.tuning(rate, until)
+    trials = [results[cell.trial.id] for cell in cells]
+    if isinstance(claim, TimeClaim):
+        criterion = [min(_crossing_epoch(claim, trial, until), until) for trial in trials]
+    else:
+        criterion = [min(_error(claim, trial, until), 1.0) for trial in trials]
+    return Finalist(rate=rate, cells=cells, criterion=tuple(criterion))
 
 
 def _halve(

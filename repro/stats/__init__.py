@@ -15,6 +15,7 @@ from repro.stats.estimate import (
 )
 from repro.stats.images import least_scatter, over_images
 from repro.stats.looks import ERROR, SHOWN, Spending, holm, look_levels, over_all_looks
+from repro.stats.rates import near_best, widened
 from repro.stats.times import Times, ratio_of_times
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "least_scatter",
     "look_levels",
     "mean_level",
+    "near_best",
     "over_all_looks",
     "over_images",
     "paired_difference",
     "ratio_of_times",
     "scatter",
     "welch_difference",
+    "widened",
 ]

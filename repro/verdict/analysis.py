@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from repro.claim import (
     DifferenceClaim,
+    Region,
     TimeClaim,
     TrainedClaim,
     arms_of,
@@ -30,7 +31,13 @@ from repro.stats.estimate import Array
 from repro.trial import Clocks, Result, Row
 from repro.verdict.checks import failed_checks, undertrained, unmeasured
 from repro.verdict.crossings import measured_lower
-from repro.verdict.effects import Contrast, Outcome, contrasts
+from repro.verdict.effects import DECIDING, Contrast, Outcome, contrasts
+from repro.verdict.rate_choice import (
+    TuningOutcomes,
+    near_best_rates,
+    rate_caveats,
+    with_rate_choice,
+)
 
 __all__ = [
     "Evidence",
@@ -38,6 +45,7 @@ __all__ = [
     "RecipeEvidence",
     "Records",
     "analyse",
+    "is_narrow",
     "nets_tested_twice",
     "planned_looks",
     "sampled_images",
@@ -48,14 +56,16 @@ __all__ = [
 class Look:
     """An interim analysis: number `number` of `of`, at `seeds` seeds per arm.
 
-    `level`: of the interval that decides; `shown`: of the interval that is shown, the same for an
-    analysis under the older rule.
+    `level`: of the interval that decides; `both_sides`: likewise, where it may miss a narrow region
+    on either side. `shown`: of the interval that is shown, the same for an analysis under the older
+    rule.
     """
 
     number: int
     of: int
     seeds: int
     level: float
+    both_sides: float = SHOWN
     shown: float = SHOWN
 
 
@@ -174,11 +184,19 @@ def analyse(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Trials:
-    """The trials of a claim under one recipe: searches by arm, evaluation outcomes, all ids."""
+    """The trials of a claim under one recipe: searches by arm, evaluation outcomes, all ids.
+
+    `near_best`: by arm, the tuning outcomes of each rate that may be the best.
+    """
 
     rates: Mapping[str, RateSearch]
+    near_best: Mapping[str, TuningOutcomes]
     outcomes: tuple[Outcome, ...]
     trial_ids: tuple[str, ...]
+
+    def sample(self, look: Look | None) -> list[Outcome]:
+        """The evaluation outcomes that count at an analysis; all before the first."""
+        return [o for o in self.outcomes if look is None or o.seed < look.seeds]
 
 
 def _trials(
@@ -190,87 +208,138 @@ def _trials(
     records: Records | None,
 ) -> _Trials:
     rates: dict[str, RateSearch] = {}
+    near_best: dict[str, TuningOutcomes] = {}
     outcomes: list[Outcome] = []
     for arm in claim.arms:
         search = rate_search(claim, scale, recipe, arm, fingerprint, results)
         rates[arm] = search
         if search.chosen is None:
             continue
+        near_best[arm] = {
+            finalist.rate: [
+                _outcome(claim, arm, cell, results[cell.trial.id], records)
+                for cell in finalist.cells
+            ]
+            for finalist in near_best_rates(claim, search)
+        }
         for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
             result = cell.result(results)
             if result is not None:
                 outcomes.append(_outcome(claim, arm, cell, result, records))
     tuning_ids = [name for search in rates.values() for name in search.trials if name in results]
     evaluation_ids = [outcome.trial_id for outcome in outcomes]
-    return _Trials(rates=rates, outcomes=tuple(outcomes), trial_ids=(*tuning_ids, *evaluation_ids))
+    return _Trials(
+        rates=rates,
+        near_best=near_best,
+        outcomes=tuple(outcomes),
+        trial_ids=(*tuning_ids, *evaluation_ids),
+    )
 
 
 def _recipe(
     claim: TrainedClaim, scale: str, recipe: str, trials: _Trials, settles: Settles
 ) -> RecipeEvidence:
     """The evidence at the first analysis that decides the claim, else at the last complete one."""
-    outcomes = trials.outcomes
-    seeds = _complete(claim, outcomes)
-    looks, deciding = planned_looks(claim, scale), arms_of(claim)
-
-    def outcomes_at(look: Look | None) -> list[Outcome]:
-        return [o for o in outcomes if look is None or o.seed < look.seeds]
-
-    def evidence_at(look: Look | None) -> RecipeEvidence:
-        sample = outcomes_at(look)
-        effects = contrasts(claim, sample, look.level if look else SHOWN)
-        doubts = {arm: tuple(failed_checks(claim, scale, sample, arm)) for arm in claim.arms}
-        return RecipeEvidence(
-            recipe=recipe,
-            rates=trials.rates,
-            outcomes=outcomes,
-            contrasts=effects,
-            planned=0,
-            missing=0,
-            diverged=sum(outcome.status == "diverged" for outcome in outcomes),
-            caveats=(
-                *(
-                    sentence
-                    for arm in claim.arms
-                    if arm not in deciding
-                    for sentence in doubts[arm]
-                ),
-                *undertrained(claim, scale, sample),
-                *unmeasured(claim, scale, sample, effects),
-            ),
-            failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
-            doubtful=frozenset(arm for arm, sentence in doubts.items() if sentence),
-            look=look,
-            bases=effects if look else (),
-            seeds=seeds,
-        )
-
+    seeds, looks = _complete(claim, trials.outcomes), planned_looks(claim, scale)
     evidence, target_seeds = None, looks[0].seeds
     for look, after in zip(looks, (*looks[1:], looks[-1]), strict=True):
         if look.seeds > seeds:
             break
-        evidence = evidence_at(look)
+        evidence = _evidence_at(claim, scale, recipe, trials, look)
         if settles(claim, evidence):
             target_seeds = look.seeds
             break
         target_seeds = after.seeds
     if evidence is None:
-        return _with_counts(claim, scale, evidence_at(None), target_seeds)
-    if evidence.look is not None and evidence.look.shown != evidence.look.level:
-        effects = contrasts(claim, outcomes_at(evidence.look), evidence.look.shown)
-        evidence = replace(evidence, contrasts=effects)
-    return _with_counts(claim, scale, evidence, target_seeds)
+        evidence = _evidence_at(claim, scale, recipe, trials, None)
+    elif evidence.look is not None and evidence.look.shown != evidence.look.level:
+        shown = _effects(claim, trials, evidence.look, evidence.look.shown)
+        evidence = replace(evidence, contrasts=shown)
+    return _with_counts(claim, scale, replace(evidence, seeds=seeds), target_seeds)
+
+
+def _evidence_at(
+    claim: TrainedClaim, scale: str, recipe: str, trials: _Trials, look: Look | None
+) -> RecipeEvidence:
+    """The evidence at an analysis; of all seeds before the first."""
+    sample, deciding = trials.sample(look), arms_of(claim)
+    effects = _effects(claim, trials, look, look.level if look else SHOWN)
+    doubts = {arm: tuple(failed_checks(claim, scale, sample, arm)) for arm in claim.arms}
+    notes = (sentence for arm in claim.arms if arm not in deciding for sentence in doubts[arm])
+    return RecipeEvidence(
+        recipe=recipe,
+        rates=trials.rates,
+        outcomes=trials.outcomes,
+        contrasts=effects,
+        planned=0,
+        missing=0,
+        diverged=sum(outcome.status == "diverged" for outcome in trials.outcomes),
+        caveats=(
+            *notes,
+            *undertrained(claim, scale, sample),
+            *unmeasured(claim, scale, sample, effects),
+            *rate_caveats(claim, trials.rates, trials.near_best),
+        ),
+        failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
+        doubtful=frozenset(arm for arm, sentences in doubts.items() if sentences),
+        look=look,
+        bases=_bases(claim, trials, look, effects) if look else (),
+    )
+
+
+def _effects(
+    claim: TrainedClaim, trials: _Trials, look: Look | None, level: float
+) -> tuple[Contrast, ...]:
+    effects = contrasts(claim, trials.sample(look), level)
+    return tuple(with_rate_choice(claim, effect, trials.near_best) for effect in effects)
+
+
+def _bases(
+    claim: TrainedClaim, trials: _Trials, look: Look, effects: tuple[Contrast, ...]
+) -> tuple[Contrast, ...]:
+    """The effects at the level that decides, which is another one for a narrow region."""
+    regions = {DECIDING: claim.region, **claim.conditions}
+    narrow = [
+        effect.name in regions
+        and is_narrow(regions[effect.name], effect.estimate, ratio=claim.no_effect == 1)
+        for effect in effects
+    ]
+    wider = _effects(claim, trials, look, look.both_sides) if any(narrow) else effects
+    return tuple(
+        wide if is_wide else effect
+        for effect, wide, is_wide in zip(effects, wider, narrow, strict=True)
+    )
+
+
+def is_narrow(region: Region, estimate: Estimate | None, *, ratio: bool) -> bool:
+    """Whether the interval may well miss the region on either side, not on one alone.
+
+    It may where the region is narrower than half the interval, on a log scale for a ratio: each
+    side then has half the error.
+    """
+    if estimate is None or estimate.bound != "two-sided" or region.high is None:
+        return False
+    ends = np.array([region.low, region.high, estimate.low, estimate.high])
+    if ratio:
+        with np.errstate(divide="ignore"):
+            ends = np.log(np.maximum(ends, 0))
+    with np.errstate(invalid="ignore"):
+        return bool(ends[1] - ends[0] < (ends[3] - ends[2]) / 2)
 
 
 def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
     """All interim analyses of the claim at the scale, with their levels."""
     spec, rule = claim.scales[scale], claim.analysis
-    levels = look_levels(
-        spec.seeds,
-        paired=is_paired(claim),
-        spending=rule.spending,
-        error=rule.error / (1 + len(claim.conditions)),  # each of them may err
-        taken=spec.taken,
+    error = rule.error / (1 + len(claim.conditions))  # each of them may err
+    levels, both_sides = (
+        look_levels(
+            spec.seeds,
+            paired=is_paired(claim),
+            spending=rule.spending,
+            error=part,
+            taken=spec.taken,
+        )
+        for part in (error, error / 2)
     )
     return tuple(
         Look(
@@ -278,9 +347,12 @@ def planned_looks(claim: TrainedClaim, scale: str) -> tuple[Look, ...]:
             of=len(levels),
             seeds=n,
             level=level,
+            both_sides=wider,
             shown=level if number <= spec.taken else SHOWN,
         )
-        for number, (n, level) in enumerate(zip(spec.seeds, levels, strict=True), 1)
+        for number, (n, level, wider) in enumerate(
+            zip(spec.seeds, levels, both_sides, strict=True), 1
+        )
     )
 
 

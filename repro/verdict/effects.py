@@ -74,8 +74,9 @@ class Contrast:
     the arms, where they are not 1 and -1. `correlation`: of the arms over seeds.
     `sd`: of the values that were averaged, of their logarithms for a ratio (of arms that are not
     paired, the larger); None under two seeds, and where all came out equal. `least_sd`: as much as
-    the test images alone give. `by_seed`: the effect at each seed that all its arms finished; for
-    times, where both crossed.
+    the test images alone give. `rate_sd`: standard deviation of the effect, of its logarithm for a
+    ratio, between near-best learning rates; the estimate includes it. `by_seed`: the effect at each
+    seed that all its arms finished; for times, where both crossed.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Contrast:
     correlation: float = math.nan
     sd: float | None = None
     least_sd: float = 0.0
+    rate_sd: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     by_seed: Mapping[int, float] = field(default_factory=dict)
 

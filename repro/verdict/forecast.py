@@ -8,7 +8,7 @@ wide as the measured ones; without measured times they are points, and the text 
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ from repro.claim import (
 )
 from repro.stats import Array, Estimate
 from repro.text import paper_text
-from repro.verdict.analysis import Look, RecipeEvidence, planned_looks
+from repro.verdict.analysis import Look, RecipeEvidence, is_narrow, planned_looks
 from repro.verdict.effects import Outcome, values_of
 from repro.verdict.rule import Word, ruling_of, settles
 
@@ -40,6 +40,10 @@ _POINTS: Final = (
     "crossing times are taken as exact, since none was measured yet: their brackets make the CI "
     "wider, and every word less likely"
 )
+_RATES: Final = (
+    "how far near-best learning rates differ is not known yet: it makes the CI wider, and every "
+    "word less likely"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,11 +51,12 @@ class Scatter:
     """Standard deviation over seeds: of the effect, or of one arm where arms are not paired.
 
     Of logarithms for a ratio. `df`: degrees of freedom of the measurement; None for the scatter
-    that the claim file expects.
+    that the claim file expects. `between_rates`: of the effect, between near-best learning rates.
     """
 
     sd: float
     df: int | None = None
+    between_rates: float = 0.0
 
     @property
     def sentence(self) -> str:
@@ -106,13 +111,14 @@ class Chance:
 class Outlook:
     """What more seeds may change; no chances if the claim is decided or the scatter unknown.
 
-    `points`: times were forecast without brackets. `conditions`: further contrasts that must hold,
-    of which nothing is forecast.
+    `points`: times were forecast without brackets; `rates`: without the choice of a learning rate
+    that is searched. `conditions`: further contrasts that must hold, of which nothing is forecast.
     """
 
     scatter: Scatter | None
     chances: tuple[Chance, ...]
     points: bool = False
+    rates: bool = False
     conditions: tuple[str, ...] = ()
 
     @property
@@ -126,6 +132,7 @@ class Outlook:
         rests = (
             self.scatter.sentence,
             *(_POINTS,) * self.points,
+            *(_RATES,) * self.rates,
             *(alone,) * bool(self.conditions),
         )
         return (*(chance.sentence for chance in self.chances), *rests)
@@ -145,8 +152,17 @@ def outlook(
         scatter=scatter,
         chances=chances(claim, scale, scatter, evidence=evidence, seeds=seeds),
         points=isinstance(claim, TimeClaim) and evidence.seeds == 0,
+        rates=_rates_unknown(claim, scale, evidence),
         conditions=tuple(claim.conditions),
     )
+
+
+def _rates_unknown(claim: TrainedClaim, scale: str, evidence: RecipeEvidence) -> bool:
+    """Whether a search that will say how far near-best rates differ has not done so yet."""
+    search = claim.scales[scale].search.get(evidence.recipe)
+    if search is None or search.refine is None:
+        return False
+    return any(arm.trials and not arm.finalists for arm in evidence.rates.values())
 
 
 def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
@@ -154,7 +170,10 @@ def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
     sd, estimate = evidence.deciding.sd, evidence.estimate
     if sd is None or estimate is None or estimate.bound != "two-sided" or estimate.seeds < 2:
         return None
-    return Scatter(sd=max(sd, evidence.deciding.least_sd), df=estimate.seeds - 1)
+    deciding = evidence.deciding
+    return Scatter(
+        sd=max(sd, deciding.least_sd), df=estimate.seeds - 1, between_rates=deciding.rate_sd
+    )
 
 
 def expected_scatter(claim: TrainedClaim, scale: str) -> Scatter | None:
@@ -275,7 +294,7 @@ def _chance(
     word: Word = "not reproduced" if against else "reproduced"
     low, high = scatter.limits()
     central, *ends = (
-        _words(claim, looks, samples, truth, sd).count(word) / _RUNS
+        _words(claim, looks, samples, truth, replace(scatter, sd=sd)).count(word) / _RUNS
         for sd in (scatter.sd, low, high)
     )
     return Chance(
@@ -314,20 +333,31 @@ def _measured_samples(claim: TrainedClaim, evidence: RecipeEvidence | None) -> l
 
 
 def _words(
-    claim: TrainedClaim, looks: Sequence[Look], samples: Sequence[_Sample], truth: float, sd: float
+    claim: TrainedClaim,
+    looks: Sequence[Look],
+    samples: Sequence[_Sample],
+    truth: float,
+    scatter: Scatter,
 ) -> list[Word]:
     """The verdicts of `_RUNS` simulated runs."""
-    simulated = _samples(claim, samples, truth, sd, looks[-1].seeds)
+    simulated = _samples(claim, samples, truth, scatter.sd, looks[-1].seeds)
     halves = [_halves(sample, looks[-1].seeds) for sample in samples]
     words: list[Word] = ["inconclusive"] * _RUNS
     going = list(range(_RUNS))
     for look in looks:
-        estimates = _estimates(claim, simulated, halves, look)
-        rulings = {run: ruling_of(claim, estimates[run]) for run in going}
+        usual, wide = (
+            _estimates(claim, simulated, halves, look.seeds, level, scatter.between_rates)
+            for level in (look.level, look.both_sides)
+        )
+        rulings = {run: ruling_of(claim, _basis(claim, usual[run], wide[run])) for run in going}
         for run, ruling in rulings.items():
             words[run] = ruling.word
         going = [run for run, ruling in rulings.items() if ruling.open]
     return words
+
+
+def _basis(claim: TrainedClaim, usual: Estimate, wide: Estimate) -> Estimate:
+    return wide if is_narrow(claim.region, usual, ratio=claim.no_effect == 1) else usual
 
 
 def _samples(
@@ -361,27 +391,32 @@ def _halves(sample: _Sample, seeds: int) -> Array:
 
 
 def _estimates(
-    claim: TrainedClaim, samples: Sequence[Array], halves: Sequence[Array], look: Look
+    claim: TrainedClaim,
+    samples: Sequence[Array],
+    halves: Sequence[Array],
+    seeds: int,
+    level: float,
+    between_rates: float,
 ) -> list[Estimate]:
     """Student's interval of each run at the analysis; Welch's for two arms.
 
     Each end uses the least favourable points of the brackets, as in `ratio_of_times`; within an
     arm the brackets have equal widths.
     """
-    n = look.seeds
-    parts = [part[:, :n] for part in samples]
-    variances = np.array([part.var(1, ddof=1) / n for part in parts])  # (arms, runs)
+    parts = [part[:, :seeds] for part in samples]
+    variances = np.array([part.var(1, ddof=1) / seeds for part in parts])  # (arms, runs)
     value = parts[0].mean(1) - (parts[1].mean(1) if len(parts) == 2 else 0.0)
     total = variances.sum(0)
-    df = (n - 1) * total**2 / (variances**2).sum(0)
-    half = scipy.special.stdtrit(df, (1 + look.level) / 2) * np.sqrt(total)
-    half += sum(part[:n].mean() for part in halves)
+    df = (seeds - 1) * total**2 / (variances**2).sum(0)
+    half = scipy.special.stdtrit(df, (1 + level) / 2) * np.sqrt(total)
+    half += sum(part[:seeds].mean() for part in halves)
+    half = np.hypot(half, scipy.special.ndtri((1 + level) / 2) * between_rates)
     ends = [value, value - half, value + half]
     if claim.no_effect == 1:
         ends = [np.exp(part) for part in ends]
     return [
         Estimate(
-            value=middle, low=low, high=high, level=look.level, seeds=n, method="simulated", df=dof
+            value=middle, low=low, high=high, level=level, seeds=seeds, method="simulated", df=dof
         )
         for middle, low, high, dof in zip(*(part.tolist() for part in (*ends, df)), strict=True)
     ]

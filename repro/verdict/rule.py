@@ -206,7 +206,8 @@ def _paper_excluded(
 def _deciding_interval(evidence: RecipeEvidence) -> Iterator[str]:
     """A note about the interval that decides, if another one is shown."""
     look, basis = evidence.look, evidence.basis
-    if look and basis and look.level != look.shown and basis.low > -math.inf:
+    is_shown = look and basis and math.isclose(basis.level, look.shown, abs_tol=1e-6)
+    if look and basis and not is_shown and basis.low > -math.inf:
         yield f"the word is by {level_text(basis)}"
 
 
