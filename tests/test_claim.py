@@ -158,7 +158,7 @@ RULES = [
     (("data: cifar10", "data: folder:../x"), r"a folder's name has letters, digits"),
     (("data: cifar10", "data: folder:..@64"), r"a folder's name has letters, digits"),
     (("data: cifar10", "data: folder:x@8"), r"the size after @ is a whole number from 16 to 1024"),
-    (("batch_size: 64}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
+    (("batch_size: 32}", "batchsize: 64}"), r"smoke.recipe.batchsize: unknown key \(did you mean"),
     (("  smoke:", "  smok:"), r"scales.smok: unknown scale \(did you mean 'smoke'\? known: lar"),
     (("rungs: [4, 12]", "rungs: [4, 90]"), r"the last rung, 90, is beyond the budget of 60 epochs"),
     ((LOOKS, "seeds: 1"), r"scales.paper.seeds: the first look is at 1; a verdict needs"),
@@ -194,9 +194,9 @@ RULES = [
     ((LOOKS, "seeds: 1001"), r"scales.paper.seeds: must be .*, and none above 1000"),
     ((LOOKS, f"seeds: {list(range(3, 24))}"), r"paper.seeds: must be .*; 20 at most"),
     (("epochs: 60", "epochs: 100001"), r"paper.epochs: input should be less than or equal to 1000"),
-    (("batch_size: 64}", "batch_size: 100}"), r"640 images in batches of 100 .* make 7 steps an"),
-    (("batch_size: 64}", "crop: 40, batch_size: 64}"), r"crops of 40 pixels do not fit into digi"),
-    (("batch_size: 64}", "batch_size: 60, shuffle: {}}"), r"a batch of 60 .* \(scale smoke\)$"),
+    (("batch_size: 32}", "batch_size: 100}"), r"320 images in batches of 100 .* make 4 steps an"),
+    (("batch_size: 32}", "crop: 40, batch_size: 32}"), r"crops of 40 pixels do not fit into digi"),
+    (("batch_size: 32}", "batch_size: 60, shuffle: {}}"), r"a batch of 60 .* \(scale smoke\)$"),
     (
         ("{model: {activation: tanh}}", "{metric: colour_split, model: {activation: relu}}"),
         r"colour_split is measured of alexnet_2012 alone, not of cifar_80sec \(arm tanh\)$",
@@ -350,10 +350,10 @@ def test_a_part_of_a_recipe_is_held_to_the_recipe_that_it_is_part_of(tmp_path: P
     """Lanes that a scale asks for have to fit the recipe's batch, not the default's."""
     shutil.copytree(SHIPPED.parent, tmp_path / "claims")
     path = tmp_path / "claims" / SHIPPED.name
-    text = TEXT.replace("batch_size: 128", "batch_size: 60")
-    path.write_text(text.replace("batch_size: 64}", "shuffle: {lanes: 60}}"))
+    text = TEXT.replace("batch_size: 128", "batch_size: 30")
+    path.write_text(text.replace("batch_size: 32}", "shuffle: {lanes: 30}}"))
 
-    assert "lanes: 60" in path.read_text()
+    assert "lanes: 30" in path.read_text()
     load(path)
 
 
