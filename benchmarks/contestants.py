@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import functional as transforms
 from torchvision.transforms import v2
 
-from repro.bench import a_trial, population, window
+from benchmarks.training import a_trial, population, window
 from repro.data import Dataset
 from repro.models import build
 from repro.trial import WINDOWS

@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from repro.bench import Table, a_trial, population, race, ratio_text, repeated, window
+from benchmarks.race import Table, race, ratio_text
+from benchmarks.training import a_trial, population, repeated, window
 from repro.data import Dataset
 from repro.data.sources.embedded import synthetic
 from repro.store import Store

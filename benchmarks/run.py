@@ -1,9 +1,9 @@
 """Side by side in one run, alternating, as ratios: `python benchmarks/run.py`.
 
-What `repro bench` measures of this machine, the training loop beside others', how costs grow, and
-the table of what is aimed at with what was found. Contestants take turns, so a machine that drifts
-drifts for all; the median over rounds of each ratio is what counts. On a CPU every contestant has
-one thread, as each of our workers has.
+Training steps, batched training, response normalisation and the path of images; the training loop
+beside others'; how costs grow; and the goals beside what was measured. Contestants take turns, so a
+machine that drifts drifts for all; the median over rounds of each ratio is what counts. On a CPU
+every contestant has one thread, as each of our workers has.
 """
 
 import sys
@@ -15,6 +15,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import click
@@ -23,11 +24,14 @@ import torch
 from benchmarks.contestants import BareLoop, OurTrainer, PlainLoop, TimmLoop, TorchvisionLoop
 from benchmarks.goals import goals
 from benchmarks.growth import growth, memory
-from repro.bench import BENCHES, Table, race, ratio_text
+from benchmarks.images import input_path
+from benchmarks.race import Table, race, ratio_text
+from benchmarks.training import populations, response_normalisation, steps
 from repro.data.sources.embedded import synthetic
 from repro.files import write_atomic
 from repro.store.provenance import provenance
 
+ROOT = Path(__file__).resolve().parents[1]
 LOOPS = (OurTrainer, BareLoop, PlainLoop, TimmLoop, TorchvisionLoop)
 
 
@@ -49,7 +53,8 @@ def training_loops(device: torch.device, rounds: int) -> Table:
 def start_up(_device: torch.device, rounds: int) -> Table:
     """From the command to the end of the first step, and to the help."""
     step = (
-        "import torch; import repro.execute.running; from repro.bench import *;"
+        "import torch; import repro.execute.running;"
+        "from benchmarks.training import a_trial, population;"
         "from repro.data.sources.embedded import synthetic; torch.set_num_threads(1);"
         "s = synthetic(n_train=1280, n_test=10);"
         "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
@@ -63,7 +68,9 @@ def start_up(_device: torch.device, rounds: int) -> Table:
 
     def started(arguments: list[str]) -> Callable[[], int]:
         def work() -> int:
-            subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [sys.executable, *arguments], check=True, cwd=ROOT, stdout=subprocess.DEVNULL
+            )
             return 1
 
         return work
@@ -85,7 +92,10 @@ def start_up(_device: torch.device, rounds: int) -> Table:
 
 ALL: dict[str, Callable[[torch.device, int], Table]] = {
     "loops": training_loops,
-    **BENCHES,
+    "steps": steps,
+    "populations": populations,
+    "lrn": response_normalisation,
+    "input": input_path,
     "growth": growth,
     "memory": memory,
     "startup": start_up,
@@ -98,7 +108,10 @@ ALL: dict[str, Callable[[torch.device, int], Table]] = {
 @click.option("--rounds", default=5, type=click.IntRange(1), show_default=True)
 @click.option("--quick", is_flag=True, help="One round, the quick ones, nothing kept: does it run?")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("reports/benchmarks"))
-def main(names: tuple[str, ...], device: str, rounds: int, quick: bool, out: Path) -> None:
+@click.option("--images", type=click.Path(path_type=Path), help="input: a folder of your images.")
+def main(
+    names: tuple[str, ...], device: str, rounds: int, quick: bool, out: Path, images: Path | None
+) -> None:
     """Run the benchmarks of these NAMES, or all, and write their tables and that of the goals."""
     torch.set_num_threads(1)
     target = torch.device(device)
@@ -106,9 +119,10 @@ def main(names: tuple[str, ...], device: str, rounds: int, quick: bool, out: Pat
         rounds, names = 1, names or ("loops", "lrn")
     name = torch.cuda.get_device_name() if target.type == "cuda" else "cpu"
     where = provenance(name)
-    for one in names or ALL:
+    benches = ALL | {"input": partial(input_path, images=images)}
+    for one in names or benches:
         started, load = time.time(), os.getloadavg()[0]
-        table = ALL[one](target, rounds)
+        table = benches[one](target, rounds)
         text = (
             f"{table.markdown()}\n\n"
             f"On {where['device']} ({os.cpu_count()} cores, load {load:.1f} when it began), torch "

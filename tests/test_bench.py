@@ -9,18 +9,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from PIL import Image
 
 from benchmarks import growth
 from benchmarks.goals import GOALS, UNMEASURED, goals
-from benchmarks.run import ALL
-from repro.bench import BENCHES, Table, race, ratios, repeated
-from repro.bench.images import can_be_dropped, image_files
-from repro.cli import main
-from repro.cli.bench import NAMES
+from benchmarks.images import can_be_dropped, image_files, input_path
+from benchmarks.race import Table, race, ratios
+from benchmarks.run import ALL, main
+from benchmarks.training import repeated
 from repro.data import synthetic
 from repro.data.device.statistics import image_statistics
+from repro.errors import DataError
 
 CPU = torch.device("cpu")
 
@@ -60,9 +60,8 @@ def test_what_was_not_measured_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_every_goal_has_its_table() -> None:
-    """By the name of a benchmark; those of the command line are all there are."""
+    """By the name of a benchmark."""
     assert {goal.table for goal in GOALS} <= ALL.keys()
-    assert set(NAMES) == BENCHES.keys()
 
 
 STEPS = (
@@ -78,11 +77,6 @@ STEPS = (
 )
 
 
-def of_images(folder: Path) -> Result:
-    arguments = ["--images", str(folder), "--rounds", "1", "--device", "cpu"]
-    return CliRunner().invoke(main, ["bench", "input", *arguments])
-
-
 def photographs(folder: Path) -> Path:
     """Five of any size and format, beside what is none."""
     below = folder / "of mine" / "2012"
@@ -96,15 +90,13 @@ def photographs(folder: Path) -> Path:
 
 def test_images_of_a_user_are_timed_step_by_step(tmp_path: Path) -> None:
     """Whatever lies below the folder; each step has images and megabytes a second."""
-    done = of_images(photographs(tmp_path))
+    table = input_path(CPU, 1, photographs(tmp_path))
+    measured = [row for row in table.rows if "from the disk" not in row[0] and row[2]]
 
-    assert done.exit_code == 0, done.output
-    assert f"## Images of {tmp_path}: 5 files of" in done.output
-    assert "| step | images/s | MB/s of what it reads |" in done.output
-    rows = [line.strip("| ").split(" | ") for line in done.output.splitlines()[4:] if line]
-    assert tuple(row[0] for row in rows) == STEPS
-    assert "not measured: it takes a GPU" in done.output
-    measured = [row for row in rows if "from the disk" not in row[0] and "nvJPEG" not in row[0]]
+    assert table.title.startswith(f"Images of {tmp_path}: 5 files of")
+    assert tuple(row[0] for row in table.rows) == STEPS
+    assert {row[0]: row[1] for row in table.rows}[STEPS[3]].startswith("not measured")
+    assert len(measured) == len(STEPS) - 3
     for name, images, megabytes in measured:
         assert float(images.replace(",", "")) > 0, name
         assert float(megabytes.replace(",", "")) >= 0, name
@@ -133,21 +125,23 @@ def test_a_large_folder_is_sampled_from_end_to_end(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_measured_is_told(tmp_path: Path) -> None:
-    """A folder without images, a broken one, and images for a benchmark that takes none."""
-    assert "no images below" in of_images(tmp_path).output
+    """A folder without images, and a broken one."""
+    with pytest.raises(DataError, match="no images below"):
+        input_path(CPU, 1, tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    assert "broken.jpg cannot be read" in of_images(tmp_path).output
-    done = CliRunner().invoke(main, ["bench", "lrn", "--images", str(tmp_path)])
-    assert done.exit_code == 2
-    assert "--images goes with the benchmark `input`" in done.output
+    with pytest.raises(DataError, match=r"broken\.jpg cannot be read"):
+        input_path(CPU, 1, tmp_path)
 
 
-def test_an_unknown_benchmark_is_refused() -> None:
-    """With those that there are."""
-    done = CliRunner().invoke(main, ["bench", "everything"])
+def test_a_benchmark_is_run_by_its_name(tmp_path: Path) -> None:
+    """With images of the user's; an unknown name is refused with those that there are."""
+    words = ["input", "--quick", "--device", "cpu", "--images", str(photographs(tmp_path))]
+    done = CliRunner().invoke(main, words)
+    unknown = CliRunner().invoke(main, ["everything"])
 
-    assert done.exit_code == 2
-    assert "steps" in done.output
+    assert f"## Images of {tmp_path}: 5 files of" in done.output
+    assert unknown.exit_code == 2
+    assert "populations" in unknown.output
 
 
 def test_images_again_and_again_have_the_statistics_of_the_few(tmp_path: Path) -> None:
@@ -179,7 +173,7 @@ def test_the_memory_of_results_is_never_that_of_a_gpu(monkeypatch: pytest.Monkey
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["steps", "populations", "lrn", "input"])
 def test_every_benchmark_runs_on_the_accelerator(name: str) -> None:
     """One round."""
-    assert BENCHES[name](torch.device("cuda"), 1).rows
+    assert ALL[name](torch.device("cuda"), 1).rows

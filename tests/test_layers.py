@@ -33,7 +33,6 @@ FLOW = (
     "verdict",
     "execute",
     "report",
-    "bench",
     "audit",
     "cli",
     "api",
@@ -53,7 +52,7 @@ FORBIDDEN = {
 
 # What trains. Elsewhere only the claim room asks inside functions: timm for names, and an optimiser
 # for what it says of arguments that a claim file gives it.
-TORCH_ROOMS = {"bench", "cli", "data", "execute", "models", "train"}
+TORCH_ROOMS = {"cli", "data", "execute", "models", "train"}
 NAMES_ONLY = {"claim": {"timm", "torch"}}
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -242,7 +241,8 @@ def test_the_verdict_of_a_finished_claim_waits_for_no_training_and_no_figure(
 def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> None:
     """Each of these takes a good part of the time of torch itself, and the compiler more."""
     code = (
-        "import repro.execute.running; from repro.bench import *; "
+        f"sys.path.insert(0, {str(PACKAGE.parent)!r}); import repro.execute.running; "
+        "from benchmarks.training import a_trial, population; "
         "from repro.data.sources.embedded import synthetic; import torch; "
         "images = synthetic(n_train=320, n_test=10); "
         "trial = a_trial(images, 'cifar_80sec', batch=32); "

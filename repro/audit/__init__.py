@@ -1,6 +1,6 @@
 """Looking after stores: verify, compare, merge, export, explain. Trains nothing.
 
-May import all but `bench` and `cli`. `crate`, which draws pages, is imported where it is wanted.
+May import all but `cli`. `crate`, which draws pages, is imported where it is wanted.
 """
 
 from repro.audit.diff import Difference, compare

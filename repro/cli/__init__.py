@@ -6,7 +6,6 @@ Every command imports what it needs when it runs, so that `repro --help` answers
 import click
 
 from repro import __version__
-from repro.cli.bench import bench
 from repro.cli.claims import list_, new, schema, show, trust, validate
 from repro.cli.command import group
 from repro.cli.data import data
@@ -38,7 +37,7 @@ TASKS = {
     "Run": ("plan", "run", "status", "data", "trust"),
     "Read": ("report", "why", "explain"),
     "Share": ("publish", "export", "weights", "diff", "merge", "verify"),
-    "Maintain": ("bench", "config", "completion", "schema"),
+    "Maintain": ("config", "completion", "schema"),
 }
 
 
@@ -81,7 +80,6 @@ for command in (
     weights,
     publish,
     data,
-    bench,
     doctor,
     config,
     completion,

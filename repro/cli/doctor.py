@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import torch
 
-from repro.claim import KINDS, SCALES, Claim, TrainedClaim, load
+from repro.claim import KINDS, SCALES, Claim, Recipe, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.plan import most_epochs_left
 from repro.registry import DATASETS, LOGGERS, METRICS, MODELS, OPTIMISERS
 from repro.store.provenance import code_commit, code_version, cores, cpu_name
 from repro.train.precision import instructions
+from repro.trial import Trial
 
 __all__ = ["Check", "Possible", "checks", "possible", "possible_lines"]
 
@@ -177,13 +178,23 @@ _TOGETHER = 8  # nets, as which the smallest that is trained on real images is t
 
 def fast_paths(device: torch.device) -> Check:
     """What a step is made of there: each path is tried for a second, and what loses is left."""
-    from repro.bench import a_trial
     from repro.data import synthetic
     from repro.train import Run, device_data
     from repro.train.fast_paths import choose_fast_paths
 
     images = synthetic(n_train=1280, n_test=10)
-    trial = a_trial(images, "cifar_80sec", batch=128)
+    trial = Trial(
+        model="cifar_80sec",
+        arguments={},
+        recipe=Recipe(
+            inputs="centred", initialisation="cuda_convnet", bias_rate=2.0, precision="bfloat16"
+        ),
+        data=images.name,
+        fingerprint=images.fingerprint,
+        rate=1e-3,
+        seed=0,
+        numerics=0,
+    )
     data = device_data(trial, images, device)
     trials = [replace(trial, seed=seed) for seed in range(_TOGETHER)]
     paths = choose_fast_paths([Run(one, data, until=1.0) for one in trials])

@@ -1,6 +1,6 @@
 """Where and how trials run, and what is shown meanwhile. Decides nothing about what runs.
 
-May import all but `report`, `bench`, `audit` and `cli`.
+May import all but `report`, `audit` and `cli`.
 
 Torch is imported where they are trained, which may be another process.
 """

@@ -1,4 +1,4 @@
-"""The way of an image, step by step: from the disk, through the decoder, to the net's crops.
+"""The path of an image, step by step: from the disk, through the decoder, to the net's crops.
 
 Each step is the code that data sets go through, by itself: whichever is slowest says what to do
 about it, a faster disk, more cores, or packing the images once (`repro data prepare`).
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from repro.bench.race import Table, race
+from benchmarks.race import Table, race
 from repro.data import synthetic
 from repro.data.decoded.decode import square, to_rgb
 from repro.data.device import DeviceData, moved
@@ -54,7 +54,7 @@ def input_path(device: torch.device, rounds: int, images: Path | None = None) ->
     with TemporaryDirectory() as name:
         folder = Path(name)
         files = image_files(images) if images else _generated(folder)
-        about = f"Images of {images}" if images else "Generated images of 400 x 400"
+        title = f"Images of {images}" if images else "Generated images of 400 x 400"
         steps = _steps(files, folder / "packed.npy", device)
         measured = [step for step in steps if not step.cannot]
         times = race(
@@ -64,7 +64,7 @@ def input_path(device: torch.device, rounds: int, images: Path | None = None) ->
             before={step.name: lambda step=step: _drop(step.cold) for step in measured},  # type: ignore[misc]
         )
         return Table(
-            title=f"{about}: {len(files)} files of {_mean_size(files) / 1000:,.0f} kB on average",
+            title=f"{title}: {len(files)} files of {_mean_size(files) / 1000:,.0f} kB on average",
             columns=("step", "images/s", "MB/s of what it reads"),
             rows=tuple(_row(step, times.get(step.name)) for step in steps),
         )

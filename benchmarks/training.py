@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repro.bench.race import Table, race, ratio_text
+from benchmarks.race import Table, race, ratio_text
 from repro.claim import Recipe
 from repro.data import Dataset
 from repro.data.device.statistics import image_statistics
