@@ -12,6 +12,7 @@ from repro.claim import Claim, load
 from repro.plan import Cell, next_cells, rate_search
 from repro.report.page import Page
 from repro.stats import Estimate
+from repro.store import PlanRecord
 from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
@@ -78,16 +79,6 @@ POINTS = "arm,epoch,train_error\nfast,1,0.47\nfast,6,0.25\nslow,1,0.55\nslow,36,
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Registered:
-    """What was written down before the first trial."""
-
-    digest: str
-    fingerprint: str = PRINT
-    data_title: str = "planted images"
-    registered: str = "2026-01-02T03:04:05+00:00"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Planted:
     """What one recipe's trials are made to give: epochs of crossing by seed, None for never."""
 
@@ -143,7 +134,18 @@ def planted_page(
             for cell, result in cells
         },
         arrays={},
-        plan=Registered(digest=claim.digest(scale)) if registered else None,
+        plan=_registered(claim, scale) if registered else None,
+    )
+
+
+def _registered(claim: Claim, scale: str) -> PlanRecord:
+    return PlanRecord(
+        claim_id=claim.id,
+        scale=scale,
+        digest=claim.digest(scale),
+        fingerprint=PRINT,
+        data_title="planted images",
+        registered="2026-01-02T03:04:05+00:00",
     )
 
 

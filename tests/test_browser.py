@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from repro.report.site import write_site
 from repro.report.write import write_report
 from repro.stats import Estimate
 from tests.pages import Planted, empty_page, planted_page, written_claim
@@ -45,7 +44,7 @@ PLANTED = {
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report and a site of one planted claim: measured at one scale, and run at smoke scale.
+    """A report of one planted claim: measured at one scale, and run at smoke scale.
 
     `two`: a report of it and of another claim, of which nothing was run. `several`: of three
     claims, of which one has no number.
@@ -54,7 +53,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     claim = written_claim(folder)
     shown = [planted_page(claim, PLANTED), planted_page(claim, PLANTED, scale="smoke")]
     write_report(shown, folder, ["html"])
-    write_site(shown, folder / "site")
     another = claim.model_copy(update={"id": "another", "title": "Another claim"})
     write_report([*shown, empty_page(another)], folder / "two", ["html"])
     words = {"second": ("direction only", SMALL), "third": ("inconclusive", None)}
@@ -235,7 +233,7 @@ def test_without_a_script_everything_is_there(browser: "sync_api.Browser", writt
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390)])
-@pytest.mark.parametrize("name", ["two/report.html", "site/index.html", "site/claims/planted.html"])
+@pytest.mark.parametrize("name", ["report.html", "two/report.html"])
 def test_everyone_can_read_it(
     open_page: "sync_api.Page", written: Path, name: str, scheme: str, width: int
 ) -> None:

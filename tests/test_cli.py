@@ -337,19 +337,16 @@ def test_report_of_a_store_and_of_its_export_are_the_same(ran: tuple[Path, Resul
     assert pages[0] == pages[1]
 
 
-def test_formats_and_a_site_are_written_as_asked(ran: tuple[Path, Result]) -> None:
-    """`--format` may be repeated; `publish` gives a folder for a web server."""
+def test_formats_are_written_as_asked(ran: tuple[Path, Result]) -> None:
+    """`--format` may be repeated."""
     folder, _ = ran
     shared = ("--store", folder / "runs", "--claims", folder)
     short = repro(
         "report", *shared, "--out", folder / "short", "--format", "summary", "--format", "md"
     )
-    site = repro("publish", *shared, folder / "site")
 
     assert {path.name for path in (folder / "short").iterdir()} == {"summary.md", "report.md"}
     assert short.stdout.strip() == str(folder / "short" / "report.md")
-    assert site.stdout.strip() == str(folder / "site" / "index.html")
-    assert (folder / "site" / "claims" / "tiny.html").exists()
     assert repro("report", *shared, "--format", "pdf").exit_code == 2
 
 
@@ -358,7 +355,7 @@ def test_a_crate_has_each_verdict_in_our_word_and_the_communitys(ran: tuple[Path
     folder, _ = ran
     crate, licence = folder / "crate", "https://spdx.org/licenses/CC0-1.0"
     shared = ("--store", folder / "runs", "--claims", folder, crate)
-    done = repro("publish", "--crate", "--license", licence, *shared)
+    done = repro("publish", "--license", licence, *shared)
     graph = json.loads((crate / "ro-crate-metadata.json").read_text())["@graph"]
     entities = {entity["@id"]: entity for entity in graph}
     root = entities["./"]
@@ -381,13 +378,12 @@ def test_report_of_an_empty_store_says_not_run(tmp_path: Path) -> None:
     """A partial store renders at any time, an empty one too; but that is no success."""
     shared = ("--store", tmp_path / "none", "--claims", ROOT / "claims")
     done = repro("report", *shared, "--out", tmp_path / "r")
-    site = repro("publish", *shared, tmp_path / "site")
+    crate = repro("publish", *shared, tmp_path / "crate")
 
-    assert (done.exit_code, site.exit_code) == (4, 4), done.output
+    assert (done.exit_code, crate.exit_code) == (4, 4), done.output
     assert "error[E600]" in done.stderr
-    assert "no finished trial of these claims" in site.stderr
+    assert "holds no finished trial and no facts" in crate.stderr
     assert "not run" in (tmp_path / "r" / "report.md").read_text()
-    assert (tmp_path / "site" / "index.html").exists()
 
 
 def test_report_without_claims_is_a_usage_error(tmp_path: Path) -> None:

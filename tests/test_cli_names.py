@@ -99,11 +99,11 @@ def test_a_claim_that_is_not_valid_leaves_the_others_in_the_report(elsewhere: Pa
     (elsewhere / "claims" / "bad.yaml").write_text("id: [")
     assert repro("run", "architecture", "--store", "runs").exit_code == 0
     done = repro("report", "--store", "runs", "--format", "md", "--format", "html")
-    site = repro("publish", "site", "--store", "runs")
+    crate = repro("publish", "crate", "--store", "runs")
 
-    assert (done.exit_code, site.exit_code) == (2, 2)
+    assert (done.exit_code, crate.exit_code) == (2, 2)
     assert "error[E100]: claims/bad.yaml:" in done.stderr
-    for page in ("report/report.md", "report/report.html", "site/index.html"):
+    for page in ("report/report.md", "report/report.html", "crate/index.html"):
         text = (elsewhere / page).read_text()
         assert "Claim files that are not valid" in text
         assert "bad.yaml:1:6: YAML: " in text

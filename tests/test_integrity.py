@@ -513,13 +513,13 @@ def test_a_store_without_checksums_says_so(tmp_path: Path) -> None:
     assert "note: 10 finished trials have no checksums" in done.stdout
 
 
-def test_a_site_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:
+def test_a_crate_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:
     """Its list covers every file of it."""
-    COMMANDS["publish"](store, tmp_path / "site")
-    lines = (tmp_path / "site" / "SHA256SUMS").read_text().splitlines()
-    sums = {tmp_path / "site" / name: digest for digest, name in map(str.split, lines)}
+    crate = published(store, tmp_path)
+    lines = (crate / "SHA256SUMS").read_text().splitlines()
+    sums = {crate / name: digest for digest, name in map(str.split, lines)}
 
-    assert {*sums, tmp_path / "site" / "SHA256SUMS"} == set(files_of(tmp_path / "site"))
+    assert {*sums, crate / "SHA256SUMS"} == set(files_of(crate))
     for path, digest in sums.items():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
@@ -530,7 +530,7 @@ def test_a_crate_is_checked_as_a_whole_with_its_own_claims(store: Path, tmp_path
     assert repro("verify", crate).exit_code == 0
 
     for name in (
-        "levels.tar", "claims/levels.yaml", "claims/levels.html", "ro-crate-metadata.json"
+        "levels.tar", "claims/levels.yaml", "index.html", "ro-crate-metadata.json"
     ):  # fmt: skip
         path = crate / name
         content = path.read_bytes()
@@ -547,7 +547,7 @@ def test_a_crate_is_checked_as_a_whole_with_its_own_claims(store: Path, tmp_path
 def published(store: Path, folder: Path) -> Path:
     """A crate of the store."""
     crate = folder / "crate"
-    done = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
+    done = repro("publish", "--store", store, "--claims", CLAIMS, crate)
     assert done.exit_code == 0, done.output
     return crate
 
@@ -595,7 +595,7 @@ def test_an_export_onto_a_crate_makes_a_store_of_it(store: Path, tmp_path: Path)
     """Its pages would be of what it was; and a crate takes no folder that has anything in it."""
     crate = published(store, tmp_path)
     done = repro("export", "--store", store, "--claims", CLAIMS, crate)
-    again = repro("publish", "--crate", "--store", store, "--claims", CLAIMS, crate)
+    again = repro("publish", "--store", store, "--claims", CLAIMS, crate)
 
     assert done.exit_code == 0, done.output
     assert not (crate / "ro-crate-metadata.json").exists()

@@ -1,6 +1,6 @@
 """Results as an RO-Crate 1.2: a folder that says in JSON-LD what it holds, for archives and others.
 
-The folder is a store, with the claim files that it answers and a site of what it says beside it.
+The folder is a store, with the claim files that it answers and the report of it beside it.
 The library `rocrate` would describe files of which it knows no more than we do, by random names and
 the second of writing, and bring an HTTP client: it would spare no line of `_entities`.
 """
@@ -18,8 +18,9 @@ from repro.claim.trainer import files_beside
 from repro.errors import ClaimError
 from repro.files import read_bytes, reason_of, write_atomic
 from repro.report.document import document
+from repro.report.frames import csv_files
+from repro.report.html import render_html
 from repro.report.page import FactPage, Page
-from repro.report.site import site_files
 from repro.store import checksums
 from repro.store.archive import archives
 from repro.text import estimate_text
@@ -41,12 +42,18 @@ def write_crate(
     published: dt.date,
     licence: str | None = None,
 ) -> Path:
-    """Make the store in `out` a crate, and seal it; returns its first page.
+    """Make the store in `out` a crate, and seal it; returns its page.
 
     `pages`: what that store says. `claims`: files, as `claim_files` gives them. `refused`: as
     `write_report` takes it. `licence`: its address.
     """
-    files: dict[str, str | bytes] = {**site_files(pages, refused), **claims}
+    report = document(pages, refused)
+    files: dict[str, str | bytes] = {
+        "index.html": render_html(report),
+        **{f"data/{name}": table for name, table in csv_files(pages).items()},
+        **{f"figures/{name}": svg for name, svg in report.figures.items()},
+        **claims,
+    }
     parts = [*(path.name for path in archives(out)), checksums.TABLE, *sorted(files)]
     metadata = {
         "@context": "https://w3id.org/ro/crate/1.2/context",

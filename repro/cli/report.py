@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "publish", "report"]
 
-FORMATS = ("html", "md", "csv", "svg", "card", "parquet", "summary")
+FORMATS = ("html", "md", "csv", "svg", "card", "summary")
 USUAL = FORMATS[:5]
 
 
@@ -71,7 +71,6 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     csv      verdicts, effects, facts, trials and curves, a file each
     svg      figures/; claims.svg shows all claims
     card     claims.png, a preview image for links
-    parquet  the tables of csv
     summary  summary.md, short: for a comment, or >> $GITHUB_STEP_SUMMARY
     """  # noqa: D301 - click wants the character itself
     _load_matplotlib()
@@ -83,56 +82,39 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
 
 
 @command(
-    short_help="Write a static site into a folder, for any web server.",
+    short_help="Write results, claim files and report as one folder to publish.",
     examples="""
-    repro publish site                      # then: python -m http.server --directory site
-    repro publish --crate crate             # with the evidence: repro verify crate
+    repro publish crate --license https://spdx.org/licenses/CC-BY-4.0
+    repro verify crate
     """,
 )
 @option_store
 @option_claims
-@click.option("--crate", is_flag=True, help="Add the evidence and the claim files, as an RO-Crate.")
-@click.option("--license", "licence", help="With --crate: URL of its licence.")
+@click.option("--license", "licence", help="URL of its licence.")
 @click.argument("out", type=FOLDER)
-def publish(store: Path, claims: Path | None, crate: bool, licence: str | None, out: Path) -> None:
-    """Write a static site into a folder: the verdicts, a page for each claim, the data.
+def publish(store: Path, claims: Path | None, licence: str | None, out: Path) -> None:
+    """Write evidence, claim files and report into a new folder, for an archive or a web server.
 
-    Without results it is written as well, with exit code 4. The site lists invalid claim files;
-    the exit code is then 2.
-
-    With --crate the folder is an RO-Crate for an archive, and a store as of `repro export`:
-    `repro verify OUT` checks all of it. Figures of images with restricted use are left out.
+    The folder is an RO-Crate, and a store as of `repro export`: `repro verify OUT` checks all of
+    it. `index.html` is the report. Figures of images with restricted use are left out. The report
+    lists invalid claim files; the exit code is then 2.
     """
-    if licence and not crate:
-        raise click.UsageError("--license is of a crate: give --crate, too")
     if licence and not re.fullmatch(r"https?://[^\s<>\"]+", licence):
         raise click.UsageError(
             f"--license: {licence!r} is no address, such as https://spdx.org/..."
         )
+    if out.exists() and any(out.iterdir()):
+        raise click.UsageError(f"{out} is not empty: a crate has a folder of its own")
     _load_matplotlib()
-    if crate:
-        _publish_crate(store, claims, out, licence)
-        return
-    from repro.report.site import write_site
-
-    claim_pages, faults = _pages(claims, store)
-    echo(write_site(claim_pages, out, _lines(faults)))
-    _check(claim_pages, faults, store)
-
-
-def _publish_crate(store: Path, claims: Path | None, out: Path, licence: str | None) -> None:
-    """The pages are those of the evidence that lies beside them."""
     from repro.audit import copy_evidence
     from repro.audit.crate import claim_files, write_crate
     from repro.claim import load_valid
     from repro.store import Store
 
-    if out.exists() and any(out.iterdir()):
-        raise click.UsageError(f"{out} is not empty: a crate has a folder of its own")
     valid, _ = load_valid(claims_in(claims))
     beside = claim_files(valid)  # before anything is written, since it may refuse
     copy_evidence(Store(store), out, valid)
-    claim_pages, faults = _pages(claims, out)
+    claim_pages, faults = _pages(claims, out)  # of the evidence that lies beside them
     today = dt.datetime.now(dt.UTC).date()
     echo(write_crate(claim_pages, beside, out, _lines(faults), published=today, licence=licence))
     _check(claim_pages, faults, store)

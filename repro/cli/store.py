@@ -62,7 +62,7 @@ def _check_folder(path: Path) -> None:
 def verify(store: Path, claims: Path | None, report: Path | None, as_json: bool) -> None:
     """Check a store, and recompute every verdict from the curves.
 
-    A folder of `repro publish --crate` is checked with its own claim files.
+    A folder of `repro publish` is checked with its own claim files.
 
     Exit code 5 if a check fails.
 

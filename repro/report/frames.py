@@ -1,6 +1,5 @@
 """The report as tables for other programs: full precision, empty where nothing was measured."""
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
@@ -15,7 +14,7 @@ from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 from repro.verdict.effects import DECIDING
 
-__all__ = ["csv_files", "data_frames", "parquet_files", "table_of_trials", "trial_cells"]
+__all__ = ["csv_files", "data_frames", "table_of_trials", "trial_cells"]
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
@@ -39,16 +38,6 @@ def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, str]:
         f"{name}.csv": frame.to_csv(index=False, lineterminator="\n")
         for name, frame in data_frames(pages).items()
     }
-
-
-def parquet_files(pages: Sequence[Page | FactPage]) -> dict[str, bytes]:
-    """The same tables as Parquet, by the name of the file."""
-    files = {}
-    for name, frame in data_frames(pages).items():
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
-        files[f"{name}.parquet"] = buffer.getvalue()
-    return files
 
 
 def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:

@@ -3,34 +3,21 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
+from repro.store import PlanRecord
 from repro.trial import FactOutcome, Result, Trial
 from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
 from repro.verdict.effects import Contrast
 
-__all__ = ["FactPage", "Page", "Registration"]
+__all__ = ["FactPage", "Page"]
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
-
-
-class Registration(Protocol):
-    """What was written down before the first trial; `repro.store.PlanRecord` is one."""
-
-    @property
-    def digest(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def data_title(self) -> str: ...
-    @property
-    def registered(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +35,7 @@ class Page:
     results: Mapping[str, Result]
     curves: Mapping[str, pd.DataFrame]
     arrays: Mapping[str, Arrays]
-    plan: Registration | None
+    plan: PlanRecord | None
 
     @property
     def scale(self) -> Scale:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from repro.files import write_atomic
 from repro.report.document import document
-from repro.report.frames import csv_files, parquet_files
+from repro.report.frames import csv_files
 from repro.report.html import render_html
 from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
@@ -33,7 +33,6 @@ def write_report(
         "md": lambda: {"report.md": render_markdown(report, figures="svg" in chosen_formats)},
         "summary": lambda: {"summary.md": render_summary(report)},
         "csv": lambda: csv_files(pages),
-        "parquet": lambda: parquet_files(pages),
         "svg": lambda: {f"figures/{name}": svg for name, svg in report.figures.items()},
         "card": lambda: {f"{part.anchor}.png": part.card for part in report.parts if part.measured},
     }

@@ -265,7 +265,7 @@ class OnStore(Attempt):
         self.call("diff", self.store, self.base / "whole", *self.claims)
 
     def published(self) -> None:
-        self.call("publish", "--store", self.store, *self.claims, self.folder / "site")
+        self.call("publish", "--store", self.store, *self.claims, self.folder / "crate")
 
     def merged_from(self) -> None:
         """What was finished in a sound store stays as it is, and the rest goes on as before."""

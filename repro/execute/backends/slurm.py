@@ -28,11 +28,12 @@ from repro.errors import MachineError, OutOfMemoryError, ReproError, WorkerKille
 from repro.execute.driver import WorkerLost
 from repro.execute.grouping import group_cells
 from repro.execute.machine import CellOutcomes, Machine, PlainFlag
-from repro.execute.monitor.observer import Event, Measurement, TrainedCell
+from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.device import resolve_device
 from repro.execute.worker.work import train_cells
 from repro.plan import Cell
 from repro.store import Store
+from repro.trial import Row
 
 try:
     import submitit
@@ -168,7 +169,7 @@ class _Submission:
 
 
 def _event(fields: dict[str, Any]) -> Event:
-    rows = tuple(Measurement(**row) for row in fields.pop("rows"))
+    rows = tuple(Row(*row) for row in fields.pop("rows"))
     return Event(**fields, rows=rows)
 
 

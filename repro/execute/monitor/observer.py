@@ -11,19 +11,9 @@ from typing import Literal, Self
 
 from repro.errors import ReproError
 from repro.plan import Cell
-from repro.trial import Result
+from repro.trial import Result, Row
 
-__all__ = ["Event", "Measurement", "Observer", "Observers", "TrainedCell"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """One row of a trial's curve: `error` is a fraction, `loss` in nats."""
-
-    epoch: float
-    source: str  # online, train or test
-    error: float
-    loss: float
+__all__ = ["Event", "Observer", "Observers", "TrainedCell"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +29,7 @@ class Event:
     error: float
     images_per_second: float  # of training alone
     images: int
-    rows: tuple[Measurement, ...] = ()
+    rows: tuple[Row, ...] = ()
     seconds: float = 0.0  # of training, of a command, since its beginning
 
     @property

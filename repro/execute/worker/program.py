@@ -22,7 +22,7 @@ from typing import IO, Any
 from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, command_line
 from repro.errors import CommandError, IntegrityError, WriteError
 from repro.execute.machine import Flag, Machine
-from repro.execute.monitor.observer import Event, Measurement, TrainedCell
+from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker import guard
 from repro.files import open_handle, open_regular, parse_json, write_atomic
 from repro.plan import Cell
@@ -298,10 +298,7 @@ class _Program:
             images_per_second=0.0,
             images=0,
             seconds=line.seconds,
-            rows=tuple(
-                Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)
-                for row in rows
-            ),
+            rows=tuple(rows),
         )
 
 

@@ -29,7 +29,7 @@ from repro.errors import (
     machine_fault,
 )
 from repro.execute.machine import CellOutcomes, Flag, Machine
-from repro.execute.monitor.observer import Event, Measurement, TrainedCell
+from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.checkpoints import Checkpoints
 from repro.execute.worker.profile import trace_windows
 from repro.execute.worker.program import train_by_command
@@ -428,11 +428,8 @@ def _event(run: Run) -> Event:
         error=progress.online(1)[0],
         images_per_second=images_trained / max(progress.seconds.train * run.batched_runs, 1e-9),
         images=run.images,
-        rows=tuple(
-            Measurement(epoch=row.epoch, source=row.source, error=row.error, loss=row.loss)
-            for row in progress.rows[-3:]
-            if row.epoch == progress.epoch  # a window measures each source at most once
-        ),
+        # A window measures each source at most once.
+        rows=tuple(row for row in progress.rows[-3:] if row.epoch == progress.epoch),
     )
 
 
