@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from repro.report.page import FactPage, Page
 
-__all__ = ["Results", "load", "plan", "results", "run", "validate"]
-
 Named = Claim | str | Path
 
 

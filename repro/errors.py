@@ -28,28 +28,6 @@ import os
 from collections.abc import Iterator
 from typing import ClassVar
 
-__all__ = [
-    "BugError",
-    "ClaimError",
-    "CommandError",
-    "ContradictionError",
-    "DataError",
-    "IntegrityError",
-    "LockLostError",
-    "MachineError",
-    "NothingMeasuredError",
-    "OtherFormatError",
-    "OutOfMemoryError",
-    "ReproError",
-    "SourcesMissingError",
-    "StatisticsError",
-    "UntrustedError",
-    "WorkerKilledError",
-    "WriteError",
-    "known_errors",
-    "machine_fault",
-]
-
 
 class ReproError(Exception):
     """Something that the user can act on.

@@ -18,21 +18,6 @@ from typing import Any
 
 from repro.errors import WriteError
 
-__all__ = [
-    "File",
-    "Part",
-    "exists",
-    "open_handle",
-    "open_regular",
-    "parse_json",
-    "read_bytes",
-    "read_text",
-    "reason_of",
-    "sha256_of",
-    "write_atomic",
-    "write_parts",
-]
-
 _MOST_BYTES = 1 << 26  # 64 MiB: texts and tables that people write or that a trial leaves
 
 

@@ -11,16 +11,6 @@ from textwrap import TextWrapper
 
 from repro.errors import BugError, ClaimError, ReproError, known_errors
 
-__all__ = [
-    "error_list",
-    "explain_error",
-    "print_error",
-    "print_errors",
-    "printable",
-    "say",
-    "say_warnings",
-]
-
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}

@@ -17,26 +17,6 @@ from repro.claim import (
 from repro.registry import METRICS, metric_facts
 from repro.stats import Estimate
 
-__all__ = [
-    "NOT_RUN",
-    "contrast_text",
-    "crossing",
-    "duration",
-    "effect_text",
-    "energy_text",
-    "estimate_text",
-    "interval_text",
-    "looks_text",
-    "measured_text",
-    "number",
-    "p_text",
-    "percent",
-    "region_text",
-    "rule_text",
-    "seeds_text",
-    "value_text",
-]
-
 NOT_RUN = "not run"
 
 

@@ -26,8 +26,6 @@ from repro.store.archive import archives
 from repro.text import estimate_text
 from repro.verdict import Verdict
 
-__all__ = ["claim_files", "write_crate"]
-
 _MOST_BYTES = 1 << 34
 
 _Entity = dict[str, Any]

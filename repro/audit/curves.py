@@ -16,8 +16,6 @@ import pandas as pd
 from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
 from repro.trial.reported import Training, from_rows, result_of
 
-__all__ = ["FROM_CURVE", "contradictions", "rederived"]
-
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 # As in the training loop, whose numbers these are held against.

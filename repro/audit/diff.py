@@ -10,8 +10,6 @@ from repro.store import Store
 from repro.verdict import Verdict
 from repro.verdict.session import Judgement, judge_at, registered_plan
 
-__all__ = ["Difference", "Side", "compare"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Side:

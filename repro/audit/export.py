@@ -24,8 +24,6 @@ from repro.store.arrays import Array
 from repro.store.arrays import pack as pack_arrays
 from repro.trial import Result, Trial
 
-__all__ = ["copy_evidence", "export"]
-
 _OTHERS = "others"  # the archive of trials that no claim at hand asks for
 
 

@@ -20,8 +20,6 @@ from repro.files import File, Part, exists, read_bytes, write_atomic
 from repro.store import MOST_BYTES, WEIGHTS, PlanRecord, Store, checksums, facts_in
 from repro.store.archive import Contents, contents
 
-__all__ = ["APART", "Merged", "content_of", "disagreement", "merge", "shared_numbers"]
-
 APART = "apart"  # what contradicts the store, kept beside it
 
 Numbers = dict[str, Any]

@@ -13,8 +13,6 @@ from pathlib import Path
 
 from repro.files import read_bytes
 
-__all__ = ["contradictions"]
-
 _FREE = {"command"}  # has the path by which the claim file was named
 
 

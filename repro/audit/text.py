@@ -8,14 +8,6 @@ from repro.audit.verify import Verification
 from repro.report.describe import verdict_fields
 from repro.text import estimate_text, seeds_text
 
-__all__ = [
-    "difference_fields",
-    "difference_text",
-    "merge_text",
-    "verification_fields",
-    "verification_text",
-]
-
 
 def verification_text(verification: Verification) -> str:
     """What was checked, every contradiction, and what is worth knowing."""

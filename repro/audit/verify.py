@@ -24,8 +24,6 @@ from repro.trial import Result
 from repro.verdict import Verdict
 from repro.verdict.session import judge_at
 
-__all__ = ["Verification", "claims_beside", "verify"]
-
 
 @dataclass(kw_only=True, slots=True)
 class Verification:

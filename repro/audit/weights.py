@@ -19,8 +19,6 @@ from repro.store import NetRecord, Store
 from repro.trial import Result, Trial
 from repro.verdict.session import default_scale, registered_plan
 
-__all__ = ["NetChoice", "trial_of", "write_weights"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NetChoice:

@@ -13,8 +13,6 @@ from repro.store import Store
 from repro.trial import Result, Trial
 from repro.verdict.session import judge, registered_plan
 
-__all__ = ["why"]
-
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 
 

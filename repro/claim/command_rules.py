@@ -8,8 +8,6 @@ from repro.claim.raw import Finding, choices, mapping, name_rule
 from repro.claim.trainer import PLACEHOLDERS, placeholders_in
 from repro.claim.yaml_source import KeyPath
 
-__all__ = ["command_rules"]
-
 _OF_CLAIM = ("recipes", "verdict_recipe", "crossing")
 _OF_ARM = {"model", "net", "recipe", "share"}
 _OF_SCALE = {"model", "images", "resample", "further_test", "recipe"}

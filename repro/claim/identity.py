@@ -10,8 +10,6 @@ tests/test_identity.py fails for a field without a line here, and for a wrong li
 
 from typing import Literal
 
-__all__ = ["FIELDS", "Changes", "fields_that_change"]
-
 Changes = Literal["numbers", "rule", "nothing"]
 
 _CLAIM: dict[str, Changes] = {

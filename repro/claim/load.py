@@ -39,8 +39,6 @@ from repro.claim.spec import (
 from repro.claim.yaml_source import KeyPath, Problem, Source, read_yaml
 from repro.errors import ClaimError
 
-__all__ = ["json_schema", "load", "load_all", "load_valid"]
-
 HINT = "`repro schema` prints the schema of claim files; `repro show` prints a valid one"
 
 

@@ -9,17 +9,6 @@ from typing_extensions import TypeIs  # in typing from Python 3.13 on
 
 from repro.claim.yaml_source import KeyPath
 
-__all__ = [
-    "Finding",
-    "choices",
-    "is_number",
-    "mapping",
-    "name_rule",
-    "plain",
-    "quoted",
-    "suggestion",
-]
-
 SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 Finding = tuple[KeyPath, str]

@@ -11,8 +11,6 @@ from repro.claim.raw import choices, is_number, quoted
 from repro.claim.spec import Recipe, Schedule, TrainedClaim, rate_for, recipe_for
 from repro.registry import OPTIMISERS, OptimiserFacts
 
-__all__ = ["idle_keys", "recipe_rules"]
-
 
 def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
     """The problems of a recipe that is trained for `epochs`.

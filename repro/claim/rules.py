@@ -60,15 +60,6 @@ from repro.registry import (
     folder_and_size,
 )
 
-__all__ = [
-    "amount_rule",
-    "contrast_rules",
-    "resolved_rules",
-    "rules",
-    "sameness_rule",
-    "sentence",
-]
-
 FOLDER = re.compile(r"[A-Za-z0-9._-]+\Z")
 
 # What pydantic calls by Python's names.

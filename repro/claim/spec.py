@@ -27,44 +27,6 @@ from pydantic import (
 from repro.claim.identity import fields_that_change
 from repro.registry.plugins import Plugins
 
-__all__ = [
-    "COMMAND",
-    "KINDS",
-    "LEAST_SEEDS",
-    "OWN_KINDS",
-    "SCALES",
-    "Analysis",
-    "Arm",
-    "Checks",
-    "Claim",
-    "Difference",
-    "DifferenceClaim",
-    "ExactClaim",
-    "Fact",
-    "LevelClaim",
-    "Model",
-    "Optimiser",
-    "Paper",
-    "Recipe",
-    "Region",
-    "Scalar",
-    "Scale",
-    "Schedule",
-    "Search",
-    "Strict",
-    "TimeClaim",
-    "TimeContrast",
-    "TrainedClaim",
-    "Trainer",
-    "arms_of",
-    "images_for",
-    "is_paired",
-    "metric_of",
-    "model_for",
-    "rate_for",
-    "recipe_for",
-]
-
 Scalar = bool | int | float | str
 Positive = Annotated[float, Field(gt=0)]
 # Up to which float32 holds the products that an update is made of: beyond it nothing is learnt.

@@ -14,8 +14,6 @@ from statistics import stdev
 from repro.errors import ClaimError
 from repro.files import read_text
 
-__all__ = ["TABLES", "FigurePoint", "read_figure", "read_siblings"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FigurePoint:

@@ -9,16 +9,6 @@ from repro.claim.spec import Claim, TrainedClaim
 from repro.errors import ClaimError
 from repro.files import sha256_of
 
-__all__ = [
-    "OWN_DATA",
-    "PLACEHOLDERS",
-    "command_line",
-    "files_beside",
-    "files_of",
-    "fingerprint_of",
-    "placeholders_in",
-]
-
 OWN_DATA = "the command's own data"  # if the claim file names no data
 
 # Placeholders of a command, besides the arguments of its arm and scale.

@@ -14,8 +14,6 @@ from yaml.composer import Composer
 
 from repro.files import read_bytes
 
-__all__ = ["KeyPath", "Problem", "Source", "is_text", "read_yaml"]
-
 MOST_BYTES = 1_000_000
 
 KeyPath = tuple[str | int, ...]

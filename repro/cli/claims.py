@@ -31,8 +31,6 @@ from repro.registry.shipped import OWN
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = ["list_", "new", "schema", "show", "trust", "validate"]
-
 
 @command(
     "list",

@@ -20,8 +20,6 @@ from repro.cli.streams import standard_streams
 from repro.errors import BugError, MachineError, ReproError, machine_fault
 from repro.messages import print_error, printable, say, say_warnings
 
-__all__ = ["Command", "Group", "command", "group"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

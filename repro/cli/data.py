@@ -14,8 +14,6 @@ from repro.cli.options import (
 )
 from repro.cli.settings import setting
 
-__all__ = ["data"]
-
 
 @group()
 def data() -> None:

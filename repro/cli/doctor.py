@@ -25,8 +25,6 @@ from repro.store.provenance import code_commit, code_version, cores, cpu_name
 from repro.train.precision import instructions
 from repro.trial import Trial
 
-__all__ = ["Check", "Possible", "checks", "possible", "possible_lines"]
-
 _ROUGHLY = (1_200_000, 150_000)  # images of ILSVRC-2010, of which no exact number is known here
 
 

@@ -18,8 +18,6 @@ from repro.errors import MachineError
 if TYPE_CHECKING:
     from repro.execute import Backend, Machine
 
-__all__ = ["backend_from", "options_executor"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

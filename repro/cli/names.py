@@ -14,14 +14,6 @@ from repro.registry.shipped import OWN, claim_files
 if TYPE_CHECKING:
     from repro.claim import Claim
 
-__all__ = [
-    "ArmName",
-    "ClaimPath",
-    "ClaimsFolder",
-    "LogTarget",
-    "ScaleName",
-]
-
 
 class ClaimsFolder(Setting):
     """The folder in which the other arguments of a command look claims up."""

@@ -22,28 +22,6 @@ if TYPE_CHECKING:
     from repro.execute import Machine
     from repro.store import Store
 
-__all__ = [
-    "CLAIM",
-    "FOLDER",
-    "SCALE",
-    "Duration",
-    "Folder",
-    "cache_dir_for",
-    "claims_in",
-    "data_dirs_for",
-    "echo",
-    "end_by_faults",
-    "load_claims",
-    "machine_from",
-    "option_claims",
-    "option_claims_dir",
-    "option_store",
-    "options_data",
-    "options_run",
-    "print_json",
-    "sound_store",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 BUDGET_UNITS = {"s": 1, "m": 60, "h": 3600}

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from repro.errors import ClaimError
     from repro.report.page import FactPage, Page
 
-__all__ = ["export", "publish", "report"]
-
 FORMATS = ("html", "md", "csv", "svg", "card", "summary")
 USUAL = FORMATS[:5]
 

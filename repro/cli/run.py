@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from repro.claim import Claim
     from repro.verdict.session import Judgement
 
-__all__ = ["plan", "run", "status"]
-
 
 @command(
     examples="""

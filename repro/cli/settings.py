@@ -17,18 +17,6 @@ import click
 
 from repro.files import read_bytes
 
-__all__ = [
-    "Effective",
-    "Setting",
-    "config_files",
-    "defaults",
-    "effective",
-    "expanded",
-    "is_there",
-    "setting",
-    "user_folder",
-]
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

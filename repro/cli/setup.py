@@ -22,8 +22,6 @@ from repro.registry.shipped import claim_files, is_shipped
 if TYPE_CHECKING:
     from repro.execute.monitor.progress import Overview
 
-__all__ = ["completion", "config", "doctor", "here"]
-
 EXIT_BROKEN = 5
 
 

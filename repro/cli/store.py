@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from repro.store import Store
 
-__all__ = ["diff", "explain", "merge", "verify", "why"]
-
 
 def opened(path: Path) -> "Store":
     """The store of a folder that is there; a usage error otherwise."""

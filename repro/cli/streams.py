@@ -13,8 +13,6 @@ from typing import IO, Any, cast
 
 from repro.errors import WriteError
 
-__all__ = ["EXIT_READER_GONE", "standard_streams"]
-
 EXIT_READER_GONE = 141  # what a shell reports of a program that SIGPIPE has ended
 
 

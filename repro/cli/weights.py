@@ -17,8 +17,6 @@ from repro.cli.options import (
     sound_store,
 )
 
-__all__ = ["weights"]
-
 
 class ClaimOrTrial(ClaimPath):
     """A claim, or the sixteen digits of a trial."""

@@ -3,8 +3,6 @@
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LARGEST_FILE", "MOST_PIXELS", "Images", "Labels"]
-
 Images = npt.NDArray[np.uint8]  # (N, H, W, 3), grey levels, RGB
 Labels = npt.NDArray[np.int64]  # (N,), from 0
 

@@ -10,8 +10,6 @@ from repro.data.sources.embedded import EMBEDDED
 from repro.data.sources.find import find, not_found_error
 from repro.data.sources.names import check_name
 
-__all__ = ["fingerprint", "open_dataset"]
-
 
 def open_dataset(
     name: str,

@@ -20,8 +20,6 @@ import numpy.typing as npt
 
 from repro.data.arrays import Images, Labels
 
-__all__ = ["Dataset", "Split", "content_fingerprint", "interleaved_order"]
-
 _CHUNK = 4096  # images; bounds what a memory-mapped array brings into memory at once
 
 

@@ -18,8 +18,6 @@ from repro.errors import DataError
 from repro.files import open_regular
 from repro.registry import DATASETS
 
-__all__ = ["Prepared", "Status", "Verification", "prepare", "status", "verify"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:

@@ -30,8 +30,6 @@ from repro.verdict.session import (
     registered_plan,
 )
 
-__all__ = ["describe_plan"]
-
 _STEPS = 10  # of training, timed for each shape
 
 

@@ -19,8 +19,6 @@ from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import Result
 
-__all__ = ["Backend", "Outcome", "WorkerLost", "run_cells"]
-
 _MAX_LOSSES = 3  # of workers, without progress of the trial in between
 _POLL_SECONDS = 0.2
 _BUSY_SECONDS = 1.0

@@ -8,8 +8,6 @@ from repro.plan import Cell
 from repro.registry import OWN_MODELS
 from repro.trial import Trial
 
-__all__ = ["group_cells"]
-
 
 def group_cells(
     cells: Sequence[Cell], machine: Machine, *, memory: int | None = None

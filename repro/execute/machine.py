@@ -11,8 +11,6 @@ from typing import Protocol
 from repro.errors import ReproError
 from repro.execute.monitor.observer import TrainedCell
 
-__all__ = ["SIGNALS", "CellOutcomes", "Flag", "Machine", "PlainFlag"]
-
 # A terminal (Ctrl-C or its end), `timeout` and batch systems send these to the whole process
 # group; only the main process handles them.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -13,15 +13,6 @@ from repro.messages import say
 from repro.store import Store
 from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
 
-__all__ = [
-    "Work",
-    "claims_with_scale",
-    "fingerprint_at",
-    "open_images",
-    "prepare",
-    "register_plans",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:

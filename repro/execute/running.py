@@ -20,11 +20,6 @@ from repro.registry import OWN_MODELS
 from repro.store import Store
 from repro.verdict.session import Judgement, default_scale, judge, judge_exact, next_trials
 
-__all__ = [
-    "RunOutcome",
-    "run_claims",
-]
-
 EXIT_INTERRUPTED = 130
 
 

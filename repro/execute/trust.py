@@ -12,8 +12,6 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import UntrustedError
 from repro.files import read_bytes, write_atomic
 
-__all__ = ["commands_of", "require_trust", "trust"]
-
 
 def commands_of(claim: Claim) -> str:
     """The command in shell syntax; empty without one."""

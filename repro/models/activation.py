@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from repro.registry import ACTIVATIONS
 
-__all__ = ["ScaledTanh", "activation"]
-
 
 class ScaledTanh(nn.Module):
     """1.7159 tanh(2x/3): unit slope and variance near the origin (LeCun et al. 1998, sec. 4.4)."""

@@ -31,8 +31,6 @@ from repro.models.dropout import Dropout
 from repro.models.initialise import initialise
 from repro.models.lrn import ConstantScale, LocalResponseNorm, SpatialResponseNorm
 
-__all__ = ["AlexNet", "CeilConv2d", "alexnet_2012"]
-
 Preset = Literal["paper_text", "authors_2012"]
 Split = Literal["two_gpus", "one_gpu", "ungrouped", "columns"]
 Norm = Literal["both", "first", "none", "constant"]

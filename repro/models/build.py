@@ -9,8 +9,6 @@ from torch import nn
 
 from repro.registry import MODELS
 
-__all__ = ["build", "builder"]
-
 
 def build(
     name: str,

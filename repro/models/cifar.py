@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from repro.models.activation import activation as act
 from repro.models.initialise import initialise
 
-__all__ = ["CifarNet", "cifar_19pct", "cifar_80sec"]
-
 
 class CifarNet(nn.Module):
     """conv 32, conv 32, conv 64, then fc `hidden` when it is not zero, then the classifier.

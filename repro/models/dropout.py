@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout"]
-
 
 class Dropout(nn.Dropout):
     """As nn.Dropout, of outputs of `shape` an image; with `mask` set, that is what it multiplies.

@@ -19,8 +19,6 @@ from repro.models.local import LocallyConnected2d
 from repro.registry import DATASETS
 from repro.trial import FactOutcome, Trial
 
-__all__ = ["QUANTITY", "compute", "epoch_work", "multiply_adds"]
-
 _CLASSES, _SIZE, _STORED = 1000, 224, 256  # ILSVRC; crops of 224 from images of 256 (sec. 2, 4.1)
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 from torch import nn
 
-__all__ = ["initialise"]
-
 
 def initialise(
     layers: Mapping[str, nn.Module],

@@ -17,8 +17,6 @@ from repro.models.activation import activation as act
 from repro.models.initialise import initialise
 from repro.models.lrn import LocalResponseNorm
 
-__all__ = ["ConvLocalNet", "LocallyConnected2d", "cifar_conv_local", "neighbourhoods", "shifted"]
-
 
 class LocallyConnected2d(nn.Module):
     """A 3x3 convolution whose weights differ from place to place; stride 1, one pixel of zeros.

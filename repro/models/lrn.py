@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ConstantScale", "LocalResponseNorm", "SpatialResponseNorm", "use_kernel"]
-
 _LOW = (torch.bfloat16, torch.float16)
 
 

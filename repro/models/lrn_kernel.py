@@ -15,8 +15,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["normalise"]
-
 _TILE = 1024  # numbers that one program holds
 
 

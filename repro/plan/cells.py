@@ -22,8 +22,6 @@ from repro.registry.plugins import versions
 from repro.trial import Result, Trial
 from repro.trial.numerics import numerics
 
-__all__ = ["TUNING_SEEDS_FROM", "ArmCells", "Cell", "cells_of", "code", "confirm_cells"]
-
 # Tuning seeds start here, evaluation seeds at 0: no seed is both.
 TUNING_SEEDS_FROM = MOST_SEEDS
 

@@ -19,8 +19,6 @@ from repro.plan.rate_search import (
 )
 from repro.trial import Result
 
-__all__ = ["merge_cells", "most_epochs_left", "next_cells", "possible_cells"]
-
 
 def next_cells(
     claim: TrainedClaim,

@@ -15,17 +15,6 @@ from repro.claim import Search, TimeClaim, TrainedClaim, rate_for
 from repro.plan.cells import ArmCells, Cell, cells_of
 from repro.trial import LAG, Result
 
-__all__ = [
-    "Finalist",
-    "RateOutcome",
-    "RateSearch",
-    "epochs_of_later_rungs",
-    "lag",
-    "possible_rates",
-    "rate_search",
-    "trials_of_refinement",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateOutcome:

@@ -11,24 +11,6 @@ from typing import Any, Literal
 
 from repro.registry.plugins import Plugins
 
-__all__ = [
-    "ACTIVATIONS",
-    "DATASETS",
-    "LOGGERS",
-    "METRICS",
-    "MODELS",
-    "OPTIMISERS",
-    "OWN_METRICS",
-    "OWN_MODELS",
-    "QUANTITIES",
-    "DatasetFacts",
-    "MetricFacts",
-    "ModelFacts",
-    "OptimiserFacts",
-    "folder_and_size",
-    "metric_facts",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MetricFacts:

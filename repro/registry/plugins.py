@@ -25,8 +25,6 @@ from typing import Any, TypeVar
 
 from repro.errors import MachineError
 
-__all__ = ["Plugins", "versions"]
-
 T = TypeVar("T")
 
 GROUPS = (

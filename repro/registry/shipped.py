@@ -4,8 +4,6 @@ from pathlib import Path
 
 import repro
 
-__all__ = ["OWN", "claim_files", "is_shipped"]
-
 OWN = Path("claims")  # in the working folder
 SUFFIXES = (".yaml", ".yml")
 

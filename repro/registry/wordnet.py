@@ -6,8 +6,6 @@ from pathlib import Path
 
 from repro.files import read_text
 
-__all__ = ["words"]
-
 
 def words(name: str) -> str:
     """`goldfish` for `n01443537`; any other name as it is."""

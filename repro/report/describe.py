@@ -25,16 +25,6 @@ from repro.text import (
 from repro.verdict import Member, Verdict
 from repro.verdict.prior import prior
 
-__all__ = [
-    "describe_claim",
-    "describe_data",
-    "describe_family",
-    "describe_resolved",
-    "describe_verdict",
-    "describe_verification",
-    "verdict_fields",
-]
-
 
 def describe_verdict(claim: Claim, verdict: Verdict) -> str:
     """The verdict, then the estimate, the paper's value, the reason and the source; 80 columns."""

@@ -19,8 +19,6 @@ from repro.text import duration, rule_text
 from repro.verdict import EXACT, Word
 from repro.verdict.prior import prior
 
-__all__ = ["ClaimSection", "Document", "Part", "ScaleSection", "document"]
-
 _BEST_FIRST = (EXACT, *reversed(SCALES))
 # The reader's order: reproduced, partly reproduced, not reproduced, open.
 _WORDS: tuple[Word, ...] = get_args(Word)

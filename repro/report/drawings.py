@@ -16,8 +16,6 @@ from repro.report.svg import svg
 from repro.text import estimate_text
 from repro.verdict.effects import DECIDING, Contrast
 
-__all__ = ["Drawing", "drawings"]
-
 Panel = tuple[str, Callable[[Axes], Axes]]
 
 HEIGHT = 3.7  # inches

@@ -14,8 +14,6 @@ from repro.stats import Estimate
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 from repro.verdict.effects import DECIDING
 
-__all__ = ["csv_files", "data_frames", "table_of_trials", "trial_cells"]
-
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
     "high", "level", "bound", "paper", "seeds", "seconds", "data", "device", "fingerprint",

@@ -9,8 +9,6 @@ from markupsafe import Markup
 from repro.report.document import Document
 from repro.report.svg import inline, palette, share
 
-__all__ = ["render_html"]
-
 
 def render_html(document: Document) -> str:
     """The whole report as one page; all but figures, style sheet and script is escaped."""

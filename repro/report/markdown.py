@@ -7,8 +7,6 @@ from repro.report.document import ClaimSection, Document, Part, ScaleSection
 from repro.report.tables import Table
 from repro.report.verdict_table import measured_table, unrun_table, verdict_table
 
-__all__ = ["markdown_table", "measured_with", "render_markdown", "render_summary"]
-
 
 def render_markdown(document: Document, *, figures: bool) -> str:
     """The page; `figures`: whether it links the files in figures/."""

@@ -13,8 +13,6 @@ from repro.report.svg import free_png, free_svg
 from repro.stats import Estimate
 from repro.verdict import Verdict
 
-__all__ = ["card", "forest_row", "forest_svg"]
-
 WIDE, NARROW = 780.0, 330.0  # points
 CARD, CARD_HEAD = (960.0, 480.0), 78.0  # points; 1280 by 640 dots, as sites show a link
 _DPI = 96

@@ -15,8 +15,6 @@ from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
 from repro.verdict.effects import Contrast
 
-__all__ = ["FactPage", "Page"]
-
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 

@@ -11,8 +11,6 @@ from repro.store import Store
 from repro.trial import Result
 from repro.verdict.session import as_registered, judge, judge_exact, registered_plan
 
-__all__ = ["pages"]
-
 
 def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
     """A page for each claim and each of its scales, the best evidence first."""

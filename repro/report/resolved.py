@@ -19,8 +19,6 @@ from repro.claim.trainer import OWN_DATA
 from repro.plan import Cell, confirm_cells, rate_search
 from repro.trial import Result
 
-__all__ = ["render_resolved"]
-
 Fingerprints = Mapping[str, str | None]
 
 

@@ -25,22 +25,6 @@ from repro.report.page import Page
 from repro.trial import WINDOWS, Result, Trial
 from repro.verdict.effects import Outcome, values_of
 
-__all__ = [
-    "arm_curves",
-    "arm_rates",
-    "common_age",
-    "crossing_rows",
-    "ending",
-    "error_series",
-    "evaluation_outcomes",
-    "first_excluded_seed",
-    "metric_rows",
-    "metrics_shown",
-    "paper_curves",
-    "rolling_error",
-    "tuning_trials",
-]
-
 
 def evaluation_outcomes(page: Page, recipe: str, arm: str) -> list[Outcome]:
     """The outcomes of one arm's evaluation trials, by seed."""

@@ -25,8 +25,6 @@ from matplotlib.figure import Figure
 
 from repro.report.figures import SCHEME, STYLE
 
-__all__ = ["free_png", "free_svg", "inline", "layout", "palette", "share", "standalone", "svg"]
-
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 ET.register_namespace("", _SVG)
 ET.register_namespace("xlink", _XLINK)

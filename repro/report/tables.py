@@ -25,18 +25,6 @@ from repro.verdict import family
 from repro.verdict.analysis import RecipeEvidence, nets_tested_twice, sampled_images
 from repro.verdict.effects import DECIDING, Contrast, Outcome
 
-__all__ = [
-    "Table",
-    "TrialRow",
-    "evidence_tables",
-    "fact_tables",
-    "family_table",
-    "grid_table",
-    "smoke_table",
-    "trial_rows",
-]
-
-
 _MAX_PLAIN_RECIPES = 2  # recipes
 _MAX_SHORT_ROWS = 40  # rows of a search
 

@@ -20,8 +20,6 @@ from repro.text import (
 )
 from repro.verdict import Verdict
 
-__all__ = ["Row", "command", "measured_table", "rows", "unrun_table", "verdict_table"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:

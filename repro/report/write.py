@@ -10,8 +10,6 @@ from repro.report.html import render_html
 from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
 
-__all__ = ["write_report"]
-
 Files = Mapping[str, str | bytes]
 
 

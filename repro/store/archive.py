@@ -16,8 +16,6 @@ from pathlib import Path
 from repro.errors import IntegrityError
 from repro.files import Part, open_regular, reason_of
 
-__all__ = ["TRIAL_FILES", "Contents", "archives", "contents", "pack", "parts_in"]
-
 # Of a trial, in the order of their names: what says that there is one comes last.
 TRIAL_FILES = ("SHA256SUMS", "arrays.npz", "curve.csv", "result.json", "trial.json")
 

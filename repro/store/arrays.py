@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ARRAYS", "Array", "Kind", "pack", "unpack"]
-
 Array = npt.NDArray[np.generic]
 
 _MOST_BYTES = 1 << 26  # of one array

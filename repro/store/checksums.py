@@ -25,20 +25,6 @@ from repro.files import (
 )
 from repro.store.archive import archives, parts_in
 
-__all__ = [
-    "CRATE",
-    "SUMS",
-    "TABLE",
-    "as_text",
-    "damage",
-    "drop",
-    "is_sealed",
-    "seal",
-    "sha256",
-    "unseal",
-    "write",
-]
-
 SUMS = "SHA256SUMS"
 TABLE = "results.csv"  # of a store that was exported
 CRATE = "ro-crate-metadata.json"  # of a store that was published, with pages and claim files

@@ -13,8 +13,6 @@ from typing import NamedTuple
 import repro
 from repro.errors import SourcesMissingError
 
-__all__ = ["Commit", "code_commit", "code_version", "cores", "cpu_name", "provenance", "sources"]
-
 _PACKAGES = ("torch", "torchvision", "timm", "numpy")
 
 

@@ -66,8 +66,6 @@ from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ARCHIVED", "MOST_BYTES", "WEIGHTS", "NetRecord", "PlanRecord", "Store", "facts_in"]
-
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
 FORMAT = 1

@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-__all__ = ["Meter"]
-
 
 class Meter:
     """Joules of a device since it was last asked; NaN where no driver counts them.

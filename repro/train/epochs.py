@@ -8,8 +8,6 @@ from torch import Tensor
 from repro.data.device.order import Bounds, bounded_order
 from repro.trial import WINDOWS, derive_seed
 
-__all__ = ["epoch_order", "window_steps"]
-
 
 def epoch_order(
     images: int, *, seed: int, epoch: int, within: Bounds | None = None, batch: int = 1

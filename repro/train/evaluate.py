@@ -22,20 +22,6 @@ from repro.train.population import stack_models
 from repro.train.precision import Autocast
 from repro.train.ranks import SINGLE_RANK, Ranks
 
-__all__ = [
-    "Arrays",
-    "Evaluation",
-    "calibration_error",
-    "colour_split",
-    "evaluate",
-    "evaluate_batched",
-    "evaluate_untrained",
-    "evaluate_views",
-    "final_metrics",
-    "neighbours",
-    "package_metrics",
-]
-
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _BATCH = 1000

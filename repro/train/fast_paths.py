@@ -20,8 +20,6 @@ from repro.train.ranks import SINGLE_RANK
 from repro.train.run import Run
 from repro.train.windows import BATCHED_PATHS, PATHS, Population
 
-__all__ = ["FastPaths", "StepMeasurement", "choose_fast_paths", "try_paths"]
-
 _ALTERNATIVES = MappingProxyType({"streams": "grouped"})  # of which one is taken
 _SECONDS = 0.5  # of steps that are timed; as long again for what comes before them
 _STEPS = 6  # of which the losses are compared: beyond those that are not recorded

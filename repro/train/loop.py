@@ -13,8 +13,6 @@ from repro.train.run import Run, device_data
 from repro.train.windows import BATCHED_PATHS, Population
 from repro.trial import WINDOWS, Trial
 
-__all__ = ["device_context", "train", "train_all"]
-
 
 def train(
     trial: Trial,

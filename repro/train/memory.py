@@ -4,8 +4,6 @@ import gc
 
 import torch
 
-__all__ = ["free", "is_out_of_memory", "may_be_out_of_memory"]
-
 
 def free(device: torch.device, *, short: bool = False) -> None:
     """Give back what a population took that nobody names any more: it refers to itself.

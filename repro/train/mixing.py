@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["mix_batch"]
-
 
 def mix_batch(
     images: Tensor,

@@ -22,18 +22,6 @@ from torch.optim.sgd import sgd
 from repro.registry import OPTIMISERS
 from repro.trial import Trial
 
-__all__ = [
-    "MOST_DROPS",
-    "Group",
-    "LibraryOptimizer",
-    "Optimizer",
-    "PaperSGD",
-    "optimizer_for",
-    "rate_at",
-    "scheduled_rate",
-    "stalls",
-]
-
 MOST_DROPS = 3  # sec. 5: the rate "was reduced three times prior to termination"
 
 

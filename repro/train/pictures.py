@@ -15,8 +15,6 @@ from torch.nn import functional as F
 from repro.data.device import DeviceData
 from repro.train.precision import Autocast
 
-__all__ = ["Arrays", "arrays_to_store", "confusion", "correct_by_image", "examples", "shrink"]
-
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _GUESSES = "guesses_"

@@ -34,17 +34,6 @@ from repro.train.optim import Optimizer, PaperSGD
 from repro.train.precision import Autocast
 from repro.train.ranks import SINGLE_RANK, Ranks, Share
 
-__all__ = [
-    "BatchedStep",
-    "GraphedUpdate",
-    "SingleStep",
-    "Step",
-    "StreamedStep",
-    "batched_logits",
-    "member_bytes",
-    "stack_models",
-]
-
 Update = Callable[[Tensor, Tensor], None]
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 Tensors = Mapping[str, Tensor]

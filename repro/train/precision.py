@@ -20,15 +20,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-__all__ = [
-    "Autocast",
-    "RoundedProducts",
-    "autocast",
-    "instructions",
-    "kernels",
-    "multiplies_bfloat16",
-]
-
 Autocast = Callable[[], AbstractContextManager[None]]
 
 # A recipe's float32 is float32: on a GPU cuDNN would multiply in TF32, with 10 bits of 23, unless

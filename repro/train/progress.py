@@ -8,8 +8,6 @@ import numpy as np
 
 from repro.trial import WINDOWS, Clocks, Row
 
-__all__ = ["Progress"]
-
 
 @dataclass(kw_only=True, slots=True)
 class Progress:

@@ -16,8 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from repro.trial import Trial
 
-__all__ = ["SINGLE_RANK", "Ranks", "Share"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Share:

@@ -28,8 +28,6 @@ from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.stopwatch import Stopwatch
 from repro.trial import LAG, PASSES, WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
-__all__ = ["CheckpointError", "Run", "device_data", "untrained"]
-
 # Online error over the last windows that is held against `near`: 3 windows of CIFAR-10 are
 # 15,000 images, whose standard error of 0.35 points is well inside a `near` of 1 point.
 _NEAR_WINDOWS = 3

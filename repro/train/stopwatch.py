@@ -9,8 +9,6 @@ from repro.train.energy import Meter
 from repro.train.progress import Progress
 from repro.trial import Clocks
 
-__all__ = ["Stopwatch"]
-
 _READING_INTERVAL = (
     0.5  # seconds at least between two looks at the energy, which cost a millisecond or so
 )

@@ -16,8 +16,6 @@ from repro.train.population import BatchedStep, SingleStep, Step, StreamedStep
 from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.run import Run
 
-__all__ = ["BATCHED_PATHS", "PATHS", "Population"]
-
 # What a step may be made of. On a CPU only the first is a choice, and it is always taken.
 PATHS = frozenset({"channels_last", "triton", "graph", "grouped"})
 BATCHED_PATHS = frozenset({"grouped", "streams"})  # by which several nets take a step

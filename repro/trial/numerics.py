@@ -24,8 +24,6 @@ from pathlib import Path
 
 from repro.errors import SourcesMissingError
 
-__all__ = ["TABLE", "Known", "definitions", "digests", "known", "numerics"]
-
 PACKAGE = Path(__file__).parents[1]
 TABLE = Path(__file__).with_name("numerics.txt")
 

@@ -21,8 +21,6 @@ from pydantic import (
 from repro.errors import IntegrityError
 from repro.files import File, read_text, reason_of
 
-__all__ = ["STRICT", "Amount", "Finite", "Moment", "Number", "parse", "read_file", "read_record"]
-
 STRICT = ConfigDict(extra="forbid", strict=True)
 
 T = TypeVar("T")

@@ -14,8 +14,6 @@ from typing import Any, NamedTuple
 from repro.files import parse_json
 from repro.trial.trial import Clocks, Result, Row, Status, Trial
 
-__all__ = ["ENDED", "Reported", "Training", "from_rows", "parse_line", "result_of", "rows_of"]
-
 ENDED = "ended"  # the program needs no more training, whatever the budget
 _KEYS = {"epoch", "step", "name", "value", "images", "seconds"}
 _SOURCES = ("online", "train", "test")  # of errors and losses: they make the curve

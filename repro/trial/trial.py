@@ -20,20 +20,6 @@ from pydantic import ConfigDict, Field
 from repro.claim import Recipe, Scalar, Trainer
 from repro.trial.records import STRICT, Amount, Finite, Number, parse
 
-__all__ = [
-    "CURVE_COLUMNS",
-    "LAG",
-    "PASSES",
-    "WINDOWS",
-    "Clocks",
-    "FactOutcome",
-    "Result",
-    "Row",
-    "Status",
-    "Trial",
-    "derive_seed",
-]
-
 # Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
 # ratio of 6 to 5.65, a tenth to 6.03.
 WINDOWS = 10

@@ -32,8 +32,6 @@ from repro.errors import DataError, MachineError
 from repro.files import open_regular, parse_json, read_bytes, write_atomic
 from repro.registry import DATASETS
 
-__all__ = ["SPLITS", "Progress", "build", "digest", "labels_hash"]
-
 # Called with the images decoded so far and the images in all.
 Progress = Callable[[int, int], None]
 

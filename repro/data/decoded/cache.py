@@ -30,8 +30,6 @@ from repro.data.sources.find import Source, source_key
 from repro.errors import MachineError
 from repro.files import open_regular, parse_json, read_bytes
 
-__all__ = ["cache_folder", "open_cached", "read_cached"]
-
 _FORMAT = 1  # raise it when the same files are decoded to other arrays
 
 # Data sets up to this size are hashed before use, once in each process. The 184 MB of CIFAR-10 take

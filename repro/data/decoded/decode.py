@@ -25,8 +25,6 @@ from repro.data.sources.contents import Content, Item, Listing
 from repro.errors import DataError
 from repro.files import open_regular
 
-__all__ = ["Decoded", "decode_listing", "image_shape", "square", "to_rgb"]
-
 Shape = tuple[int, int, int]  # height, width, 3
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS  # the default

@@ -29,16 +29,6 @@ from repro.data.arrays import Images
 from repro.data.dataset import Dataset, Split
 from repro.data.device.statistics import Colour, colour_components, image_statistics
 
-__all__ = [
-    "Augment",
-    "DeviceData",
-    "DeviceSplit",
-    "Inputs",
-    "View",
-    "moved",
-    "ten_crop",
-]
-
 Inputs = Literal["centred", "standardised"]
 
 _READERS, _AHEAD = 4, 8  # threads, and batches that they may be ahead

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Bounds", "bounded_order"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:

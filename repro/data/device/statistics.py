@@ -15,15 +15,6 @@ from repro.data.arrays import Images
 from repro.data.dataset import Dataset
 from repro.files import read_bytes, write_atomic
 
-__all__ = [
-    "Colour",
-    "ImageStatistics",
-    "colour_components",
-    "colour_covariance",
-    "image_statistics",
-    "pixel_statistics",
-]
-
 Colour = Literal["none", "deviations", "scaled", "eigenvalues"]
 
 # What numpy raises of a damaged file.

@@ -18,8 +18,6 @@ from repro.data.sources.text import read_classes
 from repro.errors import DataError
 from repro.files import open_regular, parse_json
 
-__all__ = ["Content", "Contents", "Item", "Listing", "read_contents"]
-
 _UNLABELLED = (
     "a label of -1, or images outside of class folders, mean that a split is not labelled: "
     "move its files elsewhere; then the next of test, valid, validation and val is read"

@@ -11,8 +11,6 @@ from repro.data.dataset import Dataset, Split, content_fingerprint, interleaved_
 from repro.errors import DataError
 from repro.registry import DATASETS
 
-__all__ = ["EMBEDDED", "digits", "synthetic"]
-
 _COARSE = 8  # a pattern's cells along each side
 
 

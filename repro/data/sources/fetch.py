@@ -15,8 +15,6 @@ from repro.data.sources.find import ORIGINAL
 from repro.data.sources.names import check_name, folder_of
 from repro.errors import DataError, MachineError
 
-__all__ = ["fetch"]
-
 TINY_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 TINY_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 

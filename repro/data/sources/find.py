@@ -20,8 +20,6 @@ from repro.errors import DataError
 from repro.files import open_regular
 from repro.registry import DATASETS
 
-__all__ = ["ORIGINAL", "Source", "data_errors", "find", "not_found_error", "source_key"]
-
 ORIGINAL = "cifar-10-batches-py"  # as the authors and torchvision call the folder
 _ORIGINAL_TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
 

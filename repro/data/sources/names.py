@@ -6,8 +6,6 @@ from pathlib import Path
 from repro.errors import DataError
 from repro.registry import DATASETS, folder_and_size
 
-__all__ = ["check_name", "folder_of", "is_hidden", "is_resized", "size_of", "title_of"]
-
 
 def check_name(name: str) -> None:
     """DataError unless `name` is registered or is `folder:` and the name of one folder."""

@@ -17,8 +17,6 @@ from repro.data.sources.names import is_hidden
 from repro.errors import DataError
 from repro.files import open_regular
 
-__all__ = ["Sample", "index"]
-
 _IMAGES = ("jpg", "jpeg", "png", "webp")
 _BLOCK = 512  # bytes; a block of zeros ends the archive
 

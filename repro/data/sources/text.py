@@ -6,8 +6,6 @@ from pathlib import Path
 from repro.errors import DataError
 from repro.files import read_text
 
-__all__ = ["read_classes", "read_lines", "read_sums"]
-
 # `sha256sum`, also with --binary, and `sha256sum --tag`; a backslash before escaped names.
 _GNU = re.compile(r"(?P<escaped>\\?)(?P<sha256>[0-9a-fA-F]{64})[ \t]+\*?(?P<name>.+)")
 _BSD = re.compile(r"(?P<escaped>\\?)SHA256 \((?P<name>.+)\) = (?P<sha256>[0-9a-fA-F]{64})")

@@ -21,8 +21,6 @@ from torch._C._distributed_c10d import PrefixStore, TCPStore
 from repro.errors import MachineError, WorkerKilledError
 from repro.execute.backends.torchrun import Group, join_group, leave_group
 
-__all__ = ["Gang", "GangScheduler", "Seat"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seat:

@@ -29,8 +29,6 @@ from repro.execute.monitor.observer import Event
 from repro.messages import say_warnings
 from repro.plan import Cell
 
-__all__ = ["Local"]
-
 
 class Local:
     """A back-end of the driver: a thread of this process, or a pool of processes.

@@ -50,8 +50,6 @@ except ImportError as error:
         "Ray is not installed", hint='pip install -e ".[ray]" in the checkout, on every node'
     ) from error
 
-__all__ = ["RayBackend"]
-
 _OBJECT_STORE_BYTES = 200 * 2**20  # of a local Ray: events, curves and checkpoints
 _SLOTS_SECONDS = 1.0  # between two queries of the cluster's size
 _LEAST_SHARE = 0.25  # of a GPU, unless --gpus-per-trial says less. Not measured on a GPU yet

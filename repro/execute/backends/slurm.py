@@ -43,8 +43,6 @@ except ImportError as error:
         "submitit is not installed", hint='pip install -e ".[slurm]" in the checkout'
     ) from error
 
-__all__ = ["SlurmBackend"]
-
 _MINUTES = 60  # of a job, unless --slurm time=... says more
 _JOBS = 64  # at once, unless --workers says otherwise
 _GRACE_SECONDS = 60.0  # to save in; Slurm kills 90 s after its signal

@@ -29,16 +29,6 @@ from repro.train import Run, train_all
 from repro.train.ranks import Ranks
 from repro.trial import Trial
 
-__all__ = [
-    "Group",
-    "TorchrunBackend",
-    "follow",
-    "ignore_signals",
-    "join_group",
-    "lead",
-    "leave_group",
-]
-
 # The first process may decode images for hours between two trials.
 _MESSAGE_TIMEOUT = timedelta(days=7)
 

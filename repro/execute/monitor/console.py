@@ -26,8 +26,6 @@ from repro.messages import printable, say
 from repro.plan import Cell
 from repro.text import duration
 
-__all__ = ["ConsoleObserver", "decoding_bar", "overview_lines", "watch_store"]
-
 LOG_EVERY_SECONDS = 30.0
 POLL_SECONDS = 1.0
 _EMPTY_LOOKS = 5

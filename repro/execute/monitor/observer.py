@@ -13,8 +13,6 @@ from repro.errors import ReproError
 from repro.plan import Cell
 from repro.trial import Result, Row
 
-__all__ = ["Event", "Observer", "Observers", "TrainedCell"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Event:

@@ -23,17 +23,6 @@ from repro.plan import Cell
 from repro.store import Store
 from repro.trial.records import STRICT, Amount, Moment, Number, read_record
 
-__all__ = [
-    "Fault",
-    "Overview",
-    "Pace",
-    "ProgressFiles",
-    "TrialProgress",
-    "overview",
-    "read_report",
-    "trial_progress",
-]
-
 WRITE_EVERY_SECONDS = 1.0
 
 T = TypeVar("T", bound="_TrialReport")

@@ -13,8 +13,6 @@ from typing import Protocol, Self
 from repro.train import Run
 from repro.trial import Row
 
-__all__ = ["Checkpoints"]
-
 
 class _Save(Protocol):
     def __call__(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None: ...

@@ -6,8 +6,6 @@ from pathlib import Path
 from repro.errors import MachineError
 from repro.store.provenance import cores
 
-__all__ = ["resolve_device", "workers_for"]
-
 
 def resolve_device(name: str) -> str:
     """`auto` is the GPU if there is one; MachineError if the named device is missing."""

@@ -17,8 +17,6 @@ from repro.plan import Cell
 from repro.train import untrained
 from repro.trial import Trial
 
-__all__ = ["check_nets"]
-
 
 def check_nets(
     claim: Claim, scale: str, cells: Sequence[Cell], dataset: Dataset, machine: Machine

@@ -12,8 +12,6 @@ from torch.profiler import ProfilerActivity, profile, schedule
 from repro.files import write_atomic
 from repro.trial import Clocks, Result, Trial
 
-__all__ = ["trace_windows", "write_times"]
-
 
 @contextmanager
 def trace_windows(

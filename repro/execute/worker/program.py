@@ -31,8 +31,6 @@ from repro.store.provenance import cores, provenance
 from repro.trial import Clocks, Trial
 from repro.trial.reported import Reported, Training, parse_line, result_of, rows_of
 
-__all__ = ["train_by_command"]
-
 GRACE_SECONDS = 10.0  # to save in, after SIGTERM
 _POLL_SECONDS = 0.1
 _MOST_LINE = 1 << 16  # bytes

@@ -14,8 +14,6 @@ from safetensors.torch import save
 from repro.registry import MODELS
 from repro.train import Run
 
-__all__ = ["weight_files"]
-
 
 def weight_files(run: Run) -> Mapping[str, bytes]:
     """The weight files of a finished trial, by name."""

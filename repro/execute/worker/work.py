@@ -54,20 +54,6 @@ from repro.train.precision import instructions, kernels
 from repro.train.ranks import check_splits
 from repro.trial import Result, Row, Trial
 
-__all__ = [
-    "Trainer",
-    "TrialStore",
-    "check_size",
-    "claim_errors",
-    "data_for",
-    "fault_of",
-    "max_population",
-    "population_bytes",
-    "train_cells",
-    "train_locked",
-    "training_images",
-]
-
 # Nets are batched until a step reads this much memory: beyond it the launch overhead no longer
 # counts, and a larger batch of nets is only slower. Not measured on a GPU yet.
 _MAX_NET_BYTES = 2 * 2**30  # bytes

@@ -8,8 +8,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from repro.report.figures.style import GREY
 
-__all__ = ["linear_x", "log_x", "not_run", "rows_y"]
-
 
 def log_x(
     ax: Axes, low: float, high: float, *, ticks: Sequence[float] | None = None

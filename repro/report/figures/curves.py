@@ -11,16 +11,6 @@ from numpy.typing import NDArray
 from repro.report.figures.axes import not_run
 from repro.report.figures.style import GREY, INK, MARKS, PAPER
 
-__all__ = [
-    "ArmCurves",
-    "ArmErrors",
-    "Band",
-    "Floats",
-    "PaperCurve",
-    "error_curves",
-    "learning_curves",
-]
-
 Floats = NDArray[np.float64]
 
 

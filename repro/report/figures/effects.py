@@ -11,8 +11,6 @@ from repro.report.figures.axes import linear_x, log_x, rows_y
 from repro.report.figures.style import GREY, INK, MARKS, PAPER, SHADE
 from repro.stats import Estimate
 
-__all__ = ["EffectRow", "effects"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EffectRow:

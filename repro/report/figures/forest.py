@@ -11,8 +11,6 @@ from matplotlib.patches import Rectangle
 
 from repro.report.figures.style import GREY, GRID, INK, PAPER, SHADE, VERDICTS
 
-__all__ = ["ForestRow", "forest", "forest_height"]
-
 LETTER = 4.8  # points that a letter of the titles takes, at most on average
 LINE, ROOM = 12.0, 9.0  # points: a line of text, and the gap between two rows
 TOP, BOTTOM = 26.0, 34.0  # points: the axis above the rows, the legend below them

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from repro.registry.wordnet import words
 from repro.report.figures.style import MARKS
 
-__all__ = ["confusion", "examples", "kernels", "nearest"]
-
 
 def kernels(ax: Axes, weights: NDArray[np.floating]) -> Axes:
     """The first layer's kernels as images (Fig. 3), the first half of the maps above the second.

@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from repro.report.figures.axes import log_x, not_run
 from repro.report.figures.style import GREY, MARKS
 
-__all__ = ["ArmRates", "RatePoint", "rate_sensitivity"]
-
 RING: dict[str, Any] = {
     "linestyle": "none",
     "marker": "o",

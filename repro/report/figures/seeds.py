@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 from repro.report.figures.axes import log_x, rows_y
 from repro.report.figures.style import GREY, MARKS, PAPER
 
-__all__ = ["CrossingRow", "MetricRow", "Seeds", "crossing_times", "metric_points"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seeds:

@@ -5,18 +5,6 @@ that a black and white print is read the same way. All colours but those of imag
 so that a page can give each a twin for the dark.
 """
 
-__all__ = [
-    "GREY",
-    "GRID",
-    "INK",
-    "MARKS",
-    "PAPER",
-    "SCHEME",
-    "SHADE",
-    "STYLE",
-    "VERDICTS",
-]
-
 # Okabe and Ito 2008: blue, vermillion, bluish green, reddish purple, orange, sky blue; a marker
 # for each.
 MARKS = (

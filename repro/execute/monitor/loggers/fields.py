@@ -6,8 +6,6 @@ from repro.execute.monitor.observer import Event
 from repro.plan import Cell
 from repro.trial import WINDOWS, Result
 
-__all__ = ["final_metrics", "measurements", "run_name", "settings"]
-
 
 def run_name(cell: Cell) -> str:
     """A folder name from data, arm, rate, seed and the trial's identity."""

@@ -9,8 +9,6 @@ from repro.execute.monitor.loggers.fields import final_metrics, measurements, ru
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 
-__all__ = ["Logger"]
-
 
 class Logger(Observer):
     """A writer for each running trial. A continued trial adds a file to its folder."""
