@@ -45,6 +45,7 @@ LEFT_OUT = {
     "docs/how-to/data.md": 3,
     "docs/how-to/gpu-and-cluster.md": 8,
     "docs/how-to/run.md": 2,
+    "docs/how-to/share.md": 1,
     "docs/tutorial/first-verdict.md": 1,
     "docs/tutorial/own-claim.md": 1,
 }

@@ -1,5 +1,9 @@
 """What loggers wrote is what was measured, read back with the tools' own readers."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +13,19 @@ from click.testing import CliRunner, Result
 from repro.cli import main
 from repro.store import Store
 from tests.worlds import quick_claim_file
+
+READ_TRACKIO = """
+import json, sys, trackio
+from trackio.sqlite_storage import SQLiteStorage
+
+json.dump(
+    [
+        {"config": run.config, "rows": SQLiteStorage.get_logs("repro", run.name, run_id=run.id)}
+        for run in trackio.Api().runs("repro")
+    ],
+    sys.stdout,
+)
+"""
 
 
 def run_with(folder: Path, *logs: str, workers: int = 1) -> tuple[Store, Result]:
@@ -45,6 +62,28 @@ def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path, workers: in
         assert read == pytest.approx(online(store.curve(trial)))
         assert final.value == pytest.approx(result.metrics["test_error"])
         assert "settings/text_summary" in events.Tags()["tensors"]
+
+
+def test_trackio_reads_the_curves_of_every_trial(tmp_path: Path) -> None:
+    """In a process of its own, since Trackio asks for its folder once; nothing is sent anywhere."""
+    pytest.importorskip("trackio", reason="the extra repro[trackio] is not installed")
+    path, folder = quick_claim_file(tmp_path), tmp_path / "tk"
+    words = ["run", str(path), "--store", str(tmp_path / "runs"), "--log", f"trackio:{folder}"]
+    subprocess.run([sys.executable, "-m", "repro", *words], check=True)
+    read = subprocess.run(
+        [sys.executable, "-c", READ_TRACKIO], env=os.environ | {"TRACKIO_DIR": str(folder)},
+        stdout=subprocess.PIPE, text=True, check=True,
+    ).stdout  # fmt: skip
+    store = Store(tmp_path / "runs")
+    runs = {run["config"]["trial"]: run for run in json.loads(read)}
+
+    assert runs.keys() == set(store.ids())
+    for trial, result in store.results().items():
+        rows = runs[trial]["rows"]
+        errors = {row["step"]: row["online/error"] for row in rows if "online/error" in row}
+        finals = [row["final/test_error"] for row in rows if "final/test_error" in row]
+        assert errors == pytest.approx(online(store.curve(trial)))
+        assert finals == [pytest.approx(result.metrics["test_error"])]
 
 
 def test_a_logger_that_is_not_installed_names_its_extra(

@@ -287,7 +287,9 @@ ACTIVATIONS = (
 
 
 # What `--log` takes: ours by the package that each needs, and those of other packages.
-LOGGERS: Mapping[str, Any] = Plugins("repro.loggers", {"tensorboard": "tensorboard"})
+LOGGERS: Mapping[str, Any] = Plugins(
+    "repro.loggers", {"tensorboard": "tensorboard", "trackio": "trackio"}
+)
 
 
 def folder_and_size(name: str) -> tuple[str, int | None]:
