@@ -28,6 +28,7 @@ from repro.cli.store import opened
 
 if TYPE_CHECKING:
     from repro.claim import Claim
+    from repro.execute import Machine
     from repro.verdict.session import Judgement
 
 
@@ -153,22 +154,30 @@ def run(
     examples="""
     repro plan relu_speedup --scale smoke
     repro plan lrn --scale paper --device cuda
+    repro plan claims/*.yaml --scale proxy --budget 45m    # what so much time can decide
     repro plan claims/*.yaml --scale proxy --register      # after a change of the claim files
     """,
 )
 @options_run
+@click.option("--budget", type=Duration(), help="Say what so much time can decide, such as 45m.")
+@click.option("--json", "as_json", is_flag=True, help="With --budget: as JSON on stdout.")
 @click.option("--register", is_flag=True, help="Write the plan down as it stands, and run nothing.")
 def plan(
     claims: tuple[Path, ...],
     scale: str | None,
     max_seeds: int | None,
+    budget: float | None,
+    as_json: bool,
     register: bool,
     **flags: Any,
 ) -> None:
     """Print the next trials, and an estimate of their time on this device.
 
     Builds each arm's net and times a few training steps, so it also finds nets that cannot be
-    trained. Ends with how likely each verdict is with the planned seeds.
+    trained.
+
+    With --budget: which claims can be decided in this time, each with the whole budget, from the
+    times and the scatter over seeds in the store.
     """
     loaded = load_claims(claims)
     if register:
@@ -179,8 +188,13 @@ def plan(
     from repro.execute.prepare import claims_with_scale
 
     machine = machine_from(**flags)
-    for claim in claims_with_scale(loaded, scale):
-        echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
+    if budget is not None:
+        _print_forecasts(loaded, scale, machine, budget, as_json=as_json)
+    elif as_json:
+        raise click.UsageError("--json goes with --budget")
+    else:
+        for claim in claims_with_scale(loaded, scale):
+            echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
 
 
 def _register(
@@ -197,6 +211,20 @@ def _register(
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
     register_plans(claims, scale, Store(store), dirs, cache)
+
+
+def _print_forecasts(
+    claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
+) -> None:
+    from repro.execute.budget import describe_forecast, forecast_fields
+    from repro.execute.costs import forecasts
+
+    lines = forecasts(claims, scale, machine, seconds=seconds)
+    if as_json:
+        print_json([forecast_fields(one) for one in lines])
+        return
+    for one in lines:
+        echo(describe_forecast(one, seconds))
 
 
 @command(

@@ -1,0 +1,122 @@
+"""Forecast what a time budget can decide, from the time per epoch and the scatter over seeds.
+
+Both come from the trials in the store; without trials the scatter is the one that the claim file
+expects. Without either there is no forecast.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from repro.claim import TrainedClaim
+from repro.plan import most_epochs_left
+from repro.text import duration
+from repro.trial import Result
+from repro.verdict import decide, settles
+from repro.verdict.analysis import Records, analyse
+from repro.verdict.forecast import Outlook, outlook
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What the deciding recipe of a claim can reach with the whole budget.
+
+    `seconds_an_epoch`: wall clock of its own trials, None without trials. `seeds`: per arm, at the
+    last interim analysis within the budget; None if the next one is not, or if that is unknown;
+    `seconds`: until then, at most. `measured`: seeds per arm so far. `word`: the current verdict.
+    `outlook`: at that analysis, or at the last one where no time is known.
+    """
+
+    claim_id: str
+    scale: str
+    word: str
+    settled: bool
+    device: str
+    seconds_an_epoch: float | None
+    measured: int
+    next_look: int | None
+    seconds_to_next: float | None
+    seeds: int | None
+    seconds: float | None
+    unit: str
+    outlook: Outlook
+
+
+def forecast(
+    claim: TrainedClaim,
+    scale: str,
+    fingerprint: str | None,
+    results: Mapping[str, Result],
+    *,
+    workers: int,
+    seconds: float,
+    records: Records | None = None,
+) -> Forecast:
+    """What `seconds` on this many workers can decide."""
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
+    recipe = evidence.recipes[claim.verdict_recipe]
+    epochs = sum(results[name].epochs for name in evidence.trials)
+    epoch = evidence.clocks.wall / epochs if epochs else None
+    is_settled = recipe.look is not None and settles(claim, recipe)
+    ahead = [n for n in claim.scales[scale].seeds if n > recipe.seeds]
+
+    def until(n: int) -> float | None:
+        if epoch is None or fingerprint is None:
+            return None
+        epochs = most_epochs_left(claim, scale, fingerprint, results, max_seeds=n)
+        return epochs * epoch / workers
+
+    costs = {n: until(n) for n in ahead}
+    fitting = [n for n, cost in costs.items() if cost is not None and cost <= seconds]
+    seeds = max(fitting, default=None)
+    return Forecast(
+        claim_id=claim.id,
+        scale=scale,
+        word=decide(claim, evidence, claim.verdict_recipe).word,
+        settled=is_settled,
+        device=", ".join(evidence.provenance.get("device", ())),
+        seconds_an_epoch=epoch,
+        measured=recipe.look.seeds if recipe.look else recipe.seeds,
+        next_look=ahead[0] if ahead else None,
+        seconds_to_next=costs[ahead[0]] if ahead else None,
+        seeds=seeds,
+        seconds=costs[seeds] if seeds is not None else None,
+        unit=recipe.deciding.unit,
+        outlook=outlook(claim, scale, recipe, seeds=(seeds or 0) if epoch else None),
+    )
+
+
+def forecast_fields(prediction: Forecast) -> dict[str, Any]:
+    """The forecast as JSON fields; unknown values are null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(prediction).items()
+    }
+
+
+def describe_forecast(prediction: Forecast, seconds: float) -> str:
+    """One claim in a few lines."""
+    chances = (f"  {sentence}" for sentence in prediction.outlook.sentences)
+    return "\n".join([_time_text(prediction, seconds), *chances])
+
+
+def _time_text(prediction: Forecast, seconds: float) -> str:
+    head = f"{prediction.claim_id} at {prediction.scale} scale"
+    if prediction.settled:
+        has_verdict = prediction.word not in ("inconclusive", "invalid")
+        end = "decided already" if has_verdict else "no more seeds can change it"
+        return f"{head}: {end} ({prediction.word}, {prediction.measured} seeds an arm)"
+    if prediction.seconds_an_epoch is None:
+        return f"{head}: no trials in this store, so the time is unknown"
+    if prediction.next_look is None:
+        return f"{head}: all analyses are done ({prediction.word}); its plan has no more seeds"
+    time = f"{duration(prediction.seconds_an_epoch)} an epoch on {prediction.device}"
+    if prediction.seeds is None or prediction.seconds is None:
+        time_needed = duration(prediction.seconds_to_next or 0.0)
+        return (
+            f"{head}: not within {duration(seconds)}; the analysis at {prediction.next_look} "
+            f"seeds an arm takes at most {time_needed} ({time})"
+        )
+    most = duration(prediction.seconds)
+    return f"{head}: {prediction.seeds} seeds an arm, after at most {most} ({time})"
