@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import functional as transforms
 from torchvision.transforms import v2
 
-from benchmarks.training import a_trial, population, window
+from benchmarks.training import benchmark_trial, population, window
 from repro.data import Dataset
 from repro.models import build
 from repro.trial import WINDOWS
@@ -37,7 +37,7 @@ class OurTrainer:
     name: str = "this project"
 
     def __post_init__(self) -> None:
-        ours = a_trial(self.dataset, "cifar_80sec", batch=BATCH)
+        ours = benchmark_trial(self.dataset, "cifar_80sec", batch=BATCH)
         self.population = population(self.dataset, ours, self.device)
 
     def train_some(self) -> int:
@@ -65,7 +65,7 @@ class BareLoop:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        ours = a_trial(dataset, "cifar_80sec", batch=BATCH)
+        ours = benchmark_trial(dataset, "cifar_80sec", batch=BATCH)
         run = population(dataset, ours, device).runs[0]
         order = torch.arange(run.images, device=device)
         steps = run.steps[1]

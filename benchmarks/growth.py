@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.race import Table, race, ratio_text
-from benchmarks.training import a_trial, population, repeated, window
+from benchmarks.training import benchmark_trial, population, repeat_images, window
 from repro.data import Dataset
 from repro.data.sources.embedded import synthetic
 from repro.store import Store
@@ -116,7 +116,7 @@ def _steps(steps: int, device: str) -> None:
 def _trained(images: int, classes: int, windows: int, device: str) -> None:
     few = synthetic(n_train=2560, n_test=10, classes=classes)  # drawing many takes memory itself
     with TemporaryDirectory() as folder:
-        many = repeated(few, images, Path(folder))
+        many = repeat_images(few, images, Path(folder))
         work = _training(many, torch.device(device))
     for _ in range(windows):
         work()
@@ -124,7 +124,9 @@ def _trained(images: int, classes: int, windows: int, device: str) -> None:
 
 def _training(images: Dataset, device: torch.device) -> Callable[[], int]:
     """A tenth of an epoch."""
-    return _once(window(population(images, a_trial(images, "cifar_80sec", batch=128), device)))
+    return _once(
+        window(population(images, benchmark_trial(images, "cifar_80sec", batch=128), device))
+    )
 
 
 def _once(work: Callable[[], int]) -> Callable[[], int]:
@@ -137,7 +139,7 @@ def _once(work: Callable[[], int]) -> Callable[[], int]:
 
 def _store(folder: Path, trials: int) -> Store:
     store = Store(folder)
-    trial = a_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
+    trial = benchmark_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
     for seed in range(trials):
         one = replace(trial, seed=seed)
         store.begin(one)

@@ -22,7 +22,7 @@ from repro.data.decoded.decode import square, to_rgb
 from repro.data.device import DeviceData, moved
 from repro.errors import DataError
 
-__all__ = ["can_be_dropped", "image_files", "input_path"]
+__all__ = ["can_evict", "image_files", "input_path"]
 
 _SIZE, _CROP, _BATCH = 256, 224, 128  # pixels, pixels, images: the paper's
 _PACKED = 512  # images in the packed file, 100 MB; and the most files that are read
@@ -137,7 +137,7 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
             work=read,
             bytes_each=_mean_size(files),
             cold=files,
-            cannot="" if all(map(can_be_dropped, files)) else _KEPT,
+            cannot="" if all(map(can_evict, files)) else _KEPT,
         ),
         _Step(name="files read from memory", work=read, bytes_each=_mean_size(files)),
         _Step(name="decoded, one thread", work=decode, bytes_each=_mean_size(some)),
@@ -157,7 +157,7 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
             work=stream,
             bytes_each=packed_bytes,
             cold=(path,),
-            cannot="" if can_be_dropped(path) else _KEPT,
+            cannot="" if can_evict(path) else _KEPT,
         ),
         _Step(name="the same from memory", work=stream, bytes_each=packed_bytes),
         _Step(name="copied to the device", work=copy, bytes_each=packed_bytes),
@@ -215,7 +215,7 @@ def _mean_size(files: Sequence[Path]) -> float:
 # The kernel's memory
 
 
-def can_be_dropped(file: Path) -> bool:
+def can_evict(file: Path) -> bool:
     """Whether the kernel forgets a file's content on request; False where nobody can tell.
 
     File systems in memory keep it, and so do some containers.

@@ -54,10 +54,11 @@ def start_up(_device: torch.device, rounds: int) -> Table:
     """From the command to the end of the first step, and to the help."""
     step = (
         "import torch; import repro.execute.running;"
-        "from benchmarks.training import a_trial, population;"
+        "from benchmarks.training import benchmark_trial, population;"
         "from repro.data.sources.embedded import synthetic; torch.set_num_threads(1);"
         "s = synthetic(n_train=1280, n_test=10);"
-        "population(s, a_trial(s, 'cifar_80sec', batch=128), torch.device('cpu')).train_window()"
+        "trial = benchmark_trial(s, 'cifar_80sec', batch=128);"
+        "population(s, trial, torch.device('cpu')).train_window()"
     )
     commands = {
         "`repro --help`": ["-m", "repro", "--help"],

@@ -21,10 +21,10 @@ from repro.train.windows import PATHS
 from repro.trial import Trial
 
 __all__ = [
-    "a_trial",
+    "benchmark_trial",
     "population",
     "populations",
-    "repeated",
+    "repeat_images",
     "response_normalisation",
     "steps",
     "window",
@@ -34,7 +34,7 @@ _STREAMS = PATHS - {"grouped"} | {"streams"}
 _DRAWN = 128  # large images that differ
 
 
-def a_trial(dataset: Dataset, model: str, *, batch: int, crop: int | None = None) -> Trial:
+def benchmark_trial(dataset: Dataset, model: str, *, batch: int, crop: int | None = None) -> Trial:
     """The authors' recipe in bfloat16, never ending by itself."""
     return Trial(
         model=model,
@@ -58,7 +58,7 @@ def a_trial(dataset: Dataset, model: str, *, batch: int, crop: int | None = None
     )
 
 
-def repeated(few: Dataset, images: int, folder: Path) -> Dataset:
+def repeat_images(few: Dataset, images: int, folder: Path) -> Dataset:
     """So many training images, again and again the same few: drawing thousands takes minutes.
 
     Their statistics are those of the few, and are kept in `folder` for who opens them.
@@ -102,14 +102,16 @@ def steps(device: torch.device, rounds: int) -> Table:
     small = synthetic(n_train=50_000 if on_gpu else 12_800, n_test=10)
     with TemporaryDirectory() as folder:
         few = synthetic(n_train=_DRAWN, n_test=10, size=256)
-        large = repeated(few, (100 if on_gpu else 10) * batch, Path(folder))
-        alexnet = population(large, a_trial(large, "alexnet_2012", batch=batch, crop=224), device)
+        large = repeat_images(few, (100 if on_gpu else 10) * batch, Path(folder))
+        alexnet = population(
+            large, benchmark_trial(large, "alexnet_2012", batch=batch, crop=224), device
+        )
     contestants = {
         "cifar_80sec, batch 128": population(
-            small, a_trial(small, "cifar_80sec", batch=128), device
+            small, benchmark_trial(small, "cifar_80sec", batch=128), device
         ),
         "cifar_19pct, batch 128": population(
-            small, a_trial(small, "cifar_19pct", batch=128), device
+            small, benchmark_trial(small, "cifar_19pct", batch=128), device
         ),
         f"AlexNet, crops of 224, batch {batch}": alexnet,
     }
@@ -132,7 +134,7 @@ def populations(device: torch.device, rounds: int) -> Table:
     """Nets trained as one program, against one after another."""
     sizes = (1, 2, 4, 8, 16, 32, 64) if device.type == "cuda" else (1, 2, 4)
     data = synthetic(n_train=50_000 if device.type == "cuda" else 2_560, n_test=10)
-    trial = a_trial(data, "cifar_80sec", batch=128)
+    trial = benchmark_trial(data, "cifar_80sec", batch=128)
     contestants = {str(nets): window(population(data, trial, device, nets)) for nets in sizes}
     contestants |= {
         f"on streams: {nets}": window(population(data, trial, device, nets, _STREAMS))

@@ -14,10 +14,10 @@ from PIL import Image
 
 from benchmarks import growth
 from benchmarks.goals import GOALS, UNMEASURED, goals
-from benchmarks.images import can_be_dropped, image_files, input_path
+from benchmarks.images import can_evict, image_files, input_path
 from benchmarks.race import Table, race, ratios
 from benchmarks.run import ALL, main
-from benchmarks.training import repeated
+from benchmarks.training import repeat_images
 from repro.data import synthetic
 from repro.data.device.statistics import image_statistics
 from repro.errors import DataError
@@ -109,7 +109,7 @@ def test_files_that_stay_in_memory_are_not_passed_off_as_read_from_the_disk() ->
         file = Path(folder) / "image.jpg"
         file.write_bytes(bytes(10_000))
 
-        assert not can_be_dropped(file)
+        assert not can_evict(file)
 
 
 def test_a_large_folder_is_sampled_from_end_to_end(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_benchmark_is_run_by_its_name(tmp_path: Path) -> None:
 def test_images_again_and_again_have_the_statistics_of_the_few(tmp_path: Path) -> None:
     """Kept beside them: computing those of thousands of large images takes minutes."""
     few = synthetic(n_train=4, n_test=2, size=16)
-    many = repeated(few, 12, tmp_path)
+    many = repeat_images(few, 12, tmp_path)
     kept = image_statistics(many, None)
     computed = image_statistics(replace(many, folder=None), None)
 

@@ -32,7 +32,7 @@ REFUSED = {
     "region": ("low: 3.0", "low: 0.9", "on the wrong side of no effect"),
     "rates": ("rungs: [1]", "rungs: [9]", "the last rung, 9, is beyond the budget"),
     "seeds": ("  smoke:\n    data: digits\n", "  proxy:\n    data: cifar10\n",
-              "the first look is at 2; a verdict needs at least 3 seeds"),
+              "the first interim analysis has 2; a verdict needs 3 seeds"),
     "evidence": ("data: digits", "data: cifar10", "real data; the smoke scale wants embedded"),
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from repro.execute.worker.work import train_cells
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import Trial
-from repro.trial.reported import Reported, Training, by_epoch, parse_line
+from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line
 from tests.commands import repro
 from tests.shell import started, wait_for
 
@@ -515,9 +515,9 @@ def test_a_program_that_goes_on_takes_back_what_it_said_since_its_checkpoint(
     """As after kill -9 between a line and the checkpoint that follows it."""
     found = training(tmp_path)
     for epoch, value in ((1, 0.5), (2, 0.4), (3, 0.3), (2, 0.45)):
-        found.take(Reported(float(epoch), "test_error", value))
+        found.take(MetricLine(float(epoch), "test_error", value))
 
-    assert [(one.epoch, one.value) for one in found.reported] == [(1.0, 0.5), (2.0, 0.45)]
+    assert [(one.epoch, one.value) for one in found.lines] == [(1.0, 0.5), (2.0, 0.45)]
 
 
 def test_steps_are_epochs_by_what_the_claim_says() -> None:
@@ -534,7 +534,7 @@ def test_steps_are_epochs_by_what_the_claim_says() -> None:
 
 def test_errors_by_epoch_are_the_newest_by_then() -> None:
     """Whatever the program's own rhythm."""
-    said = [Reported(epoch, "test_error", value) for epoch, value in ((0.5, 0.9), (2.0, 0.5))]
+    said = [MetricLine(epoch, "test_error", value) for epoch, value in ((0.5, 0.9), (2.0, 0.5))]
 
     assert by_epoch(said, "test_error") == (0.9, 0.5)
 

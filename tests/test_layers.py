@@ -242,10 +242,10 @@ def test_what_is_slow_to_import_is_not_waited_for_before_the_first_step() -> Non
     """Each of these takes a good part of the time of torch itself, and the compiler more."""
     code = (
         f"sys.path.insert(0, {str(PACKAGE.parent)!r}); import repro.execute.running; "
-        "from benchmarks.training import a_trial, population; "
+        "from benchmarks.training import benchmark_trial, population; "
         "from repro.data.sources.embedded import synthetic; import torch; "
         "images = synthetic(n_train=320, n_test=10); "
-        "trial = a_trial(images, 'cifar_80sec', batch=32); "
+        "trial = benchmark_trial(images, 'cifar_80sec', batch=32); "
         "population(images, trial, torch.device('cpu')).train_window()"
     )
     slow = ("timm", "torchvision", "torch._dynamo", "torch._inductor", "triton", "sympy", "ray")

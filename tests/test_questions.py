@@ -147,7 +147,7 @@ def test_arms_have_rates_nets_and_shares_of_their_own(claim: DifferenceClaim) ->
         ("  relu_high: {", "  relu_high: {metric: train_error, ",
          "`weights` are of one metric, not of test_error and train_error"),
         ("    seeds: 1\n", "    seeds: 3\n    taken: 1\n",
-         "looks that were taken cannot share their error with further contrasts"),
+         "analyses that were taken cannot share their error with further contrasts"),
         ("relu_low: 1}}", "relu_low: 1}, metric: train_errr}", "metric 'train_errr' is unknown"),
         ("relu_low: 1}}", "relu_lo: 1}}", "contrast.weights.relu_lo: 'relu_lo' is not an arm"),
         ("{higher: half, lower: relu_low}", "{higher: half}",

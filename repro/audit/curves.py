@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
-from repro.trial.reported import Training, from_rows, result_of
+from repro.trial.metric_lines import Training, from_rows, result_of
 
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -81,7 +81,7 @@ def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
     """What a command has said of errors and losses; its other metrics are in no curve."""
     if result.status == "diverged":  # what is not a number stands in no row
         return result
-    training = Training(trial=trial, until=result.epochs, reported=from_rows(rows))
+    training = Training(trial=trial, until=result.epochs, lines=from_rows(rows))
     training.status = result.status
     anew = result_of(training, result.seconds, {})
     crossed = anew.crossing(trial.decided_by) is not None

@@ -484,7 +484,7 @@ def _difference_rules(claim: DifferenceClaim) -> Iterator[Finding]:
             if scale.taken:
                 yield (
                     ("scales", name, "taken"),
-                    "looks that were taken cannot share their error with further contrasts",
+                    "analyses that were taken cannot share their error with further contrasts",
                 )
 
 
@@ -531,7 +531,7 @@ def _scale_rules(
     if name != "smoke" and is_number(first) and 1 <= first < LEAST_SEEDS:
         yield (
             (*at, "seeds"),
-            f"the first look is at {first}; a verdict needs at least {LEAST_SEEDS} seeds an arm",
+            f"the first interim analysis has {first}; a verdict needs {LEAST_SEEDS} seeds an arm",
         )
 
 

@@ -72,7 +72,7 @@ def _looks(value: object) -> object:
         or len(looks) > MOST_LOOKS
     ):
         raise ValueError(
-            "must be a number of seeds, or the numbers at which the run looks, each above the one "
+            "must be a number of seeds, or the numbers of the interim analyses, each above the one "
             f"before, such as 5 or [5, 8, 12]; {MOST_LOOKS} at most, and none above {MOST_SEEDS}"
         )
     return looks
@@ -455,7 +455,9 @@ class Scale(Strict):
     @model_validator(mode="after")
     def _check_taken(self) -> Self:
         if self.taken > len(self.seeds):
-            raise ValueError(f"{self.taken} of {len(self.seeds)} looks cannot have been taken")
+            raise ValueError(
+                f"{self.taken} of {len(self.seeds)} interim analyses cannot have been taken"
+            )
         return self
 
 

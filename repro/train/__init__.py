@@ -6,8 +6,8 @@ A trial's numbers are a function of the trial alone, whatever ran before it: wei
 its seed, each epoch's order from its seed and the epoch's number, and so no random state has to
 be carried from one window to the next. On a CPU a trial uses one thread: sums then come out
 the same on every machine of a kind, and several trials side by side use all the cores. Trials of
-one shape may be trained as one program (`repro.train.population`); a trial alone is a population
-of one.
+one shape may be trained in a batch (`repro.train.population`); a single trial is a population of
+one.
 """
 
 from repro.train.epochs import epoch_order, window_steps

@@ -29,7 +29,7 @@ from repro.plan import Cell
 from repro.store import Store
 from repro.store.provenance import cores, provenance
 from repro.trial import Clocks, Trial
-from repro.trial.reported import Reported, Training, parse_line, result_of, rows_of
+from repro.trial.metric_lines import MetricLine, Training, parse_line, result_of, rows_of
 
 GRACE_SECONDS = 10.0  # to save in, after SIGTERM
 _POLL_SECONDS = 0.1
@@ -122,28 +122,26 @@ class _Program:
             self._read_metrics(whole=False)
         self.earlier_seconds, self.offset = self._wall(), 0
         self.started = time.monotonic()
-        self.earlier_training = (
-            self.training.reported[-1].seconds if self.training.reported else 0.0
-        )
+        self.earlier_training = self.training.lines[-1].seconds if self.training.lines else 0.0
         self._save()
         with suppress(OSError):
             shutil.rmtree(self.metrics) if self.metrics.is_dir() else self.metrics.unlink()
 
     def _load(self, state: Mapping[str, Any]) -> None:
         for line in state["reported"]:
-            self.training.take(Reported(*line))
+            self.training.take(MetricLine(*line))
         self.earlier_seconds, self.offset = float(state["seconds"]), int(state["offset"])
 
     def _save(self) -> None:
         state = {
-            "reported": self.training.reported,
+            "reported": self.training.lines,
             "seconds": self._wall(),
             "offset": self.offset,
         }
         self.store.save(
             self.cell.trial.id,
             checkpoint=json.dumps(state).encode(),
-            curve=rows_of(self.training.reported),
+            curve=rows_of(self.training.lines),
         )
         self.saved = time.monotonic()
 
@@ -266,13 +264,13 @@ class _Program:
         training = self.training
         if training.status is not None:
             return
-        if code == 0 and training.reported and training.epoch >= training.until - 1e-9:
+        if code == 0 and training.lines and training.epoch >= training.until - 1e-9:
             training.end()
         elif self.stop.is_set():
             return
         elif code != 0:
             raise _Fault(f"ended with exit code {code}")
-        elif not training.reported:
+        elif not training.lines:
             raise _Fault(f"ended, and wrote no metric into {self.metrics} ({{metrics}})")
         else:
             raise _Fault(
@@ -281,13 +279,13 @@ class _Program:
             )
 
     def _clocks(self) -> Clocks:
-        train = self.training.reported[-1].seconds if self.training.reported else 0.0
+        train = self.training.lines[-1].seconds if self.training.lines else 0.0
         return Clocks(train=train, other=max(0.0, self._wall() - train))
 
     def _wall(self) -> float:
         return self.earlier_seconds + time.monotonic() - self.started
 
-    def _event(self, line: Reported) -> Event:
+    def _event(self, line: MetricLine) -> Event:
         rows = rows_of([line])
         return Event(
             trial_id=self.cell.trial.id,

@@ -1,5 +1,7 @@
 """One function a figure: takes axes and data, sets labels with units, returns the axes.
 
+May import `claim`, `registry` and `stats`; knows no store and no page.
+
 Errors come as fractions and are drawn in percent. A censored trial is drawn as an arrowhead where
 it ended, never as a crossing. What belongs to an arm has the gid `arm-N`, its range over seeds
 `band-N`, the paper's points `paper-N`.
