@@ -13,8 +13,6 @@ from repro.execute.monitor.loggers.fields import final_metrics, measurements, ru
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 
-__all__ = ["Logger"]
-
 
 class Logger(Observer):
     """A run for each running trial. A continued trial continues its run."""
