@@ -45,12 +45,13 @@ def test_help_names_the_exit_codes_and_examples() -> None:
 
 
 def test_list_and_show_say_what_is_claimed() -> None:
-    """By name, title and scales; then all of one claim."""
+    """By paper, name, title and scales; then all of one claim."""
     listed = repro("list", "--claims", ROOT / "claims")
     shown = repro("show", SHIPPED)
 
     assert listed.exit_code == 0
-    assert "relu_speedup" in listed.output
+    assert "\n  relu_speedup " in listed.output
+    assert "\nHe, Zhang, Ren and Sun (2015): Deep Residual Learning" in listed.output
     assert "lies from 3 to 9; the paper's value is 6 (ratio of epochs" in shown.output
     assert (
         "paper: cifar10, cifar_80sec, at most 60 epochs, 3, 5, 8 or 12 evaluation seeds"

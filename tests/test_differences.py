@@ -550,6 +550,12 @@ RULES = [
         TWO.replace("{model: {drop_rate: 0.0}}", "{metric: test_error_ten_crop}"),
         "no `crop`, a size, of which test_error_ten_crop reads ten (arm without)",
     ),
+    (
+        TWO.replace("with: {}", "with: {metric: test_error_ten_crop, recipe: {crop: 32}}").replace(
+            "{model: {drop_rate: 0.0}}", "{recipe: {crop: 32}}"
+        ),
+        "a crop of 32 is the whole image: test_error_ten_crop reads ten smaller ones",
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from repro.claim import ExactClaim, load
 from repro.cli import main
 from repro.errors import ClaimError
-from repro.models.facts import QUANTITY, compute
+from repro.models.facts import QUANTITY, compute, multiply_adds
 from repro.registry import QUANTITIES
 from repro.verdict import decide_exact
 
@@ -41,6 +41,14 @@ def test_counts_are_those_of_the_net() -> None:
     assert {name for name, fact in facts.items() if not fact.holds} == {
         "conv1_neurons", "conv3_share", "conv4_share", "crops",
     }  # fmt: skip
+
+
+def test_layers_of_one_name_in_many_blocks_are_all_counted() -> None:
+    """ResNet-20 on 32x32, by hand: a stem, three stages of six convolutions, a classifier."""
+    one, halved, last = 16 * 16 * 9 * 32**2, 16 * 32 * 9 * 16**2, 64 * 10
+    by_hand = 3 * 16 * 9 * 32**2 + 6 * one + 2 * (halved + 5 * one) + last
+
+    assert multiply_adds("cifar_resnet", (), 10, 32) == by_hand
 
 
 def test_multiply_adds_are_those_of_the_layers() -> None:

@@ -64,6 +64,14 @@ def test_ten_crops_are_the_corners_and_the_centre_and_their_mirrors() -> None:
     assert len(set(views)) == 10
 
 
+def test_a_crop_of_the_whole_image_is_one_view(dataset: Dataset) -> None:
+    """Padded images are cropped to their own size; ten such views would be two, five times."""
+    data = on_device(dataset, crop=32)
+
+    assert data.ten == ()
+    assert data.centre == View(top=0, left=0, size=32)
+
+
 def test_views_are_cut_from_the_centred_image(dataset: Dataset) -> None:
     """The mean is a pixel's own, wherever the crop lies; a mirror turns the crop."""
     data = on_device(dataset, crop=24)

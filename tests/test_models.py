@@ -88,6 +88,59 @@ def test_building_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_residual_and_plain_nets_differ_in_their_shortcuts_alone() -> None:
+    """He et al. 2015, Table 6: 0.27 and 0.85 million parameters; the same weights to start with."""
+    for depth, count in ((20, 269_722), (56, 853_018)):
+        residual, plain = (
+            build(
+                "cifar_resnet",
+                {"depth": depth, "residual": shortcuts},
+                classes=10,
+                size=32,
+                initialisation="he",
+                seed=3,
+            )
+            for shortcuts in (True, False)
+        )
+        states = [net.state_dict() for net in (residual, plain)]
+
+        assert sum(p.numel() for p in plain.parameters()) == count
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_shortcut_keeps_the_input_and_fills_new_channels_with_zeros() -> None:
+    """With layers that put out nothing: every fourth pixel, 16 channels and 48 of zeros."""
+    net = build("cifar_resnet", {}, classes=10, size=32, initialisation="he", seed=0).eval()
+    plain = build(
+        "cifar_resnet", {"residual": False}, classes=10, size=32, initialisation="he", seed=0
+    ).eval()
+    x = torch.rand(2, 16, 32, 32)
+    for each in (net, plain):
+        for name, parameter in each.named_parameters():
+            if "norm2" in name:
+                nn.init.zeros_(parameter)
+    kept = net.get_submodule("blocks")(x)
+
+    assert torch.equal(kept[:, :16], x[:, :, ::4, ::4])
+    assert not kept[:, 16:].any()
+    assert not plain.get_submodule("blocks")(x).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"depth": 21}, "`depth` is 6n . 2, such as 20 or 56, not 21"),
+        ({"depth": 2}, "`depth` is 6n . 2, such as 20 or 56, not 2"),
+        ({"width": 0.01}, "a `width` of 0.01 leaves no channels"),
+    ],
+)
+def test_a_resnet_without_such_layers_is_refused(arguments: dict[str, float], message: str) -> None:
+    """Depths are 6n + 2, and there is a channel at least."""
+    with pytest.raises(ValueError, match=message):
+        build("cifar_resnet", arguments, classes=10, size=32, initialisation="he", seed=0)
+
+
 def test_any_timm_model_can_be_named() -> None:
     """`timm:NAME` builds timm's own model with the data set's classes."""
     model = build("timm:test_resnet", {}, classes=7, size=32, initialisation="he", seed=0).eval()

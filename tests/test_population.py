@@ -15,7 +15,7 @@ from repro.execute import Machine, group_cells
 from repro.execute.worker.work import train_cells
 from repro.models import Dropout, build
 from repro.plan import Cell
-from repro.registry import OWN_MODELS
+from repro.registry import CHAINS
 from repro.store import Store
 from repro.train import Population, Run, device_data, train, train_all
 from repro.train.optim import PaperSGD
@@ -121,7 +121,7 @@ def test_nets_abreast_compute_what_each_computes_alone(name: str) -> None:
 
 def test_every_net_of_the_project_can_be_laid_abreast() -> None:
     """A new net has to be in the test above, or say why it is trained alone."""
-    assert {name for name, _ in NETS.values()} == set(OWN_MODELS)
+    assert {name for name, _ in NETS.values()} == set(CHAINS)
 
 
 def test_the_same_images_are_shown_to_all() -> None:

@@ -64,7 +64,7 @@ def test_a_project_of_ones_own_runs_at_once(
     assert f"next: cd {tmp_path / 'paper'} && repro validate && repro run mine\n" in done.stderr
     assert Path("README.md").read_text() == "mine"
     assert Path(".gitignore").exists()
-    assert repro("list").stdout.startswith("mine ")
+    assert repro("list").stdout.splitlines()[1].startswith("  mine ")
     assert [words[0] for words in commands] == ["validate", "run", "report"]
     for words in commands:
         done = repro(*("claims/mine.yaml" if "*" in word else word for word in words))

@@ -38,7 +38,7 @@ BEST_FIRST = (EXACT, *reversed(SCALES))
 INTRODUCTION = """\
 # Findings
 
-What of the paper holds, as far as it was measured; a page for each claim.
+What of the papers holds, as far as it was measured; a page for each claim.
 All but the reading of each claim and what would change our mind is made of the evidence in
 [`reports/`](../../reports/README.md) by `python tools/evidence.py`; a test says when it is stale.
 How the words came about: [how a verdict is reached](../explanation/verdicts.md); why the scale
@@ -269,7 +269,7 @@ def _unmeasured(
             if isinstance(page, Page) and not page.smoke and _row(page) is None
         ),
     )
-    yield "Statements of the paper that no claim file asks:"
+    yield "Statements of Krizhevsky et al. (2012) that no claim file asks:"
     yield table(
         ("The paper says", "Where", "Why not"),
         ((one["states"], one["section"], one["why"]) for one in left_out),

@@ -221,8 +221,11 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
         return
     yield from _fit_rules(claim, scale, arm, settings)
     crops = [name for name in _metrics_read(claim, arm) if "ten_crop" in name]
-    if settings.crop is None and crops:
+    facts = DATASETS.get(claim.scales[scale].data)
+    if crops and settings.crop is None:
         yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
+    elif crops and facts and settings.crop == facts.size:
+        yield f"a crop of {settings.crop} is the whole image: {crops[0]} reads ten smaller ones"
     if "crop" in settings.augment and settings.crop is None:
         yield "the recipe has no `crop`, the size of the random crops of `augment`"
     yield from recipe_rules(

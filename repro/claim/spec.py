@@ -117,6 +117,11 @@ class Paper(Strict):
         year = f"({self.year})" if self.year is not None else ""
         return f"{self.authors} {year}".strip()
 
+    @property
+    def reference(self) -> str:
+        """With the title, `Hinton et al. (2012): Improving neural networks`; or what is known."""
+        return ": ".join(filter(None, (self.citation, self.title)))
+
 
 class Shuffle(Strict):
     """Within which bounds an epoch's order is shuffled, so that images can be read in a row.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @option_claims
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(claims: Path | None, as_json: bool) -> None:
-    """List the claims: name, statement and scales of each."""
+    """List the claims, by paper: name, statement and scales of each."""
     loaded = load_claims(claims_in(claims))
     if as_json:
         print_json(
@@ -51,8 +51,15 @@ def list_(claims: Path | None, as_json: bool) -> None:
         )
         return
     width = max(len(c.id) for c in loaded)
+    by_paper: dict[str, list[Claim]] = {}
     for claim in loaded:
-        echo(f"{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
+        by_paper.setdefault(claim.paper.reference, []).append(claim)
+    indent = "  " if len(by_paper) > 1 else ""
+    for reference, claims_of_paper in by_paper.items():
+        if indent:
+            echo(reference or "A paper without a title")
+        for claim in claims_of_paper:
+            echo(f"{indent}{claim.id:{width}}  {claim.title}  [{', '.join(_scales(claim))}]")
 
 
 @command(

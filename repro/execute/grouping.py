@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from repro.errors import ReproError
 from repro.execute.machine import Machine
 from repro.plan import Cell
-from repro.registry import OWN_MODELS
+from repro.registry import CHAINS
 from repro.trial import Trial
 
 
@@ -31,7 +31,7 @@ def group_cells(
 
 
 def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
-    if trial.model not in OWN_MODELS or not trial.batches or machine.population == 1:
+    if trial.model not in CHAINS or not trial.batches or machine.population == 1:
         return 1
     if machine.population is not None or machine.device == "cpu":
         return machine.population or 1

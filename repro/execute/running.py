@@ -16,7 +16,7 @@ from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.execute.prepare import Work, claims_with_scale, prepare
 from repro.messages import print_error, print_errors, say
 from repro.plan import Cell, merge_cells, most_epochs_left
-from repro.registry import OWN_MODELS
+from repro.registry import CHAINS
 from repro.store import Store
 from repro.verdict.session import Judgement, default_scale, judge, judge_exact, next_trials
 
@@ -124,7 +124,7 @@ def _check_nets(
             max_seeds=max_seeds,
             records=store,
         )
-        foreign = [cell for cell in cells if cell.trial.model not in OWN_MODELS]
+        foreign = [cell for cell in cells if cell.trial.model not in CHAINS]
         if foreign or not all(cell.trial.batches for cell in cells):
             unbatched.append(item.claim.id)
         try:

@@ -1,4 +1,4 @@
-"""The nets of the paper and of its authors' code, and facts of a net that need no training.
+"""The nets of the papers and of their authors' code, and facts of a net that need no training.
 
 `repro.models.with_timm` registers the nets with timm. May import `claim`, `registry` and `trial`.
 """
@@ -10,11 +10,13 @@ from repro.models.cifar import CifarNet, cifar_19pct, cifar_80sec
 from repro.models.dropout import Dropout
 from repro.models.local import ConvLocalNet, LocallyConnected2d, cifar_conv_local
 from repro.models.lrn import LocalResponseNorm
+from repro.models.resnet import CifarResNet, cifar_resnet
 
 __all__ = [
     "AlexNet",
     "CeilConv2d",
     "CifarNet",
+    "CifarResNet",
     "ConvLocalNet",
     "Dropout",
     "LocalResponseNorm",
@@ -26,4 +28,5 @@ __all__ = [
     "cifar_19pct",
     "cifar_80sec",
     "cifar_conv_local",
+    "cifar_resnet",
 ]

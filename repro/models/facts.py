@@ -69,12 +69,13 @@ def _net(name: str, arguments: tuple[tuple[str, Scalar], ...]) -> nn.Module:
 
 
 def _layers(net: nn.Module) -> dict[str, nn.Module]:
-    """Learned layers by the last part of their name."""
-    return {
-        name.rpartition(".")[2]: module
-        for name, module in net.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear | LocallyConnected2d)
-    }
+    """Learned layers by the last part of their name, or all of it where another has that part."""
+    layers: dict[str, nn.Module] = {}
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | LocallyConnected2d):
+            last = name.rpartition(".")[2]
+            layers[name if last in layers else last] = module
+    return layers
 
 
 def _shapes(net: nn.Module, size: int = _SIZE) -> dict[str, tuple[int, ...]]:

@@ -19,7 +19,6 @@ def initialise(
     """
     for name, layer in layers.items():
         assert isinstance(layer, nn.Conv2d | nn.Linear)
-        assert layer.bias is not None
         match scheme:
             case "cuda_convnet":
                 nn.init.normal_(layer.weight, std=stds[name])
@@ -35,4 +34,5 @@ def initialise(
                     f"initialisation {scheme!r} is unknown "
                     "(known: cuda_convnet, he, xavier, framework)"
                 )
-        nn.init.constant_(layer.bias, (biases or {}).get(name, 0.0))
+        if layer.bias is not None:  # batch normalisation has one in its place
+            nn.init.constant_(layer.bias, (biases or {}).get(name, 0.0))

@@ -31,6 +31,7 @@ _CONFIGS = {
         "first_conv": "layers.conv1",
         "classifier": "layers.fc10",
     },
+    "cifar_resnet": {**_CIFAR, "classifier": "fc"},
 }
 
 default_cfgs = generate_default_cfgs(

@@ -5,6 +5,7 @@ Also claim files by name. May import `errors` and `files`.
 
 from repro.registry.facts import (
     ACTIVATIONS,
+    CHAINS,
     DATASETS,
     LOGGERS,
     METRICS,
@@ -23,6 +24,7 @@ from repro.registry.facts import (
 
 __all__ = [
     "ACTIVATIONS",
+    "CHAINS",
     "DATASETS",
     "LOGGERS",
     "METRICS",

@@ -188,8 +188,8 @@ _DATASETS = {
 
 DATASETS: Mapping[str, DatasetFacts] = Plugins("repro.datasets", _DATASETS, kind=DatasetFacts)
 
-# Those of `repro.models`: chains of layers, of which several can be trained as one program.
-OWN_MODELS = {
+# Chains of layers, of which several can be trained as one program.
+CHAINS = {
     "cifar_80sec": ModelFacts(
         title="cuda-convnet layers-80sec: three convolutions and fc64",
         module="repro.models.cifar",
@@ -224,6 +224,15 @@ OWN_MODELS = {
             "without",
         ),
         sized=True,
+    ),
+}
+
+OWN_MODELS = CHAINS | {
+    "cifar_resnet": ModelFacts(
+        title="CIFAR-10 ResNet of He et al. 2015, or the same net without shortcuts",
+        module="repro.models.resnet",
+        parameters=269_722,
+        arguments=("depth", "residual", "width"),
     ),
 }
 

@@ -126,8 +126,7 @@ class Part:
     @property
     def card(self) -> bytes:
         """The figure as a preview image of a link."""
-        title = ": ".join(filter(None, (self.paper.citation, self.paper.title)))
-        return card(self.forest, title=title, summary=self.summary)
+        return card(self.forest, title=self.paper.reference, summary=self.summary)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,7 +60,7 @@ def _lines(document: Document, *, figures: bool) -> Iterator[str]:
 
 def _part(part: Part, *, figures: bool) -> Iterator[str]:
     """The paper, and all its claims in one figure."""
-    name = ": ".join(_escape(text) for text in (part.paper.citation, part.paper.title) if text)
+    name = _escape(part.paper.reference)
     link = part.paper.link
     if name:
         yield from (f"[{name}](<{link}>)" if link else name, "")

@@ -260,7 +260,8 @@ class DeviceData:
         self.classes = len(dataset.classes)
         self.size = crop or side
         self.centre = None if crop is None else ten_crop(crop, side)[4]
-        self.ten = () if crop is None else ten_crop(crop, side)
+        # Of crops as large as the image nine would be seen for nothing.
+        self.ten = () if crop in (None, side) else ten_crop(crop, side)
         self.augment = Augment(
             crop="crop" in augment,
             flip="flip" in augment,
