@@ -5,204 +5,80 @@ digest only; the plan may need other trials or judge them differently, but each 
 `nothing`: may change at any time. Fields at their default are left out of the hash, so that a new
 field invalidates no old trial.
 
-tests/test_identity.py fails for a field without a line here, and for a wrong line.
+tests/test_identity.py fails for a field that is not named here, and for one in the wrong place.
 """
 
 from typing import Literal
 
 Changes = Literal["numbers", "rule", "nothing"]
 
-_CLAIM: dict[str, Changes] = {
-    "version": "rule",
-    "id": "rule",
-    "title": "nothing",
-    "kind": "rule",
-    "paper": "nothing",  # except its value
-    "question": "nothing",
-    "confounds": "nothing",
-    "reconsidered_if": "nothing",
-    "deviations": "nothing",
-    "amended": "nothing",
-}
-_TRAINED: dict[str, Changes] = {
-    **_CLAIM,
-    "metric": "rule",
-    "arms": "rule",
-    "region": "rule",
-    "analysis": "rule",
-    "recipes": "rule",
-    "verdict_recipe": "rule",
-    "scales": "rule",
-    "trainer": "numbers",
-}
-_CONTRAST: dict[str, Changes] = {"contrast": "rule", "also": "rule"}
+
+def _fields(*, numbers: str = "", rule: str = "", nothing: str = "") -> dict[str, Changes]:
+    """What each field changes, from their names separated by spaces."""
+    names: dict[Changes, str] = {"numbers": numbers, "rule": rule, "nothing": nothing}
+    return {name: changes for changes, text in names.items() for name in text.split()}
+
+
+# Of the paper, only its value is part of the rule.
+_CLAIM = _fields(
+    rule="version id kind",
+    nothing="title paper question confounds reconsidered_if deviations amended",
+)
+_TRAINED = _CLAIM | _fields(
+    numbers="trainer",
+    rule="metric arms region analysis recipes verdict_recipe scales",
+)
+_CONTRAST = _fields(rule="contrast also")
 
 FIELDS: dict[str, dict[str, Changes]] = {
     "Claim": _CLAIM,
     "TrainedClaim": _TRAINED,
-    "TimeClaim": {
-        **_TRAINED,
-        **_CONTRAST,
-        "threshold": "numbers",  # a trial stops there
-        "near": "numbers",
-        "crossing": "numbers",
-        "decided_by": "numbers",
-    },
-    "DifferenceClaim": {**_TRAINED, **_CONTRAST},
+    # A trial stops at its threshold.
+    "TimeClaim": _TRAINED | _CONTRAST | _fields(numbers="threshold near crossing decided_by"),
+    "DifferenceClaim": _TRAINED | _CONTRAST,
     "LevelClaim": _TRAINED,
-    "ExactClaim": {**_CLAIM, "facts": "rule"},
-    "Paper": {
-        "title": "nothing",
-        "authors": "nothing",
-        "year": "nothing",
-        "link": "nothing",
-        "section": "nothing",
-        "states": "nothing",
-        "value": "rule",
-        "more_than": "nothing",
-        "unit": "nothing",
-        "figure": "nothing",
-        "siblings": "nothing",
-    },
-    "Arm": {
-        "model": "numbers",
-        "net": "numbers",
-        "recipe": "numbers",
-        "rate": "numbers",
-        "share": "numbers",
-        "metric": "rule",
-        "arguments": "numbers",
-    },
-    "Trainer": {"command": "numbers", "inputs": "numbers", "steps_per_epoch": "numbers"},
-    "Model": {"name": "numbers", "arguments": "numbers"},
-    "Recipe": {
-        "inputs": "numbers",
-        "initialisation": "numbers",
-        "batch_size": "numbers",
-        "momentum": "numbers",
-        "weight_decay": "numbers",
-        "layer_decay": "numbers",
-        "bias_rate": "numbers",
-        "decay_biases": "numbers",
-        "precision": "numbers",
-        "crop": "numbers",
-        "augment": "numbers",
-        "colour": "numbers",
-        "drops": "numbers",
-        "patience": "numbers",
-        "optimiser": "numbers",
-        "schedule": "numbers",
-        "label_smoothing": "numbers",
-        "clip_norm": "numbers",
-        "padding": "numbers",
-        "mixup": "numbers",
-        "cutmix": "numbers",
-        "ema": "numbers",
-        "shuffle": "numbers",
-    },
-    "Optimiser": {"name": "numbers", "arguments": "numbers"},
-    "Schedule": {
-        "name": "numbers",
-        "warmup": "numbers",
-        "epochs": "numbers",
-        "eta_min": "numbers",
-        "power": "numbers",
-        "milestones": "numbers",
-        "step_size": "numbers",
-        "gamma": "numbers",
-    },
-    "Shuffle": {"block": "numbers", "buffer": "numbers", "lanes": "numbers"},
-    "Scale": {
-        "data": "numbers",
-        "images": "numbers",
-        "resample": "numbers",
-        "further_test": "numbers",
-        "model": "numbers",
-        "arguments": "numbers",
-        # More epochs continue the same trial, unless its schedule ends with the scale.
-        "epochs": "rule",
-        "seeds": "rule",
-        "taken": "rule",
-        "search": "rule",
-        "rate": "numbers",
-        "threshold": "numbers",
-        "recipe": "numbers",
-        "checks": "rule",
-        "scatter": "nothing",
-    },
-    "Checks": {
-        "initial_loss": "rule",
-        "above_chance": "rule",
-        "equal_length": "rule",
-        "floor": "rule",
-    },
-    "Search": {
-        "rates": "rule",
-        "rungs": "rule",
-        "keep": "rule",
-        "seeds": "rule",
-        "refine": "rule",
-    },
-    "Analysis": {"error": "rule", "spending": "rule", "comparison": "rule"},
-    "Region": {"low": "rule", "high": "rule"},
-    "TimeContrast": {"slow": "rule", "fast": "rule"},
-    "Difference": {
-        "higher": "rule",
-        "lower": "rule",
-        "weights": "rule",
-        "metric": "rule",
-        "region": "rule",
-    },
-    "Fact": {
-        "states": "rule",
-        "quantity": "rule",
-        "of": "rule",
-        "model": "rule",
-        "printed": "rule",
-        "low": "rule",
-        "high": "rule",
-        "decides": "rule",
-    },
-    "Dataset": {
-        "name": "numbers",
-        "title": "nothing",
-        "fingerprint": "numbers",  # pixels, labels and classes
-        "train": "nothing",  # by their fingerprint
-        "test": "nothing",
-        "classes": "nothing",
-        "folder": "nothing",
-    },
-    "Trial": {
-        "model": "numbers",
-        "arguments": "numbers",
-        "recipe": "numbers",
-        "data": "numbers",
-        "fingerprint": "numbers",
-        "rate": "numbers",
-        "seed": "numbers",
-        "numerics": "numbers",
-        "images": "numbers",
-        "resample": "numbers",
-        "further_test": "numbers",
-        "threshold": "numbers",
-        "near": "numbers",
-        "crossing": "numbers",
-        "decided_by": "numbers",
-        "trainer": "numbers",
-    },
-    "Machine": {
-        "device": "nothing",  # except the last bits, so every result names it
-        "workers": "nothing",
-        "store": "nothing",
-        "data_dirs": "nothing",
-        "cache_dir": "nothing",
-        "checkpoint_seconds": "nothing",
-        "stall_seconds": "nothing",
-        "population": "nothing",  # the same bits on a CPU
-        "profile": "nothing",
-        "keep_weights": "nothing",
-        "processes": "nothing",  # another order of sums: the last bits only
-    },
+    "ExactClaim": _CLAIM | _fields(rule="facts"),
+    "Paper": _fields(
+        rule="value",
+        nothing="title authors year link section states more_than unit figure siblings",
+    ),
+    "Arm": _fields(numbers="model net recipe rate share arguments", rule="metric"),
+    "Trainer": _fields(numbers="command inputs steps_per_epoch"),
+    "Model": _fields(numbers="name arguments"),
+    "Recipe": _fields(
+        numbers="inputs initialisation batch_size momentum weight_decay layer_decay bias_rate "
+        "decay_biases precision crop augment colour drops patience optimiser schedule "
+        "label_smoothing clip_norm padding mixup cutmix ema shuffle",
+    ),
+    "Optimiser": _fields(numbers="name arguments"),
+    "Schedule": _fields(
+        numbers="name warmup epochs eta_min power milestones step_size gamma",
+    ),
+    "Shuffle": _fields(numbers="block buffer lanes"),
+    # More epochs continue the same trial, unless its schedule ends with the scale.
+    "Scale": _fields(
+        numbers="data images resample further_test model arguments rate threshold recipe",
+        rule="epochs seeds taken search checks",
+        nothing="scatter",
+    ),
+    "Checks": _fields(rule="initial_loss above_chance equal_length floor"),
+    "Search": _fields(rule="rates rungs keep seeds refine"),
+    "Analysis": _fields(rule="error spending comparison"),
+    "Region": _fields(rule="low high"),
+    "TimeContrast": _fields(rule="slow fast"),
+    "Difference": _fields(rule="higher lower weights metric region"),
+    "Fact": _fields(rule="states quantity of model printed low high decides"),
+    # The fingerprint is that of pixels, labels and classes.
+    "Dataset": _fields(numbers="name fingerprint", nothing="title train test classes folder"),
+    "Trial": _fields(
+        numbers="model arguments recipe data fingerprint rate seed numerics images resample "
+        "further_test threshold near crossing decided_by trainer",
+    ),
+    # Device and processes change the last bits, so every result names them.
+    "Machine": _fields(
+        nothing="device workers store data_dirs cache_dir checkpoint_seconds stall_seconds "
+        "population profile keep_weights processes",
+    ),
 }
 
 

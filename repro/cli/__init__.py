@@ -33,11 +33,11 @@ Exit codes:
 
 
 TASKS = {
-    "Get started": ("list", "show", "new", "validate", "doctor"),
-    "Run": ("plan", "run", "status", "data", "trust"),
-    "Read": ("report", "why", "explain"),
-    "Share": ("publish", "export", "weights", "diff", "merge", "verify"),
-    "Maintain": ("config", "completion", "schema"),
+    "Get started": (list_, show, new, validate, doctor),
+    "Run": (plan, run, status, data, trust),
+    "Read": (report, why, explain),
+    "Share": (publish, export, weights, diff, merge, verify),
+    "Maintain": (config, completion, schema),
 }
 
 
@@ -63,30 +63,3 @@ def main(ctx: click.Context) -> None:
         as_for_report = defaults(main).get("report")
         with here.make_context("here", [], parent=ctx, default_map=as_for_report) as inner:
             here.invoke(inner)
-
-
-for command in (
-    run,
-    plan,
-    status,
-    report,
-    list_,
-    show,
-    validate,
-    trust,
-    new,
-    schema,
-    export,
-    weights,
-    publish,
-    data,
-    doctor,
-    config,
-    completion,
-    verify,
-    diff,
-    merge,
-    why,
-    explain,
-):
-    main.add_command(command)

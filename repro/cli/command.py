@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import cleandoc
+from itertools import chain
 from typing import Any, TypeVar
 
 import click
@@ -127,24 +128,26 @@ class Command(click.Command):
 class Group(click.Group):
     """Commands that read their settings from files, too, once one of them is named.
 
-    `tasks`: names of commands by what they are for, in the order of the help.
+    `tasks`: its commands by what they are for, in the order of the help.
     """
 
     def __init__(
-        self, *args: Any, tasks: Mapping[str, Sequence[str]] | None = None, **kwargs: Any
+        self, *args: Any, tasks: Mapping[str, Sequence[click.Command]] | None = None, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self.tasks = tasks
+        for command in chain.from_iterable((tasks or {}).values()):
+            self.add_command(command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """By task, where there are many."""
         if self.tasks is None:
             super().format_commands(ctx, formatter)
             return
-        for task, names in self.tasks.items():
+        for task, commands in self.tasks.items():
             with formatter.section(task):
                 formatter.write_dl(
-                    [(name, self.commands[name].get_short_help_str(100)) for name in names]
+                    [(str(command.name), command.get_short_help_str(100)) for command in commands]
                 )
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
