@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ from repro.trial import Trial
 from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line
 from tests.commands import repro
 from tests.shell import started, wait_for
+
+ROOT = Path(__file__).parents[1]
 
 PROGRAM = """\
 import json, os, pathlib, signal, subprocess, sys, time
@@ -196,6 +199,39 @@ def test_a_command_decides_a_claim(tmp_path: Path) -> None:
     trials = (report / "trials.csv").read_text().splitlines()
     assert trials[0].endswith(",depth")
     assert [line.rpartition(",")[2] for line in trials[1:4]] == ["20.0", "21.0", "22.0"]
+
+
+PYKEEN = """\
+import json, pathlib, sys
+
+assert sys.argv[1] == "train", sys.argv
+given = dict(zip(sys.argv, sys.argv[1:]))
+rank = {"transe": 0.25, "rotate": 0.5}[sys.argv[2]] + 0.01 * int(given["--random-seed"])
+losses = [1.0] * int(given["--number-epochs"])
+ranks = {"inverse_harmonic_mean_rank": rank, "hits_at_10": 0.9}
+folder = pathlib.Path(given["--output-directory"])
+folder.mkdir()
+found = {"losses": losses, "metrics": {"both": {"realistic": ranks}}, "times": {}}
+(folder / "results.json").write_text(json.dumps(found))
+"""
+
+
+def test_the_command_line_of_an_installed_package_decides_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example's lines around it, by a small stand-in: PyKEEN itself may not be installed."""
+    example = shutil.copytree(ROOT / "examples" / "pykeen", tmp_path / "example")
+    (tmp_path / "pykeen").mkdir()
+    (tmp_path / "pykeen" / "__main__.py").write_text(PYKEEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    where = ("--store", tmp_path / "store", "--trust", "--workers", "1")
+    ran = repro("run", example / "rotation.yaml", "--scale", "smoke", *where)
+    results = Store(tmp_path / "store").results().values()
+
+    assert ran.exit_code == 0, ran.output
+    assert "ours   0.25 " in ran.output
+    assert {result.metrics["hits_at_10"] for result in results} == {0.9}
 
 
 def test_a_command_runs_only_from_a_file_that_was_trusted_as_it_stands(tmp_path: Path) -> None:
