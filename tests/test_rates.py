@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from repro.claim import Search, TrainedClaim
+from repro.claim import Search, TimeClaim, TrainedClaim
 from repro.plan import TUNING_SEEDS_FROM, Cell
 from repro.stats import mean_level, near_best, paired_difference, widened
 from repro.trial import Result
@@ -201,3 +201,16 @@ def test_a_forecast_counts_the_choice_of_the_rate(tmp_path: Path) -> None:
 
     assert unsure < sure - 0.2
     assert outlook(claim, "paper", nothing).sentences[-1].startswith("how far near-best learning")
+
+
+def test_a_kind_of_another_package_leaves_the_choice_out(tmp_path: Path) -> None:
+    """What a metric is to its effect is not known, and the verdict does not say that it is."""
+
+    class OtherClaim(TimeClaim):
+        """As a package may have it."""
+
+    claim = OtherClaim.model_construct(**dict(time_claim(tmp_path)))
+    found = evidence_of(claim, "smoke", "period", times(TIES))
+
+    assert found.deciding.rate_sd == 0
+    assert "the CI leaves out that another learning rate may be the best" in found.caveats

@@ -17,13 +17,17 @@ from repro.verdict.effects import Contrast, Outcome, values_of
 
 __all__ = ["TuningOutcomes", "near_best_rates", "rate_caveats", "with_rate_choice"]
 
+_KINDS = (TimeClaim, DifferenceClaim, LevelClaim)
 TuningOutcomes = Mapping[float, Sequence[Outcome]]  # of an arm's near-best rates
 
 
 def near_best_rates(claim: TrainedClaim, search: RateSearch) -> Iterator[Finalist]:
-    """The rates of a refined search that its tuning seeds cannot tell from the chosen one."""
+    """The rates of a refined search that its tuning seeds cannot tell from the chosen one.
+
+    None for a kind of another package: what a metric is to its effect is not known here.
+    """
     finalists = search.finalists
-    if search.chosen is None or not finalists:
+    if search.chosen is None or not finalists or type(claim) not in _KINDS:
         return
     criterion = np.array([finalist.criterion for finalist in finalists])
     if isinstance(claim, TimeClaim):
@@ -37,12 +41,8 @@ def near_best_rates(claim: TrainedClaim, search: RateSearch) -> Iterator[Finalis
 def with_rate_choice(
     claim: TrainedClaim, contrast: Contrast, rates: Mapping[str, TuningOutcomes]
 ) -> Contrast:
-    """The contrast with the scatter between near-best rates in its estimate.
-
-    `rates`: by arm. Kinds of other packages are left as they are: what a metric is to their effect
-    is not known here.
-    """
-    if not isinstance(claim, TimeClaim | DifferenceClaim | LevelClaim):
+    """The contrast with the scatter between near-best rates, by arm, in its estimate."""
+    if not any(rates.values()):
         return contrast
     metrics = contrast.metrics or (None,) * len(contrast.arms)
     parts = [
