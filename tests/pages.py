@@ -249,7 +249,7 @@ def _evidence(
                 arms=("slow", "fast"),
                 metrics=(),
                 unit="ratio of epochs",
-                says="epochs of slow over epochs of fast",
+                description="epochs of slow over epochs of fast",
                 estimate=planted.estimate if planted else None,
             ),
         ),

@@ -108,7 +108,7 @@ def test_a_scatter_below_that_of_the_images_is_not_forecast_with(tmp_path: Path)
     claim = looking(tmp_path)
     evidence = analyse(claim, "paper", PRINT, {**results(claim, OPEN)}, settles=settles)
     found = evidence.recipes["authors"]
-    deciding = replace(found.deciding, least_sd=4.0)
+    deciding = replace(found.deciding, image_sd=4.0)
     floored = replace(found, contrasts=(deciding, *found.contrasts[1:]))
 
     assert outlook(claim, "paper", found).sentences[-1].startswith("scatter over seeds 2.5, ")

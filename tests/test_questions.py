@@ -57,7 +57,7 @@ def test_an_interaction_is_the_weighted_sum_seed_by_seed(claim: DifferenceClaim)
     assert effect.estimate is not None
     assert effect.estimate.value == pytest.approx(by_hand.mean())
     assert effect.sd == pytest.approx(by_hand.std(ddof=1))
-    assert effect.says == (
+    assert effect.description == (
         "test error (top-1), tanh_high plus relu_low minus relu_high minus tanh_low"
     )
 

@@ -267,7 +267,7 @@ def test_a_difference_has_the_same_words_in_a_figure_and_in_a_table(page: Page) 
     arms, metrics = ("slow", "fast"), ("test_error", "test_error")
     says = contrast_text(arms, metrics)
     recipes = {
-        name: replace(one, contrasts=(replace(one.deciding, metrics=metrics, says=says),))
+        name: replace(one, contrasts=(replace(one.deciding, metrics=metrics, description=says),))
         for name, one in page.evidence.recipes.items()
     }
     shown = replace(page, evidence=replace(page.evidence, recipes=recipes))

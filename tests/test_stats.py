@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from repro.errors import StatisticsError
 from repro.stats import (
     Times,
-    least_scatter,
+    image_scatter,
     paired_difference,
     ratio_of_times,
     welch_difference,
@@ -263,10 +263,10 @@ def test_the_scatter_of_pairs_is_no_less_than_their_images_say() -> None:
     generator = np.random.default_rng(0)
     p = generator.uniform(0, 1, 1000)
     right = (generator.random((2, 3, 1000)) < p).astype(float)
-    floor = least_scatter(right[0] - right[1])
+    floor = image_scatter(right[0] - right[1])
 
     assert floor == pytest.approx(math.sqrt(2 * (p * (1 - p)).sum()) / 1000, rel=0.1)
     means = np.array([0.5, 0.51, 0.49])
     wide, narrow = (paired_difference(means, 0 * means, least=least) for least in (2 * floor, 0.0))
     assert wide.high - wide.low > narrow.high - narrow.low
-    assert least_scatter(right[0][:1]) == 0.0
+    assert image_scatter(right[0][:1]) == 0.0

@@ -67,7 +67,7 @@ def judged(
         arms=("slow", "fast"),
         metrics=(),
         unit="ratio of epochs",
-        says="epochs of slow over epochs of fast",
+        description="epochs of slow over epochs of fast",
         estimate=found,
         sd=0.1,
     )

@@ -13,7 +13,14 @@ from repro.claim import Difference, TrainedClaim, arms_of, metric_of
 from repro.registry import METRICS
 from repro.stats import paired_difference
 from repro.text import measured_text
-from repro.verdict.effects import DECIDING, Contrast, Outcome, contrasts, estimated, values_of
+from repro.verdict.effects import (
+    DECIDING,
+    Contrast,
+    Outcome,
+    contrasts,
+    estimate_or_none,
+    values_of,
+)
 
 __all__ = ["RelativeClaim"]
 
@@ -46,8 +53,10 @@ def _effects(
             arms=arms,
             metrics=metrics,
             unit=f"% of {arms[0]}'s",
-            says=f"{METRICS[metrics[0]].title}, how much less {arms[1]} has than {arms[0]}",
-            estimate=estimated(paired_difference, shares, np.zeros_like(shares), level=level),
+            description=f"{METRICS[metrics[0]].title}, how much less {arms[1]} has than {arms[0]}",
+            estimate=estimate_or_none(
+                paired_difference, shares, np.zeros_like(shares), level=level
+            ),
             sd=float(shares.std(ddof=1)) if len(seeds) > 1 else None,
             by_seed=dict(zip(seeds, shares.tolist(), strict=True)),
         ),

@@ -20,7 +20,7 @@ from repro.train import Population, Run, device_context, device_data
 from repro.trial import WINDOWS, Trial
 from repro.verdict import settles
 from repro.verdict.analysis import analyse
-from repro.verdict.checks import unmeasured
+from repro.verdict.checks import missing_metrics
 from repro.verdict.forecast import outlook
 from repro.verdict.session import (
     as_registered,
@@ -85,7 +85,7 @@ def _missing_metrics(claim: TrainedClaim, scale: str, fingerprint: str, store: S
     return [
         f"  {sentence}"
         for recipe in evidence.recipes.values()
-        for sentence in unmeasured(claim, scale, recipe.outcomes, recipe.contrasts)
+        for sentence in missing_metrics(claim, scale, recipe.outcomes, recipe.contrasts)
     ]
 
 

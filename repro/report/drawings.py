@@ -267,7 +267,7 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
                 continue
             label = recipe if decides else f"{recipe}, {contrast.name}"
             yield figures.EffectRow(
-                label=f"{label}\n{contrast.compares}".rstrip(),
+                label=f"{label}\n{contrast.comparison}".rstrip(),
                 estimate=contrast.estimate,
                 decides=decides,
                 seeds=tuple(contrast.by_seed.values()),

@@ -94,7 +94,7 @@ def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
             "evidence": not page.smoke,
             "effect": contrast.name,
             "decides": contrast.name == DECIDING,
-            "says": contrast.says,
+            "says": contrast.description,
             "unit": contrast.unit,
             **_estimate_cells(contrast.estimate),
             "p": contrast.estimate.p if contrast.estimate else math.nan,

@@ -178,7 +178,7 @@ def grid_table(page: Page) -> Table | None:
     return Table(
         caption=f"Which recipe makes the difference: {page.unit}"
         + "; doubtful: an arm failed a check" * doubtful,
-        columns=("Recipe", *(c.says for c in contrasts[all_evidence[0].recipe])),
+        columns=("Recipe", *(c.description for c in contrasts[all_evidence[0].recipe])),
         rows=tuple(
             (evidence.recipe, *(_effect_cell(evidence, c) for c in contrasts[evidence.recipe]))
             for evidence in all_evidence
@@ -213,7 +213,7 @@ def _estimates(page: Page) -> Table:
 def _estimate_row(
     evidence: RecipeEvidence, contrast: Contrast, condition: Region | None
 ) -> tuple[str, ...]:
-    comparison = contrast.says
+    comparison = contrast.description
     if contrast.name == DECIDING and len(evidence.contrasts) > 1:
         comparison += " (decides)"
     if condition is not None:

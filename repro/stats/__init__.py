@@ -13,7 +13,7 @@ from repro.stats.estimate import (
     scatter,
     welch_difference,
 )
-from repro.stats.images import least_scatter, over_images
+from repro.stats.images import image_scatter, over_images
 from repro.stats.looks import ERROR, SHOWN, Spending, holm, look_levels, over_all_looks
 from repro.stats.rates import near_best, widened
 from repro.stats.times import Times, ratio_of_times
@@ -27,7 +27,7 @@ __all__ = [
     "Times",
     "correlation",
     "holm",
-    "least_scatter",
+    "image_scatter",
     "look_levels",
     "mean_level",
     "near_best",

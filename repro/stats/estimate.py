@@ -55,7 +55,7 @@ def paired_difference(
 ) -> Estimate:
     """Mean of higher - lower over seeds, (n,) each in the same order, with Student's interval.
 
-    `least`: what is known of the scatter from elsewhere; a smaller one came out so by luck.
+    `least`: of the scatter, by another measurement; a smaller one is so by chance.
     Infinite at one seed, and where all seeds differ by the same. Raises StatisticsError when there
     is nothing, or something that is no number.
     """
@@ -92,8 +92,8 @@ def mean_level(values: Array, *, level: float = 0.95) -> Estimate:
 
     Raises StatisticsError when there is nothing, or something that is no number.
     """
-    found = _student(values, scatter(values), level=level, method="t over seeds")
-    return replace(found, p=None)  # zero means nothing to a level
+    estimate = _student(values, scatter(values), level=level, method="t over seeds")
+    return replace(estimate, p=None)  # zero means nothing to a level
 
 
 def _student(values: Array, sd: float | None, *, level: float, method: str) -> Estimate:

@@ -6,7 +6,7 @@ import numpy as np
 
 from repro.stats.estimate import Array, Estimate
 
-__all__ = ["least_scatter", "over_images"]
+__all__ = ["image_scatter", "over_images"]
 
 _DRAWS = 10_000
 _LEVEL = 0.95
@@ -21,8 +21,8 @@ def over_images(differences: Array) -> Estimate:
     nets, images = differences.shape
     values, counts = np.unique(differences.mean(0), return_counts=True)
     generator = np.random.default_rng(0)  # the same store gives the same report
-    drawn = generator.multinomial(images, counts / images, size=_DRAWS) @ values / images
-    low, high = np.quantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]).tolist()
+    means = generator.multinomial(images, counts / images, size=_DRAWS) @ values / images
+    low, high = np.quantile(means, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]).tolist()
     return Estimate(
         value=float(differences.mean()),
         low=low,
@@ -33,7 +33,7 @@ def over_images(differences: Array) -> Estimate:
     )
 
 
-def least_scatter(differences: Array) -> float:
+def image_scatter(differences: Array) -> float:
     """Below which the scatter over seeds of the mean of (S, N) differences cannot well be.
 
     What each image alone contributes: images that err together only add to it. There are N of them,

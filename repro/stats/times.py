@@ -187,17 +187,17 @@ def _p_of_none(slow: Arm, fast: Arm, sure: float, level: float) -> float:
     """
     difference = slow.mean - fast.mean
     side = -1.0 if difference > 0 else 1.0  # from the estimate to no effect
-    found = [(slow.reach(side, sure), slow), (fast.reach(-side, sure), fast)]
-    reach = math.hypot(*(far for far, _ in found))
+    reaches = [(slow.reach(side, sure), slow), (fast.reach(-side, sure), fast)]
+    reach = math.hypot(*(far for far, _ in reaches))
     if math.isinf(reach) or reach == 0:
         return 1.0
-    known = [(arm, max(arm.events - 1, 1)) for _, arm in found]
+    degrees = [(arm, max(arm.events - 1, 1)) for _, arm in reaches]
     variances = [
         (far / float(scipy.special.stdtrit(df, sure))) ** 2
-        for (far, _), (_, df) in zip(found, known, strict=True)
+        for (far, _), (_, df) in zip(reaches, degrees, strict=True)
     ]
     total = sum(variances)
-    df = total**2 / sum(v**2 / d for v, (_, d) in zip(variances, known, strict=True))
+    df = total**2 / sum(v**2 / d for v, (_, d) in zip(variances, degrees, strict=True))
     p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(total)))
     return min(p, 1 - level) if abs(difference) > reach else max(p, 1 - level)
 

@@ -1,6 +1,6 @@
 """From stored results to estimates: which trials count, what is missing, how sure it is.
 
-Computes, and decides nothing: what an estimate means for the claim is said in verdict.py.
+Computes, and decides nothing: rule.py says what an estimate means for the claim.
 """
 
 import math
@@ -29,7 +29,7 @@ from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.stats.estimate import Array
 from repro.trial import Clocks, Result, Row
-from repro.verdict.checks import failed_checks, undertrained, unmeasured
+from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
 from repro.verdict.crossings import measured_lower
 from repro.verdict.effects import DECIDING, Contrast, Outcome, contrasts
 from repro.verdict.rate_choice import (
@@ -151,7 +151,7 @@ def analyse(
     fingerprint: str | None,
     results: Mapping[str, Result],
     *,
-    settles: Settles = lambda _claim, _found: False,
+    settles: Settles = lambda _claim, _evidence: False,
     records: Records | None = None,
 ) -> Evidence:
     """The evidence for `claim` at `scale` on the data set of `fingerprint`.
@@ -276,8 +276,8 @@ def _evidence_at(
         diverged=sum(outcome.status == "diverged" for outcome in trials.outcomes),
         caveats=(
             *notes,
-            *undertrained(claim, scale, sample),
-            *unmeasured(claim, scale, sample, effects),
+            *undertrained_arms(claim, scale, sample),
+            *missing_metrics(claim, scale, sample, effects),
             *rate_caveats(claim, trials.rates, trials.near_best),
         ),
         failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),

@@ -12,7 +12,7 @@ from repro.claim import Checks, TimeClaim, TrainedClaim
 from repro.registry import DATASETS, DatasetFacts
 from repro.verdict.effects import Contrast, Outcome
 
-__all__ = ["failed_checks", "undertrained", "unmeasured"]
+__all__ = ["failed_checks", "missing_metrics", "undertrained_arms"]
 
 
 def failed_checks(
@@ -32,7 +32,9 @@ def failed_checks(
         yield from _initial_loss(of_arm, arm, facts, spec.checks)
 
 
-def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def undertrained_arms(
+    claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]
+) -> Iterator[str]:
     """A sentence naming the arms with a test error above the floor of the scale.
 
     Not for times, where every trial trains to a threshold.
@@ -59,7 +61,7 @@ def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -
         )
 
 
-def unmeasured(
+def missing_metrics(
     claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome], effects: Iterable[Contrast]
 ) -> Iterator[str]:
     """How many finished trials lack a metric of an effect, and the command that measures it.

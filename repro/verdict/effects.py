@@ -1,4 +1,4 @@
-"""What is estimated of finished trials: one function a kind of claim.
+"""The effects of finished trials: one function a kind of claim.
 
 A kind says here what its effects are; planning, looks, verdicts and pages then treat them alike.
 Those of other packages register with `contrasts` as our own do.
@@ -29,7 +29,7 @@ from repro.stats import (
     Estimate,
     Times,
     correlation,
-    least_scatter,
+    image_scatter,
     mean_level,
     paired_difference,
     ratio_of_times,
@@ -40,14 +40,14 @@ from repro.stats.estimate import Array
 from repro.text import contrast_text, weighted_text
 from repro.trial import WINDOWS
 
-__all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimated", "values_of"]
+__all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimate_or_none", "values_of"]
 
 DECIDING = "contrast"  # the name of the one that decides, as in the claim file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """How a evaluation trial ended.
+    """How an evaluation trial ended.
 
     With a threshold, `lower` and `upper` are when it crossed, (lower, upper] in epochs; upper is
     infinite when it did not, as for a diverged trial, which no further training would bring there.
@@ -70,10 +70,10 @@ class Contrast:
     """One effect: what is compared, in which unit, and what came out.
 
     `arms`: as in the effect, first minus (or over) second; one for a level. `metrics`: of each arm,
-    by name; none for times. `says`: what it is, in words. `weights`: of
-    the arms, where they are not 1 and -1. `correlation`: of the arms over seeds.
+    by name; none for times. `description`: in words.
+    `weights`: of the arms, where they are not 1 and -1. `correlation`: of the arms over seeds.
     `sd`: of the values that were averaged, of their logarithms for a ratio (of arms that are not
-    paired, the larger); None under two seeds, and where all came out equal. `least_sd`: as much as
+    paired, the larger); None under two seeds, and where all came out equal. `image_sd`: as much as
     the test images alone give. `rate_sd`: standard deviation of the effect, of its logarithm for a
     ratio, between near-best learning rates; the estimate includes it. `by_seed`: the effect at each
     seed that all its arms finished; for times, where both crossed.
@@ -83,11 +83,11 @@ class Contrast:
     arms: tuple[str, ...]
     metrics: tuple[str, ...]
     unit: str
-    says: str
+    description: str
     estimate: Estimate | None
     correlation: float = math.nan
     sd: float | None = None
-    least_sd: float = 0.0
+    image_sd: float = 0.0
     rate_sd: float = 0.0
     weights: Mapping[str, float] = field(default_factory=dict)
     by_seed: Mapping[int, float] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Contrast:
         return self.weights or dict(zip(self.arms, (1.0, -1.0), strict=False))  # a level has one
 
     @property
-    def compares(self) -> str:
+    def comparison(self) -> str:
         """`without minus with`, `tanh over relu`; nothing for a level."""
         if len(self.arms) < 2:
             return ""
@@ -152,8 +152,8 @@ def _of_a_level(
             arms=(arm,),
             metrics=(metric,),
             unit=metric_facts(metric).unit,
-            says=contrast_text((arm,), (metric,)),
-            estimate=estimated(mean_level, values, level=level),
+            description=contrast_text((arm,), (metric,)),
+            estimate=estimate_or_none(mean_level, values, level=level),
             sd=scatter(values),
             by_seed=by_seed,
         ),
@@ -169,8 +169,8 @@ def _ratio(
         arms=(slow, fast),
         metrics=(),
         unit="ratio of epochs",
-        says=contrast_text((slow, fast), ()),
-        estimate=estimated(
+        description=contrast_text((slow, fast), ()),
+        estimate=estimate_or_none(
             ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
         ),
         sd=_log_sd(outcomes, (slow, fast)),
@@ -179,11 +179,11 @@ def _ratio(
 
 
 def _ratios(outcomes: Iterable[Outcome], slow: str, fast: str) -> dict[int, float]:
-    seen = {(o.arm, o.seed): o.upper for o in outcomes if math.isfinite(o.upper)}
+    crossings = {(o.arm, o.seed): o.upper for o in outcomes if math.isfinite(o.upper)}
     return {
-        seed: time / seen[fast, seed]
-        for (arm, seed), time in sorted(seen.items())
-        if arm == slow and (fast, seed) in seen
+        seed: time / crossings[fast, seed]
+        for (arm, seed), time in sorted(crossings.items())
+        if arm == slow and (fast, seed) in crossings
     }
 
 
@@ -214,26 +214,26 @@ def _difference(
 ) -> Contrast:
     terms = contrast.terms
     arms, metrics = tuple(terms), tuple(metric_of(claim, arm, contrast) for arm in terms)
-    found = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
-    shared = sorted(set.intersection(*map(set, found)))  # paired: seeds that all arms finished
-    by_arm = np.array([[values[seed] for seed in shared] for values in found])  # (arms, seeds)
-    one, two = _sides(np.array(list(terms.values())), by_arm)
-    paired, arms_apart = is_paired(claim), [np.array(list(values.values())) for values in found]
-    least = _least(outcomes, terms, metrics, shared) if paired else 0.0
+    by_arm = [values_of(outcomes, arm, metric) for arm, metric in zip(arms, metrics, strict=True)]
+    seeds = sorted(set.intersection(*map(set, by_arm)))  # that all arms finished, for pairs
+    pairs = np.array([[values[seed] for seed in seeds] for values in by_arm])  # (arms, seeds)
+    one, two = _sides(np.array(list(terms.values())), pairs)
+    paired, arms_apart = is_paired(claim), [np.array(list(v.values())) for v in by_arm]
+    floor = _image_scatter(outcomes, terms, metrics, seeds) if paired else 0.0
     return Contrast(
         name=name,
         arms=arms,
         metrics=metrics,
         unit=_unit_of_difference(metrics[0]),
-        says=contrast_text(arms, metrics, terms),
+        description=contrast_text(arms, metrics, terms),
         weights=contrast.weights,
-        estimate=estimated(partial(paired_difference, least=least), one, two, level=level)
+        estimate=estimate_or_none(partial(paired_difference, least=floor), one, two, level=level)
         if paired
-        else estimated(welch_difference, *arms_apart, level=level),
+        else estimate_or_none(welch_difference, *arms_apart, level=level),
         correlation=correlation(one, two),
         sd=scatter(one - two, one, two) if paired else _largest(map(scatter, arms_apart)),
-        least_sd=least,
-        by_seed=dict(zip(shared, (one - two).tolist(), strict=True)),
+        image_sd=floor,
+        by_seed=dict(zip(seeds, (one - two).tolist(), strict=True)),
     )
 
 
@@ -242,7 +242,7 @@ def _sides(weights: Array, by_arm: Array) -> tuple[Array, Array]:
     return np.maximum(weights, 0.0) @ by_arm, np.maximum(-weights, 0.0) @ by_arm
 
 
-def _least(
+def _image_scatter(
     outcomes: Iterable[Outcome],
     terms: Mapping[str, float],
     metrics: Sequence[str],
@@ -254,11 +254,11 @@ def _least(
         [by_net[arm, seed].get(metric) for arm, metric in zip(terms, metrics, strict=True)]
         for seed in seeds
     ]
-    known = [[right for right in row if right is not None] for row in nets]
-    if not known or any(len(row) < len(terms) for row in known):
+    measured = [[right for right in row if right is not None] for row in nets]
+    if not measured or any(len(row) < len(terms) for row in measured):
         return 0.0
     weights = np.array(list(terms.values()))
-    return 100 * least_scatter(np.array([weights @ np.array(row) for row in known]))
+    return 100 * image_scatter(np.array([weights @ np.array(row) for row in measured]))
 
 
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
@@ -278,8 +278,10 @@ def _unit_of_difference(metric: str) -> str:
     return "points" if metric_facts(metric).unit == "%" else metric_facts(metric).unit
 
 
-def estimated(estimator: Callable[..., Estimate], *samples: Any, level: float) -> Estimate | None:
-    """What the samples say; None where they say nothing."""
+def estimate_or_none(
+    estimator: Callable[..., Estimate], *samples: Any, level: float
+) -> Estimate | None:
+    """The estimate; None where the samples allow none."""
     try:
         return estimator(*samples, level=level)
     except StatisticsError:

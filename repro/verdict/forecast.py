@@ -172,7 +172,7 @@ def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
         return None
     deciding = evidence.deciding
     return Scatter(
-        sd=max(sd, deciding.least_sd), df=estimate.seeds - 1, between_rates=deciding.rate_sd
+        sd=max(sd, deciding.image_sd), df=estimate.seeds - 1, between_rates=deciding.rate_sd
     )
 
 
