@@ -41,12 +41,14 @@ class Source:
     positions: dict[KeyPath, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def problem(self, path: KeyPath, sentence: str) -> Problem:
-        """A problem at `path`, or at its closest parent in the file."""
+    def problem(
+        self, path: KeyPath, sentence: str, place: tuple[int, int] | None = None
+    ) -> Problem:
+        """A problem at `path`: at its `place`, or at that of its closest parent in the file."""
         closest = path
         while closest and closest not in self.positions:
             closest = closest[:-1]
-        line, column = self.positions.get(closest, (1, 1))
+        line, column = place or self.positions.get(closest, (1, 1))
         return Problem(line=line, column=column, path=".".join(map(str, path)), sentence=sentence)
 
 
@@ -136,20 +138,13 @@ def read_yaml(path: Path) -> Source:
         source.data = None if node is None else _value(node, (), source)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        source.problems.append(
-            Problem(line=line, column=column, path="", sentence=f"YAML: {error.problem}")
-        )
+        place = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source.problems.append(source.problem((), f"YAML: {error.problem}", place))
     except yaml.reader.ReaderError as error:
         before = raw.decode()[: error.position]
-        source.problems.append(
-            Problem(
-                line=before.count("\n") + 1,
-                column=len(before) - before.rfind("\n"),
-                path="",
-                sentence=f"not YAML: the character {chr(error.character)!r} is not allowed",
-            )
-        )
+        place = before.count("\n") + 1, len(before) - before.rfind("\n")
+        sentence = f"not YAML: the character {chr(error.character)!r} is not allowed"
+        source.problems.append(source.problem((), sentence, place))
     except (ValueError, RecursionError) as error:  # of bytes, and of escapes, that are no character
         source.problems.append(source.problem((), f"not YAML: {error}"))
     return source
@@ -181,28 +176,13 @@ def _mapping(node: yaml.MappingNode, path: KeyPath, source: Source) -> dict[str,
         key = key_node.value
         plain = isinstance(key, str) and key.isprintable()
         if not plain or key_node.tag == "tag:yaml.org,2002:merge":
-            line, column = _place(key_node)
-            source.problems.append(
-                Problem(
-                    line=line,
-                    column=column,
-                    path=".".join(map(str, path)),
-                    sentence="keys must be plain names",
-                )
-            )
+            sentence = "keys must be plain names"
+            source.problems.append(source.problem(path, sentence, _place(key_node)))
             continue
         inner = (*path, key)
         if key in values:
-            line, column = _place(key_node)
-            first = source.positions[inner][0]
-            source.problems.append(
-                Problem(
-                    line=line,
-                    column=column,
-                    path=".".join(map(str, inner)),
-                    sentence=f"duplicate key, first in line {first}",
-                )
-            )
+            sentence = f"duplicate key, first in line {source.positions[inner][0]}"
+            source.problems.append(source.problem(inner, sentence, _place(key_node)))
             continue
         source.positions[inner] = _place(key_node)
         values[key] = _value(value_node, inner, source)

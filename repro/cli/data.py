@@ -88,9 +88,9 @@ def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
 @options_data
 def verify(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     """Check files and decoded images against their hashes."""
-    from repro.report.describe import describe_verification
+    from repro.data import verify as verify_dataset
 
-    echo(describe_verification(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
+    echo(verify_dataset(name, data_dirs_for(data_dir), cache_dir_for(cache_dir)))
 
 
 for inner in (status, fetch, prepare, verify):

@@ -9,7 +9,7 @@ from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
 from repro.claim.trainer import OWN_DATA, fingerprint_of
-from repro.data import fingerprint, status, verify
+from repro.data import fingerprint, status
 from repro.errors import ClaimError
 from repro.report.resolved import render_resolved
 from repro.store import Store
@@ -197,8 +197,3 @@ def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
     return "\n".join(
         [*lines, f"looked in: {places} (in each, the folder of the data set's name first)"]
     )
-
-
-def describe_verification(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> str:
-    """What was checked; DataError when the data have changed."""
-    return str(verify(name, data_dirs, cache_dir))

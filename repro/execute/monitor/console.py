@@ -231,9 +231,7 @@ def _count_line(state: Overview) -> str:
     )
 
 
-def watch_store(
-    look: Callable[[], Overview], *, sleep: Callable[[float], None] = time.sleep
-) -> None:
+def watch_store(look: Callable[[], Overview]) -> None:
     """Show a store until no trial runs in it: live on a terminal, else as lines."""
     console = Console()
 
@@ -242,7 +240,7 @@ def watch_store(
         for _ in range(_EMPTY_LOOKS):
             if (state := look()).running:
                 break
-            sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
         return state
 
     if not console.is_interactive:
@@ -251,12 +249,12 @@ def watch_store(
             _print_lines(console, state)
             if not state.running:
                 return
-            sleep(LOG_EVERY_SECONDS)
+            time.sleep(LOG_EVERY_SECONDS)
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while (state := next_state()).running:
             counts = Text(f"{_count_line(state)}; Ctrl-C leaves the run alone", style="dim")
             live.update(Group(_table(state.running), counts), refresh=True)
-            sleep(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     _print_lines(console, state)
 
 
