@@ -231,6 +231,7 @@ def test_the_command_line_of_an_installed_package_decides_a_claim(
 
     assert ran.exit_code == 0, ran.output
     assert "ours   0.25 " in ran.output
+    assert "nan" not in ran.output
     assert {result.metrics["hits_at_10"] for result in results} == {0.9}
 
 

@@ -130,12 +130,10 @@ class ConsoleObserver(Observer):
         self.finished_count += 1
         crossing = result.crossing_full or result.crossing_online
         when = f" at epoch {crossing[1]:.1f}" if crossing else f" after {result.epochs:.1f} epochs"
-        self._say(
-            "done",
-            cell,
-            f"{result.status}{when}, last batches' error {100 * result.train_error:.1f} %, "
-            f"{duration(result.seconds.wall)}",
-        )
+        error = result.train_error  # which a command need not measure
+        measured = "" if math.isnan(error) else f", last batches' error {100 * error:.1f} %"
+        took = duration(result.seconds.wall)
+        self._say("done", cell, f"{result.status}{when}{measured}, {took}")
 
     def fail(self, cell: Cell, error: ReproError) -> None:
         """Show the first line; the full message follows at the end of the run."""
