@@ -1,10 +1,9 @@
-"""How time and memory grow with trials, images, classes and steps."""
+"""How time and memory grow with images, classes and steps."""
 
 import multiprocessing
 import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -15,8 +14,6 @@ from benchmarks.race import Table, race, ratio_text
 from benchmarks.training import benchmark_trial, population, repeat_images, window
 from repro.data import Dataset
 from repro.data.sources.embedded import synthetic
-from repro.store import Store
-from repro.trial import Clocks, Result
 
 __all__ = ["growth", "memory"]
 
@@ -24,45 +21,38 @@ _Work = Callable[[int, str], None]  # of so much, on that device
 
 
 def growth(device: torch.device, rounds: int) -> Table:
-    """How much longer twice as many trials, images and classes take."""
+    """How much longer twice as many images and classes take."""
     few = 25_600 if device.type == "cuda" else 2560  # whose steps do not drown in what a window has
-    with TemporaryDirectory() as folder:
-        stores = [_store(Path(folder) / str(trials), trials) for trials in (100, 200)]
-        pairs = {
-            "trials: reading the results of 100 and 200": [_reading(store) for store in stores],
-            f"images: an epoch's tenth of {few:,} and {2 * few:,}": [
-                _training(synthetic(n_train=n, n_test=10, classes=10), device)
-                for n in (few, 2 * few)
-            ],
-            "classes: a tenth of an epoch with 500 and 1,000": [
-                _training(synthetic(n_train=few, n_test=10, classes=n), device) for n in (500, 1000)
-            ],
-        }
-        rows = []
-        for name, (one, two) in pairs.items():
-            times = race({"one": one, "two": two}, device, rounds)
-            rows.append((name, ratio_text(times, "two", "one")))
+    pairs = {
+        f"images: an epoch's tenth of {few:,} and {2 * few:,}": [
+            _training(synthetic(n_train=n, n_test=10, classes=10), device) for n in (few, 2 * few)
+        ],
+        "classes: a tenth of an epoch with 500 and 1,000": [
+            _training(synthetic(n_train=few, n_test=10, classes=n), device) for n in (500, 1000)
+        ],
+    }
+    rows = []
+    for name, (one, two) in pairs.items():
+        times = race({"one": one, "two": two}, device, rounds)
+        rows.append((name, ratio_text(times, "two", "one")))
     return Table(
         title="How time grows", columns=("twice as many", "times as long"), rows=tuple(rows)
     )
 
 
 def memory(device: torch.device, rounds: int) -> Table:
-    """How much more memory twice as many trials, images, classes and steps take.
+    """How much more memory twice as many images, classes and steps take.
 
     Each in a process of its own: the most that it held, less what it held once all was imported.
     """
-    there = device.type
-    works: dict[str, tuple[_Work, str, tuple[int, int]]] = {
-        # No device is asked for results: it would hold nothing, once and twice.
-        "trials: reading the results of 1,000 and 2,000": (_read, "cpu", (1000, 2000)),
-        "images: an epoch's tenth of 25,600 and 51,200": (_images, there, (25_600, 51_200)),
-        "classes: a tenth of an epoch with 500 and 1,000": (_classes, there, (500, 1000)),
-        "steps: training for 40 and for 80": (_steps, there, (40, 80)),
+    works: dict[str, tuple[_Work, tuple[int, int]]] = {
+        "images: an epoch's tenth of 25,600 and 51,200": (_images, (25_600, 51_200)),
+        "classes: a tenth of an epoch with 500 and 1,000": (_classes, (500, 1000)),
+        "steps: training for 40 and for 80": (_steps, (40, 80)),
     }
     rows = []
-    for name, (work, where, sizes) in works.items():
-        found = [[_peak(work, size, where) for size in sizes] for _ in range(rounds)]
+    for name, (work, sizes) in works.items():
+        found = [[_peak(work, size, device.type) for size in sizes] for _ in range(rounds)]
         ratios = sorted(two / one for one, two in found)
         rows.append(
             (
@@ -93,12 +83,6 @@ def _measured(work: _Work, size: int, device: str) -> float:
     if device == "cuda":
         return float(torch.cuda.max_memory_allocated())
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0 - before
-
-
-def _read(trials: int, device: str) -> None:
-    del device
-    with TemporaryDirectory() as folder:
-        _reading(_store(Path(folder), trials))()
 
 
 def _images(images: int, device: str) -> None:
@@ -135,29 +119,3 @@ def _once(work: Callable[[], int]) -> Callable[[], int]:
         return 1
 
     return whole
-
-
-def _store(folder: Path, trials: int) -> Store:
-    store = Store(folder)
-    trial = benchmark_trial(synthetic(n_train=20, n_test=10), "cifar_80sec", batch=128)
-    for seed in range(trials):
-        one = replace(trial, seed=seed)
-        store.begin(one)
-        store.finish(
-            Result(
-                trial_id=one.id,
-                status="censored",
-                epochs=1.0,
-                crossing_full=None,
-                crossing_online=None,
-                train_error=0.5,
-                epoch_errors=(0.5,),
-                loss=1.0,
-                seconds=Clocks(),
-            )
-        )
-    return store
-
-
-def _reading(store: Store) -> Callable[[], int]:
-    return _once(lambda: len(store.results()))

@@ -26,6 +26,7 @@ from benchmarks.goals import goals
 from benchmarks.growth import growth, memory
 from benchmarks.images import input_path
 from benchmarks.race import Table, race, ratio_text
+from benchmarks.stores import stores
 from benchmarks.training import populations, response_normalisation, steps
 from repro.data.sources.embedded import synthetic
 from repro.files import write_atomic
@@ -99,6 +100,7 @@ ALL: dict[str, Callable[[torch.device, int], Table]] = {
     "input": input_path,
     "growth": growth,
     "memory": memory,
+    "stores": stores,
     "startup": start_up,
 }
 

@@ -19,6 +19,7 @@ from typing import Any
 from repro.errors import WriteError
 
 _MOST_BYTES = 1 << 26  # 64 MiB: texts and tables that people write or that a trial leaves
+_PART_BYTES = 1 << 16  # read at once: most files are smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,11 @@ def sha256_of(path: File | str, *, most: int = _MOST_BYTES) -> str:
     """The SHA-256 of what `read_bytes` would give, in little memory."""
     if isinstance(path, Part):
         return hashlib.sha256(_read_part(path, most)).hexdigest()
+    digest = hashlib.sha256()
     with open_regular(path, most=most) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(_PART_BYTES):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def read_text(path: File | str, *, most: int = _MOST_BYTES) -> str:

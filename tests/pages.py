@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from repro.claim import Claim, load
 from repro.plan import Cell, next_cells, rate_search
 from repro.report.page import Page
 from repro.stats import Estimate
 from repro.store import PlanRecord
-from repro.trial import CURVE_COLUMNS, WINDOWS, Clocks, Result, Row
+from repro.trial import WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
 from repro.verdict.effects import DECIDING, Contrast, Outcome
@@ -129,10 +128,7 @@ def planted_page(
         verdicts=tuple(_verdict(claim, scale, r, planted.get(r), clocks) for r in claim.recipes),
         trials={cell.trial.id: cell.trial for cell, _ in cells},
         results=results,
-        curves={
-            cell.trial.id: pd.DataFrame(planted_rows(result), columns=list(CURVE_COLUMNS))
-            for cell, result in cells
-        },
+        curves={cell.trial.id: planted_rows(result) for cell, result in cells},
         arrays={},
         plan=_registered(claim, scale) if registered else None,
     )

@@ -1,6 +1,5 @@
 """Benchmarks: contestants take turns, ratios are of the same round, and what is missing is said."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +11,16 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks import growth
 from benchmarks.goals import GOALS, UNMEASURED, goals
 from benchmarks.images import can_evict, image_files, input_path
 from benchmarks.race import Table, race, ratios
 from benchmarks.run import ALL, main
+from benchmarks.stores import make_store
 from benchmarks.training import repeat_images
 from repro.data import synthetic
 from repro.data.device.statistics import image_statistics
 from repro.errors import DataError
+from tests.commands import repro
 
 CPU = torch.device("cpu")
 
@@ -156,19 +156,14 @@ def test_images_again_and_again_have_the_statistics_of_the_few(tmp_path: Path) -
     np.testing.assert_allclose(kept.covariance, computed.covariance)
 
 
-def test_the_memory_of_results_is_never_that_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be none, of once and of twice as many, and their ratio no number."""
-    asked: list[tuple[str, str]] = []
+def test_a_store_that_is_made_for_measuring_is_sound(tmp_path: Path) -> None:
+    """Its results follow from its curves, and every trial belongs to one of its claims."""
+    make_store(tmp_path, claims=2, seeds=6)
+    done = repro("verify", tmp_path / "store", "--claims", tmp_path / "claims")
 
-    def peak(work: Callable[[int, str], None], _: int, device: str) -> float:
-        asked.append((work.__name__, device))
-        return 1.0
-
-    monkeypatch.setattr(growth, "_peak", peak)
-    growth.memory(torch.device("cuda"), 1)
-
-    assert {device for name, device in asked if name == "_read"} == {"cpu"}
-    assert {device for name, device in asked if name != "_read"} == {"cuda"}
+    assert done.exit_code == 0, done.output
+    assert "120 trials (120 finished)" in done.output
+    assert "belong to no plan" not in done.output
 
 
 @pytest.mark.gpu

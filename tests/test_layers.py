@@ -276,6 +276,7 @@ def test_commands_that_only_read_leave_torch_unimported(tmp_path: Path) -> None:
         ["validate", "lrn"],
         ["plan", "lrn", "--scale", "smoke", "--register", "--store", store],
         ["status", "--store", store],
+        ["verify", store],
     ]
     code = f"from repro.cli import main\nfor c in {commands}: main(c, standalone_mode=False)"
 

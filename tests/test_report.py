@@ -21,7 +21,7 @@ from repro.report.write import write_report
 from repro.stats import Estimate
 from repro.store import Store
 from repro.text import contrast_text, duration, estimate_text, interval_text, percent
-from repro.trial import CURVE_COLUMNS
+from repro.trial import Row
 from repro.verdict.analysis import Look
 from repro.verdict.session import register
 from tests.pages import (
@@ -416,9 +416,9 @@ def test_csv_keeps_every_digit_and_nothing_where_nothing_was_measured(
     assert set(trials["purpose"]) == {"confirm", "tune"}
     assert trials["test_error"].isna().all()
     assert not re.search(r"\bnan\b", raw, re.IGNORECASE)
-    for trial_id, curve in page.curves.items():
+    for trial_id, rows in page.curves.items():
         again = curves[curves["trial"] == trial_id]["error"]
-        assert again.to_numpy() == pytest.approx(curve["error"].to_numpy(), abs=0, nan_ok=True)
+        assert again.to_numpy() == pytest.approx([r.error for r in rows], abs=0, nan_ok=True)
 
 
 def test_a_half_finished_store_renders(claim: Claim, tmp_path: Path) -> None:
@@ -490,10 +490,10 @@ def test_any_part_of_a_store_renders(claim: Claim, tmp_path: Path, left_out: str
 
 def test_rolling_error_is_the_mean_of_one_epoch_of_windows() -> None:
     """Against the slow definition, with windows of unequal size and a loss that overflows."""
-    rows = [(k / 10, "online", 1 / k, 1.0, 90 + k, 0.0) for k in range(1, 26)]
-    rows.insert(15, (1.5, "train", 0.9, 1.0, 1000, 0.0))
-    rows.append((2.6, "online", float("nan"), float("nan"), 100, 0.0))
-    epochs, errors = rolling_error(pd.DataFrame(rows, columns=list(CURVE_COLUMNS)))
+    rows = [Row(k / 10, "online", 1 / k, 1.0, 90 + k, 0.0) for k in range(1, 26)]
+    rows.insert(15, Row(1.5, "train", 0.9, 1.0, 1000, 0.0))
+    rows.append(Row(2.6, "online", float("nan"), float("nan"), 100, 0.0))
+    epochs, errors = rolling_error(rows)
     last = range(16, 26)
     expected = sum((90 + k) / k for k in last) / sum(90 + k for k in last)
 

@@ -333,3 +333,23 @@ def test_a_plan_of_a_claim_that_leads_elsewhere_is_refused(name: str, tmp_path: 
 
     with pytest.raises(IntegrityError, match="belongs into a file of another name"):
         store.plan(forged)
+
+
+def test_curves_and_arrays_are_read_again_where_memory_holds_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may have many times what fits."""
+    monkeypatch.setattr("repro.store.store._MOST_ROWS", len(CURVE))
+    monkeypatch.setattr("repro.store.store._MOST_ARRAY_BYTES", 0)
+    store = Store(tmp_path)
+    bits = {"right_centre": np.array([1], dtype=np.uint8), "test_images": np.array(8)}
+    trials = [replace(TRIAL, seed=seed) for seed in range(3)]
+    for trial in trials:
+        store.begin(trial)
+        store.save(trial.id, checkpoint=b"", curve=CURVE)
+        store.finish(replace(RESULT, trial_id=trial.id), bits)
+
+    for _ in range(2):
+        for trial in trials:
+            assert repr([*map(tuple, store.rows(trial.id))]) == repr(CURVE)
+            assert store.arrays(trial.id).keys() == bits.keys()

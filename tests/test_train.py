@@ -302,7 +302,7 @@ def test_a_crossing_by_the_median_is_that_of_the_middle_of_an_epoch(dataset: Dat
     lower, upper = result.crossing_full
     assert (lower, upper) == pytest.approx((result.epochs - 0.6, result.epochs - 0.5))
     assert medians[result.epochs] <= 0.3 < medians.iloc[-2]
-    assert rederived(trial, curve, result).crossing_full == result.crossing_full
+    assert rederived(trial, crossed.progress.rows, result).crossing_full == result.crossing_full
 
 
 def test_full_passes_are_made_only_near_the_threshold(dataset: Dataset) -> None:

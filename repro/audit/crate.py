@@ -48,7 +48,7 @@ def write_crate(
     report = document(pages, refused)
     files: dict[str, str | bytes] = {
         "index.html": render_html(report),
-        **{f"data/{name}": table for name, table in csv_files(pages).items()},
+        **{f"data/{name}": "".join(parts) for name, parts in csv_files(pages).items()},
         **{f"figures/{name}": svg for name, svg in report.figures.items()},
         **claims,
     }

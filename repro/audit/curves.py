@@ -5,13 +5,12 @@ stored is what was measured.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import median
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from repro.trial import LAG, PASSES, WINDOWS, Result, Row, Status, Trial
 from repro.trial.metric_lines import Training, from_rows, result_of
@@ -37,12 +36,11 @@ FROM_CURVE = frozenset(
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 
 
-def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
+def rederived(trial: Trial, rows: Sequence[Row], result: Result) -> Result:
     """`result` with all that follows from the curve taken from there. ValueError says what lacks.
 
     What does not follow stays: metrics of the finished net, clocks of evaluation, provenance.
     """
-    rows = [Row(*row) for row in curve.itertuples(index=False, name=None)]
     if not result.ended:  # one that is being trained further has a longer curve already
         rows = [row for row in rows if row.epoch <= result.epochs + 1e-9]
     if trial.trainer is not None:
@@ -77,7 +75,7 @@ def rederived(trial: Trial, curve: pd.DataFrame, result: Result) -> Result:
     return replace(anew, metrics={**result.metrics, **_metrics(trial, anew, rows, online)})
 
 
-def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
+def _by_command(trial: Trial, rows: Sequence[Row], result: Result) -> Result:
     """What a command has said of errors and losses; its other metrics are in no curve."""
     if result.status == "diverged":  # what is not a number stands in no row
         return result
@@ -95,7 +93,7 @@ def _by_command(trial: Trial, rows: list[Row], result: Result) -> Result:
     )
 
 
-def _mean(rows: list[Row]) -> float:
+def _mean(rows: Sequence[Row]) -> float:
     images = sum(row.images for row in rows)
     if images < 1:
         raise ValueError(f"the curve has {images} images in {len(rows)} rows")
@@ -106,7 +104,7 @@ Crossing = tuple[float, float] | None
 
 
 def _crossings(
-    trial: Trial, threshold: float, rows: list[Row], online: list[Row]
+    trial: Trial, threshold: float, rows: Sequence[Row], online: Sequence[Row]
 ) -> tuple[Crossing, Crossing]:
     """When full passes, and the online error of a whole epoch, first were at or below it."""
     passes = {row.epoch: row.error for row in rows if row.source == "train"}
@@ -148,7 +146,7 @@ def _by_median(
 
 
 def _status(
-    trial: Trial, online: list[Row], full: Crossing, by_online: Crossing, tests: list[float]
+    trial: Trial, online: Sequence[Row], full: Crossing, by_online: Crossing, tests: list[float]
 ) -> Status:
     if not math.isfinite(online[-1].loss):
         return "diverged"
@@ -173,7 +171,7 @@ def _stalls(errors: list[float], patience: int) -> int:
 
 
 def _metrics(
-    trial: Trial, result: Result, rows: list[Row], online: list[Row]
+    trial: Trial, result: Result, rows: Sequence[Row], online: Sequence[Row]
 ) -> Mapping[str, float]:
     """Those final metrics that the curve decides."""
     tests = [row.error for row in rows if row.source == "test"]
@@ -219,7 +217,8 @@ def _colour_split(kernels: npt.NDArray[np.float64]) -> float:
 
 def contradictions(result: Result, derived: Result, arrays: Arrays) -> Iterator[str]:
     """A sentence for everything that the result says otherwise than the curve or the arrays."""
-    yield from _unequal("", asdict(result), asdict(derived))
+    if result != derived:
+        yield from _unequal("", asdict(result), asdict(derived))
     for metric, value in _from_arrays(arrays):
         stored = result.metrics.get(metric, math.nan)
         both_nan = math.isnan(stored) and math.isnan(value)

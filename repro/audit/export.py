@@ -202,7 +202,7 @@ def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:
 def _table(store: Store, arms: _Arms) -> str:
     """A row for each trial and each arm of the claims that it belongs to."""
     nowhere = [_Arm(claim="", scale="", recipe="", arm="")]
-    rows = [
+    rows = (
         {
             **{key: getattr(arm, key) for key in ("claim", "scale", "recipe", "arm")},
             "purpose": "tune" if trial.seed >= TUNING_SEEDS_FROM else "confirm",
@@ -210,7 +210,7 @@ def _table(store: Store, arms: _Arms) -> str:
         }
         for trial, result in ((store.trial(name), r) for name, r in store.results().items())
         for arm in _arms_of(trial, arms) or nowhere
-    ]
+    )
     frame = table_of_trials(rows).sort_values(
         ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"
     )

@@ -240,8 +240,7 @@ def shared_numbers(one: Store, two: Store, name: str) -> tuple[Numbers, Numbers]
 
 
 def _measured(store: Store, name: str) -> dict[tuple[float, str], str]:
-    rows = store.curve(name).itertuples(index=False, name=None)
-    return {(row[0], row[1]): repr(row[2:5]) for row in rows}
+    return {(row.epoch, row.source): repr(row[2:5]) for row in store.rows(name)}
 
 
 def _lacking(into: Store, source: Store, name: str) -> tuple[str, ...]:

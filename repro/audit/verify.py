@@ -20,7 +20,7 @@ from repro.report.frames import csv_files
 from repro.report.pages import pages
 from repro.store import Store, checksums, facts_in
 from repro.store.archive import archives
-from repro.trial import Result
+from repro.trial import FactOutcome, Result
 from repro.verdict import Verdict
 from repro.verdict.session import judge_at
 
@@ -67,7 +67,7 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
     else:
         _check_verdicts(store, claims, derived, verification)
         if report is not None:
-            tables = csv_files(pages(claims, store))
+            tables = {n: "".join(parts) for n, parts in csv_files(pages(claims, store)).items()}
             verification.contradictions += printed.contradictions(report, tables)
             verification.checked.append(f"the tables of {report}, cell by cell")
     return verification
@@ -151,16 +151,16 @@ def _check_reports(folder: Path, verification: Verification) -> None:
 def _check_trial(store: Store, name: str, verification: Verification) -> dict[str, Result]:
     """A finished trial's result as it follows from its curve, by identity; nothing of another."""
     store.held(name)  # its lock can be read
-    trial, curve, result = store.trial(name), store.curve(name), store.result(name)
+    trial, rows, result = store.trial(name), store.rows(name), store.result(name)
     if result is None:
         return {}
     path = store.file(name, "result.json")
     try:
-        derived = rederived(trial, curve, result)
+        derived = rederived(trial, rows, result)
     except ValueError as error:
         raise IntegrityError(f"{path}: {error}") from error
     # Of one that was trained further since, they may be of a later moment already.
-    later = curve["epoch"].max() > result.epochs
+    later = max((row.epoch for row in rows), default=0.0) > result.epochs
     arrays = {} if later else store.arrays(name)
     if not later:
         store.weights(name)
@@ -169,7 +169,7 @@ def _check_trial(store: Store, name: str, verification: Verification) -> dict[st
     ]
     if trial.trainer is None and _embedded(trial.data) not in (None, trial.fingerprint):
         verification.notes.append(f"{name}: {trial.data} has other images on this machine")
-    return {name: derived}
+    return {name: result if derived == result else derived}  # one in memory, not two
 
 
 @cache
@@ -211,8 +211,6 @@ def _check_plans(store: Store, claims: Sequence[Claim], verification: Verificati
 
 
 def _check_facts(store: Store, claims: Sequence[Claim], verification: Verification) -> None:
-    from repro.models.facts import compute  # torch is imported for this alone
-
     count = 0
     for path in store.fact_files():
         with _noting(verification, path):
@@ -223,7 +221,7 @@ def _check_facts(store: Store, claims: Sequence[Claim], verification: Verificati
         place = store.root / "facts"
         with _noting(verification, place):
             stored = {fact.name: fact for fact in store.facts(claim.id, claim.digest())}
-            computed = {fact.name: fact for fact in compute(claim)} if stored else {}
+            computed = {fact.name: fact for fact in _compute(claim)} if stored else {}
             count += len(computed)
             verification.contradictions += [
                 f"{place}: {claim.id}, fact {name!r}: not as it follows from the claim file"
@@ -231,6 +229,12 @@ def _check_facts(store: Store, claims: Sequence[Claim], verification: Verificati
                 if stored.get(name) != computed.get(name)
             ]
     verification.checked.append(f"{count} facts that need no training, computed once more")
+
+
+def _compute(claim: ExactClaim) -> Sequence[FactOutcome]:
+    from repro.models.facts import compute  # torch, which a store without facts does not need
+
+    return compute(claim)
 
 
 def _check_verdicts(

@@ -1,7 +1,7 @@
 """The trials of an arm, by learning rate and seed, and their places in the plan."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -81,6 +81,11 @@ class ArmCells:
         self._first = _first_trial(claim, scale, recipe, arm, fingerprint)
         self._trials: dict[tuple[float, int], Trial] = {}
         self._cells: dict[tuple[str, float, float], tuple[Cell, ...]] = {}
+
+    @property
+    def trials(self) -> Collection[Trial]:
+        """Those of all cells that were asked for so far."""
+        return self._trials.values()
 
     @property
     def search(self) -> Search:

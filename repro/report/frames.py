@@ -1,7 +1,7 @@
 """The report as tables for other programs: full precision, empty where nothing was measured."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 
 import pandas as pd
@@ -11,7 +11,8 @@ from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.report.verdict_table import command
 from repro.stats import Estimate
-from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
+from repro.store.curves import csv_text
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.verdict.effects import DECIDING
 
 VERDICT_COLUMNS = (
@@ -30,23 +31,28 @@ TRIAL_COLUMNS = (
 )  # fmt: skip
 
 
-def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, str]:
-    """verdicts, effects, facts, trials and curves as CSV, by the name of the file."""
-    return {
-        f"{name}.csv": frame.to_csv(index=False, lineterminator="\n")
-        for name, frame in data_frames(pages).items()
+def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, Iterable[str]]:
+    """verdicts, effects, facts, trials and curves as CSV, in parts, by the name of the file."""
+    files: dict[str, Iterable[str]] = {
+        f"{name}.csv": [frame.to_csv(index=False, lineterminator="\n")]
+        for name, frame in _small_frames(pages).items()
     }
+    return files | {"curves.csv": _curve_texts(pages)}
 
 
 def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
     """The tables, by name."""
+    return _small_frames(pages) | {"curves": _curve_frame(pages)}
+
+
+def _small_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
+    """All but the curves."""
     trained_pages = [page for page in pages if isinstance(page, Page)]
     return {
         "verdicts": _verdict_frame(pages),
         "effects": _effect_frame(trained_pages),
         "facts": _fact_frame(pages),
         "trials": _trial_frame(trained_pages),
-        "curves": _curve_frame(trained_pages),
     }
 
 
@@ -135,7 +141,7 @@ def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 
 def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
     """A row for each finished trial and role; crossings in epochs, errors as fractions."""
-    rows = [
+    return table_of_trials(
         {
             "claim": page.claim.id,
             "scale": page.evidence.scale,
@@ -146,14 +152,22 @@ def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
         }
         for page in pages
         for place in trial_rows(page)
-    ]
-    return table_of_trials(rows)
+    )
 
 
-def table_of_trials(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """The rows with a column for each metric, including those of a claim's own command."""
-    others = sorted({key for row in rows for key in row} - set(TRIAL_COLUMNS))
-    return pd.DataFrame(rows, columns=[*TRIAL_COLUMNS, *others])
+def table_of_trials(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
+    """The rows with a column for each metric, including those of a claim's own command.
+
+    Column by column: all rows at once would take ten times the memory.
+    """
+    columns: dict[str, list[object]] = {name: [] for name in TRIAL_COLUMNS}
+    for count, row in enumerate(rows):
+        for name in row.keys() - columns.keys():
+            columns[name] = [math.nan] * count
+        for name, column in columns.items():
+            column.append(row.get(name, math.nan))
+    others = sorted(columns.keys() - set(TRIAL_COLUMNS))
+    return pd.DataFrame(columns, columns=[*TRIAL_COLUMNS, *others])
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
@@ -181,10 +195,28 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
     }
 
 
-def _curve_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """All curves, each trial once; the columns of the store, and the trial."""
-    curves = {trial_id: curve for page in pages for trial_id, curve in page.curves.items()}
-    columns = ["trial", *CURVE_COLUMNS]
-    parts = [curve.assign(trial=trial_id)[columns] for trial_id, curve in curves.items()]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+_CURVE_COLUMNS = ("trial", *CURVE_COLUMNS)
+
+
+def _curve_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
+    """All curves; the columns of the store, and the trial."""
+    rows = [(trial_id, *row) for trial_id, curve in _curves(pages) for row in curve]
+    return pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+
+
+def _curve_texts(pages: Sequence[Page | FactPage]) -> Iterator[str]:
+    """The same as CSV, a part for each curve."""
+    yield csv_text([_CURVE_COLUMNS])
+    for trial_id, curve in _curves(pages):
+        yield csv_text((trial_id, *row) for row in curve)
+
+
+def _curves(pages: Sequence[Page | FactPage]) -> Iterator[tuple[str, Sequence[Row]]]:
+    """Each trial once, though claims may share it."""
+    given: set[str] = set()
+    for page in pages:
+        if isinstance(page, Page):
+            for trial_id in page.curves:
+                if trial_id not in given:
+                    given.add(trial_id)
+                    yield trial_id, page.curves[trial_id]

@@ -1,16 +1,15 @@
 """What the report is told: all that is known of one claim at one scale, decided and computed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
 from repro.store import PlanRecord
-from repro.trial import FactOutcome, Result, Trial
+from repro.trial import FactOutcome, Result, Row, Trial
 from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
 from repro.verdict.effects import Contrast
@@ -22,8 +21,8 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 class Page:
     """One claim at one scale; `verdicts` one a recipe.
 
-    `trials`, `results`, `curves` (columns CURVE_COLUMNS) and `arrays` hold what is finished, by
-    trial id; `plan` is None while nothing was registered.
+    `trials`, `results`, `curves` and `arrays` hold what is finished, by trial id; the latter two
+    may be read only when they are asked for. `plan` is None while nothing was registered.
     """
 
     claim: TrainedClaim
@@ -31,7 +30,7 @@ class Page:
     verdicts: tuple[Verdict, ...]
     trials: Mapping[str, Trial]
     results: Mapping[str, Result]
-    curves: Mapping[str, pd.DataFrame]
+    curves: Mapping[str, Sequence[Row]]
     arrays: Mapping[str, Arrays]
     plan: PlanRecord | None
 

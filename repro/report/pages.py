@@ -3,13 +3,17 @@
 A module of its own, so that `repro run` does not import the figures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
+from repro.plan.cells import cells_of
 from repro.report.page import FactPage, Page
 from repro.store import Store
-from repro.trial import Result
-from repro.verdict.session import as_registered, judge, judge_exact, registered_plan
+from repro.trial import Result, Trial
+from repro.verdict.session import judge, judge_exact, registered_plan
+
+T = TypeVar("T")
 
 
 def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
@@ -28,17 +32,50 @@ def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
 
 
 def _page(claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result]) -> Page:
-    claim = as_registered(claim, scale, store)
     judged = judge(claim, scale, store, results)
-    evidence = judged.evidence
+    judged_claim, evidence = judged.claim, judged.evidence  # with the rule of its plan
+    assert isinstance(judged_claim, TrainedClaim)
     assert evidence is not None
+    plan = registered_plan(claim, scale, store)
+    planned = _planned(judged_claim, scale, plan.fingerprint) if plan else {}
     return Page(
-        claim=claim,
+        claim=judged_claim,
         evidence=evidence,
         verdicts=judged.verdicts,
-        trials={name: store.trial(name) for name in evidence.trials},
+        trials={name: planned.get(name) or store.trial(name) for name in evidence.trials},
         results={name: results[name] for name in evidence.trials},
-        curves={name: store.curve(name) for name in evidence.trials},
-        arrays={name: store.arrays(name) for name in evidence.trials},
-        plan=registered_plan(claim, scale, store),
+        curves=_Lazy(evidence.trials, store.rows),
+        arrays=_Lazy(evidence.trials, store.arrays),
+        plan=plan,
     )
+
+
+def _planned(claim: TrainedClaim, scale: str, fingerprint: str) -> dict[str, Trial]:
+    """The trials that the claim was judged by, as the plan has them.
+
+    Read from the store they would be the same, and each would have a recipe of its own in memory.
+    """
+    cells = (
+        cells_of(claim, scale, recipe, arm, fingerprint)
+        for recipe in claim.recipes
+        for arm in claim.arms
+    )
+    return {trial.id: trial for of_arm in cells for trial in of_arm.trials}
+
+
+class _Lazy(Mapping[str, T]):
+    """What is read of each trial when it is asked for, since all of it may not fit into memory."""
+
+    def __init__(self, trial_ids: Sequence[str], read: Callable[[str], T]) -> None:
+        self._trial_ids, self._read = dict.fromkeys(trial_ids), read
+
+    def __getitem__(self, trial_id: str) -> T:
+        if trial_id not in self._trial_ids:
+            raise KeyError(trial_id)
+        return self._read(trial_id)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._trial_ids)
+
+    def __len__(self) -> int:
+        return len(self._trial_ids)

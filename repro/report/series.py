@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 import numpy as np
-import pandas as pd
 
 from repro.claim import metric_of, read_figure
 from repro.plan import RateOutcome
@@ -22,7 +21,7 @@ from repro.report.figures import (
     Seeds,
 )
 from repro.report.page import Page
-from repro.trial import WINDOWS, Result, Trial
+from repro.trial import WINDOWS, Result, Row, Trial
 from repro.verdict.effects import Outcome, values_of
 
 
@@ -65,21 +64,21 @@ def ending(outcome: Outcome) -> str:
 _DRAWN = 50  # points along an axis, or one an epoch where that is more
 
 
-def rolling_error(curve: pd.DataFrame) -> tuple[Floats, Floats]:
+def rolling_error(curve: Sequence[Row]) -> tuple[Floats, Floats]:
     """Online error of the epoch that ends at each window: epochs (n,), fractions (n,).
 
     Empty before the first whole epoch; ends before the first error that is not a number.
     """
-    online = curve[curve["source"] == "online"]
-    images = online["images"].to_numpy(dtype=float)
-    wrong = online["error"].to_numpy(dtype=float) * images
+    online = [row for row in curve if row.source == "online"]
+    images = np.array([row.images for row in online], dtype=float)
+    wrong = np.array([row.error for row in online]) * images
     bad = np.flatnonzero(~np.isfinite(wrong))
     end = bad[0] if len(bad) else len(wrong)
     if end < WINDOWS:
         return np.empty(0), np.empty(0)
     ones = np.ones(WINDOWS)
     errors = np.convolve(wrong[:end], ones, "valid") / np.convolve(images[:end], ones, "valid")
-    return online["epoch"].to_numpy(dtype=float)[WINDOWS - 1 : end], errors
+    return np.array([row.epoch for row in online[WINDOWS - 1 : end]]), errors
 
 
 def arm_curves(page: Page, recipe: str, arm: str, *, until: float) -> ArmCurves:

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from repro.files import write_atomic
+from repro.files import write_parts
 from repro.report.document import document
 from repro.report.frames import csv_files
 from repro.report.html import render_html
 from repro.report.markdown import render_markdown, render_summary
 from repro.report.page import FactPage, Page
 
-Files = Mapping[str, str | bytes]
+Files = Mapping[str, Iterable[str | bytes]]  # their contents in parts
 
 
 def write_report(
@@ -27,15 +27,18 @@ def write_report(
     report = document(pages, refused)
     # In the order in which a reader would open them.
     makers: dict[str, Callable[[], Files]] = {
-        "html": lambda: {"report.html": render_html(report)},
-        "md": lambda: {"report.md": render_markdown(report, figures="svg" in chosen_formats)},
-        "summary": lambda: {"summary.md": render_summary(report)},
+        "html": lambda: {"report.html": [render_html(report)]},
+        "md": lambda: {"report.md": [render_markdown(report, figures="svg" in chosen_formats)]},
+        "summary": lambda: {"summary.md": [render_summary(report)]},
         "csv": lambda: csv_files(pages),
-        "svg": lambda: {f"figures/{name}": svg for name, svg in report.figures.items()},
-        "card": lambda: {f"{part.anchor}.png": part.card for part in report.parts if part.measured},
+        "svg": lambda: {f"figures/{name}": [svg] for name, svg in report.figures.items()},
+        "card": lambda: {
+            f"{part.anchor}.png": [part.card] for part in report.parts if part.measured
+        },
     }
     outputs = [make() for name, make in makers.items() if name in chosen_formats]
-    for files in outputs:
-        for name, content in files.items():
-            write_atomic(out / name, content)
+    files = {name: parts for each in outputs for name, parts in each.items()}
+    # First what is read while it is written: where that fails, nothing else has changed.
+    for name in sorted(files, key=lambda name: isinstance(files[name], list)):
+        write_parts(out / name, files[name])
     return out / next(iter(outputs[0])) if outputs and len(outputs[0]) == 1 else out

@@ -27,21 +27,20 @@ into it lies in folders beside them; a trial that is begun again is unpacked fir
 A trial without `result.json` is unfinished. NaN stays NaN.
 """
 
-import csv
 import dataclasses
 import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -60,6 +59,7 @@ from repro.files import (
 from repro.store import checksums
 from repro.store.archive import TRIAL_FILES, Contents, contents
 from repro.store.arrays import Array, pack, unpack
+from repro.store.curves import curve_text, rows_in
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
 
@@ -84,6 +84,12 @@ _OF_TRAINING = (
 CLOCK_METRICS = {"days_for_90_epochs", "energy"}
 
 MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
+
+# Kept in memory of what was read: about 32 MB each.
+_MOST_ROWS = 1 << 17
+_MOST_ARRAY_BYTES = 1 << 25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,8 +144,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._known: dict[str, tuple[Part | tuple[int, ...], Result]] = {}
-        self._rows: dict[str, tuple[Result | None, tuple[Row, ...]]] = {}
-        self._arrays: dict[str, tuple[Result | None, dict[str, Array]]] = {}
+        self._rows: _Latest[tuple[Row, ...]] = _Latest(_MOST_ROWS)
+        self._arrays: _Latest[dict[str, Array]] = _Latest(_MOST_ARRAY_BYTES)
         self._tokens: dict[str, bytes] = {}
         self._check_format()
 
@@ -278,20 +284,26 @@ class Store:
 
     def ids(self) -> list[str]:
         """All trials that were ever begun, sorted."""
-        names = {path.parent.name for path in self.root.glob("trials/*/trial.json")}
-        return sorted(names | self.archived.trials.keys())
+        return sorted({*self._having("trial.json"), *self.archived.trials})
 
     def names(self) -> list[str]:
         """All that lies where trials do, sorted: one may have been killed before it began."""
+        return sorted(self._folders() | self.archived.trials.keys())
+
+    def _folders(self) -> set[str]:
         folder = self.root / "trials"
         try:
             with os.scandir(folder) as entries:  # of thousands, whose kind it knows already
-                names = {entry.name for entry in entries if entry.is_dir()}
+                return {entry.name for entry in entries if entry.is_dir()}
         except FileNotFoundError:
-            names = set()
+            return set()
         except OSError as error:
             raise IntegrityError(f"cannot read {folder}: {error.strerror}") from error
-        return sorted(names | self.archived.trials.keys())
+
+    def _having(self, name: str) -> Iterator[str]:
+        """Trials with such a file in their folders."""
+        root = f"{self.root}/trials"
+        return (each for each in self._folders() if os.path.exists(f"{root}/{each}/{name}"))  # noqa: PTH110 - as for results
 
     def trial(self, trial_id: str) -> Trial:
         """What was to be trained; IntegrityError when the folder holds another trial's."""
@@ -338,28 +350,27 @@ class Store:
 
     def curve(self, trial_id: str) -> "pd.DataFrame":
         """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
-        import pandas as pd  # a second, which a worker that only writes curves does not wait for
+        import pandas as pd  # a second, which whoever needs no table does not wait for
 
-        path = self.file(trial_id, "curve.csv")
-        if not exists(path):
-            return pd.DataFrame(columns=list(CURVE_COLUMNS))
-        try:
-            curve = pd.read_csv(io.StringIO(read_file(path)), dtype={"source": "str"})
-            wrong = next(_wrong_in(curve), None)
-        except (ValueError, OverflowError) as error:
-            wrong = str(error)
-        if wrong is not None:
-            raise IntegrityError(f"{path}: not a curve: {wrong}")
-        return curve
+        return pd.DataFrame(self._read_rows(trial_id), columns=list(CURVE_COLUMNS))
 
     def rows(self, trial_id: str) -> tuple[Row, ...]:
-        """The curve of a finished trial; one whose result has not changed is not read again."""
+        """The same as rows. Of finished trials the latest are kept until their results change."""
         result = self.result(trial_id)
-        cached = self._rows.get(trial_id)
-        if cached is None or cached[0] is not result:
-            curve = self.curve(trial_id).itertuples(index=False, name=None)
-            cached = self._rows[trial_id] = result, tuple(Row(*row) for row in curve)
-        return cached[1]
+        rows = self._rows.get(trial_id, result)
+        if rows is None:
+            rows = self._read_rows(trial_id)
+            self._rows.keep(trial_id, result, rows, size=len(rows))
+        return rows
+
+    def _read_rows(self, trial_id: str) -> tuple[Row, ...]:
+        path = self.file(trial_id, "curve.csv")
+        if not exists(path):
+            return ()
+        try:
+            return rows_in(read_file(path))
+        except ValueError as error:
+            raise IntegrityError(f"{path}: not a curve: {error}") from error
 
     def numbers(self, trial_id: str) -> str:
         """All that the trial's code and seed decide, as text: no clock, no machine.
@@ -375,21 +386,24 @@ class Store:
             for name, value in fields.get("metrics", {}).items()
             if name not in CLOCK_METRICS
         }
-        curve = self.curve(trial_id).drop(columns="train_seconds")
+        curve = self.rows(trial_id)
         if result is not None:  # one that is being trained further has a longer curve already
-            curve = curve[curve["epoch"] <= result.epochs + 1e-9]
+            curve = tuple(row for row in curve if row.epoch <= result.epochs + 1e-9)
         if self.trial(trial_id).threshold is not None and result is not None:
             # Such a trial is tested where it pauses, and a pause decides no number.
-            curve = curve[(curve["source"] != "test") | (curve["epoch"] >= result.epochs)]
-        return json.dumps({**fields, "curve": curve.to_numpy().tolist()}, sort_keys=True, indent=1)
+            curve = tuple(r for r in curve if r.source != "test" or r.epoch >= result.epochs)
+        without_clock = [row[:-1] for row in curve]
+        return json.dumps({**fields, "curve": without_clock}, sort_keys=True, indent=1)
 
     def arrays(self, trial_id: str) -> dict[str, Array]:
         """What pictures of one trial need; empty when there is nothing. Kept as `rows` are."""
         result = self.result(trial_id)
-        cached = self._arrays.get(trial_id)
-        if cached is None or result is None or cached[0] is not result:
-            cached = self._arrays[trial_id] = result, self._unpacked(trial_id)
-        return cached[1]
+        arrays = self._arrays.get(trial_id, result)
+        if arrays is None:
+            arrays = self._unpacked(trial_id)
+            size = sum(array.nbytes for array in arrays.values())
+            self._arrays.keep(trial_id, result, arrays, size=size)
+        return arrays
 
     def _unpacked(self, trial_id: str) -> dict[str, Array]:
         path = self.file(trial_id, "arrays.npz")
@@ -433,7 +447,7 @@ class Store:
         # Begun anew, for want of a checkpoint, a trial leaves the curve of its result alone until
         # it has come as far.
         if result is None or (curve and curve[-1][0] >= result.epochs):
-            write_atomic(self.folder(trial_id) / "curve.csv", _curve_csv(curve))
+            write_atomic(self.folder(trial_id) / "curve.csv", curve_text(curve))
 
     def finish(self, result: Result, arrays: Mapping[str, Array] | None = None) -> None:
         """Write what came out; the checkpoint goes when the trial can be trained no further."""
@@ -520,11 +534,11 @@ class Store:
 
     def reports(self, name: str) -> list[Path]:
         """Every `progress.json` or `fault.json`, also of processes that were killed since."""
-        return sorted(self.root.glob(f"trials/*/{name}"))
+        return sorted(self.folder(trial_id) / name for trial_id in self._having(name))
 
     def finished(self) -> set[str]:
         """Identities of the trials that have a result; none of them is read."""
-        return {path.parent.name for path in self.root.glob("trials/*/result.json")} | {
+        return {*self._having("result.json")} | {
             name for name, parts in self.archived.trials.items() if "result.json" in parts
         }
 
@@ -636,35 +650,33 @@ def _checkpoint_head(state: bytes) -> bytes:
     return f"sha256 {hashlib.sha256(state).hexdigest()}\n".encode()
 
 
-def _wrong_in(curve: "pd.DataFrame") -> Iterator[str]:
-    """What no curve has: other columns, sources or times, or time that goes back."""
-    if tuple(curve.columns) != CURVE_COLUMNS:
-        yield f"its columns are {list(curve.columns)}"
-        return
-    numbers = {name: curve[name].to_numpy() for name in CURVE_COLUMNS if name != "source"}
-    integral = numbers["images"].dtype.kind == "i"
-    if len(curve) and not (integral and all(n.dtype.kind in "if" for n in numbers.values())):
-        yield "it has text in place of a number, or no number of images"
-        return
-    if not hasattr(curve.index, "step"):  # pandas took the first cells for names of rows
-        yield "a row has more cells than there are columns"
-    if not set(curve["source"]) <= {"online", "train", "test"}:
-        yield "its sources are not all known"
-    for name in ("epoch", "train_seconds"):
-        times = numbers[name]
-        if not ((times >= 0) & (times < float("inf"))).all() or (times[1:] < times[:-1]).any():
-            yield f"{name} is negative, not finite, or goes back"
-    if (numbers["images"] < 0).any():
-        yield "it has a negative number of images"
+class _Latest(Generic[T]):
+    """What was read of finished trials, the latest first, of at most so much in all.
 
+    A store may have many times what fits into memory.
+    """
 
-def _curve_csv(curve: Sequence[Row]) -> str:
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(CURVE_COLUMNS)
-    # NaN, the one value that is not itself, is left empty.
-    lines.writerows([value if value == value else "" for value in row] for row in curve)  # noqa: PLR0124 - as said
-    return text.getvalue()
+    def __init__(self, most: int) -> None:
+        self.most, self.size = most, 0
+        self._kept: OrderedDict[str, tuple[Result, T, int]] = OrderedDict()
+
+    def get(self, trial_id: str, result: Result | None) -> T | None:
+        """What was kept with that very result; None otherwise."""
+        kept = self._kept.get(trial_id)
+        if kept is None or kept[0] is not result:
+            return None
+        self._kept.move_to_end(trial_id)
+        return kept[1]
+
+    def keep(self, trial_id: str, result: Result | None, value: T, *, size: int) -> None:
+        """In place of what was kept of the trial, and of the oldest, if it takes too much."""
+        if trial_id in self._kept:
+            self.size -= self._kept.pop(trial_id)[2]
+        if result is not None:
+            self._kept[trial_id] = result, value, size
+            self.size += size
+        while self.size > self.most:
+            self.size -= self._kept.popitem(last=False)[1][2]
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -27,11 +27,10 @@ from repro.claim import (
 )
 from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
-from repro.stats.estimate import Array
 from repro.trial import Clocks, Result, Row
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
 from repro.verdict.crossings import measured_lower
-from repro.verdict.effects import DECIDING, Contrast, Outcome, contrasts
+from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
 from repro.verdict.rate_choice import (
     TuningOutcomes,
     near_best_rates,
@@ -458,20 +457,20 @@ def _times(
 _BITS = {"test_error": "right_centre", "test_error_ten_crop": "right_ten_crop"}
 
 
-def _right(claim: TrainedClaim, result: Result, records: Records) -> dict[str, Array]:
-    """By metric, 1 for each test image that the net classified correctly, else 0, (N,)."""
+def _right(claim: TrainedClaim, result: Result, records: Records) -> dict[str, Bits]:
+    """By metric, which test images the net classified correctly."""
     if _BITS.keys().isdisjoint(_needed_metrics(claim)):
         return {}
     arrays = records.arrays(result.trial_id)
     return {
-        metric: _unpack(arrays[name], arrays["test_images"])
+        metric: _bits(arrays, name)
         for metric, name in _BITS.items()
         if name in arrays and "test_images" in arrays
     }
 
 
-def _unpack(bits: npt.NDArray[np.generic], images: npt.NDArray[np.generic]) -> Array:
-    return np.unpackbits(bits.astype(np.uint8), count=int(images)).astype(float)
+def _bits(arrays: Mapping[str, npt.NDArray[np.generic]], name: str) -> Bits:
+    return Bits(packed=arrays[name].astype(np.uint8), images=int(arrays["test_images"]))
 
 
 def nets_tested_twice(contrast: Contrast, evidence: RecipeEvidence) -> tuple[str, ...]:
@@ -503,7 +502,7 @@ def sampled_images(
     ):
         return None
     right, other_right = (
-        np.array([_unpack(net[name], net["test_images"]) for net in net_arrays]) for name in names
+        np.array([_bits(net, name).unpacked() for net in net_arrays]) for name in names
     )
     first, second = contrast.terms.values()
     return over_images(-100.0 * (first * right + second * other_right))

@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from repro.claim import (
     Difference,
@@ -40,9 +41,20 @@ from repro.stats.estimate import Array
 from repro.text import contrast_text, weighted_text
 from repro.trial import WINDOWS
 
-__all__ = ["DECIDING", "Contrast", "Outcome", "contrasts", "estimate_or_none", "values_of"]
+__all__ = ["DECIDING", "Bits", "Contrast", "Outcome", "contrasts", "estimate_or_none", "values_of"]
 
 DECIDING = "contrast"  # the name of the one that decides, as in the claim file
+
+
+class Bits(NamedTuple):
+    """Which of the test images a net classified correctly, eight images in a byte."""
+
+    packed: npt.NDArray[np.uint8]
+    images: int
+
+    def unpacked(self) -> Array:
+        """1 for each image that it classified correctly, else 0, (N,)."""
+        return np.unpackbits(self.packed, count=self.images).astype(float)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +74,7 @@ class Outcome:
     metrics: Mapping[str, float]
     lower: float = math.nan
     upper: float = math.nan
-    right: Mapping[str, Array] = field(default_factory=dict)
+    right: Mapping[str, Bits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,11 +266,12 @@ def _image_scatter(
         [by_net[arm, seed].get(metric) for arm, metric in zip(terms, metrics, strict=True)]
         for seed in seeds
     ]
-    measured = [[right for right in row if right is not None] for row in nets]
+    measured = [[right for right in row if right] for row in nets]
     if not measured or any(len(row) < len(terms) for row in measured):
         return 0.0
     weights = np.array(list(terms.values()))
-    return 100 * image_scatter(np.array([weights @ np.array(row) for row in measured]))
+    effects = [weights @ np.array([right.unpacked() for right in row]) for row in measured]
+    return 100 * image_scatter(np.array(effects))
 
 
 def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, float]:
