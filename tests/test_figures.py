@@ -744,3 +744,13 @@ def test_the_picture_shows_where_an_interval_goes_on() -> None:
     assert (markers.count("<"), markers.count(">")) == (2, 1)
     assert markers.count("o") == 1  # in the legend
     assert markers.count("D") == 2  # the paper's number of one claim, and the legend's
+
+
+def test_facts_without_an_effect_have_no_axis() -> None:
+    """Alone, a row of counts has neither a scale nor a legend."""
+    figure = Figure(figsize=(11, 3))
+    ax = figures.forest(figure, FOREST[2:], width=780.0, stacked=False)
+
+    assert [text.get_text() for text in ax.texts] == [
+        "Counts", "19 of 19 facts", "reproduced", "exact"
+    ]  # fmt: skip

@@ -36,6 +36,11 @@ class ForestRow:
     region: tuple[float, float] | None = None
     paper: bool = False
 
+    @property
+    def has_effect(self) -> bool:
+        """Whether it has a place on the axis: facts that need no training have none."""
+        return self.region is not None or not math.isnan(self.value)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Axis:
@@ -68,9 +73,14 @@ def _row_height(row: ForestRow, width: float, *, stacked: bool) -> float:
     return LINE * lines + ROOM
 
 
+def _has_axis(rows: Sequence[ForestRow]) -> bool:
+    return any(row.has_effect for row in rows)
+
+
 def forest_height(rows: Sequence[ForestRow], width: float, *, stacked: bool) -> float:
     """Points that the figure takes."""
-    return TOP + BOTTOM + sum(_row_height(row, width, stacked=stacked) for row in rows)
+    axis = TOP + BOTTOM if _has_axis(rows) else 0.0
+    return axis + sum(_row_height(row, width, stacked=stacked) for row in rows)
 
 
 def forest(
@@ -87,13 +97,14 @@ def forest(
     ax.set_axis_off()
     _, left, right = _columns(width, stacked=stacked)
     axis = _Axis(left=left, right=right, **_limits(rows))
-    y = above + TOP
+    y = top = above + (TOP if _has_axis(rows) else 0.0)
     for row in rows:
         tall = _row_height(row, width, stacked=stacked)
         _row(ax, row, axis, y, tall, width=width, stacked=stacked)
         y += tall
-    _scale(ax, axis, above + TOP)
-    _legend(ax, y + 16, stacked=stacked)
+    if _has_axis(rows):
+        _scale(ax, axis, top)
+        _legend(ax, y + 16, stacked=stacked)
     return ax
 
 
@@ -116,8 +127,9 @@ def _row(
     for line, words in enumerate(title):
         _text(ax, 0, top + LINE * (line + 0.5), words, color=INK)
     middle = top + block + LINE * 0.75 if stacked else y + tall / 2
-    _marks(ax, axis, middle, 8 if stacked else tall / 2)
-    _bar(ax, row, axis, middle)
+    if row.has_effect:
+        _marks(ax, axis, middle, 8 if stacked else tall / 2)
+        _bar(ax, row, axis, middle)
     if stacked:
         _chip(ax, width - CHIP / 2, middle, row.word)
         _text(ax, 0, middle + LINE * 1.2, f"{row.number}, {row.scale}", color=GREY, size=8)
