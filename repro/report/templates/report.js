@@ -64,7 +64,7 @@
       const shown = rows.filter((row) => !row.hidden).length;
       form.querySelector(".shown").textContent = `${shown} of ${rows.length} rows`;
     };
-    form.hidden = false;
+    form.hidden = rows.length === 1;
     form.addEventListener("input", filter);
     form.addEventListener("submit", (event) => event.preventDefault());
     filter();
