@@ -384,6 +384,21 @@ def test_of_smoke_runs_those_are_shown_that_ran(claim: Claim, tmp_path: Path) ->
     assert "Smoke runs" not in none
 
 
+def test_a_paper_without_results_has_no_part_beside_one_that_has(
+    claim: Claim, tmp_path: Path
+) -> None:
+    """Its claims are among those that were not run; in an empty store each paper is named."""
+    paper = claim.paper.model_copy(update={"title": "Another paper", "authors": "Somebody"})
+    other = claim.model_copy(update={"id": "other", "title": "Another claim", "paper": paper})
+    planted = planted_page(claim, {"period": MODERN, "modern": MODERN})
+    one = write_report([planted, empty_page(other)], tmp_path / "one", ["html"]).read_text()
+    none = write_report([empty_page(claim), empty_page(other)], tmp_path / "none", ["html"])
+
+    assert "Another paper" not in one
+    assert "Another claim" in one
+    assert "Another paper" in none.read_text()
+
+
 def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:
     """Its table is apart and says what it is; no verdict word, no paper's curve, no region."""
     planted = {"period": MODERN, "modern": MODERN}

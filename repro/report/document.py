@@ -143,6 +143,12 @@ class Document:
     refused: tuple[str, ...] = ()
 
     @property
+    def shown_parts(self) -> tuple[Part, ...]:
+        """Those with results; all of them where none has."""
+        shown = tuple(p for p in self.parts if any(c.measured or c.smoke for c in p.claims))
+        return shown or self.parts
+
+    @property
     def claims(self) -> tuple[ClaimSection, ...]:
         """The claims of all papers."""
         return tuple(claim for part in self.parts for claim in part.claims)

@@ -43,7 +43,7 @@ def markdown_table(table: Table) -> Iterator[str]:
 
 def _lines(document: Document, *, figures: bool) -> Iterator[str]:
     yield from ("# Reproduction report", "", document.summary, "")
-    for part in document.parts:
+    for part in document.shown_parts:
         yield from _part(part, figures=figures)
     yield from ("## Verdicts", "")
     if document.measured:
