@@ -10,7 +10,7 @@ import pytest
 from repro.trial import Result
 from repro.verdict import decide, settles
 from repro.verdict.analysis import analyse
-from repro.verdict.crossings import measured_lower
+from repro.verdict.crossing_lower_end import measured_lower
 from repro.verdict.session import next_trials
 from tests.calibration import CASES, PRINT, Case, Rates, compute, faults, rates, world
 

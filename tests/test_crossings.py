@@ -3,7 +3,7 @@
 import pytest
 
 from repro.trial import Row
-from repro.verdict.crossings import measured_lower
+from repro.verdict.crossing_lower_end import measured_lower
 
 IMAGES = 50_000  # of a tenth of an epoch, so that standard errors are a tenth of a point
 

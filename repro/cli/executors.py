@@ -66,7 +66,7 @@ def options_executor(command: F) -> F:
             ),
             setting(
                 "--address",
-                help="Ray: of the cluster; auto: this node's cluster. Default: a new Ray.",
+                help="Address of a Ray cluster; auto: of this node's. Default: start a new one.",
             ),
             setting(
                 "--gpus-per-trial",
@@ -82,7 +82,7 @@ def options_executor(command: F) -> F:
             setting(
                 "--stream-home",
                 is_flag=True,
-                help="Ray: workers always write through the driver.",
+                help="Ray: workers send results to this process, which writes them.",
             ),
             setting(
                 "--slurm",
@@ -90,7 +90,7 @@ def options_executor(command: F) -> F:
                 multiple=True,
                 metavar="OPTION[=VALUE]",
                 help="Slurm: an option of sbatch, such as partition=gpu, gpus-per-node=1 or "
-                "time=4:00:00 (default: 1 hour, again and again); may be given several times. "
+                "time=4:00:00 (default: jobs of 1 hour, resubmitted until done). May be repeated. "
                 "here: try it out without Slurm.",
             ),
         ]

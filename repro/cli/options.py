@@ -117,7 +117,7 @@ def options_run(command: F) -> F:
     for add in reversed(
         [
             click.argument("claims", nargs=-1, required=True, type=CLAIM),
-            click.option("--scale", type=SCALE, help="Default: the claim's best scale."),
+            click.option("--scale", type=SCALE, help="Default: the largest of the claim file."),
             option_claims_dir,
             option_store,
             options_data,
@@ -135,7 +135,7 @@ def options_run(command: F) -> F:
             click.option(
                 "--max-seeds",
                 type=click.IntRange(1),
-                help="Stop at the last interim analysis with at most this many seeds.",
+                help="Stop after the last interim analysis that needs no more seeds than this.",
             ),
         ]
     ):

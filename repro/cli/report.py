@@ -88,14 +88,14 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
 )
 @option_store
 @option_claims
-@click.option("--license", "licence", help="URL of its licence.")
+@click.option("--license", "licence", help="URL of the licence of the folder.")
 @click.argument("out", type=FOLDER)
 def publish(store: Path, claims: Path | None, licence: str | None, out: Path) -> None:
     """Write evidence, claim files and report into a new folder, for an archive or a web server.
 
-    The folder is an RO-Crate, and a store as of `repro export`: `repro verify OUT` checks all of
-    it. `index.html` is the report. Figures of images with restricted use are left out. The report
-    lists invalid claim files; the exit code is then 2.
+    The folder is an RO-Crate, and a store like that of `repro export`: `repro verify OUT` checks
+    all of it. `index.html` is the report. Figures of images with restricted use are left out. The
+    report lists invalid claim files; the exit code is then 2.
     """
     if licence and not re.fullmatch(r"https?://[^\s<>\"]+", licence):
         raise click.UsageError(

@@ -176,8 +176,8 @@ def plan(
     Builds each arm's net and times a few training steps, so it also finds nets that cannot be
     trained.
 
-    With --budget: which claims can be decided in this time, each with the whole budget, from the
-    times and the scatter over seeds in the store.
+    With --budget: which claims this time could decide, if each had all of it; by the training times
+    and the scatter between seeds in the store.
     """
     loaded = load_claims(claims)
     if register:

@@ -125,7 +125,7 @@ def diff(one: Path, two: Path, claims: Path | None, as_json: bool) -> None:
 def merge(into: Path, sources: tuple[Path, ...]) -> None:
     """Merge stores of several machines into INTO; the FROM stores do not change.
 
-    A trial in several stores becomes one. Contradicting numbers are stored separately, and damaged
+    A trial in several stores is kept once. Contradicting numbers go into INTO/apart, and damaged
     files stay in FROM; the exit code is then 5. Unfinished trials stay in FROM.
     """
     from repro.audit import merge as join
@@ -153,7 +153,7 @@ def _print_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
 
 
 @command(
-    short_help="Explain why a cached trial is or is not reused.",
+    short_help="Explain why a stored trial counts or does not count for a claim.",
     examples="""
     repro why relu_speedup
     repro why 00e4d988d13b1a46 --store reports/store
@@ -163,7 +163,7 @@ def _print_contradictions(store: Path, contradictions: "Sequence[str]") -> None:
 @option_store
 @option_claims
 def why(target: str, store: Path, claims: Path | None) -> None:
-    """Explain why a cached trial is or is not reused: which field or code differs from the plan."""
+    """Explain why a stored trial counts or not: which field or code differs from the plan."""
     from repro.audit import why as reason
 
     files = claims_in(claims)

@@ -29,9 +29,9 @@ from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import Clocks, Result, Row
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
-from repro.verdict.crossings import measured_lower
+from repro.verdict.crossing_lower_end import measured_lower
 from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
-from repro.verdict.rate_choice import (
+from repro.verdict.rate_sensitivity import (
     TuningOutcomes,
     near_best_rates,
     rate_caveats,

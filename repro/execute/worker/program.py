@@ -23,7 +23,7 @@ from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, command_line
 from repro.errors import CommandError, IntegrityError, WriteError
 from repro.execute.machine import Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.worker import guard
+from repro.execute.worker import command_guard
 from repro.files import open_handle, open_regular, parse_json, write_atomic
 from repro.plan import Cell
 from repro.store import Store
@@ -178,7 +178,7 @@ class _Program:
         values = {**trial.arguments, **self._values()}
         command = command_line(trial.trainer.command, values)
         process = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
-            [sys.executable, "-I", guard.__file__, str(GRACE_SECONDS), *command],
+            [sys.executable, "-I", command_guard.__file__, str(GRACE_SECONDS), *command],
             cwd=self.cell.home,
             env=_environment(trial, values, self.machine),
             stdin=subprocess.PIPE,

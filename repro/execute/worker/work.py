@@ -30,7 +30,7 @@ from repro.errors import (
 )
 from repro.execute.machine import CellOutcomes, Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.worker.checkpoints import Checkpoints
+from repro.execute.worker.checkpoint_thread import Checkpoints
 from repro.execute.worker.profile import trace_windows
 from repro.execute.worker.program import train_by_command
 from repro.execute.worker.weights import weight_files

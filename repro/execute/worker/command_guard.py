@@ -1,10 +1,10 @@
 """Run a trial's command so that none of its processes outlives the worker.
 
-A script of its own, with the standard library only: `guard.py GRACE_SECONDS COMMAND...`. The worker
-controls it through standard input: a byte asks the command to end (SIGTERM, and SIGKILL after the
-grace period); end of file, as when the worker is killed, ends all processes at once. It exits with
-the command's code, or with 128 plus the signal's number, once every descendant is gone; on Linux
-also those that have left the process group, since the guard adopts them.
+A script of its own, with the standard library only: `command_guard.py GRACE_SECONDS COMMAND...`.
+The worker controls it through standard input: a byte asks the command to end (SIGTERM, and SIGKILL
+after the grace period); end of file, as when the worker is killed, ends all processes at once. It
+exits with the command's code, or with 128 plus the signal's number, once every descendant is gone;
+on Linux also those that have left the process group, since the guard adopts them.
 """
 
 import ctypes
