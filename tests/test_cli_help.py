@@ -74,13 +74,9 @@ def test_every_example_parses(names: tuple[str, ...], monkeypatch: pytest.Monkey
 def test_a_list_of_commands_says_of_each_what_it_does(names: tuple[str, ...]) -> None:
     """In whole sentences, each on its line of eighty letters."""
     listed = CliRunner().invoke(main, [*names, "--help"]).output.partition("--help")[2]
-    tasks = main.tasks if not names else None
 
     assert listed.strip()
     assert "..." not in listed.partition("Exit codes")[0]
-    assert tasks is None or sorted(n for its in tasks.values() for n in its) == sorted(
-        main.commands
-    )
 
 
 def test_a_command_that_is_misspelled_is_guessed() -> None:

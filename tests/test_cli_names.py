@@ -115,7 +115,7 @@ def test_yml_is_yaml(elsewhere: Path) -> None:
     own = elsewhere / "claims"
     (own / "tiny.yaml").rename(own / "tiny.yml")
 
-    assert repro("list").stdout.startswith("tiny ")
+    assert "\n  tiny " in repro("list").stdout
     assert repro("validate", "tiny").output == "tiny: valid\n"
     assert "tiny.yml exists already" in repro("new", "tiny").stderr
     claim_file(own)

@@ -83,7 +83,6 @@ def report(store: Path, claims: Path | None, out: Path, formats: tuple[str, ...]
     short_help="Write results, claim files and report as one folder to publish.",
     examples="""
     repro publish crate --license https://spdx.org/licenses/CC-BY-4.0
-    repro verify crate
     """,
 )
 @option_store
