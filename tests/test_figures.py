@@ -718,6 +718,7 @@ def test_no_text_of_a_figure_is_cut_off_or_lies_over_another() -> None:
 FOREST = [
     ForestRow(title="A claim whose title says in many words what it is that the paper says " * 2,
               word="not reproduced", scale="large_proxy", number="-2.00 [-13.29, -0.70]",
+              note="a_long_name: ratio of epochs, 12 seeds an arm, 98.4 % CI, 14 h 27 min " * 2,
               value=-20.0, low=-33.0, high=-7.0, region=(1.0, math.inf)),
     ForestRow(title="Short", word="direction only", scale="large_proxy", number="at least 2.90",
               low=0.3, high=math.inf, region=(0.5, 1.2), paper=True),

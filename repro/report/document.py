@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import get_args
@@ -15,7 +15,8 @@ from repro.report.page import FactPage, Page
 from repro.report.svg import standalone
 from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
 from repro.report.verdict_table import Row, command, rows
-from repro.text import duration, rule_text
+from repro.stats import Estimate
+from repro.text import duration, level_percent, rule_text
 from repro.verdict import EXACT, Word
 from repro.verdict.prior import prior
 
@@ -267,7 +268,19 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
 
 def _forest(page: Page | FactPage, row: Row) -> ForestRow:
     verdicts = (page.verdict,) if isinstance(page, FactPage) else page.verdicts
-    return forest_row(page, next(v for v in verdicts if v.decides), row.effect)
+    verdict = next(v for v in verdicts if v.decides)
+    return replace(forest_row(page, verdict, row.effect), note=_note(row, verdict.estimate))
+
+
+def _note(row: Row, estimate: Estimate | None) -> str:
+    """`lrn: points, 3 seeds an arm, 98.4 % CI, 1 h 54 min`: how sure it is, and what it took."""
+    if estimate is None:
+        return f"{row.claim}: {row.time or 'no training'}"
+    parts = [row.unit, f"{estimate.seeds} seed{'s' * (estimate.seeds > 1)} an arm"]
+    if row.interval:
+        bound = "CI" if estimate.bound == "two-sided" else "bound"
+        parts.append(f"{level_percent(estimate.level)} {bound}")
+    return f"{row.claim}: {', '.join([*parts, row.time])}"
 
 
 def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:

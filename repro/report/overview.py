@@ -72,7 +72,7 @@ def forest_svg(name: str, rows: Sequence[ForestRow], *, stacked: bool) -> str:
 
 def card(rows: Sequence[ForestRow], *, title: str, summary: str) -> bytes:
     """A preview image (PNG) with as many rows as are legible."""
-    visible_rows = list(rows)
+    visible_rows = [replace(row, note="") for row in rows]
     while (
         len(visible_rows) > 1
         and CARD_HEAD + forest_height(visible_rows, CARD[0], stacked=False) > CARD[1]

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from repro.report.figures.style import GREY, GRID, INK, PAPER, SHADE, VERDICTS
 
-LETTER = 4.8  # points that a letter of the titles takes, at most on average
+LETTER, SMALL = 4.8, 3.9  # points that a letter of titles and notes takes, at most on average
 LINE, ROOM = 12.0, 9.0  # points: a line of text, and the gap between two rows
 TOP, BOTTOM = 26.0, 34.0  # points: the axis above the rows, the legend below them
 LEAST, MOST = -2.0, 5.0  # units: what the axis shows at most
@@ -24,12 +24,14 @@ class ForestRow:
 
     `value`, `low`, `high`: in those units, NaN where nothing is known and infinite where an end is
     open; `region`: its ends; `paper`: whether the paper prints a number. `number`: ours, as text.
+    `note`: the claim's name, and what the number rests on.
     """
 
     title: str
     word: str
     scale: str
     number: str
+    note: str = ""
     value: float = math.nan
     low: float = math.nan
     high: float = math.nan
@@ -68,9 +70,13 @@ def _title(row: ForestRow, width: float, *, stacked: bool) -> list[str]:
     return wrap(row.title, int(_columns(width, stacked=stacked)[0] / LETTER))
 
 
+def _note(row: ForestRow, width: float, *, stacked: bool) -> list[str]:
+    return wrap(row.note, int(_columns(width, stacked=stacked)[0] / SMALL))
+
+
 def _row_height(row: ForestRow, width: float, *, stacked: bool) -> float:
-    lines = len(_title(row, width, stacked=stacked)) + (2.3 if stacked else 0)
-    return LINE * lines + ROOM
+    words = [*_title(row, width, stacked=stacked), *_note(row, width, stacked=stacked)]
+    return LINE * (len(words) + (2.3 if stacked else 0)) + ROOM
 
 
 def _has_axis(rows: Sequence[ForestRow]) -> bool:
@@ -120,12 +126,14 @@ def _limits(rows: Sequence[ForestRow]) -> dict[str, float]:
 def _row(
     ax: Axes, row: ForestRow, axis: _Axis, y: float, tall: float, *, width: float, stacked: bool
 ) -> None:
-    title = _title(row, width, stacked=stacked)
-    block = LINE * len(title)
+    title, note = (part(row, width, stacked=stacked) for part in (_title, _note))
+    block = LINE * (len(title) + len(note))
     ax.plot([0, width], [y, y], color=GRID, linewidth=0.6)
     top = y + ROOM / 2
     for line, words in enumerate(title):
         _text(ax, 0, top + LINE * (line + 0.5), words, color=INK)
+    for line, words in enumerate(note, start=len(title)):
+        _text(ax, 0, top + LINE * (line + 0.5), words, color=GREY, size=7.5)
     middle = top + block + LINE * 0.75 if stacked else y + tall / 2
     if row.has_effect:
         _marks(ax, axis, middle, 8 if stacked else tall / 2)
