@@ -42,6 +42,15 @@ def test_a_run_gives_tables_that_say_whose_each_row_is(tmp_path: Path) -> None:
     assert again.verdicts.equals(found.verdicts)
 
 
+def test_a_store_without_trials_gives_empty_tables(tmp_path: Path) -> None:
+    """With their columns, as before the first result."""
+    found = api.results(tmp_path / "runs", claim_file(tmp_path))
+
+    assert found.trials.empty
+    assert found.curves.empty
+    assert list(found.curves.columns[:2]) == ["claim", "scale"]
+
+
 def test_an_effect_is_drawn_on_given_axes(tmp_path: Path) -> None:
     """Of the claim that is named, in its unit; what is not there is said with what is."""
     claim, empty = written_claim(tmp_path), pd.DataFrame()

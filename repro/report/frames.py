@@ -167,7 +167,8 @@ def table_of_trials(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
         for name, column in columns.items():
             column.append(row.get(name, math.nan))
     others = sorted(columns.keys() - set(TRIAL_COLUMNS))
-    return pd.DataFrame(columns, columns=[*TRIAL_COLUMNS, *others])
+    kind = None if columns["trial"] else object  # pandas takes lists without values for numbers
+    return pd.DataFrame(columns, columns=[*TRIAL_COLUMNS, *others], dtype=kind)
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
