@@ -13,7 +13,14 @@ from repro.report.figures import ForestRow
 from repro.report.overview import card, forest_row, forest_svg
 from repro.report.page import FactPage, Page
 from repro.report.svg import standalone
-from repro.report.tables import Table, evidence_tables, fact_tables, family_table, smoke_table
+from repro.report.tables import (
+    Table,
+    evidence_tables,
+    fact_tables,
+    family_table,
+    registration,
+    smoke_table,
+)
 from repro.report.verdict_table import Row, command, rows
 from repro.stats import Estimate
 from repro.text import duration, level_percent, rule_text
@@ -35,6 +42,7 @@ class ScaleSection:
     drawings: tuple[Drawing, ...]
     tables: tuple[Table, ...]
     command: str
+    registered: str = ""  # of measured scales that are no smoke
 
     @property
     def leading(self) -> tuple[Drawing, ...]:
@@ -316,6 +324,7 @@ def _scale(page: Page | FactPage) -> ScaleSection:
         drawings=drawings(page),
         tables=evidence_tables(page) if page.evidence.trials else (),
         command=command(page),
+        registered=registration(page) if page.evidence.trials else "",
     )
 
 

@@ -417,7 +417,7 @@ def _provenance(page: Page) -> Table:
     rows = [
         ("data", plan.data_title if plan else NOT_RUN),
         ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
-        ("registered", _registered(page)),
+        ("registered", registration(page)),
         ("digest of the claim at this scale", claim.digest(scale)),
         ("precision", ", ".join(sorted(precisions))),
         *(("kind of claim", f"of {name} {which}") for name, which in versions(claim.kind).items()),
@@ -431,7 +431,8 @@ def _provenance(page: Page) -> Table:
     return Table(caption="Where the numbers come from", columns=("What", "Value"), rows=tuple(rows))
 
 
-def _registered(page: Page) -> str:
+def registration(page: Page) -> str:
+    """When the plan was registered, and how many of its results somebody could have seen then."""
     if page.plan is None:
         return NOT_RUN
     before = page.evidence.finished_before
