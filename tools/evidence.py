@@ -62,7 +62,7 @@ def _with_results(path: str, results: str) -> str:
 
 
 def _results(whole: Document) -> str:
-    where = "One of each; all are in [the report](reports/report/report.md):"
+    where = "Some of them; all are in [the report](reports/report/report.md):"
     return f"{PICTURE}\n\n**{whole.summary}** {where}\n\n{_examples(whole)}\n"
 
 
