@@ -255,7 +255,14 @@ def _changed(array: Any) -> Any:
     array = np.array(array)
     if array.size:
         flat = array.reshape(-1)
-        flat[array.size // 2] = flat[array.size // 2] + 1 if array.dtype != bool else not flat[0]
+        middle = array.size // 2
+        match array.dtype.kind:
+            case "b":
+                flat[middle] = not flat[middle]
+            case "U" | "S":
+                flat[middle] = "?"
+            case _:
+                flat[middle] += 1
     return array
 
 
