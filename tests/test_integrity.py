@@ -623,6 +623,18 @@ def test_a_merge_says_which_metrics_it_left(store: Path, tmp_path: Path) -> None
     assert f"{FINISHED}: my_two left there: ours has metrics that it lacks" in done.output
 
 
+def test_a_merge_brings_the_arrays_of_a_richer_result(store: Path, tmp_path: Path) -> None:
+    """Curve, arrays and result are of one moment."""
+    richer = with_metric(store, tmp_path / "richer", "my_metric")
+    poorer = shutil.copytree(store, tmp_path / "poorer")
+    placed(poorer, "arrays.npz").unlink()
+    checksums.write(poorer / "trials" / FINISHED)
+    done = repro("merge", poorer, richer)
+
+    assert done.exit_code == 0, done.output
+    assert placed(poorer, "arrays.npz").read_bytes() == placed(store, "arrays.npz").read_bytes()
+
+
 def test_an_export_keeps_what_was_measured_further(store: Path, tmp_path: Path) -> None:
     """A metric that the other store lacks, all else being equal."""
     out, richer = tmp_path / "out", with_metric(store, tmp_path / "richer", "my_metric")
