@@ -43,7 +43,6 @@ from repro.execute.worker.work import (
     fault_of,
     population_bytes,
     train_cells,
-    train_locked,
 )
 from repro.plan import Cell, next_cells
 from repro.store import Store
@@ -177,7 +176,8 @@ def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) 
     """Three tenths of an epoch, with a checkpoint after each."""
     trial = trial_on(open_dataset("digits", (folder,), folder), data="digits", images=640)
     cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=0.3, decides=True)
-    train_locked([cell], machine(folder), store, stop=threading.Event(), on_event=on_event)
+    where = replace(machine(folder), store=store.root)
+    train_cells([cell], where, stop=threading.Event(), on_event=on_event)
     return cell
 
 
@@ -198,7 +198,8 @@ def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -
             if event.epoch >= until:
                 stop.set()
 
-        train_locked([cell], machine(tmp_path), store, stop=stop, on_event=on_event)
+        where = replace(machine(tmp_path), store=store.root)
+        train_cells([cell], where, stop=stop, on_event=on_event)
         return epochs[0]
 
     go_on(whole, math.inf)
@@ -350,8 +351,8 @@ def test_a_fault_takes_nothing_from_those_that_ended_before_it(tmp_path: Path) -
         yield from train_all(runs[:1], **hooks)
         raise MemoryError("no more")
 
-    ended = train_locked(
-        cells, where, store, stop=threading.Event(), on_event=lambda _: None, trainer=short
+    ended = train_cells(
+        cells, where, stop=threading.Event(), on_event=lambda _: None, trainer=short
     )
     first, *others = (ended[cell.trial.id] for cell in cells)
 

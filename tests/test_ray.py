@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
-from repro.execute import Outcome, run_cells
+from repro.errors import MachineError
+from repro.execute import Local, Outcome, run_cells
 from repro.execute.monitor.observer import Event, Observer
+from repro.plan import Cell
 from repro.store import Store
+from repro.store.provenance import sources
 from tests.gated import FREE_STEPS, gate, gated_claim_file
-from tests.provoked import provoked
+from tests.test_command import cells_of
+from tests.test_command import claim_file as command_claim_file
 from tests.test_execute import assert_as_local, assert_same, curves, finish, machine, plan_of
-from tests.test_ranks import torchrun
 from tests.worlds import claim_file
 
 pytestmark = [
@@ -26,6 +29,7 @@ pytestmark = [
 ]
 
 ray = pytest.importorskip("ray", reason="needs repro[ray]")
+from repro.execute.backends.ray import RayBackend, _train  # noqa: E402 - which imports Ray
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +74,13 @@ class Run(Observer):
     held: Path
     fault: Callable[[], object]
     at: int = FREE_STEPS
-    stream_home: bool = False
-    ranks: int = 1
     population: int | None = None
     events: list[Event] = field(default_factory=list)
 
     def __call__(self) -> Outcome:
-        from repro.execute.backends.ray import RayBackend
-
         where = replace(machine(self.folder, self.name), population=self.population)
         self.held.unlink(missing_ok=True)
-        backend = RayBackend(where, stream_home=self.stream_home, ranks=self.ranks)
+        backend = RayBackend(where)
         return run_cells(plan_of(self.folder, where.store), backend, observer=self)
 
     def event(self, event: Event) -> None:
@@ -105,15 +105,14 @@ def children(parent: int) -> list[int]:
 
 
 def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path, held: Path) -> None:
-    """Workers see no store of the driver's; their trials go on on the other node."""
+    """Its trial goes on on the other node."""
     node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
     run = Run(
         folder=alone,
         held=held,
-        name="a node killed, no shared disk",
+        name="a node killed",
         fault=lambda: cluster.remove_node(node, allow_graceful=False),
         at=FREE_STEPS + 1,  # the other one has begun, too
-        stream_home=True,
     )
     outcome = run()
 
@@ -123,12 +122,12 @@ def test_a_node_that_dies_half_way_changes_nothing(cluster: Any, alone: Path, he
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_changes_nothing(cluster: Any, alone: Path, held: Path) -> None:
-    """By kill -9, in the middle of a trial, where the store is shared."""
+    """By kill -9, in the middle of a trial."""
     raylet = cluster.head_node.all_processes["raylet"][0].process.pid
     run = Run(
         folder=alone,
         held=held,
-        name="a worker killed, shared disk",
+        name="a worker killed",
         fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
     )
     outcome = run()
@@ -163,10 +162,7 @@ def test_populations_on_ray_are_those_of_one_process(
     assert cluster
     claim_file(tmp_path, epochs=1, seeds=1, rates=(0.01, 0.03))
     whole = finish(tmp_path, population=2)
-    run = Run(
-        folder=tmp_path, name="populations", held=held, fault=lambda: None, stream_home=True,
-        population=2,
-    )  # fmt: skip
+    run = Run(folder=tmp_path, name="populations", held=held, fault=lambda: None, population=2)
     outcome = run()
 
     assert outcome.failures == {}
@@ -175,44 +171,25 @@ def test_populations_on_ray_are_those_of_one_process(
     assert "2" in {result.provenance.get("population") for result in results}
 
 
-def test_ranks_on_ray_give_the_bits_of_torchrun_also_when_one_is_lost(
-    cluster: Any, held: Path, tmp_path: Path
-) -> None:
-    """One trial over workers of two nodes; one is killed, and both go on from the checkpoint."""
-    gated_claim_file(tmp_path)
-    node = cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-    raylet = cluster.head_node.all_processes["raylet"][0].process.pid
-    run = Run(
-        folder=tmp_path,
-        held=held,
-        name="one of two ranks killed",
-        fault=lambda: [os.kill(pid, signal.SIGKILL) for pid in children(raylet)],
-        ranks=2,
-    )
-    outcome = run()
-    cluster.remove_node(node)
+def test_a_claims_command_runs_on_ray(cluster: Any, tmp_path: Path) -> None:
+    """Its trials lie in the shared store, with the numbers of the local executor."""
+    assert cluster
+    path = command_claim_file(tmp_path)
 
-    assert outcome.failures == {}
-    assert outcome.worker_losses >= 1
-    process = torchrun(tmp_path, 2)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    ours, theirs = curves(tmp_path / run.name), curves(tmp_path / "ranks")
-    assert_same(ours, theirs)
-    provoked(run.name, workers=outcome.worker_losses, trials=len(theirs.keys() - ours.keys()))
+    def plan(store: Path) -> Callable[[], list[Cell]]:
+        return lambda: cells_of(path, store)
+
+    for name, backend in (("store", Local), ("ray", RayBackend)):
+        where = machine(tmp_path, name)
+        outcome = run_cells(plan(where.store), backend(where))
+        assert outcome.failures == {}
+
+    assert_same(curves(tmp_path / "ray"), curves(tmp_path / "store"))
 
 
-def test_a_worker_that_was_given_up_cannot_write(tmp_path: Path) -> None:
-    """A node that comes back after a cut finds its trial in other hands."""
-    from repro.execute.backends.ray import _Attempt, _Home, _Reassigned
+def test_a_node_without_the_store_is_named(tmp_path: Path) -> None:
+    """Its results would be lost: it trains nothing."""
+    told = _train([], machine(tmp_path), None, ".driver-of-another-disk", sources())
 
-    home = _Home(machine(tmp_path))
-    first, second = (_Attempt(numbers={"a": number}) for number in (1, 2))
-    event = Event(trial_id="a", epoch=0.1, error=0.5, images_per_second=1.0, images=10)
-
-    assert home.report(first, event) is True
-    assert home.do(second, "checkpoint", "a") is None
-    assert isinstance(home.do(first, "save", "a", checkpoint=b"", curve=None), _Reassigned)
-    assert isinstance(home.report(first, event), _Reassigned)
-    assert home.report(second, event) is True
-    assert home.take() == [event, event]
+    assert isinstance(told, MachineError)
+    assert "does not see the driver's store" in str(told)

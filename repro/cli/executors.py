@@ -74,17 +74,6 @@ def options_executor(command: F) -> F:
                 help="Ray: share, such as 0.25. Default: by memory.",
             ),
             setting(
-                "--ranks-per-trial",
-                type=click.IntRange(1),
-                help="Ray: workers that train each trial together, each with a share of a GPU. "
-                "Default: 1.",
-            ),
-            setting(
-                "--stream-home",
-                is_flag=True,
-                help="Ray: workers send results to this process, which writes them.",
-            ),
-            setting(
                 "--slurm",
                 type=SbatchOption(),
                 multiple=True,
@@ -106,8 +95,6 @@ def backend_from(
     executor: str,
     address: str | None,
     gpus_per_trial: float | None,
-    ranks_per_trial: int | None,
-    stream_home: bool,
     slurm: dict[str, str | int | bool],
     by_command: bool,
 ) -> "Backend":
@@ -116,12 +103,7 @@ def backend_from(
     In all processes of `torchrun` but the first this does not return: they follow the first one.
     """
     flags_of: dict[str, dict[str, object]] = {
-        "ray": {
-            "--address": address,
-            "--gpus-per-trial": gpus_per_trial,
-            "--ranks-per-trial": ranks_per_trial,
-            "--stream-home": stream_home,
-        },
+        "ray": {"--address": address, "--gpus-per-trial": gpus_per_trial},
         "slurm": {"--slurm": slurm},
     }
     for needed, flags in flags_of.items():
@@ -130,10 +112,10 @@ def backend_from(
     together = "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1
     if executor != "local" and together:
         raise click.UsageError(f"torchrun and --executor {executor} both start processes: use one")
-    if by_command and (executor == "ray" or together):
+    if by_command and together:
         raise click.UsageError(
-            "a claim's command trains in the store's folder, which workers of Ray and torchrun "
-            "need not see: use --executor local or slurm"
+            "torchrun trains each trial in several processes, and a claim's command is one: "
+            "leave torchrun out"
         )
     if executor == "slurm":
         from repro.execute.backends.slurm import SlurmBackend
@@ -143,14 +125,7 @@ def backend_from(
     if executor == "ray":
         from repro.execute.backends.ray import RayBackend
 
-        return RayBackend(
-            machine,
-            address=address,
-            gpus=gpus_per_trial,
-            ranks=ranks_per_trial or 1,
-            workers=workers,
-            stream_home=stream_home,
-        )
+        return RayBackend(machine, address=address, gpus=gpus_per_trial, workers=workers)
     if together:
         return _torchrun_backend(machine)
     from repro.execute import Local

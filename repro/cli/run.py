@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     repro run examples/own_script/label_smoothing.yaml --trust   # trained by a script of yours
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
     repro run claims/*.yaml --executor slurm --slurm partition=gpu --slurm gpus-per-node=1
-    repro run headline_2012 --executor ray --address auto --ranks-per-trial 8
     """
 )
 @options_run
@@ -96,8 +95,6 @@ def run(
     executor: str,
     address: str | None,
     gpus_per_trial: float | None,
-    ranks_per_trial: int | None,
-    stream_home: bool,
     slurm: tuple[tuple[str, str | int | bool], ...],
     **flags: Any,
 ) -> None:
@@ -134,8 +131,6 @@ def run(
             executor=executor,
             address=address,
             gpus_per_trial=gpus_per_trial,
-            ranks_per_trial=ranks_per_trial,
-            stream_home=stream_home,
             slurm=dict(slurm),
             by_command=any(map(commands_of, loaded)),
         ),

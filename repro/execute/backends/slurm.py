@@ -190,9 +190,7 @@ class SlurmBackend:
         self.machine = replace(
             machine,
             store=machine.store.absolute(),
-            data_dirs=tuple(
-                place if isinstance(place, str) else place.absolute() for place in machine.data_dirs
-            ),
+            data_dirs=tuple(place.absolute() for place in machine.data_dirs),
             cache_dir=machine.cache_dir.absolute(),
             profile=None if machine.profile is None else machine.profile.absolute(),
             # The memory of a node's GPU is unknown here: set --population.

@@ -2,8 +2,7 @@
 
 Rank 0 plans, writes the store and prints; the other ranks train their part of each batch. After a
 fault of one rank `torchrun` ends all, and restarts them if you asked for it. A trial continues from
-its last checkpoint, on any number of processes. `lead` and `follow` also serve
-`repro.execute.backends.ray`, which starts the ranks on a cluster.
+its last checkpoint, on any number of processes.
 """
 
 import atexit
@@ -59,15 +58,12 @@ class Group:
         return box[0]
 
 
-def join_group(**place: Any) -> Group:
-    """Join the process group, by the environment that `torchrun` sets.
-
-    `place`: arguments of torch.distributed.init_process_group instead of the environment.
-    """
+def join_group() -> Group:
+    """Join the process group, by the environment that `torchrun` sets."""
     # torch 2.15 has no replacement yet for `broadcast_buffers=False`.
     warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, **place)
+    dist.init_process_group(backend)
     words = dist.new_group(backend="gloo", timeout=_MESSAGE_TIMEOUT)
     ranks = Ranks(rank=dist.get_rank(), size=dist.get_world_size())
     return Group(ranks=ranks, words=words)
@@ -156,21 +152,17 @@ class TorchrunBackend:
             raise
 
     def _train(self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+        """Train one trial on all ranks, as rank 0: a trainer for `train_cells`."""
+        (run,) = runs
+        group, name = self.peers, f"trial {run.trial.id}"
         self._all_training = True
-        for run in lead(self.peers, runs, on_window=on_window):
-            self._all_training = False
-            yield run
-
-
-def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
-    """Train one trial on all ranks, as rank 0: a trainer for `train_cells`."""
-    (run,) = runs
-    name = f"trial {run.trial.id}"
-    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
-    with _process_errors(name):
-        yield from train_all(
-            runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
-        )
+        group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
+        with _process_errors(name):
+            for ended in train_all(
+                runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
+            ):
+                self._all_training = False
+                yield ended
 
 
 def follow(machine: Machine, group: Group) -> None:

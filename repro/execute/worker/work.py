@@ -4,7 +4,7 @@ import math
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from itertools import chain
@@ -52,7 +52,7 @@ from repro.train.pictures import Arrays, arrays_to_store
 from repro.train.population import member_bytes
 from repro.train.precision import instructions, kernels
 from repro.train.ranks import check_splits
-from repro.trial import Result, Row, Trial
+from repro.trial import Trial
 
 # Nets are batched until a step reads this much memory: beyond it the launch overhead no longer
 # counts, and a larger batch of nets is only slower. Not measured on a GPU yet.
@@ -97,25 +97,6 @@ def population_bytes(cells: Sequence[Cell], machine: Machine) -> int:
     return _CONTEXT_BYTES + images + 2 * nets
 
 
-class TrialStore(Protocol):
-    """The part of a store that training needs, local or through the driver."""
-
-    def begin(self, trial: Trial) -> None: ...
-
-    def result(self, trial_id: str) -> Result | None: ...
-
-    def checkpoint(self, trial_id: str) -> bytes | None: ...
-
-    def set_aside(self, trial_id: str) -> object: ...
-
-    def save(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None: ...
-
-    def keep_weights(self, trial_id: str, files: Mapping[str, bytes]) -> None: ...
-    def drop_weights(self, trial_id: str) -> None: ...
-
-    def finish(self, result: Result, arrays: Arrays | None = None) -> None: ...
-
-
 class Trainer(Protocol):
     """`repro.train.train_all`, or a function that runs it on several ranks."""
 
@@ -138,47 +119,25 @@ def train_cells(
     """
     store = Store(machine.store)
     outcomes: CellOutcomes = {}
-    locked: list[Cell] = []
+    remaining: list[Cell] = []
     with ExitStack() as locks:
         for cell in cells:
             name = cell.trial.id
             try:
-                if locks.enter_context(store.lock(name)):
-                    locked.append(cell)
-                else:
+                if not locks.enter_context(store.lock(name)):
                     outcomes[name] = TrainedCell(outcome="busy")
+                    continue
+                _check_code(cell.trial)
+                result = store.result(name)  # another process may have finished it just now
+                if result is not None and cell.done({name: result}):
+                    outcomes[name] = TrainedCell(outcome="finished", result=result)
+                    continue
+                store.begin(cell.trial)
+                remaining.append(cell)
             except ReproError as error:
                 outcomes[name] = error
-        return outcomes | train_locked(
-            locked, machine, store, stop=stop, on_event=on_event, trainer=trainer
-        )
-
-
-def train_locked(
-    cells: Sequence[Cell],
-    machine: Machine,
-    store: TrialStore,
-    *,
-    stop: Flag,
-    on_event: Callable[[Event], None],
-    trainer: Trainer = train_all,
-) -> CellOutcomes:
-    """As `train_cells`, where the caller holds the trials' locks."""
-    outcomes: CellOutcomes = {}
-    remaining: list[Cell] = []
-    for cell in cells:
-        name = cell.trial.id
-        try:
-            _check_code(cell.trial)
-            result = store.result(name)  # another process may have finished it just now
-            if result is not None and cell.done({name: result}):
-                outcomes[name] = TrainedCell(outcome="finished", result=result)
-                continue
-            store.begin(cell.trial)
-            remaining.append(cell)
-        except ReproError as error:
-            outcomes[name] = error
-    if remaining:
+        if not remaining:
+            return outcomes
         try:
             for name, outcome in _train_all(remaining, machine, store, stop, on_event, trainer):
                 outcomes[name] = outcome
@@ -196,14 +155,13 @@ def train_locked(
 def _train_all(
     cells: Sequence[Cell],
     machine: Machine,
-    store: TrialStore,
+    store: Store,
     stop: Flag,
     on_event: Callable[[Event], None],
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
     """Train with the claim's command, or with the built-in trainer."""
     if cells[0].trial.trainer is not None:
-        assert isinstance(store, Store)  # commands are refused on a remote store
         return train_by_command(cells, machine, store, stop, on_event)
     return _train_builtin(cells, machine, store, stop, on_event, trainer)
 
@@ -306,7 +264,7 @@ def training_images(trial: Trial, dataset: Dataset) -> int:
 def _train_builtin(
     cells: Sequence[Cell],
     machine: Machine,
-    store: TrialStore,
+    store: Store,
     stop: Flag,
     on_event: Callable[[Event], None],
     trainer: Trainer,
@@ -342,7 +300,7 @@ def _train_builtin(
             yield run.trial.id, _finish(run, machine, store, dataset)
 
 
-def _finish(run: Run, machine: Machine, store: TrialStore, dataset: Dataset) -> TrainedCell:
+def _finish(run: Run, machine: Machine, store: Store, dataset: Dataset) -> TrainedCell:
     if not run.ended:
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
@@ -379,7 +337,7 @@ def _unmeasured(run: Run) -> str:
     return "; ".join(sentences)
 
 
-def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: TrialStore) -> Run:
+def _begin(cell: Cell, data: DeviceData, clock: Stopwatch, store: Store) -> Run:
     def run(checkpoint: bytes | None) -> Run:
         return Run(cell.trial, data, until=cell.until, checkpoint=checkpoint, clock=clock)
 
