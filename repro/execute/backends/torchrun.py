@@ -152,17 +152,21 @@ class TorchrunBackend:
             raise
 
     def _train(self, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
-        """Train one trial on all ranks, as rank 0: a trainer for `train_cells`."""
-        (run,) = runs
-        group, name = self.peers, f"trial {run.trial.id}"
         self._all_training = True
-        group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
-        with _process_errors(name):
-            for ended in train_all(
-                runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
-            ):
-                self._all_training = False
-                yield ended
+        for run in lead(self.peers, runs, on_window=on_window):
+            self._all_training = False
+            yield run
+
+
+def lead(group: Group, runs: Sequence[Run], *, on_window: Callable[[Run], bool]) -> Iterator[Run]:
+    """Train one trial on all ranks, as rank 0: a trainer for `train_cells`."""
+    (run,) = runs
+    name = f"trial {run.trial.id}"
+    group.say(_Task(trial=run.trial, until=run.until, checkpoint=run.state()), of=name)
+    with _process_errors(name):
+        yield from train_all(
+            runs, on_window=lambda one: group.say(on_window(one), of=name), ranks=group.ranks
+        )
 
 
 def follow(machine: Machine, group: Group) -> None:
