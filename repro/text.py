@@ -212,10 +212,13 @@ def measured_text(claim: TrainedClaim) -> str:
 
 @measured_text.register
 def _times_text(claim: TimeClaim) -> str:
-    full = claim.decided_by == "full"
-    how = "full passes over the training set" if full else "the online error"
+    how = {
+        "full": "by full passes over the training set",
+        "online": "by the online error",
+        None: "after an epoch",
+    }[claim.decided_by]
     return (
-        f"Epochs to {100 * claim.threshold:g} % training error by {how}, "
+        f"Epochs to {100 * claim.threshold:g} % {metric_facts(claim.metric).title} {how}, "
         f"{claim.contrast.slow} over {claim.contrast.fast}"
     )
 

@@ -91,7 +91,7 @@ class Case:
             return ("direction only", "not reproduced")
         if self.kind == "level":
             return ("reproduced",)
-        nothing = 1.0 if self.kind == "time_to_threshold" else 0.0
+        nothing = 1.0 if self.kind in ("time_to_threshold", "test_time") else 0.0
         return ("reproduced",) if truth > nothing else ("reproduced", "direction only")
 
 
@@ -407,6 +407,10 @@ CASES: tuple[Case, ...] = (
     *_ratios("read off curves that jump, median", 2.9, 6.0, fast=4.0,
              curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.01, near=0.05,
                            crossing="median")),
+    *(
+        replace(case, name=f"times to a test error, {case.budget:g} epochs", kind="test_time")
+        for case in (*_ratios("", 1.0, 2.99, 6.0, budget=200.0), *_ratios("", 6.0, budget=48.0))
+    ),
     *_ratios("rates searched by 3 seeds, steps of 1.8", 2.9, 6.0,
              search=_grid(1.8, seeds=3, refine=1.8)),
     *_ratios("rates searched by 3 seeds, steps of 3 refined", 2.9, 6.0,
@@ -472,6 +476,11 @@ PARTS = {
     "time_to_threshold": {
         "metric": "train_error",
         "keys": "threshold: 0.25\ndecided_by: full\nnear: 1.0\ncontrast: {slow: one, fast: two}",
+        "arms": TWO,
+    },
+    "test_time": {
+        "metric": "test_error",
+        "keys": "threshold: 0.25\ncontrast: {slow: one, fast: two}",
         "arms": TWO,
     },
     "difference": {
@@ -601,6 +610,10 @@ class World:
         result = replace(_BLANK, trial_id=cell.trial.id, epochs=epochs)
         if not isinstance(self.claim, TimeClaim):
             return replace(result, metrics={"test_error": value / 100, "initial_loss": 2.3})
+        if self.claim.metric == "test_error":
+            after = np.arange(1, 1 + epochs)  # each epoch the net is tested
+            errors = np.where(after >= value, THRESHOLD, 0.9)
+            return replace(result, test_errors=tuple(errors.tolist()))
         crossed = math.ceil(10 * value) / 10
         if crossed > epochs:
             return replace(result, status="censored")
@@ -636,7 +649,8 @@ _BLANK = Result(
 
 def world(case: Case) -> World:
     """The case as a claim that was read from a file."""
-    kind = case.kind if case.kind in ("time_to_threshold", "level") else "difference"
+    kinds = {"test_time": "time_to_threshold", "level": "level"}
+    kind = case.kind if case.kind in kinds.values() else kinds.get(case.kind, "difference")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "world.yaml"
         path.write_text(CLAIM.format(kind=kind, **PARTS[case.kind]))

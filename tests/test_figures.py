@@ -176,7 +176,7 @@ def test_crossing_times_mark_what_did_not_cross(ax: Axes) -> None:
         CrossingRow(label="period slow", mark=1, crossed=none, censored=late, diverged=lost),
         CrossingRow(label="modern fast", mark=0, crossed=none, censored=none, diverged=none),
     ]
-    figures.crossing_times(ax, rows, threshold=0.25)
+    figures.crossing_times(ax, rows, label="25 % training error")
 
     assert sorted(xs(line(ax, "period fast: crossed"))) == [6.0, 6.2]
     assert line(ax, "period slow: censored").get_marker() == ">"

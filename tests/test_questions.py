@@ -1,8 +1,11 @@
 """What a difference may be of: interactions, trends, equivalence, several at once, other arms."""
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Never
 
 import numpy as np
 import pandas as pd
@@ -10,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.claim import DifferenceClaim, Region, arms_of, load
+from repro.claim import DifferenceClaim, Region, TrainedClaim, arms_of, load
 from repro.errors import ClaimError
 from repro.plan import confirm_cells, next_cells
 from repro.stats import Estimate
 from repro.store import Store
+from repro.trial import Result, Row
 from repro.verdict import Verdict, decide, settles
 from repro.verdict.analysis import analyse, planned_looks
 from repro.verdict.effects import Outcome, contrasts
@@ -239,3 +243,121 @@ def test_an_interaction_is_run_and_reported(tmp_path: Path) -> None:
     assert r"tanh\_high plus relu\_low minus relu\_high minus tanh\_low (decides)" in page
     assert r"tanh\_low minus relu\_low (from -99 to 99, too)" in page
     assert shown["title"] == "Units and rates on handwritten digits, of which nothing is claimed"
+
+
+EPOCHS = CLAIM.with_name("epochs_to_test_error.yaml")
+
+
+class Curves:
+    """A store of curves alone: of each trial, when it was tested and what came out."""
+
+    def __init__(self, tests: Mapping[str, list[tuple[float, float]]]) -> None:
+        self.tests = tests
+
+    def rows(self, trial_id: str) -> list[Row]:
+        """The curve."""
+        return [Row(epoch, "test", error, 1.0, 100, 0.0) for epoch, error in self.tests[trial_id]]
+
+    def arrays(self, _trial_id: str) -> dict[str, Never]:
+        """Nothing."""
+        return {}
+
+
+def outcomes_of(
+    claim: TrainedClaim, tested: dict[str, tuple[float, ...]], records: Curves | None = None
+) -> dict[str, tuple[float, float]]:
+    """When each arm crossed, whose test errors these were."""
+    results = {
+        cell.trial.id: replace(
+            planted(cell, crossed=None), status="finished", test_errors=tested[cell.arm]
+        )
+        for cell in next_cells(claim, "smoke", "", {})
+    }
+    evidence = analyse(claim, "smoke", "", results, records=records).recipes["small"]
+    return {outcome.arm: (outcome.lower, outcome.upper) for outcome in evidence.outcomes}
+
+
+def test_epochs_to_a_test_error_are_read_off_whole_trials() -> None:
+    """In the epoch before the first test at or below the threshold; censored by the budget."""
+    claim = load(EPOCHS)
+    assert isinstance(claim, TrainedClaim)
+
+    assert {cell.trial.threshold for cell in next_cells(claim, "smoke", "", {})} == {None}
+    assert outcomes_of(claim, {"small_rate": (0.9, 0.51), "large_rate": (0.6, 0.5)}) == {
+        "small_rate": (2.0, math.inf), "large_rate": (1.0, 2.0)
+    }  # fmt: skip
+    assert outcomes_of(claim, {"small_rate": (0.9, 0.9, 0.1), "large_rate": (0.4, 0.9)}) == {
+        "small_rate": (2.0, math.inf), "large_rate": (0.0, 1.0)
+    }  # fmt: skip
+
+
+def test_a_bracket_is_as_wide_as_a_program_tests_seldom() -> None:
+    """By the curve, not by the epochs in between, of which nothing is known."""
+    claim = load(EPOCHS)
+    assert isinstance(claim, TrainedClaim)
+    cells = next_cells(claim, "smoke", "", {})
+    records = Curves({cell.trial.id: [(0.5, 0.9), (2.0, 0.1)] for cell in cells})
+    seen = outcomes_of(claim, {"small_rate": (0.9, 0.1), "large_rate": (0.9, 0.1)}, records)
+
+    assert set(seen.values()) == {(0.5, 2.0)}
+
+
+def test_a_search_takes_the_rate_that_comes_to_the_test_error_first(tmp_path: Path) -> None:
+    """And not that of the lowest error in the end."""
+    text = EPOCHS.read_text().replace("{rate: 0.0003}", "{recipe: {momentum: 0.5}}")
+    text = text.replace("{rate: 0.01}", "{recipe: {momentum: 0.9}}")
+    text = text.replace("    rate: {small: 0.01}", SEARCH)
+    path = tmp_path / EPOCHS.name
+    path.write_text(text)
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    results: dict[str, Result] = {}
+    while cells := [c for c in next_cells(claim, "smoke", "", results) if c.purpose == "tune"]:
+        for cell in cells:
+            errors = (0.9, 0.4) if cell.trial.rate == 0.01 else (0.9, 0.6, 0.1)
+            one = planted(cell, crossed=None)
+            results[cell.trial.id] = replace(one, status="finished", test_errors=errors)
+    searches = analyse(claim, "smoke", "", results).recipes["small"].rates
+
+    assert {search.chosen for search in searches.values()} == {0.01}
+
+
+SEARCH = """\
+    search: {small: {rates: [0.003, 0.01, 0.03], rungs: [1, 2], seeds: 1, keep: 0.9, refine: null}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("threshold: 0.5", "threshold: 0.5\nnear: 0.1", "near: has no effect: the test error is"),
+        ("threshold: 0.5", "threshold: 0.5\ndecided_by: full", "decided_by: has no effect"),
+        ("threshold: 0.5", "threshold: 0.5\ncrossing: median", "crossing: has no effect"),
+        ("metric: test_error", "metric: train_error", "decided_by: missing key"),
+        ("metric: test_error", "metric: gap", "'gap' is not one of 'train_error' or 'test_error'"),
+        ("metric: test_error", "metric: train_error\ndecided_by: full\nnear: 0.1",
+         "`mixup` does not go with times: training errors are"),
+    ],
+)  # fmt: skip
+def test_keys_of_times_go_with_their_error(
+    old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    """Those of a training error have no effect on a test error; mixup goes with the latter."""
+    path = tmp_path / EPOCHS.name
+    path.write_text(EPOCHS.read_text().replace(old, new))
+    with pytest.raises(ClaimError) as caught:
+        load(path)
+
+    assert message in str(caught.value)
+
+
+def test_epochs_to_a_test_error_are_run_and_reported(tmp_path: Path) -> None:
+    """Two arms, one seed; the page says to which error."""
+    where = ("--store", tmp_path / "runs")
+    done = repro("run", EPOCHS, *where, "--scale", "smoke", "--workers", "1")
+    repro("report", "--claims", EPOCHS.parent, *where, "--out", tmp_path / "report")
+    page = (tmp_path / "report" / "report.md").read_text()
+
+    assert done.exit_code == 0, done.output
+    assert "Epochs to 50 % test error (top-1), by evaluation seed" in page
+    assert "Test error of small" in page

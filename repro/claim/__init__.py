@@ -41,6 +41,7 @@ from repro.claim.spec import (
     model_for,
     rate_for,
     recipe_for,
+    threshold_for,
 )
 from repro.claim.tables import FigurePoint, read_figure, read_siblings
 
@@ -87,4 +88,5 @@ __all__ = [
     "read_figure",
     "read_siblings",
     "recipe_for",
+    "threshold_for",
 ]

@@ -107,6 +107,8 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
     yield from _comparison_rule(kind, data)
     yield from _arm_rules(kind, data)
     yield from _contrast_rules(kind, data)
+    if issubclass(kind, TimeClaim):
+        yield from _time_rules(data)
     yield from command_rules(data, path) if "trainer" in data else _built_in_rules(data)
     for name, scale in mapping(data, "scales").items():
         if isinstance(scale, Mapping):
@@ -229,7 +231,9 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
     if "crop" in settings.augment and settings.crop is None:
         yield "the recipe has no `crop`, the size of the random crops of `augment`"
     yield from recipe_rules(
-        settings, epochs=claim.scales[scale].epochs, timed=isinstance(claim, TimeClaim)
+        settings,
+        epochs=claim.scales[scale].epochs,
+        timed=isinstance(claim, TimeClaim) and claim.metric == "train_error",
     )
     model = model_for(claim, scale, arm).name
     for name in _OF_ALEXNET.intersection(_metrics_read(claim, arm)):
@@ -363,6 +367,16 @@ def _comparison_rule(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Itera
         yield at, "a contrast with `weights` is computed seed by seed: paired"
     if comparison == "paired" and issubclass(kind, TimeClaim):
         yield at, "times are compared as independent arms (welch): some of them may be censored"
+
+
+def _time_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """How a training error is looked for has to be said; a test error is measured by itself."""
+    of_test = data.get("metric") == "test_error"
+    for key in ("decided_by", "near", "crossing"):
+        if of_test and key in data:
+            yield (key,), "has no effect: the test error is measured after each epoch"
+        elif not of_test and key not in data and key != "crossing":
+            yield (key,), "missing key"
 
 
 def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:

@@ -589,21 +589,23 @@ class TimeContrast(Strict):
 
 
 class TimeClaim(TrainedClaim):
-    """Ratio of epochs to a training error, each arm at the rate that is fastest for it.
+    """Ratio of epochs to an error, each arm at the rate that is fastest for it.
 
-    `threshold`: the training error to reach, a fraction. `decided_by`: `full` passes over the
-    training set, or the `online` error of the batches. `near`: full passes begin where the online
-    error is this close. `crossing`: the `first` full pass at or below the threshold, or the tenth
-    about which those of an epoch have their `median` there, since full errors jump; full passes
-    then begin two standard errors of the online error earlier. `contrast`: the ratio that decides.
-    `also`: further ones, measured and shown.
+    `metric`: the `train_error`, at which a trial ends, or the `test_error`, measured after each
+    epoch of trials that are all trained to the end. `threshold`: the error to reach, a fraction.
+    The others are of a training error alone. `decided_by`: `full` passes over the training set, or
+    the `online` error of the batches. `near`: full passes begin where the online error is this
+    close. `crossing`: the `first` full pass at or below the threshold, or the tenth about which
+    those of an epoch have their `median` there, since full errors jump; full passes then begin two
+    standard errors of the online error earlier. `contrast`: the ratio that decides. `also`: further
+    ones, measured and shown.
     """
 
     kind: Literal["time_to_threshold"]
-    metric: Literal["train_error"]
+    metric: Literal["train_error", "test_error"]
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    decided_by: Literal["full", "online"]
-    near: Annotated[float, Field(ge=0, le=1)]
+    decided_by: Literal["full", "online"] | None = None
+    near: Annotated[float, Field(ge=0, le=1)] | None = None
     crossing: Literal["first", "median"] = "first"
     contrast: TimeContrast
     also: dict[str, TimeContrast] = {}
@@ -760,6 +762,12 @@ def rate_for(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> float | 
     """The learning rate that is given, by the arm or by the scale; None where one is searched."""
     arm_rate = claim.arms[arm].rate
     return claim.scales[scale].rate.get(recipe) if arm_rate is None else arm_rate
+
+
+def threshold_for(claim: TimeClaim, scale: str) -> float:
+    """The error to reach, a fraction."""
+    own = claim.scales[scale].threshold
+    return claim.threshold if own is None else own
 
 
 def images_for(claim: TrainedClaim, scale: str, arm: str) -> int | None:

@@ -17,6 +17,7 @@ from repro.claim import (
     images_for,
     model_for,
     recipe_for,
+    threshold_for,
 )
 from repro.registry.plugins import versions
 from repro.trial import Result, Trial
@@ -74,6 +75,7 @@ class ArmCells:
         self, claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str
     ) -> None:
         self.claim = claim
+        self.scale = scale
         self.recipe = recipe
         self.arm = arm
         self.spec = claim.scales[scale]
@@ -143,12 +145,12 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         numerics=code(model.name, spec.data, settings.optimiser.name),
         trainer=claim.trainer,
     )
-    if not isinstance(claim, TimeClaim):
+    if not isinstance(claim, TimeClaim) or claim.decided_by is None:
         return trial
     return replace(
         trial,
-        threshold=claim.threshold if spec.threshold is None else spec.threshold,
-        near=claim.near,
+        threshold=threshold_for(claim, scale),
+        near=claim.near or 0.0,
         decided_by=claim.decided_by,
         crossing=claim.crossing,
     )

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 
-from repro.claim import Search, TimeClaim, TrainedClaim, rate_for
+from repro.claim import Search, TimeClaim, TrainedClaim, rate_for, threshold_for
 from repro.plan.cells import ArmCells, Cell, cells_of
-from repro.trial import LAG, Result
+from repro.trial import LAG, Result, first_below
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class RateOutcome:
     status: str
     epochs: float
     crossed: float  # epochs; infinite if it has not crossed
-    error: float  # training error for times, else test error; infinite if it diverged
+    error: float  # training error where it is what is timed, else test error; infinite if diverged
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +141,7 @@ def _finalist(arm_cells: ArmCells, rate: float, results: Mapping[str, Result]) -
     cells = arm_cells.tuning(rate, until)
     trials = [results[cell.trial.id] for cell in cells]
     if isinstance(claim, TimeClaim):
-        criterion = [min(_crossing_epoch(claim, trial, until), until) for trial in trials]
+        criterion = [min(_crossing_epoch(arm_cells, trial, until), until) for trial in trials]
     else:
         criterion = [min(_error(claim, trial, until), 1.0) for trial in trials]
     return Finalist(rate=rate, cells=cells, criterion=tuple(criterion))
@@ -194,15 +194,19 @@ def _outcome(
         rate=rate,
         status=" and ".join(sorted({result.status for result in known_results})),
         epochs=max(result.epochs for result in known_results),
-        crossed=median(_crossing_epoch(arm_cells.claim, result, by) for result in known_results),
+        crossed=median(_crossing_epoch(arm_cells, result, by) for result in known_results),
         error=median(_error(arm_cells.claim, result, by) for result in known_results),
     )
 
 
-def _crossing_epoch(claim: TrainedClaim, result: Result, by: float) -> float:
+def _crossing_epoch(arm_cells: ArmCells, result: Result, by: float) -> float:
+    claim, scale = arm_cells.claim, arm_cells.scale
     if not isinstance(claim, TimeClaim):
         return math.inf
-    crossing = result.crossing(claim.decided_by)
+    if claim.decided_by is None:
+        crossing = first_below(enumerate(result.test_errors, 1), threshold_for(claim, scale))
+    else:
+        crossing = result.crossing(claim.decided_by)
     latest = by - lag(claim) + 1e-9
     return math.inf if crossing is None or crossing[1] > latest else crossing[1]
 
@@ -215,7 +219,8 @@ def lag(claim: TimeClaim) -> float:
 def _error(claim: TrainedClaim, result: Result, by: float) -> float:
     if result.status == "diverged" and result.epochs <= by:
         return math.inf
-    errors = result.epoch_errors if isinstance(claim, TimeClaim) else result.test_errors
+    by_training = isinstance(claim, TimeClaim) and claim.metric == "train_error"
+    errors = result.epoch_errors if by_training else result.test_errors
     epochs = min(len(errors), math.floor(by) if by < math.inf else math.inf)
     error = errors[int(epochs) - 1] if epochs >= 1 else result.train_error
     return math.inf if math.isnan(error) else error  # NaN cannot be sorted

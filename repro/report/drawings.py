@@ -52,7 +52,8 @@ def drawings(page: Page) -> tuple[Drawing, ...]:
 
 def _drawings(page: Page) -> Iterator[Drawing]:
     if isinstance(page.claim, TimeClaim):
-        yield _learning_curves(page, page.claim)
+        of_test = page.claim.decided_by is None
+        yield _errors(page) if of_test else _learning_curves(page, page.claim)
         yield _crossings(page)
     else:
         yield _errors(page)
@@ -89,7 +90,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
         "Training error: online error of the batches, averaged over the epoch that ends there. "
         "Band: smallest to largest of the seeds, as far as all of them ran; from there thin "
         f"lines, one a seed. Filled markers on the dashed line: where {_measure(claim)} crossed "
-        f"{page.threshold_text}, which is what counts{_lagging(claim)}. "
+        f"{100 * page.threshold:g} %, which is what counts{_lagging(claim)}. "
         "A triangle: stopped without having crossed."
     )
     if paper:
@@ -134,7 +135,7 @@ def _crossings(page: Page) -> Drawing:
     return Drawing(
         name=name,
         caption=(
-            f"Epochs to {page.threshold_text} training error, one point per evaluation seed; "
+            f"Epochs to {page.threshold_text}, one point per evaluation seed; "
             "the axis is logarithmic. A triangle pointing right: not crossed by then (censored). "
             f"A cross: diverged.{_hollow(s for row in every for s in (row.crossed, row.censored))}"
         ),
@@ -142,7 +143,7 @@ def _crossings(page: Page) -> Drawing:
             [f"{row.label}: {_seeds(row)}" for row in rows[page.claim.verdict_recipe]], len(every)
         ),
         arms=tuple(page.claim.arms),
-        panels=[("", partial(figures.crossing_times, rows=every, threshold=page.threshold))],
+        panels=[("", partial(figures.crossing_times, rows=every, label=page.threshold_text))],
         inches=(WIDTH * 1.3, max(SMALL, 1.0 + 0.3 * len(every))),
     )
 
@@ -213,9 +214,7 @@ def _effects(page: Page) -> Drawing:
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
     titles = dict.fromkeys(metric_facts(metric).title for metric in page.contrasts[0].metrics)
-    quantity = (
-        f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text} training error"
-    )
+    quantity = f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text}"
     label = f"{page.unit}{quantity}"
     draw = partial(
         figures.effects,
@@ -278,7 +277,8 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
 def _rates(page: Page) -> Drawing:
     panels: list[Panel] = []
     times = isinstance(page.claim, TimeClaim)
-    label = f"{'training' if times else 'test'} error in %"
+    searched_by = "training" if times and page.claim.metric == "train_error" else "test"
+    label = f"{searched_by} error in %"
     for recipe in page.scale.search:
         age = series.common_age(page, recipe)
         epochs = "1 epoch" if age == 1 else f"{age} epochs"
@@ -291,7 +291,7 @@ def _rates(page: Page) -> Drawing:
         name=name,
         caption=(
             "The learning-rate search, on tuning seeds: "
-            f"{'training' if times else 'test'} error at the latest epoch that all rates reached. "
+            f"{searched_by} error at the latest epoch that all rates reached. "
             f"{_ranked(page, times=times)} A best rate at an end of the grid extends it once, for "
             "that arm alone. Ringed: chosen. A cross at the top: diverged."
         ),

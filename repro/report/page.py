@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim
+from repro.claim import ExactClaim, Scale, TimeClaim, TrainedClaim, threshold_for
+from repro.registry import metric_facts
 from repro.store import PlanRecord
 from repro.trial import FactOutcome, Result, Row, Trial
 from repro.verdict import Verdict
@@ -41,16 +42,16 @@ class Page:
 
     @property
     def threshold(self) -> float:
-        """Training error, a fraction, that an arm has to reach; NaN where there is none."""
-        own_threshold = self.scale.threshold
-        if own_threshold is not None:
-            return own_threshold
-        return self.claim.threshold if isinstance(self.claim, TimeClaim) else math.nan
+        """The error, a fraction, that an arm has to reach; NaN where there is none."""
+        claim = self.claim
+        return (
+            threshold_for(claim, self.evidence.scale) if isinstance(claim, TimeClaim) else math.nan
+        )
 
     @property
     def threshold_text(self) -> str:
-        """`25 %`."""
-        return f"{100 * self.threshold:g} %"
+        """`25 % training error`."""
+        return f"{100 * self.threshold:g} % {metric_facts(self.claim.metric).title}"
 
     @property
     def smoke(self) -> bool:

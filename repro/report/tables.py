@@ -322,7 +322,7 @@ def _crossings(page: Page) -> Table:
             cells = (_crossing_cell(outcomes.get(seed)) for seed in seeds)
             rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
     return Table(
-        caption=f"Epochs to {page.threshold_text} training error, by evaluation seed",
+        caption=f"Epochs to {page.threshold_text}, by evaluation seed",
         columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
         rows=tuple(rows),
     )

@@ -15,6 +15,7 @@ from repro.trial.trial import (
     Status,
     Trial,
     derive_seed,
+    first_below,
 )
 
 __all__ = [
@@ -29,4 +30,5 @@ __all__ = [
     "Status",
     "Trial",
     "derive_seed",
+    "first_below",
 ]

@@ -13,7 +13,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from repro.files import parse_json
-from repro.trial.trial import Clocks, Result, Row, Status, Trial
+from repro.trial.trial import Clocks, Result, Row, Status, Trial, first_below
 
 ENDED = "ended"  # the program needs no more training, whatever the budget
 _KEYS = {"epoch", "step", "name", "value", "images", "seconds"}
@@ -148,14 +148,11 @@ def crossing(
     trial: Trial, lines: Iterable[MetricLine], name: str = ""
 ) -> tuple[float, float] | None:
     """Between which two measurements the error first came down to the threshold."""
-    previous = 0.0
-    for line in lines:
-        if line.name != (name or _deciding(trial)):
-            continue
-        if trial.threshold is not None and line.value <= trial.threshold:
-            return previous, line.epoch
-        previous = line.epoch
-    return None
+    if trial.threshold is None:
+        return None
+    named = name or _deciding(trial)
+    measured = ((line.epoch, line.value) for line in lines if line.name == named)
+    return first_below(measured, trial.threshold)
 
 
 def rows_of(lines: Iterable[MetricLine]) -> list[Row]:

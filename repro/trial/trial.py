@@ -10,7 +10,7 @@ its default is left out, so that a new field makes no old trial another one.
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -220,6 +220,21 @@ class Result:
     def from_json(cls, text: str) -> "Result":
         """Inverse of `to_json`; IntegrityError when the text is not a result's."""
         return parse(cls, text, "a trial's result")
+
+
+def first_below(
+    errors: Iterable[tuple[float, float]], threshold: float
+) -> tuple[float, float] | None:
+    """Between which two measurements, (epoch, error), it came down to the threshold; or None.
+
+    NaN is no measurement.
+    """
+    previous = 0.0
+    for epoch, error in errors:
+        if error <= threshold:
+            return previous, epoch
+        previous = previous if math.isnan(error) else epoch
+    return None
 
 
 def _finite(value: Any) -> Any:

@@ -24,10 +24,11 @@ from repro.claim import (
     model_for,
     rate_for,
     recipe_for,
+    threshold_for,
 )
 from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
-from repro.trial import Clocks, Result, Row
+from repro.trial import Clocks, Result, Row, first_below
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
 from repro.verdict.crossing_lower_end import measured_lower
 from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
@@ -216,7 +217,7 @@ def _trials(
             continue
         near_best[arm] = {
             finalist.rate: [
-                _outcome(claim, arm, cell, results[cell.trial.id], records)
+                _outcome(claim, scale, arm, cell, results[cell.trial.id], records)
                 for cell in finalist.cells
             ]
             for finalist in near_best_rates(claim, search)
@@ -224,7 +225,7 @@ def _trials(
         for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
             result = cell.result(results)
             if result is not None:
-                outcomes.append(_outcome(claim, arm, cell, result, records))
+                outcomes.append(_outcome(claim, scale, arm, cell, result, records))
     tuning_ids = [name for search in rates.values() for name in search.trials if name in results]
     evaluation_ids = [outcome.trial_id for outcome in outcomes]
     return _Trials(
@@ -393,11 +394,11 @@ def _complete(claim: TrainedClaim, outcomes: Iterable[Outcome]) -> int:
 
 
 def _outcome(
-    claim: TrainedClaim, arm: str, cell: Cell, result: Result, records: Records | None
+    claim: TrainedClaim, scale: str, arm: str, cell: Cell, result: Result, records: Records | None
 ) -> Outcome:
     lower, upper = math.nan, math.nan
     if isinstance(claim, TimeClaim):
-        lower, upper = _times(claim, cell, result, records)
+        lower, upper = _times(claim, scale, cell, result, records)
     return Outcome(
         arm=arm,
         seed=cell.trial.seed,
@@ -436,19 +437,30 @@ def _metrics(claim: TrainedClaim, result: Result, records: Records | None) -> Ma
 
 
 def _times(
-    claim: TimeClaim, cell: Cell, result: Result, records: Records | None
+    claim: TimeClaim, scale: str, cell: Cell, result: Result, records: Records | None
 ) -> tuple[float, float]:
     """(lower, upper] in epochs; another claim may have trained it beyond this one's budget."""
-    crossing, budget = result.crossing(claim.decided_by), cell.until - lag(claim)
+    budget = cell.until - lag(claim)
+    if claim.decided_by is None:
+        crossing = first_below(_tests(result, records), threshold_for(claim, scale))
+    else:
+        crossing = result.crossing(claim.decided_by)
     if crossing is None or crossing[1] > budget + 1e-9:
         return budget, math.inf
-    is_exact = claim.decided_by == "online" or (claim.crossing == "median" and crossing[0] > 0)
+    is_exact = claim.decided_by != "full" or (claim.crossing == "median" and crossing[0] > 0)
     is_exact = is_exact or claim.trainer is not None  # a command says each of its full passes
     if is_exact or records is None or cell.trial.threshold is None:
         return crossing
     return measured_lower(
         records.rows(result.trial_id), cell.trial.threshold, crossing[1]
     ), crossing[1]
+
+
+def _tests(result: Result, records: Records | None) -> list[tuple[float, float]]:
+    """(epoch, error) of each; a command tests when it likes."""
+    rows = () if records is None else records.rows(result.trial_id)
+    tests = [(row.epoch, row.error) for row in rows if row.source == "test"]
+    return tests or [*enumerate(result.test_errors, 1)]
 
 
 # The same nets, tested in two ways

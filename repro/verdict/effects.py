@@ -139,7 +139,9 @@ def contrasts(
 @contrasts.register
 def _of_times(claim: TimeClaim, outcomes: Sequence[Outcome], level: float) -> tuple[Contrast, ...]:
     ratios = {DECIDING: claim.contrast, **claim.also}
-    return tuple(_ratio(name, one, outcomes, level) for name, one in ratios.items())
+    by_windows = claim.decided_by is not None and claim.trainer is None
+    step = 1 / WINDOWS if by_windows else None  # else what the brackets say
+    return tuple(_ratio(name, one, outcomes, level, step) for name, one in ratios.items())
 
 
 @contrasts.register
@@ -173,7 +175,11 @@ def _of_a_level(
 
 
 def _ratio(
-    name: str, contrast: TimeContrast, outcomes: Sequence[Outcome], level: float
+    name: str,
+    contrast: TimeContrast,
+    outcomes: Sequence[Outcome],
+    level: float,
+    step: float | None,
 ) -> Contrast:
     slow, fast = contrast.slow, contrast.fast
     return Contrast(
@@ -183,7 +189,7 @@ def _ratio(
         unit="ratio of epochs",
         description=contrast_text((slow, fast), ()),
         estimate=estimate_or_none(
-            ratio_of_times, _times(outcomes, slow), _times(outcomes, fast), level=level
+            ratio_of_times, _times(outcomes, slow, step), _times(outcomes, fast, step), level=level
         ),
         sd=_log_sd(outcomes, (slow, fast)),
         by_seed=_ratios(outcomes, slow, fast),
@@ -199,12 +205,12 @@ def _ratios(outcomes: Iterable[Outcome], slow: str, fast: str) -> dict[int, floa
     }
 
 
-def _times(outcomes: Iterable[Outcome], arm: str) -> Times:
+def _times(outcomes: Iterable[Outcome], arm: str, step: float | None = None) -> Times:
     of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
     return Times(
         lower=np.array([outcome.lower for outcome in of_arm]),
         upper=np.array([outcome.upper for outcome in of_arm]),
-        step=1 / WINDOWS,
+        step=step,
     )
 
 

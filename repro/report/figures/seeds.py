@@ -44,8 +44,8 @@ class MetricRow:
     diverged: int
 
 
-def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -> Axes:
-    """Epochs to the threshold on a log axis: a row for each arm, a point for each seed."""
+def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, label: str) -> Axes:
+    """Epochs to `label` on a log axis: a row for each arm, a point for each seed."""
     for y, row in enumerate(rows):
         colour, marker = MARKS[row.mark]
         gid = f"arm-{row.mark}"
@@ -54,8 +54,8 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
             (row.censored, ">", "censored"),
             (row.diverged, "x", "diverged"),
         ):
-            label = f"{row.label}: {outcome}"
-            _strip(ax, seeds, y=y, mark=row.mark, marker=shape, label=label)
+            legend = f"{row.label}: {outcome}"
+            _strip(ax, seeds, y=y, mark=row.mark, marker=shape, label=legend)
         if late := row.censored.all:
             ax.annotate(
                 f"{len(late)} seeds > {max(late):g}",
@@ -72,7 +72,7 @@ def crossing_times(ax: Axes, rows: Sequence[CrossingRow], *, threshold: float) -
     times = [time for row in rows for time in _times(row) if time > 0]
     log_x(ax, min(times, default=1.0), max(times, default=10.0))
     rows_y(ax, [row.label for row in rows])
-    ax.set_xlabel(f"epochs to {100 * threshold:g} % training error, one point a seed")
+    ax.set_xlabel(f"epochs to {label}, one point a seed")
     return ax
 
 
