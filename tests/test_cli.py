@@ -509,10 +509,10 @@ def test_a_second_ctrl_c_leaves_at_once(workers: str, tmp_path: Path) -> None:
 def test_alone_it_says_where_one_is(
     ran: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store that the settings name, the claims, and a command that works as it stands."""
+    """The store that the environment names, the claims, and a command that works as it stands."""
     monkeypatch.chdir(tmp_path)
     fresh = repro()
-    (tmp_path / "repro.toml").write_text(f"store = '{ran[0] / 'runs'}'\n")
+    monkeypatch.setenv("REPRO_STORE", str(ran[0] / "runs"))
     later = repro()
 
     assert (fresh.exit_code, later.exit_code) == (0, 0)

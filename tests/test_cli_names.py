@@ -134,19 +134,10 @@ def test_a_folder_without_claims_says_so(tmp_path: Path) -> None:
 
 def test_a_shell_completes_commands_claims_and_scales(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of scales those that the claim has, the best evidence first."""
-    assert offered("comp") == ["completion"]
+    assert offered("sche") == ["schema"]
     assert offered("run", "archi") == ["architecture"]
     assert offered("run", "lrn", "--scale", "p") == ["paper", "proxy"]
     assert offered("run", "lrn", "--scale", "") == [*reversed(SCALES)]
     assert offered("run", "headline_2010", "--scale", "") == ["paper", "smoke"]
     monkeypatch.setenv("REPRO_CLAIMS", "nowhere")
     assert offered("run", "lrn") == ["lrn"]  # begun as a path: the shell looks for files
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_for_a_shell_is_printed(shell: str) -> None:
-    """To be evaluated when the shell starts."""
-    done = repro("completion", shell)
-
-    assert done.exit_code == 0
-    assert "_REPRO_COMPLETE" in done.stdout

@@ -256,7 +256,6 @@ def test_who_has_no_home_has_folders_here(homeless: Path) -> None:
     (homeless / "fact.yaml").write_text(FACT)
 
     assert repro("explain", "E100").exit_code == 0
-    assert "# .repro/config/config.toml: not there" in repro("config").stdout
     assert repro("data", "status").exit_code == 0
     assert repro("run", "fact", "--claims", ".").exit_code == 0
     assert sorted(path.name for path in homeless.iterdir()) == ["fact.yaml", "runs"]
@@ -285,7 +284,7 @@ def folders(command: click.Command) -> Iterator[Setting]:
 def test_a_tilde_is_the_home_folder_in_every_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In variables, where no shell expands it, as in files."""
+    """In variables, where no shell expands it."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REPRO_STORE", "~/x")
     monkeypatch.chdir(tmp_path)
@@ -295,16 +294,6 @@ def test_a_tilde_is_the_home_folder_in_every_setting(
     assert (tmp_path / "home" / "x" / "store.json").exists()
     assert not Path("~").exists()
     assert all(isinstance(one.type, Folder) for one in folders(main))
-
-
-def test_settings_that_may_not_be_seen_are_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A user folder below a file, as below a folder that is another user's."""
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-
-    assert "config.toml: not there" in repro("config").stdout
 
 
 def test_a_working_folder_that_is_gone_is_told(

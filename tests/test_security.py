@@ -90,19 +90,6 @@ def test_names_of_files_steer_no_terminal(tmp_path: Path, monkeypatch: pytest.Mo
         assert "\\x1b]0;owned\\x07\\u202e\\r" in done.output, (command, done.output)
 
 
-@pytest.mark.parametrize("line", ['store = "{NAME}"', '"{NAME}" = 1'])
-def test_settings_steer_no_terminal(
-    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What `repro.toml` has for a value, or for a key that nobody knows."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "repro.toml").write_text(line.replace("{NAME}", r"\u001b[2J\u0007"))
-    done = CliRunner().invoke(main, ["config"], color=True)
-
-    assert not set(done.output) & STEERING
-    assert "\\x1b[2J\\x07" in done.output
-
-
 def test_what_a_run_says_of_itself_steers_no_terminal(tmp_path: Path) -> None:
     """The file that a running trial keeps may be anyone's."""
     store = Store(tmp_path / "store")

@@ -306,12 +306,13 @@ def _settings_page() -> str:
     return "\n\n".join(
         (
             "# Settings",
-            inspect.cleandoc(main.commands["config"].help or ""),
-            '```toml title="repro.toml"\nstore = "results"\n\n[run]\nworkers = 1\n```',
+            "Options that describe the machine can be set in the environment, too; an option on "
+            "the command line comes first. Several values are separated by spaces: "
+            "`REPRO_FORMAT='html csv'`. The claim file defines the experiment.",
             table(
-                ("Key", "Variable", "What", "Read by"),
+                ("Variable", "Option", "What", "Read by"),
                 (
-                    (code(key), code(option.envvar), option.help or "", ", ".join(readers))
+                    (code(option.envvar), code(f"--{key}"), option.help or "", ", ".join(readers))
                     for key, (option, readers) in sorted(rows.items())
                 ),
             ),

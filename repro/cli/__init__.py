@@ -11,8 +11,7 @@ from repro.cli.command import group
 from repro.cli.data import data
 from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run, status
-from repro.cli.settings import defaults
-from repro.cli.setup import completion, config, doctor, here
+from repro.cli.setup import doctor, here
 from repro.cli.store import diff, explain, merge, verify, why
 from repro.cli.weights import weights
 
@@ -37,7 +36,7 @@ TASKS = {
     "Run": (plan, run, status, data, trust),
     "Read": (report, why, explain),
     "Share": (publish, export, weights, diff, merge, verify),
-    "Maintain": (config, completion, schema),
+    "Maintain": (schema,),
 }
 
 
@@ -60,6 +59,5 @@ def main(ctx: click.Context) -> None:
     repro report                            report/report.html
     """  # noqa: D301 - click wants the character itself
     if ctx.invoked_subcommand is None:
-        as_for_report = defaults(main).get("report")
-        with here.make_context("here", [], parent=ctx, default_map=as_for_report) as inner:
+        with here.make_context("here", [], parent=ctx) as inner:
             here.invoke(inner)

@@ -1,6 +1,6 @@
-"""What every command has: examples under its help, `--no-color`, and settings from files.
+"""What every command has: examples under its help, `--no-color`, and errors in our words.
 
-Knows nothing of claims; `repro.cli.settings` says what may stand in the files.
+Knows nothing of claims.
 """
 
 import os
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import click
 
-from repro.cli.settings import defaults
 from repro.cli.streams import standard_streams
 from repro.errors import BugError, MachineError, ReproError, machine_fault
 from repro.messages import print_error, printable, say, say_warnings
@@ -126,10 +125,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """Commands that read their settings from files, too, once one of them is named.
-
-    `tasks`: its commands by what they are for, in the order of the help.
-    """
+    """Commands by task. `tasks`: its commands by what they are for, in the order of the help."""
 
     def __init__(
         self, *args: Any, tasks: Mapping[str, Sequence[click.Command]] | None = None, **kwargs: Any
@@ -154,18 +150,6 @@ class Group(click.Group):
         """Its own, `--no-color`, and `--help` last."""
         *own, last = super().get_params(ctx)
         return [*own, NO_COLOR, last]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Before the command is parsed: what the files say is its default."""
-        if ctx.parent is None and ctx.default_map is None:
-            try:
-                ctx.default_map = defaults(self)
-            except click.UsageError:
-                if not ctx.resilient_parsing:  # a shell that completes a word is not told
-                    raise
-        return super().resolve_command(ctx, args)
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Whatever goes wrong is told, also of what click prints by itself."""
@@ -210,5 +194,5 @@ def command(
 
 
 def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """As click.group, for groups whose commands take settings."""
+    """As click.group, of such commands."""
     return click.group(name, cls=Group, **attributes)

@@ -48,7 +48,7 @@ class Duration(click.ParamType[float]):
         """Seconds; a usage error says what is allowed."""
         if isinstance(value, float):
             return value
-        text = str(value)  # a file of settings may have a number
+        text = str(value)
         number, unit = text[:-1], text[-1:]
         try:
             seconds = float(number) * BUDGET_UNITS[unit]

@@ -1,4 +1,4 @@
-"""Commands for the set-up: doctor, config, completion."""
+"""Commands about the machine and the store at hand: doctor, and `repro` alone."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,6 @@ from repro.cli.options import (
     options_data,
     print_json,
 )
-from repro.cli.settings import config_files, effective, is_there
 from repro.registry.shipped import claim_files, is_shipped
 
 if TYPE_CHECKING:
@@ -100,76 +99,3 @@ def doctor(
             echo(f"{check.state:8} {check.name:18} {check.found}")
         echo("\n" + "\n".join(possible_lines(can)))
     sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in found) else 0)
-
-
-@command(
-    "config",
-    examples="""
-    repro config          # every setting, its value, and where that comes from
-    repro config --json
-    """,
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def config(ctx: click.Context, as_json: bool) -> None:
-    """Print every setting with its value, and the source of the value.
-
-    The first of these counts: the command line; the environment variable; `repro.toml` in the
-    working directory (or `[tool.repro]` in `pyproject.toml`); `config.toml` in your configuration
-    folder; the default. A key is an option without its dashes; a table named after a command, such
-    as `[run]`, applies only to that command. Settings describe the machine: the claim file defines
-    the experiment.
-    """
-    root = ctx.find_root().command
-    assert isinstance(root, click.Group)
-    settings = effective(root)
-    if as_json:
-        print_json(
-            [
-                {
-                    "command": one.command,
-                    "key": one.key,
-                    "environment": one.envvar,
-                    "value": None if one.value is None else str(one.value),
-                    "source": one.source,
-                }
-                for one in settings
-            ]
-        )
-        return
-    for path in config_files():
-        echo(f"# {path}: {'read' if is_there(path) else 'not there'}")
-    for key in dict.fromkeys(one.key for one in settings):
-        mine = [one for one in settings if one.key == key]
-        if len({(str(one.value), one.source) for one in mine}) == 1:
-            echo(_line(key, mine[0].value, mine[0].source, mine[0].envvar))
-            continue
-        for one in mine:
-            echo(_line(f"{one.command}.{key}", one.value, one.source, one.envvar))
-
-
-def _line(name: str, value: object, source: str, envvar: str) -> str:
-    text = "not set" if value is None else value
-    return f"{name:18} {text!s:22} {source} ({envvar})"
-
-
-SHELLS = ("bash", "zsh", "fish")
-
-
-@command(
-    short_help="Print a script for completion in a shell.",
-    examples="""
-    repro completion bash   # add to ~/.bashrc:  eval "$(repro completion bash)"
-    repro completion zsh    # add to ~/.zshrc:   eval "$(repro completion zsh)"
-    repro completion fish   # save as ~/.config/fish/completions/repro.fish
-    """,
-)
-@click.argument("shell", type=click.Choice(SHELLS))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
-    """Print a shell script that completes commands, options, claims, scales and arms."""
-    from click.shell_completion import get_completion_class
-
-    shell_class = get_completion_class(shell)
-    assert shell_class is not None
-    echo(shell_class(ctx.find_root().command, {}, "repro", "_REPRO_COMPLETE").source())

@@ -353,7 +353,7 @@ class OnReport(OnStore):
         self.problem("verify --report does not name it")
 
 
-# Claim files and settings
+# Claim files
 
 
 class OnClaims(Attempt):
@@ -378,35 +378,6 @@ class OnClaims(Attempt):
                           "--out", self.folder / "report", *TABLES)  # fmt: skip
             case _:
                 self.call("why", "times", "--store", self.base / "whole", "--claims", claims)
-
-
-class OnSettings(Attempt):
-    """What a file of settings cannot mean is said."""
-
-    def run(self) -> None:
-        (self.folder / "settings").mkdir()
-        path = self.folder / "repro.toml"
-        path.write_text(SETTINGS)
-        self.damage([path])
-        for words in (["config"], ["list", *map(str, self.claims)], ["status"]):
-            self.call(*words)
-
-
-SETTINGS = """\
-store = "runs"
-claims = "claims"
-out = "report"
-device = "cpu"
-workers = 1
-population = 4
-budget = "45m"
-format = ["md", "csv"]
-log = ["tensorboard"]
-keep-weights = true
-
-[run]
-checkpoint-every = "1s"
-"""
 
 
 # Images
@@ -477,7 +448,6 @@ WORLDS: dict[str, type[Attempt]] = {
     "export": OnSealedStore,
     "report": OnReport,
     "claims": OnClaims,
-    "settings": OnSettings,
     "images": OnImages,
     "cache": OnCache,
 }

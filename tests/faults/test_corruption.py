@@ -1,6 +1,6 @@
 """Files damaged at random: every command says so, or has the same results as before.
 
-A failure names its seed: `nox -s faults -- -k settings --corruptions 17:18` tries that one again.
+A failure names its seed: `nox -s faults -- -k claim_files --corruptions 17:18` tries it again.
 """
 
 from pathlib import Path
@@ -63,11 +63,6 @@ def test_damaged_tables(worlds: Path, seeds: range, tally: Tally, tmp_path: Path
 def test_damaged_claim_files(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
     """A claim file, or a table beside it, is damaged. What cannot be meant is told."""
     corrupted("claims", worlds, seeds, tally, tmp_path)
-
-
-def test_damaged_settings(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
-    """A file of settings is damaged. What cannot be meant is told."""
-    corrupted("settings", worlds, seeds, tally, tmp_path)
 
 
 def test_damaged_images(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
