@@ -10,7 +10,7 @@ import resource
 import shutil
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,9 @@ from repro.plan import next_cells
 from repro.report.figures import kernels
 from repro.report.pages import pages
 from repro.report.svg import svg
-from repro.store import Store, checksums
+from repro.store import PlanRecord, Store, checksums
 from repro.store.arrays import ARRAYS, pack, unpack
+from repro.trial import FactOutcome
 from tests.worlds import quick_claim_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,7 +45,15 @@ FINISHED = "25f0ebab72d07362"  # a trial of the golden store, which ran without 
 ABOUT = {"trial_id": FINISHED, "recipe": "r", "arm": "a", "purpose": "tune", "rate": 0.1, "seed": 0}
 TOLD = ABOUT | {"told": "2026-01-01T00:00:00+00:00"}
 NET = {"architecture": "x", "arguments": {}, "crop": None, "image_side": 32}
-FACT = {"name": "n", "states": "s", "printed": None, "ours": 1, "holds": True, "decides": True}
+FACT = FactOutcome(name="n", states="s", printed=None, ours=1, holds=True, decides=True)
+RECORD = PlanRecord(
+    claim_id="c",
+    scale="smoke",
+    digest="d" * 64,
+    fingerprint="f",
+    data_title="t",
+    registered="2026-01-01T00:00:00+00:00",
+)
 TABLE = {"confusion": np.eye(2, dtype=np.int32), "classes": np.array(["a", "b"])}
 
 
@@ -57,7 +66,7 @@ def small(root: Path) -> Path:
     shutil.copy(GOLDEN / "store-1" / "store.json", root)
     shutil.copytree(GOLDEN / "store-1" / "plans", root / "plans")
     (root / "facts").mkdir()
-    (root / "facts" / "f.json").write_text(json.dumps([FACT]))
+    (root / "facts" / "f.json").write_text(json.dumps([asdict(FACT)]))
     (trial / "arrays.npz").write_bytes(pack(TABLE))
     for name in ("weights.safetensors", "inputs.safetensors"):
         (trial / name).write_bytes(save({"x": np.zeros(3, np.float32)}))
@@ -230,7 +239,7 @@ def test_a_field_of_another_type_is_named(
 def test_a_fact_of_another_type_is_named(field: str, value: object, store: Path) -> None:
     """Each of a list."""
     path = store / "facts" / "f.json"
-    path.write_text(json.dumps([FACT, FACT | {field: value}]))
+    path.write_text(json.dumps([asdict(FACT), asdict(FACT) | {field: value}]))
     done = verified(store)
 
     assert f"{path}: not a list of facts: 1.{field}" in done.output
@@ -510,7 +519,52 @@ def test_a_store_without_checksums_says_so(tmp_path: Path) -> None:
     done = verified(tmp_path / "old")
 
     assert done.exit_code == 0
-    assert "note: 10 finished trials have no checksums" in done.stdout
+    assert "note: 10 finished trials, and 2 plans and files of facts, have no" in done.stdout
+
+
+@pytest.mark.parametrize("room", ["plans", "facts"])
+@pytest.mark.parametrize("change", ["one byte", "removed", "of another"])
+def test_a_plan_or_facts_that_changed_in_a_store_that_runs_are_named(
+    room: str, change: str, tmp_path: Path
+) -> None:
+    """They are no trial's files: each has a checksum beside it, as `sha256sum -c` reads it."""
+    store = Store(tmp_path)
+    store.register(RECORD)
+    store.keep_facts("c", "0" * 12, [FACT])
+    (path,) = (tmp_path / room).glob("*.json")
+    assert path.with_name(f"{path.name}.sha256").exists()
+    assert checksums.damage(tmp_path) == {}
+    match change:
+        case "one byte":
+            path.write_bytes(path.read_bytes().replace(b"s", b"t", 1))
+        case "removed":
+            path.unlink()
+        case _:
+            checksums.beside(path).write_text(f"{'0' * 64}  other.json\n")
+
+    assert path in checksums.damage(tmp_path)
+    assert str(path) in verified(tmp_path).output
+
+
+def test_facts_computed_anew_have_their_own_checksum(tmp_path: Path) -> None:
+    """Another version computes others, and writes over what a disk has damaged."""
+    store = Store(tmp_path)
+    store.keep_facts("c", "0" * 12, [FACT])
+    store.keep_facts("c", "0" * 12, [replace(FACT, ours=2)])
+
+    assert checksums.damage(tmp_path) == {}
+    assert store.facts("c", "0" * 12)[0].ours == 2
+
+
+def test_an_export_that_goes_on_misses_an_archive(tmp_path: Path) -> None:
+    """The checksums of the whole are gone, and each archive has its own."""
+    root = sealed(tmp_path)
+    checksums.unseal(root)
+    archive = max(root.glob("*.tar"))
+    assert checksums.damage(root) == {}
+    archive.unlink()
+
+    assert archive in checksums.damage(root)
 
 
 def test_a_crate_can_be_checked_by_hand(store: Path, tmp_path: Path) -> None:

@@ -325,7 +325,7 @@ def test_a_plan_of_a_claim_that_leads_elsewhere_is_refused(name: str, tmp_path: 
     """A stranger's plan says where it would be copied to: its name is that of its file."""
     store = Store(tmp_path)
     store.register(PLAN)
-    (path,) = (tmp_path / "plans").iterdir()
+    (path,) = (tmp_path / "plans").glob("*.json")
     plan = json.loads(path.read_text()) | {"claim_id": name, "sha256": None}
     forged = path.with_name(path.name.replace("c-", f"{name.rpartition('/')[2]}-", 1))
     path.rename(forged)

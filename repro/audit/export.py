@@ -81,6 +81,7 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     target.prepare(ARCHIVED)
     target.unseal()
     for name, archive in archives.items():
+        checksums.drop_beside(out / f"{name}.tar")
         write_parts(out / f"{name}.tar", pack(_members(archive)))
     write_atomic(out / checksums.TABLE, _table(Store(out), arms))
     return len(results) - len(further), len(further)

@@ -151,8 +151,7 @@ def _facts(into: Store, path: File, merged: Merged) -> None:
     place, content = into.root / "facts" / path.name, content_of(path)
     ours = {file.name: file for file in into.fact_files()}.get(path.name)
     if ours is None:
-        into.unseal()
-        write_atomic(place, content)
+        into.keep_record(place, content)
     elif content_of(ours) != content:
         apart = into.root / APART / f"{place.stem}-{_short(content)}.json"
         into.unseal()

@@ -84,17 +84,20 @@ def _files(store: Store) -> list[Path]:
 
 
 def _say_what_has_sums(store: Store, verification: Verification) -> None:
-    finished = store.finished()
-    without = [name for name in finished if not store.is_covered(name)]
+    trials, records = store.finished(), [*store.plan_files(), *store.fact_files()]
+    without = sum(not store.is_covered(name) for name in trials)
+    records_without = sum(not store.is_record_covered(file) for file in records)
     verification.checked.append(
         "checksums of the whole store"
         if checksums.is_sealed(store.root)
-        else f"checksums of {len(finished) - len(without)} finished trials"
+        else f"checksums of {len(trials) - without} finished trials, and of "
+        f"{len(records) - records_without} plans and files of facts"
     )
-    if without:
+    if without or records_without:
         verification.notes.append(
-            f"{len(without)} finished trials have no checksums, as those of earlier versions: a "
-            "change that contradicts nothing cannot be seen in them"
+            f"{without} finished trials, and {records_without} plans and files of facts, have no "
+            "checksums, as those of earlier versions: a change that contradicts nothing cannot be "
+            "seen in them"
         )
 
 

@@ -1,8 +1,9 @@
 """Checksums of a store's files, as `sha256sum -c SHA256SUMS` checks them.
 
-A finished trial has a `SHA256SUMS` beside its files, in its folder or in an archive. A store that
-was exported is sealed as well: one at its root covers every file there. They show damage and
-careless edits; whoever changes a file on purpose can write its new checksum, too.
+A finished trial has a `SHA256SUMS` beside its files, in its folder or in an archive. Plans and
+facts, which are one file each, have `NAME.sha256` beside them. A store that was exported is sealed
+as well: one `SHA256SUMS` at its root covers every file there. They show damage and careless edits;
+whoever changes a file on purpose can write its new checksum, too.
 """
 
 import fcntl
@@ -11,6 +12,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from repro.errors import IntegrityError, WriteError
@@ -26,6 +28,7 @@ from repro.files import (
 from repro.store.archive import archives, parts_in
 
 SUMS = "SHA256SUMS"
+BESIDE = ".sha256"  # the end of the name of a file with the checksum of one other
 TABLE = "results.csv"  # of a store that was exported
 CRATE = "ro-crate-metadata.json"  # of a store that was published, with pages and claim files
 
@@ -37,19 +40,37 @@ _OF_STORE = (
     "store.json", "*.csv", "*.tar", "plans/*", "facts/*", "trials/*/*", "apart/*", "apart/*/*"
 )  # fmt: skip
 
+_BESIDE_IN = [f"{place}*{BESIDE}" for place in ("", "plans/", "facts/")]
+
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _TRIAL_FILE = re.compile(r"trials/([0-9a-f]{16})/([^/]+)")
+_WHOLE_FILE = re.compile(r"[^/]+\.tar|(plans|facts)/[^/]+\.json")
 _MOST_BYTES = {".safetensors": 1 << 34, ".pt": 1 << 34, ".tar": 1 << 34, ".csv": 1 << 30}
 
 
 def write(folder: Path) -> None:
     """Of a finished trial, once all else of it is written."""
-    _write(folder, {name: _sha256(path) for name, path in _of_trial(folder).items()})
+    write_atomic(folder / SUMS, as_text(_digests(_of_trial(folder))))
 
 
 def drop(folder: Path) -> None:
     """Before a file of the trial changes: a kill in between leaves no checksum that is wrong."""
     (folder / SUMS).unlink(missing_ok=True)
+
+
+def write_beside(path: Path) -> None:
+    """Of one file, once it is written."""
+    write_atomic(beside(path), as_text(_digests({path.name: path})))
+
+
+def drop_beside(path: Path) -> None:
+    """Before the file changes, as `drop`."""
+    beside(path).unlink(missing_ok=True)
+
+
+def beside(path: Path) -> Path:
+    """Where the checksum of one file lies."""
+    return path.with_name(path.name + BESIDE)
 
 
 def is_sealed(root: Path) -> bool:
@@ -60,15 +81,15 @@ def is_sealed(root: Path) -> bool:
 def seal(root: Path, further: Iterable[str] = ()) -> None:
     """One file of checksums for the whole store, and for further files beside it, such as pages."""
     files = _of_store(root) | {name: root / name for name in further}
-    _write(root, {name: _sha256(path) for name, path in files.items()})
+    write_atomic(root / SUMS, as_text(_digests(files)))
 
 
 def unseal(root: Path) -> None:
     """Before any file of the store changes.
 
-    Each trial in a folder gets the checksums that the seal has: earlier versions wrote no others.
-    The table of an export and the metadata of a crate go with the seal: they would be of what the
-    store was.
+    Each trial in a folder, and each file that is whole by itself, gets the checksums that the seal
+    has: of archives there are no others, and earlier versions wrote none. The table of an export
+    and the metadata of a crate go with the seal: they would be of what the store was.
     """
     path = root / SUMS
     try:
@@ -80,8 +101,11 @@ def unseal(root: Path) -> None:
     with os.fdopen(handle):
         fcntl.flock(handle, fcntl.LOCK_EX)
         if path.exists():  # else another process was faster, and may train by now
-            for trial_id, sums in _by_trial(_read(path)).items():
-                _write(root / "trials" / trial_id, sums)
+            sums = _read(path)
+            for trial_id, of_trial in _by_trial(sums).items():
+                write_atomic(root / "trials" / trial_id / SUMS, as_text(of_trial))
+            for name in filter(_WHOLE_FILE.fullmatch, sums):
+                write_atomic(beside(root / name), as_text({Path(name).name: sums[name]}))
             path.unlink()
             for name in (TABLE, CRATE):
                 (root / name).unlink(missing_ok=True)
@@ -102,14 +126,18 @@ def damage(root: Path) -> dict[Path, str]:
     Of a store in which trials are trained meanwhile: their checksums go before their files change.
     """
     is_crate = (root / CRATE).exists()
-    wrong = _damage(root, _of_crate if is_crate else _of_store) if is_sealed(root) else {}
+    of_all = _of_crate if is_crate else _of_store
+    wrong = _damage(root / SUMS, of_all) if is_sealed(root) else {}
     if is_crate and not is_sealed(root):
         wrong[root / SUMS] = (
             f"{root / SUMS}: missing, though {root / CRATE} says that it is a crate"
         )
+    for pattern in _BESIDE_IN:
+        for path in root.glob(pattern):
+            wrong |= _damage(path, partial(_present, names=[path.stem]))
     for name, is_folder in _entries(root / "trials").items():
         if is_folder:
-            wrong |= _damage(root / "trials" / name, _of_trial)
+            wrong |= _damage(root / "trials" / name / SUMS, _of_trial)
     holders: dict[str, Path] = {}
     for archive in archives(root):
         if archive not in wrong:
@@ -130,29 +158,30 @@ def _damage_in(archive: Path, holders: dict[str, Path]) -> dict[Path, str]:
         for trial_id, parts in trials.items():
             folder = archive / "trials" / trial_id
             sums = _read(parts.pop(SUMS, folder / SUMS))
-            wrong |= _differences(folder, sums, parts)
+            wrong |= _differences(folder / SUMS, sums, parts)
     except IntegrityError as error:
         wrong[archive] = str(error)
     return wrong
 
 
-def _damage(folder: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> dict[Path, str]:
-    path = folder / SUMS
+def _damage(path: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> dict[Path, str]:
+    """The same of the files of which one file has the checksums, and of others that are listed."""
+    folder = path.parent
     try:
         before = _read(path)
     except IntegrityError as error:
         # Not of a folder that cannot be read: nothing says that there are checksums.
         return {path: str(error)} if os.path.exists(path) else {}  # noqa: PTH110 - it raises nothing
-    present = {**_named(folder, before), **list_files(folder)}
-    wrong = dict(_differences(folder, before, present))
+    present = {**_present(folder, before), **list_files(folder)}
+    wrong = dict(_differences(path, before, present))
     if wrong and not _is_unchanged(path, before):  # trained further, or ended, meanwhile
-        return _damage(folder, list_files)
+        return _damage(path, list_files)
     return wrong
 
 
-def _named(folder: Path, sums: Mapping[str, str]) -> dict[str, Path]:
-    """Those of the files with a checksum that are there; none outside the folder."""
-    paths = {name: folder / name for name in sums if _is_inside(name)}
+def _present(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Those of the files that are there; none outside the folder."""
+    paths = {name: folder / name for name in names if _is_inside(name)}
     return {name: path for name, path in paths.items() if os.path.lexists(path)}
 
 
@@ -168,24 +197,25 @@ def _is_unchanged(path: Path, before: Mapping[str, str]) -> bool:
 
 
 def _differences(
-    folder: Path, sums: Mapping[str, str], present: Mapping[str, File]
+    path: Path, sums: Mapping[str, str], present: Mapping[str, File]
 ) -> Iterator[tuple[Path, str]]:
     for name in sorted(sums.keys() | present.keys()):
+        place = path.parent / name
         try:
-            why = _difference(folder, sums.get(name), present.get(name))
+            why = _difference(path, sums.get(name), present.get(name))
         except IntegrityError as error:
-            yield folder / name, str(error)
+            yield place, str(error)
         else:
             if why:
-                yield folder / name, f"{folder / name}: {why}"
+                yield place, f"{place}: {why}"
 
 
-def _difference(folder: Path, digest: str | None, file: File | None) -> str:
+def _difference(path: Path, digest: str | None, file: File | None) -> str:
     if file is None:
-        return f"missing, though {folder / SUMS} has its checksum"
+        return f"missing, though {path} has its checksum"
     if digest is None:
-        return f"added since {folder / SUMS} was written"
-    return "" if _sha256(file) == digest else f"changed since {folder / SUMS} was written"
+        return f"added since {path} was written"
+    return "" if _sha256(file) == digest else f"changed since {path} was written"
 
 
 def _of_trial(folder: Path) -> dict[str, Path]:
@@ -227,8 +257,13 @@ def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
         path.relative_to(folder).as_posix(): path
         for pattern in patterns
         for path in folder.glob(pattern)
-        if path.name not in _PASSING and path.name[0] != "." and not path.is_dir()
+        if path.name not in _PASSING and path.suffix != BESIDE
+        if path.name[0] != "." and not path.is_dir()
     }
+
+
+def _digests(files: Mapping[str, Path]) -> dict[str, str]:
+    return {name: _sha256(path) for name, path in files.items()}
 
 
 def _sha256(path: File) -> str:
@@ -252,10 +287,6 @@ def _read(path: File) -> dict[str, str]:
         if match is None or sums.setdefault(match[2], match[1]) != match[1]:
             raise IntegrityError(f"{path}: line {number} is no checksum, or contradicts another")
     return sums
-
-
-def _write(folder: Path, sums: Mapping[str, str]) -> None:
-    write_atomic(folder / SUMS, as_text(sums))
 
 
 def sha256(content: bytes | str) -> str:

@@ -7,6 +7,7 @@ into it lies in folders beside them; a trial that is begun again is unpacked fir
       store.json                     the format's version
       plans/CLAIM-SCALE-DIGEST.json  what was planned, written before the first trial
       facts/CLAIM-DIGEST.json        what needs no training, computed
+      plans/NAME.sha256              the checksum of that plan; facts have one as well
       trials/ID/trial.json           what was to be trained
       trials/ID/lock                 held by the process that trains it
       trials/ID/checkpoint.pt        where training stands (gone once it can go no further)
@@ -176,6 +177,11 @@ class Store:
         """Whether there is a checksum of its files."""
         return checksums.is_sealed(self.root) or exists(self.file(trial_id, checksums.SUMS))
 
+    def is_record_covered(self, file: File) -> bool:
+        """Whether there is a checksum of a plan or of facts."""
+        path = file.archive if isinstance(file, Part) else file
+        return checksums.is_sealed(self.root) or checksums.beside(path).exists()
+
     def check(self) -> None:
         """IntegrityError when a file is not as its checksum says."""
         wrong = list(checksums.damage(self.root).values())
@@ -221,11 +227,10 @@ class Store:
     def register(self, record: PlanRecord) -> PlanRecord:
         """Keep what was planned, once; returns the record that stands (the first)."""
         self.prepare()
-        if not exists(self.plan_file(record)):
-            self.unseal()
-            summed = replace(record, sha256=_plan_digest(record))
-            write_atomic(self._plan_path(record), json.dumps(asdict(summed), indent=1))
-        return self.plan(self.plan_file(record))
+        path, summed = self._plan_path(record), replace(record, sha256=_plan_digest(record))
+        if not exists(self._record(path)):
+            self.keep_record(path, json.dumps(asdict(summed), indent=1), replacing=False)
+        return self.plan(self._record(path))
 
     def plan(self, path: File) -> PlanRecord:
         """One plan's file; IntegrityError when its name is not that of what it holds."""
@@ -256,6 +261,18 @@ class Store:
     def _plan_path(self, record: PlanRecord) -> Path:
         return self.root / "plans" / _plan_name(record)
 
+    def keep_record(self, path: Path, content: str | bytes, *, replacing: bool = True) -> None:
+        """Write a plan or facts, and their checksum. `replacing`: what another process has written.
+
+        A kill in between leaves no checksum, as in stores of earlier versions.
+        """
+        self.unseal()
+        with os.fdopen(_take_lock(path.parent)):
+            if replacing or not path.exists():
+                checksums.drop_beside(path)
+                write_atomic(path, content)
+                checksums.write_beside(path)
+
     # Facts
 
     def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
@@ -265,8 +282,7 @@ class Store:
         text = json.dumps([asdict(fact) for fact in facts], indent=1)
         file = self._record(path)
         if not exists(file) or read_file(file) != text:
-            self.unseal()
-            write_atomic(path, text)
+            self.keep_record(path, text)
 
     def facts(self, claim_id: str, digest: str) -> list[FactOutcome]:
         """What was computed for the claim as it stands; empty when nothing was."""
@@ -597,19 +613,11 @@ class Store:
         token = secrets.token_hex(8).encode()
         with ExitStack() as held:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                handle = open_handle(folder / "lock", os.O_RDWR | os.O_CREAT)
-                held.callback(os.close, handle)
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.pwrite(handle, token, 0)
+                handle = _take_lock(folder, fcntl.LOCK_NB, token)
             except BlockingIOError:
                 yield False
                 return
-            except OSError as error:
-                raise WriteError(
-                    f"cannot lock {folder / 'lock'}: {error.strerror}",
-                    hint="choose a folder that can be written with --store",
-                ) from error
+            held.callback(os.close, handle)
             self._tokens[trial_id] = token
             held.callback(self._tokens.pop, trial_id)
             for name in _OF_TRAINING:
@@ -625,6 +633,30 @@ class Store:
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )
+
+
+def _take_lock(folder: Path, flags: int = 0, token: bytes = b"") -> int:
+    """The lock of a folder as an open file, with the token in it.
+
+    Waits for another process that has it, or raises BlockingIOError with `fcntl.LOCK_NB`.
+    """
+    path = folder / "lock"
+    with ExitStack() as held:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = open_handle(path, os.O_RDWR | os.O_CREAT)
+            held.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | flags)
+            os.pwrite(handle, token, 0)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise WriteError(
+                f"cannot lock {path}: {error.strerror}",
+                hint="choose a folder that can be written with --store",
+            ) from error
+        held.pop_all()
+    return handle
 
 
 def _plan_name(record: PlanRecord) -> str:
