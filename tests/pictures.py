@@ -4,7 +4,6 @@ import io
 import json
 import os
 import socket
-import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,8 +21,6 @@ __all__ = [
     "picture",
     "write_folders",
     "write_parquet",
-    "write_shards",
-    "write_tar",
 ]
 
 CLASSES = ("ant", "bee")
@@ -82,39 +79,6 @@ def write_folders(
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(content)
             os.utime(file, ns=(10**18, 10**18))
-
-
-def write_shards(
-    folder: Path,
-    *,
-    train: Sequence[tuple[bytes, int]],
-    test: Sequence[tuple[bytes, int]],
-    names: Sequence[str] | None = CLASSES,
-    prefix: str = "",
-    test_name: str = "test",
-    each: int = 1000,
-) -> None:
-    """Tar shards of `each` images in the webdataset layout."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if names:
-        (folder / "classes.txt").write_text("".join(f"{name}\n" for name in names))
-    for split, rows in (("train", train), (test_name, test)):
-        for start in range(0, len(rows), each):
-            files = [
-                (f"{start + i:06d}.{ending}", content)
-                for i, (image, number) in enumerate(rows[start : start + each])
-                for ending, content in (("jpg", image), ("cls", str(number).encode()))
-            ]
-            write_tar(folder / f"{prefix}{split}-{start // each:06d}.tar", files)
-
-
-def write_tar(file: Path, members: Sequence[tuple[str, bytes]]) -> None:
-    """A tar file of these files, by name."""
-    with tarfile.open(file, "w") as tar:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
 
 
 def _huge(path: Path) -> None:

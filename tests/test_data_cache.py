@@ -20,7 +20,7 @@ from repro.data.dataset import content_fingerprint
 from repro.data.decoded.cache import cache_folder
 from repro.data.sources.find import Source, find, source_key
 from repro.errors import DataError, MachineError
-from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
+from tests.pictures import encoded, picture, write_folders, write_parquet
 
 TRAIN = [(encoded(picture(i)), i % 2) for i in range(600)]  # three chunks
 TEST = [(encoded(picture(1000 + i)), i % 2) for i in range(4)]
@@ -130,7 +130,7 @@ def test_killed_in_mid_build_leaves_nothing_that_looks_complete(home: Path) -> N
 
 MANY = [TRAIN[i % 600] for i in range(4500)]  # more than are decoded between two saves
 Write = Callable[..., None]
-CONTAINERS: list[Write] = [write_parquet, write_folders, write_shards]
+CONTAINERS: list[Write] = [write_parquet, write_folders]
 
 
 def steps(home: Path, cache: str, *, stop: int | None = None) -> list[int]:
@@ -361,10 +361,10 @@ def test_image_folders_are_known_by_names_sizes_and_dates(tmp_path: Path) -> Non
 
 def test_large_files_are_known_by_names_sizes_and_dates(tmp_path: Path) -> None:
     """5 GB of nothing: reading them at each command would take longer than many a training."""
-    file = tmp_path / "train-000000.tar"
+    file = tmp_path / "train.parquet"
     file.touch()
     os.truncate(file, 5 * 10**9)
-    source = Source(kind="shards", path=tmp_path, train=(file,), test=())
+    source = Source(kind="parquet", path=tmp_path, train=(file,), test=())
     os.utime(file, (1, 1))
     first, same = source_key(source), source_key(source)
     os.utime(file, (2, 2))

@@ -4,12 +4,10 @@ Every container is held to the same rules, and nothing is waited for, allocated,
 silence.
 """
 
-import hashlib
 import io
 import os
 import subprocess
 import sys
-import tarfile
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +22,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from repro.cli import main
-from repro.data import Dataset, find, open_dataset, prepare, status, verify
+from repro.data import Dataset, find, open_dataset, prepare, status
 from repro.data.device import DeviceData
 from repro.errors import DataError
 from tests.pictures import (
@@ -34,8 +32,6 @@ from tests.pictures import (
     picture,
     write_folders,
     write_parquet,
-    write_shards,
-    write_tar,
 )
 from tests.worlds import claim_file
 
@@ -43,12 +39,10 @@ ROWS = [(encoded(picture(i)), i % 2) for i in range(4)]
 Write = Callable[..., None]
 CONTAINERS: dict[str, Write] = {
     "parquet": write_parquet,
-    "shards": write_shards,
     "folder": write_folders,
 }
 FILES = {  # one of the training images' files
     "parquet": "tiny/train-00000-of-00001.parquet",
-    "shards": "tiny/train-000000.tar",
     "folder": "tiny/train/ant/000.png",
 }
 
@@ -126,17 +120,6 @@ def test_what_is_no_file_is_told_before_anything_is_planned(
     assert f"{Path(FILES[container]).name}: not a regular file" in output
 
 
-@pytest.mark.parametrize("kind", NO_FILES)
-@pytest.mark.parametrize("name", ["classes.txt", "SHA256SUMS"])
-def test_what_is_no_text_beside_the_images_is_told(name: str, kind: str, tmp_path: Path) -> None:
-    """It is never taken for missing: classes would be numbers, and files compared with nothing."""
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS, names=None)
-    NO_FILES[kind](tmp_path / "tiny" / name)
-
-    with pytest.raises(DataError, match=name):
-        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-
-
 def test_a_class_that_is_a_dangling_link_is_told(tmp_path: Path) -> None:
     """Left out, it would be another data set. Plain files beside the classes are no images."""
     write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
@@ -146,45 +129,6 @@ def test_a_class_that_is_a_dangling_link_is_told(tmp_path: Path) -> None:
         (tmp_path / "tiny" / split / "cat").symlink_to("nowhere")
 
     with pytest.raises(DataError, match=r"cannot look into .*/cat: No such file"):
-        opened(tmp_path)
-
-
-# Tar shards whose headers lie
-
-
-def member(name: str, size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
-    """A header that claims so many bytes."""
-    info = tarfile.TarInfo(name)
-    info.size, info.type = abs(size), kind
-    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    if size < 0:
-        block[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big")
-        block[148:156] = b" " * 8
-        block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
-
-
-END = bytes(1024)
-HEADERS = {
-    "a negative size": member("a.png", -1024) + END,
-    "beyond the file": member("a.png", 10**9) + END,
-    "beyond any file": member("a.png", 10**15) + END,
-    "an attribute beyond memory": member("a.png", 10**13, tarfile.XHDTYPE) + END,
-    "a name beyond memory": member("a.png", 10**13, tarfile.GNUTYPE_LONGNAME) + END,
-    "names without end": (member("a", 1, tarfile.GNUTYPE_LONGNAME) + b"a".ljust(512)) * 3000 + END,
-    "a link": member("a.png", 0, tarfile.SYMTYPE) + END,
-    "a sparse file": member("a.png", 0, tarfile.GNUTYPE_SPARSE) + END,
-    "a device": member("a.png", 0, tarfile.CHRTYPE) + END,
-}
-
-
-@pytest.mark.parametrize("kind", HEADERS)
-def test_headers_that_lie_are_told_with_their_shard(kind: str, tmp_path: Path) -> None:
-    """Nothing is allocated of the size that they claim, nor looped for ever."""
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
-    (tmp_path / "tiny/train-000000.tar").write_bytes(HEADERS[kind])
-
-    with pytest.raises(DataError, match=r"train-000000.tar"):
         opened(tmp_path)
 
 
@@ -217,20 +161,6 @@ def test_labels_that_number_no_class_are_told(
     parquet.write_table(parquet.read_table(file).set_column(1, "label", LABELS[kind]), file)
 
     with pytest.raises(DataError, match=r"labels (go|of)|column 'label' is"):
-        opened(tmp_path)
-
-
-@pytest.mark.parametrize("names", [CLASSES, None])
-@pytest.mark.parametrize("label", [b"999999999", b"1099511627776", b"-1", b"7", b"0.5", b"\xff"])
-def test_labels_of_a_shard_that_number_no_class_are_told(
-    label: bytes, names: tuple[str, ...] | None, tmp_path: Path
-) -> None:
-    """As in Parquet."""
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
-    files = [("a.png", ROWS[0][0]), ("a.cls", b"0"), ("b.png", ROWS[1][0]), ("b.cls", label)]
-    write_tar(tmp_path / "tiny/train-000000.tar", files)
-
-    with pytest.raises(DataError, match=r"labels|number of a class"):
         opened(tmp_path)
 
 
@@ -328,105 +258,6 @@ def test_pillow_itself_says_nothing_on_the_terminal(tmp_path: Path) -> None:
     assert "Warning" not in done.stderr
 
 
-# Small text files
-
-SUMS: dict[str, Callable[[str, str], str]] = {
-    "sha256sum": lambda sha256, name: f"{sha256}  {name}\n",
-    "binary": lambda sha256, name: f"{sha256} *{name}\n",
-    "capitals": lambda sha256, name: f"{sha256.upper()}  {name}\n",
-    "byte-order mark": lambda sha256, name: f"\ufeff{sha256}  {name}\n",
-    "blank lines": lambda sha256, name: f"\n{sha256}  {name}\n\n  \n",
-    "line ends of Windows": lambda sha256, name: f"{sha256}  {name}\r\n\r\n",
-    "no line end": lambda sha256, name: f"{sha256}  {name}",
-    "BSD": lambda sha256, name: f"SHA256 ({name}) = {sha256}\n",
-    "below": lambda sha256, name: f"{sha256}  ./{name}\n",
-    "other files": lambda sha256, name: f"{'0' * 64}  other.zip\n{sha256}  {name}\n",
-}
-
-
-def sha256_of(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-@pytest.mark.parametrize("form", SUMS)
-def test_sums_are_read_in_whatever_form(form: str, tmp_path: Path) -> None:
-    """As GNU and BSD tools, and editors of any system, write them: equal passes, other not."""
-    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
-    file = tmp_path / FILES["parquet"]
-    sums = tmp_path / "tiny/SHA256SUMS"
-    sums.write_text(SUMS[form](sha256_of(file), file.name), newline="")
-    report = verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-    assert str(report).endswith(f"1 of 2 files match {sums}")
-    sums.write_text(SUMS[form]("1" * 64, file.name), newline="")
-
-    with pytest.raises(DataError, match=f"1 of 1 files differ from .*{file.name}"):
-        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-
-
-def test_names_that_sha256sum_escapes_are_meant_as_they_are(tmp_path: Path) -> None:
-    """A backslash and a line end in a name, with a backslash before the line."""
-    write_folders(tmp_path / "tiny", train=ROWS, test=ROWS)
-    file = tmp_path / "tiny/train/ant/a\\b\nc.png"
-    (tmp_path / FILES["folder"]).rename(file)
-    escaped = "train/ant/a\\\\b\\nc.png"
-    (tmp_path / "tiny/SHA256SUMS").write_text(f"\\{sha256_of(file)}  {escaped}\n")
-
-    assert verify("folder:tiny", (tmp_path,), tmp_path / "cache").files == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "lists none of the 2 files"),
-        (b"0" * 64 + b"  other.zip\n", "lists none of the 2 files"),
-        (b"\n" + b"0" * 32 + b"  train-00000-of-00001.parquet\n", ":2: '0+  train.* is no hash"),
-        (b"train-00000-of-00001.parquet\n", ":1: 'train-00000.* is no hash"),
-        (b"\xff\xfe0\x00", ":1: not UTF-8 .byte 0xff"),
-        (b"\n\n" + b"0" * 64 + b"  caf\xe9\n", ":3: not UTF-8 .byte 0xe9"),
-        (b"0" * 64 + b"  a\n" + b"1" * 64 + b"  a\n", ":2: a has another hash on an earlier line"),
-    ],
-)
-def test_sums_of_nothing_are_no_success(content: bytes, message: str, tmp_path: Path) -> None:
-    """Nothing was compared: file and line, or that none of ours is listed."""
-    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
-    (tmp_path / "tiny/SHA256SUMS").write_bytes(content)
-
-    with pytest.raises(DataError, match=rf"tiny/SHA256SUMS ?{message}"):
-        verify("folder:tiny", (tmp_path,), tmp_path / "cache")
-
-
-@pytest.mark.parametrize(
-    "content", [b"ant\nbee\n", b"\xef\xbb\xbfant\r\nbee", b"ant\nbee\n\n\n", b" ant\t\nbee \n"]
-)
-def test_classes_are_read_whatever_the_editor(content: bytes, tmp_path: Path) -> None:
-    """Byte-order mark, line ends, blank lines at the end: the same names, and the same data."""
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
-    (tmp_path / "tiny/classes.txt").write_bytes(content)
-
-    assert opened(tmp_path).classes == CLASSES
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"ant\n\nbee\n", ":2: the line is empty"),
-        (b"ant\nbee\nant\n", ":3: class 'ant' is on line 1 already"),
-        (b"ant\nb\xe9e\n", ":2: not UTF-8 .byte 0xe9"),
-        ("ant\nbee\n".encode("utf-16"), ":1: not UTF-8 .byte 0xff"),
-        (b"", "labels of the split 'train' go from 0 to 1, but there are 0 classes"),
-    ],
-)
-def test_classes_that_cannot_be_meant_are_told(
-    content: bytes, message: str, tmp_path: Path
-) -> None:
-    """With file and line: a number would have another name, or two one."""
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
-    (tmp_path / "tiny/classes.txt").write_bytes(content)
-
-    with pytest.raises(DataError, match=message):
-        opened(tmp_path)
-
-
 # Names
 
 NFC, NFD = (unicodedata.normalize(form, "caf\xe9") for form in ("NFC", "NFD"))
@@ -474,32 +305,26 @@ def test_a_name_that_two_systems_write_in_two_ways_is_told(tmp_path: Path) -> No
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("container", ["parquet", "shards"])
 @pytest.mark.parametrize("names", [(NFC, NFD), ("ant", "ant"), ("ant", "")])
-def test_lists_of_classes_name_each_once(
-    names: tuple[str, str], container: str, tmp_path: Path
-) -> None:
+def test_lists_of_classes_name_each_once(names: tuple[str, str], tmp_path: Path) -> None:
     """As folders do by themselves."""
-    CONTAINERS[container](tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS, names=names)
 
-    with pytest.raises(DataError, match=r"same name|no text|already|there are 1 classes"):
+    with pytest.raises(DataError, match=r"same name|no text"):
         opened(tmp_path)
 
 
 # Doubtful data
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".tar"])
 @pytest.mark.parametrize(
     "copy", ["{} (1){}", "{}(1){}", "{} copy{}", "{} - Copy{}", "{}.1{}", "{}-copy{}"]
 )
-def test_a_second_copy_of_a_shard_is_told(copy: str, ending: str, tmp_path: Path) -> None:
+def test_a_second_copy_of_a_shard_is_told(copy: str, tmp_path: Path) -> None:
     """As browsers and file managers name them: never read twice, and never passed over."""
-    (write_parquet if ending == ".parquet" else write_shards)(
-        tmp_path / "tiny", train=ROWS, test=ROWS
-    )
-    (file,) = (tmp_path / "tiny").glob(f"test*{ending}")
-    twin = file.with_name(copy.format(file.stem, ending))
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (file,) = (tmp_path / "tiny").glob("test*")
+    twin = file.with_name(copy.format(file.stem, file.suffix))
     twin.write_bytes(file.read_bytes())
 
     with pytest.raises(DataError) as error:
@@ -507,7 +332,6 @@ def test_a_second_copy_of_a_shard_is_told(copy: str, ending: str, tmp_path: Path
     assert f"{twin.name} is named almost like a shard of the split 'test'" in str(error.value)
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".tar"])
 @pytest.mark.parametrize(
     ("names", "held"),
     [
@@ -521,25 +345,20 @@ def test_a_second_copy_of_a_shard_is_told(copy: str, ending: str, tmp_path: Path
     ],
 )
 def test_shards_that_are_missing_by_their_own_count_are_told(
-    names: list[str], held: str, ending: str, tmp_path: Path
+    names: list[str], held: str, tmp_path: Path
 ) -> None:
     """Whether their names say of how many, or only count."""
     write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
-    write_shards(tmp_path / "tiny", train=ROWS, test=ROWS)
-    (file,) = (tmp_path / "tiny").glob(f"train*{ending}")
+    (file,) = (tmp_path / "tiny").glob("train*")
     for name in names:
-        (tmp_path / "tiny" / f"{name}{ending}").write_bytes(file.read_bytes())
-    if f"{file.stem}" not in names:
+        file.with_name(f"{name}.parquet").write_bytes(file.read_bytes())
+    if file.stem not in names:
         file.unlink()
-    if ending == ".tar":
-        for other in (tmp_path / "tiny").glob("*.parquet"):
-            other.unlink()
 
     with pytest.raises(DataError, match=f"holds {held} shards of the split 'train'"):
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("ending", [".parquet", ".tar"])
 @pytest.mark.parametrize(
     "names",
     [
@@ -549,16 +368,14 @@ def test_shards_that_are_missing_by_their_own_count_are_told(
         ["train-00000-of-00001-0123456789abcdef"],
     ],
 )
-def test_shards_by_names_that_are_in_use(names: list[str], ending: str, tmp_path: Path) -> None:
+def test_shards_by_names_that_are_in_use(names: list[str], tmp_path: Path) -> None:
     """Counted from 0 or 1, with or without their number, with a hash as older copies have it."""
-    (write_parquet if ending == ".parquet" else write_shards)(
-        tmp_path / "tiny", train=ROWS, test=ROWS
-    )
-    (file,) = (tmp_path / "tiny").glob(f"train*{ending}")
+    write_parquet(tmp_path / "tiny", train=ROWS, test=ROWS)
+    (file,) = (tmp_path / "tiny").glob("train*")
     content = file.read_bytes()
     file.unlink()
     for name in names:
-        (tmp_path / "tiny" / f"{name}{ending}").write_bytes(content)
+        file.with_name(f"{name}.parquet").write_bytes(content)
 
     assert len(opened(tmp_path).train.labels) == len(names) * len(ROWS)
 
@@ -576,7 +393,6 @@ def test_a_class_in_one_split_only_is_told(split: str, container: str, tmp_path:
 
 TAKEN = {
     "parquet": ("train-00000-of-00001.parquet", "val-00000-of-00001.parquet"),
-    "shards": ("train-000000.tar ... train-000001.tar (2 files)", "val-000000.tar ... "),
     "folder": ("train/*/* (4 files)", "val/*/* (4 files)"),
 }
 
@@ -584,10 +400,9 @@ TAKEN = {
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_which_files_were_taken_is_always_said(container: str, tmp_path: Path) -> None:
     """By `data prepare` and `data status`, by name or pattern and number."""
-    more = {"each": 2} if container == "shards" else {}
     write = CONTAINERS[container]
-    write(tmp_path / "tiny-imagenet", train=ROWS, test=ROWS, test_name="val", **more)
-    write(tmp_path / "tiny", train=ROWS, test=ROWS, test_name="val", **more)
+    write(tmp_path / "tiny-imagenet", train=ROWS, test=ROWS, test_name="val")
+    write(tmp_path / "tiny", train=ROWS, test=ROWS, test_name="val")
     train, test = TAKEN[container]
     lines = {one.name: str(one) for one in status((tmp_path,), tmp_path / "cache")}
     done = prepare(
@@ -631,13 +446,10 @@ def test_what_an_editor_left_behind_is_no_image(tmp_path: Path) -> None:
         (tmp_path / "tiny/train/ant" / name).write_bytes(ROWS[1][0])
     (tmp_path / "tiny/train/ant~").mkdir()
     write_parquet(tmp_path / "other", train=ROWS, test=ROWS)
-    write_shards(tmp_path / "third", train=ROWS, test=ROWS)
-    for hidden in ("other/.train-00001.parquet", "third/._train-000001.tar"):
-        (tmp_path / hidden).write_bytes(b"-")
+    (tmp_path / "other/.train-00001.parquet").write_bytes(b"-")
 
     assert len(opened(tmp_path).train.labels) == len(ROWS)
     assert len(opened(tmp_path, "folder:other").train.labels) == len(ROWS)
-    assert len(opened(tmp_path, "folder:third").train.labels) == len(ROWS)
 
 
 # The cache

@@ -14,7 +14,7 @@ from repro.data import Dataset, find, open_dataset
 from repro.data.arrays import Images
 from repro.errors import DataError
 from repro.registry import DATASETS
-from tests.pictures import CLASSES, encoded, picture, write_folders, write_parquet, write_shards
+from tests.pictures import CLASSES, encoded, picture, write_folders, write_parquet
 
 RED, GREEN = (200, 30, 30), (30, 200, 30)
 SAMPLES = Path(os.environ.get("REPRO_DATA", "")) / "imagenet-samples"
@@ -167,7 +167,7 @@ def test_a_registered_set_is_resized_to_its_size(
     assert data.classes == CLASSES
 
 
-@pytest.mark.parametrize("write", [write_parquet, write_shards, write_folders])
+@pytest.mark.parametrize("write", [write_parquet, write_folders])
 def test_ilsvrc2012_is_tested_on_its_validation_images(
     write: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ from repro.data.dataset import Dataset, Split, content_fingerprint
 from repro.data.sources.embedded import synthetic
 from repro.data.sources.fetch import fetch
 from repro.data.sources.find import Source, find
-from repro.data.state import Prepared, Status, Verification, prepare, status, verify
+from repro.data.state import Prepared, Status, prepare, status, verify
 
 __all__ = [
     "Dataset",
@@ -17,7 +17,6 @@ __all__ = [
     "Source",
     "Split",
     "Status",
-    "Verification",
     "content_fingerprint",
     "fetch",
     "find",

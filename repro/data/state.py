@@ -1,7 +1,5 @@
 """`repro data status`, `prepare` and `verify`: find, decode and check data sets."""
 
-import hashlib
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +10,8 @@ from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.decoded.build import Progress
 from repro.data.decoded.cache import cache_folder, open_cached, read_cached
 from repro.data.sources.embedded import EMBEDDED
-from repro.data.sources.find import Source, data_errors, find, not_found_error
-from repro.data.sources.text import read_sums
+from repro.data.sources.find import Source, find, not_found_error
 from repro.errors import DataError
-from repro.files import open_regular
 from repro.registry import DATASETS
 
 
@@ -149,39 +145,12 @@ def prepare(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verification:
-    """The result of a successful comparison."""
+def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Dataset:
+    """Compare the decoded images with their hash; decode them if that was not done yet.
 
-    dataset: Dataset
-    sums: Path | None  # the list of hashes, if there is one
-    files: int  # how many of the source's files it lists
-    of: int  # how many files the source has
-
-    def __str__(self) -> str:
-        images = f"{self.dataset.title}: images match their fingerprint {self.dataset.fingerprint}"
-        if self.dataset.name in EMBEDDED:
-            return images
-        if self.sums is None:
-            return f"{images}; no SHA256SUMS beside the files to compare them with"
-        among = f" of {self.of:,}" if self.files < self.of else ""
-        return f"{images}; {self.files:,}{among} files match {self.sums}"
-
-
-def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verification:
-    """Compare files with SHA256SUMS beside or above them, and decoded images with their hash.
-
-    Decodes the images if that was not done yet. Raises DataError when anything differs.
+    Raises DataError when they differ.
     """
     source = find(name, data_dirs)
-    sums, checksums = _checksums(source) if source else (None, {})
-    changed = [str(file) for file, expected in checksums.items() if _sha256(file) != expected]
-    if changed:
-        raise DataError(
-            f"{len(changed)} of {len(checksums)} files differ from {sums}: "
-            f"{', '.join(changed[:10])}",
-            hint="copy or download them again",
-        )
     # Read it as it is: `open_cached` would set a small changed data set aside.
     cached = read_cached(cache_folder(name, source, cache_dir)) if source else None
     dataset = cached or open_dataset(name, data_dirs, cache_dir)
@@ -193,33 +162,7 @@ def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Verificatio
             f"{dataset.fingerprint} when they were decoded",
             hint=f"delete {folder}; the next command decodes them again",
         )
-    of = len(source.files) if source else 0
-    return Verification(dataset=dataset, sums=sums, files=len(checksums), of=of)
-
-
-def _checksums(source: Source) -> tuple[Path | None, dict[Path, str]]:
-    """The nearest SHA256SUMS that lists any of the source's files, and the listed hashes.
-
-    DataError if there are such lists and none lists any of the files.
-    """
-    folders = (source.path, *source.path.parents[:2])
-    files = [sums for folder in folders if os.path.lexists(sums := folder / "SHA256SUMS")]
-    for sums in files:
-        all_sums = read_sums(sums)
-        if checksums := {file: all_sums[file] for file in source.files if file in all_sums}:
-            return sums, checksums
-    if files:
-        raise DataError(
-            f"{' and '.join(map(str, files))} lists none of the {len(source.files):,} files that "
-            f"are read from {source.path}",
-            hint="list them by `sha256sum FILE ... > SHA256SUMS` in their folder",
-        )
-    return None, {}
-
-
-def _sha256(file: Path) -> str:
-    with data_errors(file), open_regular(file) as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    return dataset
 
 
 def _bytes_in(folder: Path) -> int:

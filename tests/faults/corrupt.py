@@ -34,7 +34,7 @@ from repro.files import write_atomic
 from repro.store import Store
 from tests.faults import smoke
 from tests.faults.damage import damage
-from tests.pictures import encoded, picture, write_folders, write_parquet, write_shards
+from tests.pictures import encoded, picture, write_folders, write_parquet
 
 ROOT = Path(__file__).parents[2]
 
@@ -394,7 +394,7 @@ def build_images(folder: Path) -> None:
         _invoke("data", "prepare", f"folder:{name}", *places)
 
 
-WRITERS = {"folders": write_folders, "parquet": write_parquet, "shards": write_shards}
+WRITERS = {"folders": write_folders, "parquet": write_parquet}
 
 
 def images_in(name: str, data: Path, cache: Path) -> tuple[str, str]:

@@ -447,7 +447,6 @@ _OF_KIND: dict[str, tuple[Family, ...]] = {
     ".csv": (_cell, _cell, _line),
     "": (_line,),
     ".txt": (_line,),
-    ".toml": (_line,),
     ".yaml": (_line,),
     ".npz": (_array,),
     ".npy": (_single_array,),

@@ -66,7 +66,7 @@ def test_damaged_claim_files(worlds: Path, seeds: range, tally: Tally, tmp_path:
 
 
 def test_damaged_images(worlds: Path, seeds: range, tally: Tally, tmp_path: Path) -> None:
-    """An image, a shard or a table of images is damaged. No other images have its fingerprint."""
+    """An image or a table of images is damaged. No other images have its fingerprint."""
     corrupted("images", worlds, seeds, tally, tmp_path)
 
 

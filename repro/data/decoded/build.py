@@ -271,7 +271,7 @@ def _title(name: str, source: Source, formats: tuple[str, ...]) -> str:
     title = title_of(name)
     if source.kind == "original":
         return f"{title} (original release)"
-    about = {"parquet": "Parquet", "shards": "webdataset", "folder": "image folder"}[source.kind]
+    about = {"parquet": "Parquet", "folder": "image folder"}[source.kind]
     if is_resized(name):
         about += f", shorter side resized to {size_of(name)}, central square"
     return f"{title} ({'/'.join(formats)} copy, {about})"

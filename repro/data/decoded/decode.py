@@ -94,8 +94,6 @@ def _pixels(content: Content, size: int | None = None) -> tuple[Images, str]:
     """(H, W, 3) uint8, as they are or `size` pixels square, and the file's format."""
     if isinstance(content, np.ndarray):
         return content, ""
-    if callable(content):
-        content = content()
     with _open(content) as file, _image(file) as image:
         rgb = to_rgb(image)
         return np.asarray(rgb if size is None else square(rgb, size)), image.format or ""

@@ -12,9 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from repro.data.arrays import Images, Labels
-from repro.data.sources import shards
 from repro.data.sources.find import Source
-from repro.data.sources.text import read_classes
 from repro.errors import DataError
 from repro.files import open_regular, parse_json
 
@@ -26,8 +24,8 @@ _UNLABELLED = (
 _CHUNK = 64  # images per chunk: 13 MB at 256x256; a few dozen chunks wait in memory
 
 
-# Encoded bytes, or a function that reads them; a file; or (H, W, 3) pixels.
-Content = bytes | Callable[[], bytes] | Path | Images
+# Encoded bytes, a file, or (H, W, 3) pixels.
+Content = bytes | Path | Images
 
 
 class Item(NamedTuple):
@@ -62,7 +60,6 @@ def read_contents(source: Source) -> Contents:
     readers = {
         "original": _original,
         "parquet": _parquet,
-        "shards": _shards,
         "folder": _folder,
     }
     contents = readers[source.kind](source)
@@ -175,43 +172,6 @@ def _folder(source: Source) -> Contents:
     return Contents(classes=classes, train=listing(source.train), test=listing(source.test))
 
 
-def _splits(source: Source) -> tuple[tuple[str, tuple[Path, ...]], ...]:
-    return ("train", source.train), ("test", source.test)
-
-
-# Tar shards as webdataset writes them
-
-
-def _shards(source: Source) -> Contents:
-    samples = {split: shards.index(files) for split, files in _splits(source)}
-
-    def listing(split: list[shards.Sample]) -> Listing:
-        def chunks(first: int) -> Iterator[list[Item]]:
-            for start in range(first, len(split), _CHUNK):
-                part = split[start : start + _CHUNK]
-                yield [Item(f"{sample.shard} {sample.name}", sample.read) for sample in part]
-
-        labels = np.array([sample.label for sample in split], dtype=np.int64)
-        return Listing(labels=labels, chunks=chunks)
-
-    train, test = listing(samples["train"]), listing(samples["test"])
-    classes = read_classes(source.names) if source.names else _numbers(source, train, test)
-    return Contents(classes=classes, train=train, test=test)
-
-
-def _numbers(source: Source, *splits: Listing) -> tuple[str, ...]:
-    """Numbers as class names. DataError for a gap, which is probably a mistake."""
-    labels = np.unique(np.concatenate([split.labels for split in splits]))
-    labels = labels[labels >= 0]  # negative ones are reported with their split
-    if len(labels) and labels[-1] >= len(labels):
-        raise DataError(
-            f"{source.path}: labels go to {labels[-1]}, and images are of {len(labels)} classes",
-            hint="classes are counted from 0 without a gap, or named: in classes.txt beside tar "
-            "shards, in the schema's metadata of Parquet files",
-        )
-    return tuple(map(str, range(len(labels))))
-
-
 # Parquet in the Hugging Face image layout: struct{bytes, path} and a whole number
 
 _IMAGE_COLUMNS = ("image", "img")
@@ -227,10 +187,22 @@ def _parquet(source: Source) -> Contents:
         raise DataError(f"{source.path}: its Parquet files disagree about the classes' names")
     train, test = (
         Listing(labels=_parquet_labels(files), chunks=partial(_parquet_chunks, files))
-        for _, files in _splits(source)
+        for files in (source.train, source.test)
     )
     classes = classes_by_file[source.train[0]] or _numbers(source, train, test)
     return Contents(classes=classes, train=train, test=test)
+
+
+def _numbers(source: Source, *splits: Listing) -> tuple[str, ...]:
+    """Numbers as class names. DataError for a gap, which is probably a mistake."""
+    labels = np.unique(np.concatenate([split.labels for split in splits]))
+    labels = labels[labels >= 0]  # negative ones are reported with their split
+    if len(labels) and labels[-1] >= len(labels):
+        raise DataError(
+            f"{source.path}: labels go to {labels[-1]}, and images are of {len(labels)} classes",
+            hint="classes are counted from 0 without a gap, or named in the schema's metadata",
+        )
+    return tuple(map(str, range(len(labels))))
 
 
 def _parquet_classes(file: Path) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Find the files of a data set.
 
-Four formats: torchvision's original CIFAR-10 files, Parquet files in the Hugging Face image layout,
-tar shards of webdataset, and one folder of images for each class.
+Three formats: torchvision's original CIFAR-10 files, Parquet files in the Hugging Face image
+layout, and one folder of images for each class.
 """
 
 import hashlib
@@ -35,11 +35,10 @@ _PARQUET_FOLDERS = (".", "data", "plain_text")
 class Source:
     """The files of a data set; train and test in reading order."""
 
-    kind: Literal["original", "parquet", "shards", "folder"]
+    kind: Literal["original", "parquet", "folder"]
     path: Path
     train: tuple[Path, ...] = ()
     test: tuple[Path, ...] = ()
-    names: Path | None = None  # a list of class names, if the files have none
 
     @property
     def nbytes(self) -> int:
@@ -48,7 +47,7 @@ class Source:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        return self.train + self.test + ((self.names,) if self.names else ())
+        return self.train + self.test
 
     @property
     def description(self) -> str:
@@ -70,18 +69,18 @@ class Source:
 def find(name: str, search_dirs: Sequence[Path]) -> Source | None:
     """The data set's files in the first folder that has them; None for embedded data sets.
 
-    Searches in each of `search_dirs` the folder of the data set's name, then the folder itself.
-    DataError for an unknown `name`, and for numbered files with gaps.
+    Searches in each of `search_dirs` the folder of the data set's name. DataError for an unknown
+    `name`, and for numbered files with gaps.
     """
     check_name(name)
     if name in EMBEDDED:
         return None
-    for folder, is_own in _folders(name, search_dirs):
+    for folder in _folders(name, search_dirs):
         with data_errors(folder):
-            source = _original(name, folder) or _parquet(name, folder, is_own)
-            if source is None and is_own:
-                source = _tar_shards(name, folder) or _image_folder(name, folder)
-            if source is not None and (is_own or _has_right_rows(name, source)):
+            source = (
+                _original(name, folder) or _parquet(name, folder) or _image_folder(name, folder)
+            )
+            if source is not None:
                 return source
     return None
 
@@ -90,21 +89,20 @@ def not_found_error(name: str, search_dirs: Sequence[Path]) -> DataError:
     """The error for a missing data set: the files, the folders searched, and how to get it."""
     folder = folder_of(name)
     title = title_of(name) if name in DATASETS else f"the data set {folder!r}"
-    places = "\n  ".join(str(place) for place, _ in _folders(name, search_dirs))
+    places = "\n  ".join(map(str, _folders(name, search_dirs)))
     original = f"the folder {ORIGINAL}, " if name == "cifar10" else ""
     test, *others = _test_names(name)
     can_fetch = name in DATASETS and DATASETS[name].fetched
     contents = "".join(
         f"\n{place} is there, and holds {_listed(place)}"
-        for place, is_own in _folders(name, search_dirs)
-        if is_own and place.is_dir()
+        for place in _folders(name, search_dirs)
+        if place.is_dir()
     )
     get = f"run `repro data fetch {name}`, or " if can_fetch else ""
     return DataError(
         f"{title} was not found. Looked for {original}Parquet files (train-*.parquet and "
-        f"{test}-*.parquet), tar shards (train-*.tar and {test}-*.tar) or folders of images "
-        f"(train/CLASS/ and {test}/CLASS/); in place of {test} also "
-        f"{' or '.join(others)}; in:\n  {places}{contents}",
+        f"{test}-*.parquet) or folders of images (train/CLASS/ and {test}/CLASS/); in place of "
+        f"{test} also {' or '.join(others)}; in:\n  {places}{contents}",
         hint=f"{get}put the files into a folder {folder!r} and name the folder above it with "
         "--data-dir or in REPRO_DATA",
     )
@@ -153,12 +151,9 @@ def data_errors(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _folders(name: str, search_dirs: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
-    """The folders to search, and whether each is named after the data set."""
-    for place in search_dirs:
-        yield place / folder_of(name), True
-        if name in DATASETS:
-            yield place, False
+def _folders(name: str, search_dirs: Sequence[Path]) -> list[Path]:
+    """The folders to search, each named after the data set."""
+    return [place / folder_of(name) for place in search_dirs]
 
 
 def _listed(folder: Path) -> str:
@@ -168,8 +163,10 @@ def _listed(folder: Path) -> str:
 
 
 def _original(name: str, folder: Path) -> Source | None:
-    path = folder / ORIGINAL
-    if name != "cifar10" or not path.is_dir():
+    """The release, also beside the folder, as torchvision unpacks it."""
+    places = (folder / ORIGINAL, folder.with_name(ORIGINAL))
+    path = next((path for path in places if path.is_dir()), None)
+    if name != "cifar10" or path is None:
         return None
     return Source(
         kind="original",
@@ -186,59 +183,34 @@ def _test_names(name: str) -> tuple[str, ...]:
     return ("test", *_VALIDATION)
 
 
-def _parquet(name: str, folder: Path, is_own: bool) -> Source | None:
-    for below in _PARQUET_FOLDERS if is_own else (".",):
+def _parquet(name: str, folder: Path) -> Source | None:
+    for below in _PARQUET_FOLDERS:
         path = folder / below
-        train = _shards(path, ("train",), ".parquet", checked=is_own)
-        test = _shards(path, _test_names(name), ".parquet", checked=is_own)
+        train = _shards(path, "train")
+        test = next(filter(None, (_shards(path, split) for split in _test_names(name))), ())
         if train and test:
             return Source(kind="parquet", path=path, train=train, test=test)
     return None
 
 
-def _tar_shards(name: str, folder: Path) -> Source | None:
-    train = _shards(folder, ("train",), ".tar")
-    test = _shards(folder, _test_names(name), ".tar")
-    if not train or not test:
-        return None
-    names = folder / "classes.txt"
-    return Source(
-        kind="shards",
-        path=folder,
-        train=train,
-        test=test,
-        names=names if os.path.lexists(names) else None,
-    )
+def _shards(folder: Path, split: str) -> tuple[Path, ...]:
+    """`train.parquet`, or all of `train-00000.parquet` or `train-00000-of-00002.parquet`, in order.
 
-
-def _shards(
-    folder: Path, splits: tuple[str, ...], ending: str, *, checked: bool = True
-) -> tuple[Path, ...]:
-    """The files of the first existing split, in the order of their numbers."""
-    return next(filter(None, (_shards_of(folder, split, ending, checked) for split in splits)), ())
-
-
-def _shards_of(folder: Path, split: str, ending: str, checked: bool) -> tuple[Path, ...]:
-    """`train.tar`, or all of `train-00000.tar` or `train-00000-of-00002.tar`.
-
-    Tar shards may have a prefix, as in `imagenet1k-train-0000.tar`. `checked`: DataError for files
-    with a similar name, such as a browser's second copy.
+    DataError for files with a similar name, such as a browser's second copy.
     """
-    begin = (r"(?:.+-)?" if ending == ".tar" else "") + split
-    shard = re.compile(rf"{begin}(?:-(\d+)(?:-of-(\d+)(?:-[0-9a-f]{{16}})?)?)?\{ending}")
-    names = [file for file in folder.glob(f"*{ending}") if not is_hidden(file.name)]
+    shard = re.compile(rf"{split}(?:-(\d+)(?:-of-(\d+)(?:-[0-9a-f]{{16}})?)?)?\.parquet")
+    names = [file for file in folder.glob("*.parquet") if not is_hidden(file.name)]
     matches = {file: match for file in names if (match := shard.fullmatch(file.name))}
     files = sorted(matches, key=lambda file: (int(matches[file][1] or 0), file.name))
-    if checked:
-        doubtful = {file for file in names if re.match(rf"{begin}[-. (]", file.name)} - {*files}
-        if doubtful:
-            raise DataError(
-                f"{folder}: {_few(doubtful)} {'is' if len(doubtful) == 1 else 'are'} named almost "
-                f"like a shard of the split {split!r}: a second copy?",
-                hint=f"remove or rename it; shards are called {split}{ending}, "
-                f"{split}-00000{ending} or {split}-00000-of-00002{ending}",
-            )
-        _check_numbers(folder, split, {file: matches[file] for file in files})
+    doubtful = {file for file in names if re.match(rf"{split}[-. (]", file.name)} - {*files}
+    if doubtful:
+        raise DataError(
+            f"{folder}: {_few(doubtful)} {'is' if len(doubtful) == 1 else 'are'} named almost "
+            f"like a shard of the split {split!r}: a second copy?",
+            hint=f"remove or rename it; shards are called {split}.parquet, "
+            f"{split}-00000.parquet or {split}-00000-of-00002.parquet",
+        )
+    _check_numbers(folder, split, {file: matches[file] for file in files})
     return tuple(files)
 
 
@@ -281,19 +253,3 @@ def _images(split: Path) -> tuple[Path, ...]:
         for file in sorted(folder.iterdir())
         if not is_hidden(file.name)
     )
-
-
-def _has_right_rows(name: str, source: Source) -> bool:
-    """Whether Parquet files in a folder of another name have this data set's number of images."""
-    if source.kind != "parquet":
-        return True
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    def rows(files: tuple[Path, ...]) -> int:
-        return sum(parquet.read_metadata(file).num_rows for file in files if _regular(file))
-
-    try:
-        return (rows(source.train), rows(source.test)) == DATASETS[name].images
-    except pa.ArrowException as error:
-        raise DataError(f"{source.path}: its Parquet files cannot be read: {error}") from error
