@@ -31,6 +31,18 @@ def test_the_last_look_that_fits_is_named_with_what_it_may_say(tmp_path: Path) -
     assert "scatter over seeds 2.5, as 3 seeds an arm have it" in said
 
 
+def test_an_hour_that_decides_more_is_worth_more(tmp_path: Path) -> None:
+    """The same chances in half the time; a claim that nothing is known of is worth nothing yet."""
+    claim = looking(tmp_path)
+
+    def chance_an_hour(seconds: float) -> float:
+        known = timed(results(claim, OPEN), seconds=seconds)
+        return forecast(claim, "paper", PRINT, known, workers=1, seconds=1e9).chance_an_hour
+
+    assert chance_an_hour(10) == pytest.approx(2 * chance_an_hour(20))
+    assert forecast(claim, "paper", None, {}, workers=1, seconds=1).chance_an_hour == 0
+
+
 def test_a_budget_below_the_next_look_decides_nothing(tmp_path: Path) -> None:
     """And what that look takes is said."""
     claim = looking(tmp_path)

@@ -12,7 +12,7 @@ from repro.claim import Region, TrainedClaim, is_paired, load
 from repro.verdict import settles
 from repro.verdict.analysis import analyse, planned_looks
 from repro.verdict.effects import Outcome
-from repro.verdict.forecast import Chance, Scatter, chances, outlook, warnings
+from repro.verdict.forecast import Chance, Scatter, chances, outlook, seeds_needed, warnings
 from tests.commands import repro
 from tests.test_differences import PRINT, claim_of
 from tests.test_looks import OPEN, SETTLED, at, looking, results
@@ -25,11 +25,11 @@ def by_truth(found: tuple[Chance, ...]) -> dict[str, Chance]:
     return {chance.supposed: chance for chance in found}
 
 
-def beyond(edge: float, *, sd: float, level: float) -> float:
-    """How often Student's interval of twelve differences ends before an edge so far away."""
-    shift = edge * math.sqrt(SEEDS) / sd
-    critical = scipy_stats.t.ppf((1 + level) / 2, SEEDS - 1)
-    return float(scipy_stats.nct.sf(critical, SEEDS - 1, shift))
+def beyond(edge: float, *, sd: float, level: float, seeds: int = SEEDS) -> float:
+    """How often Student's interval of so many differences ends before an edge so far away."""
+    shift = edge * math.sqrt(seeds) / sd
+    critical = scipy_stats.t.ppf((1 + level) / 2, seeds - 1)
+    return float(scipy_stats.nct.sf(critical, seeds - 1, shift))
 
 
 @pytest.mark.parametrize("sd", [1.2, 2.5])
@@ -44,6 +44,29 @@ def test_one_look_has_the_chance_of_the_noncentral_t(tmp_path: Path, sd: float) 
     assert found["paper"].value == pytest.approx(beyond(1, sd=sd, level=look.level), abs=0.05)
     assert found["none"].word == "not reproduced"
     assert found["none"].value == pytest.approx(beyond(1, sd=sd, level=look.level), abs=0.05)
+
+
+@pytest.mark.parametrize("sd", [0.5, 1.2, 2.5])
+def test_a_new_plan_has_the_seeds_of_the_noncentral_t(tmp_path: Path, sd: float) -> None:
+    """The fewest that have a power of 80 %, but for what a thousand simulated runs cannot tell."""
+    claim = at(claim_of(tmp_path), SEEDS).model_copy(update={"region": Region(low=1.0)})
+    (look,) = planned_looks(claim, "paper")
+    chance = by_truth(chances(claim, "paper", Scatter(sd=sd)))["paper"]
+    needed = seeds_needed(claim, "paper", Scatter(sd=sd), chance)
+    assert needed is not None
+
+    assert beyond(1, sd=sd, level=look.level, seeds=needed) > 0.76
+    assert beyond(1, sd=sd, level=look.level, seeds=needed - 1) < 0.84
+
+
+def test_no_number_of_seeds_shows_what_lies_on_the_edge(tmp_path: Path) -> None:
+    """A truth at the end of the region is found inside as seldom with a hundred seeds."""
+    claim = at(claim_of(tmp_path), SEEDS).model_copy(update={"region": Region(low=2.0)})
+    chance = by_truth(chances(claim, "paper", Scatter(sd=1.0)))["paper"]
+    found = replace(chance, needed=seeds_needed(claim, "paper", Scatter(sd=1.0), chance))
+
+    assert found.needed is None
+    assert found.power == "80 % in no new plan of up to 100 seeds an arm"
 
 
 def test_arms_that_are_not_paired_scatter_each(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ expects. Without either there is no forecast.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from repro.claim import TrainedClaim
@@ -41,6 +42,13 @@ class Forecast:
     seconds: float | None
     unit: str
     outlook: Outlook
+
+    @property
+    def chance_an_hour(self) -> float:
+        """Of the right verdict, a mean over the assumed truths; 0 where nothing is forecast."""
+        if not self.seconds or not self.outlook.chances:
+            return 0.0
+        return fmean(chance.value for chance in self.outlook.chances) / (self.seconds / 3600)
 
 
 def forecast(

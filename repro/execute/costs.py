@@ -145,7 +145,8 @@ def forecasts(
 ) -> list[Forecast]:
     """A forecast for each claim that needs training, from the trials in the store.
 
-    Opens no images: the plans in the store name their data set.
+    Those come first that an hour most likely decides. Opens no images: the plans in the store name
+    their data set.
     """
     store = Store(machine.store)
     results = store.results()
@@ -169,7 +170,7 @@ def forecasts(
                 records=store,
             )
         )
-    return predictions
+    return sorted(predictions, key=lambda one: -one.chance_an_hour)
 
 
 def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ wide as the measured ones; without measured times they are points, and the text 
 """
 
 import math
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
@@ -29,12 +30,14 @@ from repro.verdict.analysis import Look, RecipeEvidence, is_narrow, planned_look
 from repro.verdict.effects import Outcome, values_of
 from repro.verdict.rule import Word, ruling_of, settles
 
-__all__ = ["Chance", "Outlook", "Scatter", "chances", "outlook", "warnings"]
+__all__ = ["Chance", "Outlook", "Scatter", "chances", "outlook", "seeds_needed", "warnings"]
 
 Supposed = Literal["paper", "none", "ours"]
 
 _RUNS: Final = 1000
 _LEVEL: Final = 0.8  # of the CI of the scatter
+_LIKELY: Final = 0.8  # the power that plans are made for
+_MOST_SEEDS: Final = 100  # no plan has more
 _HARDLY: Final = 0.2  # `warnings` reports verdicts that are less likely
 _POINTS: Final = (
     "crossing times are taken as exact, since none was measured yet: their brackets make the CI "
@@ -81,7 +84,8 @@ class Scatter:
 class Chance:
     """The probability that a run of up to `seeds` per arm ends with `word`, given the truth.
 
-    `low` and `high`: at the limits of the scatter.
+    `low` and `high`: at the limits of the scatter. `needed`: seeds per arm of a new plan, with one
+    analysis, that give `word` a probability of 80 %; None where 100 do not.
     """
 
     supposed: Supposed
@@ -91,6 +95,7 @@ class Chance:
     value: float
     low: float
     high: float
+    needed: int | None = None
 
     @property
     def sentence(self) -> str:
@@ -105,6 +110,13 @@ class Chance:
         return (
             f"{self.word} by {self.seeds} seeds an arm if {truth}: {_percent(self.value)} %{span}"
         )
+
+    @property
+    def power(self) -> str:
+        """How many seeds would make the word likely, as text."""
+        if self.needed is None:
+            return f"80 % in no new plan of up to {_MOST_SEEDS} seeds an arm"
+        return f"80 % in a new plan of {self.needed} seeds an arm"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +147,7 @@ class Outlook:
             *(_RATES,) * self.rates,
             *(alone,) * bool(self.conditions),
         )
-        return (*(chance.sentence for chance in self.chances), *rests)
+        return (*(f"{chance.sentence}; {chance.power}" for chance in self.chances), *rests)
 
 
 def outlook(
@@ -150,7 +162,10 @@ def outlook(
         return Outlook(scatter=scatter, chances=())
     return Outlook(
         scatter=scatter,
-        chances=chances(claim, scale, scatter, evidence=evidence, seeds=seeds),
+        chances=tuple(
+            replace(chance, needed=seeds_needed(claim, scale, scatter, chance))
+            for chance in chances(claim, scale, scatter, evidence=evidence, seeds=seeds)
+        ),
         points=isinstance(claim, TimeClaim) and evidence.seeds == 0,
         rates=_rates_unknown(claim, scale, evidence),
         conditions=tuple(claim.conditions),
@@ -208,6 +223,27 @@ def chances(
         _chance(claim, looks, samples, scatter, supposed, truth)
         for supposed, truth in _truths(claim, evidence)
     )
+
+
+def seeds_needed(claim: TrainedClaim, scale: str, scatter: Scatter, chance: Chance) -> int | None:
+    """The fewest evaluation seeds per arm that give the word a probability of 80 %.
+
+    Of a new plan with one analysis, to which no results count; None where 100 are too few.
+    """
+
+    def is_likely(seeds: int) -> bool:
+        spec = claim.scales[scale].model_copy(update={"seeds": (seeds,), "taken": 0})
+        alone = claim.model_copy(update={"scales": {scale: spec}})
+        nothing = _measured_samples(claim, None)
+        words = _words(claim, planned_looks(alone, scale), nothing or [], chance.truth, scatter)
+        return words.count(chance.word) >= _LIKELY * _RUNS
+
+    few, enough = LEAST_SEEDS - 1, LEAST_SEEDS
+    while not is_likely(enough):
+        if enough == _MOST_SEEDS:
+            return None
+        few, enough = enough, min(2 * enough, _MOST_SEEDS)
+    return bisect(range(few + 1, enough), False, key=is_likely) + few + 1
 
 
 def _percent(share: float) -> str:
