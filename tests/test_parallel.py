@@ -61,6 +61,12 @@ def test_blended_images_are_refused(way: str) -> None:
         check_splits(torch.nn.Linear(2, 2), planned(RECIPE, **{way: 0.2}))
 
 
+def test_an_augmentation_of_a_package_is_refused() -> None:
+    """It would draw for a part of the batch."""
+    with pytest.raises(ValueError, match="the augmentation 'speckle' of a package cannot be train"):
+        check_splits(torch.nn.Linear(2, 2), planned(RECIPE, augment=("flip", "speckle")))
+
+
 @pytest.mark.parametrize(
     ("error", "lost"),
     [

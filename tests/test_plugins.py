@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from click.testing import Result as ClickResult
 
@@ -19,6 +20,8 @@ from repro.registry import DATASETS, MODELS, plugins
 from repro.registry.plugins import versions
 from repro.store import Store
 from repro.text import rule_text
+from repro.train.mixing import augment_batch
+from repro.train.optim import scheduled_rate
 from repro.trial import Result
 from repro.verdict.effects import Outcome, contrasts
 from tests.shell import installed
@@ -259,6 +262,113 @@ def test_an_optimiser_of_a_package_is_one_like_the_others(install: Install, tmp_
     for name, result in store.results().items():
         assert str(store.trial(name).numerics).startswith("1 sign-steps=0.1+")
         assert result.provenance["sign-steps"].startswith("0.1+")
+
+
+RECIPE = """
+import torch
+from repro.registry import AugmentationFacts, ScheduleFacts
+
+def halved(epoch, epochs, share=0.5):
+    return 1.0 if epoch < share * epochs else 0.5
+
+def speckle(images, generator):
+    noise = torch.randn(images.shape, generator=generator, device=images.device)
+    return images + 0.1 * noise
+
+HALVED = ScheduleFacts(title="the rate, then half of it", factor=halved, arguments={"share": 0.5})
+SPECKLE = AugmentationFacts(title="speckle", augment=speckle)
+"""
+RECIPE_ENTRIES = {
+    "repro.schedules": {"halved": "odd_recipe:HALVED"},
+    "repro.augmentations": {"speckle": "odd_recipe:SPECKLE"},
+}
+
+
+def recipe_claim_file(folder: Path, **replaced: str) -> Path:
+    """A claim whose recipe has that schedule and augmentation."""
+    path = quick_claim_file(folder)
+    keys = "batch_size: 16, augment: [speckle], schedule: {name: halved, arguments: {share: 0.2}}"
+    for old, new in {"batch_size: 16": keys, **replaced}.items():
+        path.write_text(path.read_text().replace(old, new))
+    return path
+
+
+def test_a_schedule_and_an_augmentation_of_a_package_are_used(
+    install: Install, tmp_path: Path
+) -> None:
+    """By name in a claim file; the package is part of each trial, and its chance the trial's."""
+    install("odd-recipe", RECIPE_ENTRIES, RECIPE)
+    path = recipe_claim_file(tmp_path)
+
+    def numbers(store: str) -> dict[str, str]:
+        done = CliRunner().invoke(
+            main, ["run", str(path), "--store", str(tmp_path / store), "--workers", "1"]
+        )
+        assert done.exit_code == 0, done.output
+        trials = Store(tmp_path / store)
+        for name, result in trials.results().items():
+            assert str(trials.trial(name).numerics).startswith("1 odd-recipe=0.1+")
+            assert result.provenance["odd-recipe"].startswith("0.1+")
+        return {name: trials.numbers(name) for name in trials.results()}
+
+    assert len(numbers("one")) == 2
+    assert numbers("one") == numbers("two")
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    trial = next_cells(claim, "smoke", "0" * 16, {})[0].trial
+    assert not trial.batches
+    assert [scheduled_rate(trial, epoch) / trial.rate for epoch in (0.15, 0.25)] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("replaced", "message"),
+    [
+        ({"share: 0.2": "shar: 0.2"}, r"halved takes no 'shar' \(did you mean 'share'\? known"),
+        ({"share: 0.2": "share: true"}, r"share of halved must be like 0.5, not True"),
+        ({"arguments: {share: 0.2}": "gamma: 0.1"}, r"`gamma` has no effect in a halved schedule"),
+        ({"[speckle]": "[speckles]"}, r"augmentation 'speckles' is unknown \(did you mean 'speck"),
+    ],
+)
+def test_what_a_claim_asks_of_such_a_recipe_is_checked(
+    install: Install, tmp_path: Path, replaced: dict[str, str], message: str
+) -> None:
+    """Names and arguments, with suggestions."""
+    install("odd-recipe", RECIPE_ENTRIES, RECIPE)
+
+    with pytest.raises(ClaimError, match=message):
+        load(recipe_claim_file(tmp_path, **replaced))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("return epochs - 9", r"halved multiplies the rate by -8.0 at epoch 0"),
+        ("return 1 / epoch", r"halved fails at epoch 0: ZeroDivisionError: "),
+    ],
+)
+def test_a_schedule_that_gives_no_rate_is_refused(
+    install: Install, tmp_path: Path, code: str, message: str
+) -> None:
+    """Before anything is trained."""
+    install("odd-recipe", RECIPE_ENTRIES, RECIPE.replace("return 1.0", code + " #"))
+
+    with pytest.raises(ClaimError, match=message):
+        load(recipe_claim_file(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("return images[:, :1]", r"ValueError: it made torch.Size\(\[4, 1, 8, 8\]\) of images"),
+        ("return images.speckled", "AttributeError: 'Tensor' object has no attribute 'speckled'"),
+    ],
+)
+def test_an_augmentation_that_fails_is_named(install: Install, code: str, why: str) -> None:
+    """With what it raised, or made of the images."""
+    install("odd-recipe", RECIPE_ENTRIES, RECIPE.replace("return images +", code + " #"))
+
+    with pytest.raises(MachineError, match=f"the augmentation 'speckle' failed: {why}"):
+        augment_batch(torch.zeros(4, 3, 8, 8), ["speckle"], seed=0)
 
 
 SPREAD = """

@@ -16,7 +16,15 @@ from repro.claim import KINDS, json_schema
 from repro.cli import main
 from repro.cli.settings import Setting
 from repro.errors import known_errors
-from repro.registry import ACTIVATIONS, DATASETS, METRICS, MODELS, OPTIMISERS, QUANTITIES
+from repro.registry import (
+    ACTIVATIONS,
+    DATASETS,
+    METRICS,
+    MODELS,
+    OPTIMISERS,
+    OWN_SCHEDULES,
+    QUANTITIES,
+)
 
 __all__ = ["commands", "pages"]
 
@@ -220,6 +228,9 @@ def _names_page() -> str:
         )
         for name, facts in OPTIMISERS.items()
     )
+    schedules = (
+        (code(name), ", ".join(code(key) for key in keys)) for name, keys in OWN_SCHEDULES.items()
+    )
     return "\n\n".join(
         (
             "# Names",
@@ -243,6 +254,9 @@ def _names_page() -> str:
             "Besides these, `timm:NAME` is any of timm's that needs no further package. Rate and "
             "weight decay are keys of claim and recipe; the decay is 0 unless the recipe says one.",
             table(("`optimiser.name`", "What", "`optimiser.arguments` and defaults"), optimisers),
+            "## Schedules",
+            "`warmup` goes with each.",
+            table(("`schedule.name`", "Its keys"), schedules),
             "## Activations",
             ", ".join(code(name) for name in ACTIVATIONS) + ".",
             "## Quantities",

@@ -52,7 +52,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
     ),
     "Optimiser": _fields(numbers="name arguments"),
     "Schedule": _fields(
-        numbers="name warmup epochs eta_min power milestones step_size gamma",
+        numbers="name warmup epochs eta_min power milestones step_size gamma arguments",
     ),
     "Shuffle": _fields(numbers="block buffer lanes"),
     # More epochs continue the same trial, unless its schedule ends with the scale.

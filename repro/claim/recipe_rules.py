@@ -1,6 +1,7 @@
 """Rules between the keys of a recipe, and for the arguments of its optimiser."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -9,7 +10,13 @@ from typing import Any
 
 from repro.claim.raw import choices, is_number, quoted
 from repro.claim.spec import Recipe, Schedule, TrainedClaim, rate_for, recipe_for
-from repro.registry import OPTIMISERS, OptimiserFacts
+from repro.registry import (
+    AUGMENTATIONS,
+    OPTIMISERS,
+    SCHEDULES,
+    OptimiserFacts,
+    ScheduleFacts,
+)
 
 
 def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
@@ -27,16 +34,50 @@ def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[str]
         yield f"the recipe has both {' and '.join(rates)}: the rate follows one"
     if recipe.schedule is not None:
         yield from _schedule_rules(recipe.schedule, epochs)
+    yield from _augmentation_rules(recipe.augment)
     yield from _optimiser_rules(recipe)
 
 
 def _schedule_rules(schedule: Schedule, epochs: float) -> Iterator[str]:
-    """Whether the schedule fits the epochs of the scale."""
+    """Whether the schedule is known, and fits the epochs of the scale."""
+    if schedule.name not in SCHEDULES:
+        yield f"schedule {schedule.name!r} is unknown{choices(schedule.name, SCHEDULES)}"
+        return
     last = epochs if schedule.epochs is None else schedule.epochs
     if last < epochs:
         yield f"the schedule ends at epoch {last:g}, and the scale trains for {epochs:g}"
     if schedule.warmup >= last:
         yield f"a warm-up of {schedule.warmup:g} epochs takes all {last:g} of the schedule"
+    facts = SCHEDULES[schedule.name]
+    if isinstance(facts, ScheduleFacts):
+        misfits = list(_argument_rules(schedule.name, schedule.arguments, facts.arguments))
+        yield from misfits or _factor_rule(schedule, facts, last)
+
+
+def _factor_rule(schedule: Schedule, facts: ScheduleFacts, last: float) -> Iterator[str]:
+    """What a package's schedule makes of its own arguments, at a hundred epochs to the end."""
+    for percent in range(100):
+        epoch = last * percent / 100
+        try:
+            factor = facts.factor(epoch, epochs=last, **schedule.arguments)
+            is_factor = is_number(factor) and 0 <= factor < math.inf
+        except Exception as error:  # noqa: BLE001 - whatever a package raises
+            yield f"{schedule.name} fails at epoch {epoch:g}: {type(error).__name__}: {error}"
+            return
+        if not is_factor:
+            yield f"{schedule.name} multiplies the rate by {factor!r} at epoch {epoch:g}"
+            return
+
+
+def _augmentation_rules(names: tuple[str, ...]) -> Iterator[str]:
+    for name in names:
+        if name not in AUGMENTATIONS:
+            yield (
+                f"augmentation {name!r} is unknown{choices(name, AUGMENTATIONS)}; one of your own "
+                "is a plug-in, of the entry point group repro.augmentations"
+            )
+    if len({*names}) < len(names):
+        yield f"`augment` has {max(names, key=names.count)!r} twice"
 
 
 def idle_keys(claim: TrainedClaim) -> Iterator[str]:
@@ -84,7 +125,7 @@ def _optimiser_rules(recipe: Recipe) -> Iterator[str]:
     if facts is None:
         yield f"optimiser {name!r} is unknown{choices(name, OPTIMISERS)}; timm's are timm:NAME"
         return
-    misfits = list(_argument_rules(name, arguments, facts))
+    misfits = list(_argument_rules(name, arguments, facts.arguments))
     yield from misfits
     if not misfits:
         yield from _refusal(recipe)
@@ -95,15 +136,15 @@ def _optimiser_rules(recipe: Recipe) -> Iterator[str]:
 
 
 def _argument_rules(
-    name: str, arguments: Mapping[str, object], facts: OptimiserFacts
+    name: str, arguments: Mapping[str, object], defaults: Mapping[str, Any]
 ) -> Iterator[str]:
     for key, value in arguments.items():
-        if key not in facts.arguments:
+        if key not in defaults:
             yield f"{name} takes no {key!r}" + (
-                f": {_ELSEWHERE[key]}" if key in _ELSEWHERE else choices(key, facts.arguments)
+                f": {_ELSEWHERE[key]}" if key in _ELSEWHERE else choices(key, defaults)
             )
-        elif not _is_alike(value, facts.arguments[key]):
-            default = quoted(facts.arguments[key])
+        elif not _is_alike(value, defaults[key]):
+            default = quoted(defaults[key])
             yield f"{key} of {name} must be like {default}, not {quoted(value)}"
 
 

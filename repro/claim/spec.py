@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from repro.claim.identity import fields_that_change
+from repro.registry import OWN_SCHEDULES, SCHEDULES
 from repro.registry.plugins import Plugins
 
 Scalar = bool | int | float | str
@@ -155,14 +156,6 @@ class Optimiser(Strict):
     arguments: dict[str, Scalar | Annotated[tuple[Scalar, ...], _JSON_LIST]] = {}
 
 
-# The keys that each schedule has besides its warm-up, and which of them it needs.
-_SCHEDULES = {
-    "constant": (),
-    "cosine": ("epochs", "eta_min"),
-    "polynomial": ("epochs", "power"),
-    "multi_step": ("milestones", "gamma"),
-    "step": ("step_size", "gamma"),
-}
 _REQUIRED = {"multi_step": "milestones", "step": "step_size"}
 
 
@@ -170,15 +163,15 @@ class Schedule(Strict):
     """How the learning rate changes, at every tenth of an epoch; keys have torch's names.
 
     `name`: `constant`; `cosine` from the rate to `eta_min`; `polynomial` to zero; `multi_step`
-    times `gamma` at each of `milestones`; `step` times `gamma` every `step_size` epochs.
-    `warmup`: epochs in which the rate first grows linearly from zero.
+    times `gamma` at each of `milestones`; `step` times `gamma` every `step_size` epochs; or that of
+    a package. `warmup`: epochs in which the rate first grows linearly from zero.
 
-    `epochs`: at which `cosine` and `polynomial` end, by default those of the scale. `eta_min`: the
+    `epochs`: at which it ends, by default those of the scale, where it does. `eta_min`: the
     rate there. `power`: 1 is a straight line. `milestones`: epochs, warm-up included. `step_size`:
-    epochs. `gamma`: what the rate is multiplied by.
+    epochs. `gamma`: what the rate is multiplied by. `arguments`: of a package's schedule.
     """
 
-    name: Literal["constant", "cosine", "polynomial", "multi_step", "step"]
+    name: str
     warmup: Annotated[float, Field(ge=0), AfterValidator(_tenths)] = 0.0
     epochs: Annotated[Positive, Field(le=MOST_EPOCHS), AfterValidator(_tenths)] | None = None
     eta_min: Annotated[float, Field(ge=0)] = 0.0
@@ -186,17 +179,24 @@ class Schedule(Strict):
     milestones: Annotated[tuple[Positive, ...], _JSON_LIST, AfterValidator(_increasing)] = ()
     step_size: Annotated[float, Field(ge=0.1)] | None = None
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    arguments: dict[str, Scalar | Annotated[tuple[Scalar, ...], _JSON_LIST]] = {}
 
     @property
     def ends(self) -> bool:
         """Whether it has a last epoch."""
-        return "epochs" in _SCHEDULES[self.name]
+        return "epochs" in self._keys
+
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        """Those that the schedule has besides its warm-up."""
+        return OWN_SCHEDULES.get(self.name, ("epochs", "arguments"))
 
     @model_validator(mode="after")
     def _check_keys(self) -> Self:
-        keys = _SCHEDULES[self.name]
-        for key in sorted(self.model_fields_set - {"name", "warmup", *keys}):
-            known = ", ".join(("warmup", *keys))
+        if self.name not in SCHEDULES:  # another rule says so
+            return self
+        for key in sorted(self.model_fields_set - {"name", "warmup", *self._keys}):
+            known = ", ".join(("warmup", *self._keys))
             raise ValueError(f"`{key}` has no effect in a {self.name} schedule (known: {known})")
         needed = _REQUIRED.get(self.name)
         if needed is not None and not getattr(self, needed):
@@ -221,13 +221,13 @@ class Recipe(Strict):
     of the target that all classes have alike, in training.
 
     `crop`: side of the square that the net sees, the central one in tests. `augment`: `crop` at
-    random places, `flip` left and right (sec. 4.1). `padding`: pixels, zeros as inputs, around the
-    image that is cropped at random. `mixup`: alpha of the Beta distribution of how far two images
-    and their labels are blended. `cutmix`: likewise, of a rectangle of one in the other; with both,
-    each step takes one of them by chance. `colour`: noise along the principal
-    components of RGB, alpha_i of N(0, 0.1) times the `deviations` (square roots of the
-    eigenvalues, as in the authors' code), these with the image `scaled` by 1/1.1 as there, or the
-    `eigenvalues` of pixels in 0 to 1, as others read the paper.
+    random places, `flip` left and right (sec. 4.1), then those of packages as listed. `padding`:
+    pixels, zeros as inputs, around the image that is cropped at random. `mixup`: alpha of the Beta
+    distribution of how far two images and their labels are blended. `cutmix`: likewise, of a
+    rectangle of one in the other; with both, each step takes one of them by chance. `colour`: noise
+    along the principal components of RGB, alpha_i of N(0, 0.1) times the `deviations` (square roots
+    of the eigenvalues, as in the authors' code), these with the image `scaled` by 1/1.1 as there,
+    or the `eigenvalues` of pixels in 0 to 1, as others read the paper.
 
     `ema`: the decay, a step, of an exponential moving average of the weights, which is tested.
 
@@ -249,7 +249,7 @@ class Recipe(Strict):
     decay_biases: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     crop: Annotated[int, Field(ge=8)] | None = None
-    augment: tuple[Literal["crop", "flip"], ...] = ()
+    augment: tuple[str, ...] = ()
     colour: Literal["none", "deviations", "scaled", "eigenvalues"] = "none"
     drops: Annotated[tuple[Positive, ...], AfterValidator(_increasing)] = ()
     patience: Annotated[int, Field(ge=1)] | None = None
@@ -266,6 +266,12 @@ class Recipe(Strict):
     cutmix: Annotated[float, Field(gt=0, le=100)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     shuffle: Shuffle | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that may be of a package."""
+        schedule = () if self.schedule is None else (self.schedule.name,)
+        return (self.optimiser.name, *schedule, *self.augment)
 
     @model_validator(mode="after")
     def _check_lanes(self) -> Self:

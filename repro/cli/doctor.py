@@ -20,7 +20,15 @@ from repro.claim import KINDS, SCALES, Claim, Recipe, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
 from repro.plan import most_epochs_left
-from repro.registry import DATASETS, LOGGERS, METRICS, MODELS, OPTIMISERS
+from repro.registry import (
+    AUGMENTATIONS,
+    DATASETS,
+    LOGGERS,
+    METRICS,
+    MODELS,
+    OPTIMISERS,
+    SCHEDULES,
+)
 from repro.store.provenance import code_commit, code_version, cores, cpu_name
 from repro.train.precision import instructions
 from repro.trial import Trial
@@ -229,6 +237,8 @@ def _plugins() -> Iterator[Check]:
         ("logger", LOGGERS),
         ("kind of claim", KINDS),
         ("optimiser", OPTIMISERS),
+        ("schedule", SCHEDULES),
+        ("augmentation", AUGMENTATIONS),
         ("metric", METRICS),
     )
     for kind, names in added:

@@ -10,6 +10,7 @@ from typing import Literal
 from repro.claim import (
     COMMAND,
     MOST_SEEDS,
+    Recipe,
     Search,
     TimeClaim,
     TrainedClaim,
@@ -142,7 +143,7 @@ def _first_trial(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerp
         further_test=spec.further_test,
         rate=math.nan,
         seed=0,
-        numerics=code(model.name, spec.data, settings.optimiser.name),
+        numerics=code(model.name, spec.data, settings),
         trainer=claim.trainer,
     )
     if not isinstance(claim, TimeClaim) or claim.decided_by is None:
@@ -180,11 +181,11 @@ def cells_of(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint
     return _cached(_ByIdentity(claim), scale, recipe, arm, fingerprint)
 
 
-def code(model: str, data: str, optimiser: str) -> int | str:
+def code(model: str, data: str, recipe: Recipe) -> int | str:
     """A trial's `numerics`: the version of repro's code, and of plug-ins that it uses."""
     if model == COMMAND:
         return 1  # its numbers do not depend on repro's code
-    own, packages = numerics(model), versions(model, data, optimiser)
+    own, packages = numerics(model), versions(model, data, *recipe.names)
     if not packages:
         return own
     return " ".join([str(own), *(f"{package}={version}" for package, version in packages.items())])

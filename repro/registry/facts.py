@@ -6,7 +6,7 @@ builds lies elsewhere: models in `repro.models` (and timm), data sets in `repro.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from repro.registry.plugins import Plugins
@@ -75,6 +75,31 @@ class OptimiserFacts:
     module: str
     builder: str
     arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScheduleFacts:
+    """A learning-rate schedule of a package.
+
+    `factor`: what the rate is multiplied by, a function of the epoch, a float, and by keyword of
+    `epochs`, the last of the schedule, and of what `arguments` lists, each with its default.
+    """
+
+    title: str
+    factor: Callable[..., float]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationFacts:
+    """What a package changes of training images by chance, after crops and mirroring.
+
+    `augment`: a function of a net's inputs (B, 3, S, S) and a `torch.Generator`, both on the
+    device, that returns such inputs and draws from nothing else.
+    """
+
+    title: str
+    augment: Callable[[Any, Any], Any]
 
 
 def _error(title: str) -> MetricFacts:
@@ -267,6 +292,21 @@ _OPTIMISERS = {
 
 OPTIMISERS: Mapping[str, OptimiserFacts] = Plugins(
     "repro.optimisers", _OPTIMISERS, kind=OptimiserFacts
+)
+
+# Ours by the keys that each has in a claim file besides its warm-up, and those of other packages.
+OWN_SCHEDULES = {
+    "constant": (),
+    "cosine": ("epochs", "eta_min"),
+    "polynomial": ("epochs", "power"),
+    "multi_step": ("milestones", "gamma"),
+    "step": ("step_size", "gamma"),
+}
+SCHEDULES: Mapping[str, Any] = Plugins("repro.schedules", OWN_SCHEDULES, kind=ScheduleFacts)
+
+OWN_AUGMENTATIONS = ("crop", "flip")
+AUGMENTATIONS: Mapping[str, Any] = Plugins(
+    "repro.augmentations", dict.fromkeys(OWN_AUGMENTATIONS), kind=AugmentationFacts
 )
 
 # timm's activation names (a test holds them against timm itself) and LeCun's scaled tanh,

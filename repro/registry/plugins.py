@@ -7,6 +7,9 @@
 | `repro.datasets` | a data set's, the same     | `registry.DatasetFacts`, with `load` or without |
 | `repro.optimisers` | an optimiser's, the same | `registry.OptimiserFacts`, which name what      |
 |                  |                            | builds it                                       |
+| `repro.schedules` | a schedule's, the same    | `registry.ScheduleFacts` with `factor`          |
+| `repro.augmentations` | an augmentation's,    | `registry.AugmentationFacts` with `augment`     |
+|                  | the same                   |                                                 |
 | `repro.metrics`  | a metric's, the same       | `registry.MetricFacts` with `measure`           |
 | `repro.loggers`  | what `--log` is given      | a callable: folder to `observer.Observer`       |
 | `repro.kinds`    | a kind of claim, the same  | a subclass of `claim.TrainedClaim`, whose       |
@@ -31,6 +34,8 @@ GROUPS = (
     "repro.models",
     "repro.datasets",
     "repro.optimisers",
+    "repro.schedules",
+    "repro.augmentations",
     "repro.metrics",
     "repro.loggers",
     "repro.kinds",

@@ -1,7 +1,37 @@
-"""Batches whose images are blended with one another: mixup and CutMix, as torchvision has them."""
+"""Batches that are changed as a whole: by augmentations of packages, then by mixup and CutMix."""
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from repro.errors import MachineError
+from repro.registry import AUGMENTATIONS
+from repro.train.memory import is_out_of_memory
+from repro.trial import derive_seed
+
+
+def augment_batch(images: Tensor, names: Iterable[str], *, seed: int) -> Tensor:
+    """Images (B, 3, S, S) as these augmentations of packages change them, one after another."""
+    for name in names:
+        generator = torch.Generator(images.device).manual_seed(derive_seed(name, seed))
+        try:
+            images = _same_shape(AUGMENTATIONS[name].augment(images, generator), images)
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise MachineError(
+                f"the augmentation {name!r} failed: {type(error).__name__}: {error}",
+                hint="repair or uninstall its package",
+            ) from error
+    return images
+
+
+def _same_shape(augmented: object, images: Tensor) -> Tensor:
+    if not isinstance(augmented, Tensor) or augmented.shape != images.shape:
+        what = getattr(augmented, "shape", type(augmented).__name__)
+        raise ValueError(f"it made {what} of images {tuple(images.shape)}")
+    return augmented.to(images.dtype)
 
 
 def mix_batch(
@@ -15,7 +45,7 @@ def mix_batch(
 ) -> tuple[Tensor, Tensor]:
     """Images (B, 3, S, S) with their neighbours in them, and shares of the labels, (B, classes).
 
-    `mixup`, `cutmix`: alpha of each; by chance one of them where both are given.
+    `mixup`, `cutmix`: alpha of each, as in torchvision; by chance one of them where both are given.
     """
     from torchvision.transforms.v2 import CutMix, MixUp  # which most recipes do without
 

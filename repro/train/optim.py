@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
-from repro.registry import OPTIMISERS
+from repro.registry import OPTIMISERS, SCHEDULES
 from repro.trial import Trial
 
 MOST_DROPS = 3  # sec. 5: the rate "was reduced three times prior to termination"
@@ -239,6 +239,9 @@ def scheduled_rate(trial: Trial, epoch: float) -> float:
             scheduled = rate * keys.gamma ** sum(epoch >= each for each in keys.milestones)
         case "step":
             scheduled = rate * keys.gamma ** (epoch // (keys.step_size or math.inf))
+        case package:
+            factor = SCHEDULES[package].factor
+            scheduled = rate * factor(epoch, epochs=keys.epochs, **keys.arguments)
     return max(warmup_factor * scheduled, _LEAST * rate)
 
 

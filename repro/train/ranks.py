@@ -14,6 +14,7 @@ from torch import distributed as dist
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
+from repro.registry import OWN_AUGMENTATIONS
 from repro.trial import Trial
 
 
@@ -73,7 +74,13 @@ SINGLE_RANK = Ranks()
 
 
 def check_splits(model: nn.Module, trial: Trial) -> None:
-    """ValueError for what is made of a whole batch: batch normalisation, and blended images."""
+    """ValueError for what is made of a whole batch: batch normalisation, and images together."""
+    further = {*trial.recipe.augment} - {*OWN_AUGMENTATIONS}
+    if further:
+        raise ValueError(
+            f"the augmentation {min(further)!r} of a package cannot be trained over several ranks: "
+            "it draws for a whole batch"
+        )
     if trial.recipe.mixup is not None or trial.recipe.cutmix is not None:
         raise ValueError(
             "`mixup` and `cutmix` cannot be trained over several ranks: an image and the one that "

@@ -18,9 +18,10 @@ from repro.data import Dataset, Split
 from repro.data.device import DeviceData
 from repro.data.device.order import Bounds
 from repro.models import build
+from repro.registry import OWN_AUGMENTATIONS
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics, package_metrics
-from repro.train.mixing import mix_batch
+from repro.train.mixing import augment_batch, mix_batch
 from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
 from repro.train.precision import autocast
 from repro.train.progress import Progress
@@ -140,8 +141,12 @@ class Run:
         return torch.Generator(self.device).manual_seed(self.seed(purpose))
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """The batch of a step of the window, blended where the recipe says so."""
+        """The batch of a step of the window, changed and blended where the recipe says so."""
         recipe = self.trial.recipe
+        further = [name for name in recipe.augment if name not in OWN_AUGMENTATIONS]
+        if further:
+            seed = derive_seed("augment", self.seed("augment"), step)
+            images = augment_batch(images, further, seed=seed)
         if recipe.mixup is None and recipe.cutmix is None:
             return images, labels
         seed = derive_seed("mix", self.seed("mix"), step)

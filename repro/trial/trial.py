@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar, Trainer
+from repro.registry import OWN_AUGMENTATIONS
 from repro.trial.records import STRICT, Amount, Finite, Number, parse
 
 # Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
@@ -101,7 +102,9 @@ class Trial:
     def batches(self) -> bool:
         """Whether several of its shape can be trained as one program, of a net that can."""
         recipe = self.recipe
-        return all(getattr(recipe, name) == _DEFAULTS[name].default for name in _UNBATCHED)
+        return {*recipe.augment} <= {*OWN_AUGMENTATIONS} and all(
+            getattr(recipe, name) == _DEFAULTS[name].default for name in _UNBATCHED
+        )
 
     @cached_property
     def shape(self) -> str:

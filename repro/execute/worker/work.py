@@ -186,7 +186,7 @@ def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
 
 
 def _check_code(trial: Trial) -> None:
-    if trial.numerics != code(trial.model, trial.data, trial.recipe.optimiser.name):
+    if trial.numerics != code(trial.model, trial.data, trial.recipe):
         raise SourcesMissingError(
             f"the code that trial {trial.id} reaches has changed since the run began",
             hint="run the same command again",
@@ -304,7 +304,7 @@ def _finish(run: Run, machine: Machine, store: Store, dataset: Dataset) -> Train
     if not run.ended:
         return TrainedCell(outcome="paused")
     facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
-    names = run.trial.model, run.trial.data, run.trial.recipe.optimiser.name
+    names = run.trial.model, run.trial.data, *run.trial.recipe.names
     facts |= versions(*names, *run.metrics, *run.metric_errors)
     if run.metric_errors:
         facts["not measured"] = _unmeasured(run)
