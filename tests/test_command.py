@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.claim import TrainedClaim, load
-from repro.claim.trainer import fingerprint_of
+from repro.claim.trainer import command_line, fingerprint_of
 from repro.errors import ClaimError, CommandError, ReproError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
@@ -567,6 +567,26 @@ def test_steps_are_epochs_by_what_the_claim_says() -> None:
     assert line.epoch == 0.5
     with pytest.raises(ValueError, match="'step' needs `steps_per_epoch`"):
         parse_line(text, steps_per_epoch=None, seconds=0.0)
+
+
+def test_an_empty_argument_leaves_no_word() -> None:
+    """A flag of one arm alone; other empty words stay."""
+    command = ("train.py", "{flag}", "--to={flag}", "", "{threshold}")
+    filled = command_line(command, {"flag": "", "threshold": ""})
+
+    assert filled == ["train.py", "--to=", "", ""]
+    assert command_line(command, {"flag": "--fast", "threshold": 0.1})[1] == "--fast"
+
+
+def test_a_program_without_metrics_is_told_what_to_write(tmp_path: Path) -> None:
+    """A line, and the file."""
+    path = claim_file(tmp_path)
+    (tmp_path / "program.py").write_text("print('epoch 1: 0.31')")
+
+    ended = train(path)
+
+    assert isinstance(ended, CommandError)
+    assert 'wrote no metric: it has to append a line such as {"epoch": 1, "name": ' in str(ended)
 
 
 def test_errors_by_epoch_are_the_newest_by_then() -> None:

@@ -26,13 +26,19 @@ def placeholders_in(word: str) -> list[str]:
 
 
 def command_line(command: tuple[str, ...], values: Mapping[str, object]) -> list[str]:
-    """The command with the placeholders replaced."""
+    """The command with the placeholders replaced; an empty argument leaves no word."""
 
     def filled(match: re.Match[str]) -> str:
         value = values[match[1]]
         return str(value).lower() if isinstance(value, bool) else str(value)
 
-    return [_PLACEHOLDER.sub(filled, word) for word in command]
+    return [_PLACEHOLDER.sub(filled, word) for word in command if not _is_left_out(word, values)]
+
+
+def _is_left_out(word: str, values: Mapping[str, object]) -> bool:
+    """Whether a word is nothing but an argument that is empty, such as a flag that is not set."""
+    alone = _PLACEHOLDER.fullmatch(word)
+    return bool(alone) and alone[1] not in PLACEHOLDERS and values[alone[1]] == ""
 
 
 def files_of(claim: TrainedClaim) -> list[str]:

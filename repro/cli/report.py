@@ -160,8 +160,11 @@ def _check(
 
     end_by_faults(faults)
     if not any(page.measured for page in claim_pages):
+        kept = sound_store(store)
+        ids = sorted({kept.plan(file).claim_id for file in kept.plan_files()})
+        plans = f"; its plans are of {', '.join(ids)}" if ids else ""
         raise NothingMeasuredError(
-            f"{store} has no finished trial of these claims, and no facts",
+            f"{store} has no finished trial of these claims, and no facts{plans}",
             hint="`--claims FOLDER` names the folder of the claim files that were run; "
             "`repro run FILE` measures; `--store` names the folder of results",
         )

@@ -171,11 +171,16 @@ def _errors(page: Page) -> Drawing:
         page,
         panels,
         f"Test error of {_arms(page)} against epochs, for {_names(page)}",
-        "Test error after each epoch, over evaluation seeds that did not diverge; dotted, the "
-        "error of that epoch's training batches, as the net met them: cropped, mirrored and with "
-        "dropout where the arm has these."
+        "Test error after each epoch, over evaluation seeds that did not diverge"
+        + ("." if page.claim.trainer else _DOTTED)
         + _count_of_them(arm.test for arms in arms_by_recipe.values() for arm in arms),
     )
+
+
+_DOTTED = (
+    "; dotted, the error of that epoch's training batches, as the net met them: cropped, mirrored "
+    "and with dropout where the arm has these."
+)
 
 
 def _metrics(page: Page) -> Drawing:

@@ -414,12 +414,13 @@ def _provenance(page: Page) -> Table:
         for recipe in claim.recipes
         for arm in claim.arms
     }
+    of_recipe = [("precision", ", ".join(sorted(precisions)))] if claim.trainer is None else []
     rows = [
         ("data", plan.data_title if plan else NOT_RUN),
         ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
         ("registered", registration(page)),
         ("digest of the claim at this scale", claim.digest(scale)),
-        ("precision", ", ".join(sorted(precisions))),
+        *of_recipe,
         *(("kind of claim", f"of {name} {which}") for name, which in versions(claim.kind).items()),
     ]
     names = {name for name, _ in rows}

@@ -222,7 +222,8 @@ def _count_line(state: Overview) -> str:
     ]
     time_left = f"; at most {duration(max(seconds_left))} left" if seconds_left else ""
     count = len(state.faults)
-    fault_note = f"; {count} with a fault, which the same `repro run` tries again" if count else ""
+    again = "which the same `repro run` tries again, unless what it trains has changed since"
+    fault_note = f"; {count} with a fault, {again}" if count else ""
     return (
         f"{len(state.running)} trials running, {state.finished} finished, "
         f"{state.unfinished} begun and waiting to go on{fault_note}{time_left}"

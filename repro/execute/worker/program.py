@@ -271,7 +271,11 @@ class _Program:
         elif code != 0:
             raise _Fault(f"ended with exit code {code}")
         elif not training.lines:
-            raise _Fault(f"ended, and wrote no metric into {self.metrics} ({{metrics}})")
+            raise _Fault(
+                "ended, and wrote no metric: it has to append a line such as "
+                '{"epoch": 1, "name": "test_error", "value": 0.31} to the file that REPRO_METRICS '
+                f"names, {self.metrics}"
+            )
         else:
             raise _Fault(
                 f"ended at epoch {training.epoch:g} of {training.until:g} (an epoch counts once it "
