@@ -18,7 +18,7 @@ from repro.errors import ClaimError
 from repro.plan import confirm_cells, next_cells
 from repro.stats import Estimate
 from repro.store import Store
-from repro.trial import Result, Row
+from repro.trial import Result, Row, Status
 from repro.verdict import Verdict, decide, settles
 from repro.verdict.analysis import analyse, planned_looks
 from repro.verdict.effects import Outcome, contrasts
@@ -300,6 +300,34 @@ def test_a_bracket_is_as_wide_as_a_program_tests_seldom() -> None:
     seen = outcomes_of(claim, {"small_rate": (0.9, 0.1), "large_rate": (0.9, 0.1)}, records)
 
     assert set(seen.values()) == {(0.5, 2.0)}
+
+
+@pytest.mark.parametrize("status", ["diverged", "finished"])
+def test_that_one_net_trains_at_a_rate_where_another_does_not_is_decided(
+    status: str, tmp_path: Path
+) -> None:
+    """By the times to a test error, of which one arm has none: it diverges, or stays at chance."""
+    text = EPOCHS.read_text().replace("seeds: 1", "seeds: 5\n    checks: {above_chance: false}")
+    text = text.replace("{rate: 0.0003}", "{rate: 0.01, model: {activation: sigmoid}}")
+    path = tmp_path / EPOCHS.name
+    path.write_text(text.replace("epochs: 2", "epochs: 20"))
+    claim = load(path)
+    assert isinstance(claim, TrainedClaim)
+    results: dict[str, Result] = {}
+    for cell in next_cells(claim, "smoke", "", {}):
+        fails = cell.arm == "small_rate"
+        errors = (0.9,) * 20 if fails else (0.8, 0.7, 0.6 - 0.1 * (cell.trial.seed % 2), 0.3)
+        one = planted(cell, crossed=None, error=errors[-1], epochs=1 if fails else 20)
+        ended: Status = "finished"
+        if fails and status == "diverged":
+            ended, errors = "diverged", ()
+        elif fails:
+            one = replace(one, epochs=20.0)
+        results[cell.trial.id] = replace(one, status=ended, test_errors=errors)
+    verdict = decide(claim, analyse(claim, "smoke", "", results, settles=settles), "small")
+
+    assert verdict.word == "reproduced"
+    assert verdict.reason.startswith("no slow trial crossed: the lower bound, ")
 
 
 def test_a_search_takes_the_rate_that_comes_to_the_test_error_first(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def command_line(command: tuple[str, ...], values: Mapping[str, object]) -> list
 def _is_left_out(word: str, values: Mapping[str, object]) -> bool:
     """Whether a word is nothing but an argument that is empty, such as a flag that is not set."""
     alone = _PLACEHOLDER.fullmatch(word)
-    return bool(alone) and alone[1] not in PLACEHOLDERS and values[alone[1]] == ""
+    return alone is not None and alone[1] not in PLACEHOLDERS and values[alone[1]] == ""
 
 
 def files_of(claim: TrainedClaim) -> list[str]:
