@@ -479,6 +479,17 @@ def test_files_that_the_command_names_and_its_inputs_are_its_identity(tmp_path: 
     assert fingerprint_of(trained_claim(path)) not in (first, second)
 
 
+def test_scales_of_different_lengths_share_no_trial(tmp_path: Path) -> None:
+    """The program would go on from the shorter one; other data or arguments tell them apart."""
+    scale = "  smoke: {epochs: 2, seeds: 3, rate: 0.1, arguments: {mode: plain}}\n"
+    longer = scale.replace("smoke", "proxy").replace("2,", "8,")
+    path = changed(claim_file(tmp_path), scale, scale + longer)
+
+    with pytest.raises(ClaimError, match=r"scales.proxy.epochs: the smoke scale has the same tria"):
+        load(path)
+    assert load(changed(path, longer, longer.replace("{epochs", "{data: more, epochs")))
+
+
 def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     """With its command, arm and arguments."""
     trial = cells_of(claim_file(tmp_path), tmp_path / "store")[0].trial

@@ -43,7 +43,7 @@ LEFT_OUT = {
     "docs/how-to/another-paper.md": 1,
     "docs/how-to/borrowed-gpu.md": 4,
     "docs/how-to/data.md": 3,
-    "docs/how-to/gpu-and-cluster.md": 8,
+    "docs/how-to/gpu-and-cluster.md": 7,
     "docs/how-to/run.md": 2,
     "docs/how-to/share.md": 1,
     "docs/tutorial/first-verdict.md": 1,

@@ -13,6 +13,7 @@ from repro.claim.raw import quoted, suggestion
 from repro.claim.rules import (
     amount_rule,
     contrast_rules,
+    length_rule,
     resolved_rules,
     rules,
     sameness_rule,
@@ -105,7 +106,7 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     findings = list(rules(kind, source.data, path))
     problems += [source.problem(key_path, message) for key_path, message in findings]
     if isinstance(claim, TrainedClaim) and not problems:
-        later_rules = (amount_rule, resolved_rules, contrast_rules, sameness_rule)
+        later_rules = (amount_rule, resolved_rules, contrast_rules, sameness_rule, length_rule)
         findings = next(filter(None, (list(rule(claim)) for rule in later_rules)), [])
         problems = [source.problem(key_path, message) for key_path, message in findings]
     return claim, _causes(problems)

@@ -525,6 +525,27 @@ def sameness_rule(claim: TrainedClaim) -> Iterator[Finding]:
                     )
 
 
+def length_rule(claim: TrainedClaim) -> Iterator[Finding]:
+    """Scales whose trials are the same, but for how long a command is told to train.
+
+    It would go on from the shorter training, which the built-in trainer may do and a program whose
+    schedule ends with its epochs may not; and the shorter scale would be judged by the longer one.
+    """
+    if claim.trainer is None:
+        return
+    for (name, one), (other, two) in combinations(claim.scales.items(), 2):
+        nets = [
+            {arm: model_for(claim, scale, arm) for arm in claim.arms} for scale in (name, other)
+        ]
+        same = one.data == two.data and nets[0] == nets[1] and one.threshold == two.threshold
+        if same and one.epochs != two.epochs:
+            yield (
+                ("scales", other, "epochs"),
+                f"the {name} scale has the same trials, but trains for {one.epochs:g} epochs, not "
+                f"{two.epochs:g}: tell them apart by their `data` or `arguments`",
+            )
+
+
 def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     recipes = mapping(data, "recipes")
     for name in recipes:
