@@ -157,7 +157,6 @@ COMMANDS: dict[str, Callable[[Path, Path], Result]] = {
     "export": lambda store, out: repro("export", "--store", store, out),
     "diff": lambda store, out: repro("diff", store, small(out), "--claims", CLAIMS),
     "why": lambda store, _: repro("why", FINISHED, "--store", store, "--claims", CLAIMS),
-    "weights": lambda store, out: repro("weights", FINISHED, out, "--store", store),
     "status": lambda store, _: repro("status", "--store", store),
 }
 READ_BY = {

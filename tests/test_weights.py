@@ -1,4 +1,4 @@
-"""A trained net that is given away is the net that was measured."""
+"""A trained net that is kept is the net that was measured."""
 
 import json
 import shutil
@@ -29,25 +29,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_reloaded_net_is_the_one_that_was_measured(trained: Path, tmp_path: Path) -> None:
-    """By timm, as the card says: equal logits, and the test error of the trial's result."""
-    out = tmp_path / "net"
-    done = repro(
-        "weights", trained / "tiny.yaml", out, "--arm", "fast", "--store", trained / "runs"
-    )
-    assert done.exit_code == 0, done.output
+    """By timm, as the how-to says: equal logits, and the test error of the trial's result."""
     store = Store(trained / "runs")
-    assert with_timm.default_cfgs  # imported, as the card says: now timm knows the net
+    assert with_timm.default_cfgs  # imported, as the how-to says: now timm knows the net
     (name,) = (i for i in store.ids() if store.trial(i).arguments["activation"] == "relu")
     trial, result = store.trial(name), store.result(name)
     assert result is not None
     dataset = open_dataset(trial.data, (tmp_path,), tmp_path)
-    config = json.loads((out / "config.json").read_text())
+    folder = store.folder(name)
+    about = json.loads((folder / "weights.json").read_text())
     model = timm.create_model(
-        config["architecture"],
-        checkpoint_path=str(out / "model.safetensors"),
-        **config["arguments"],
+        about["architecture"],
+        checkpoint_path=str(folder / "weights.safetensors"),
+        **about["arguments"],
     ).eval()
-    inputs = load_file(out / "inputs.safetensors")
+    inputs = load_file(folder / "inputs.safetensors")
     pixels = (torch.tensor(dataset.test.images).float() - inputs["mean"]) * inputs["scale"]
     again = train(trial, dataset, device=torch.device("cpu"), until=result.epochs)
     again.model.eval()
@@ -58,47 +54,6 @@ def test_a_reloaded_net_is_the_one_that_was_measured(trained: Path, tmp_path: Pa
 
     assert torch.allclose(logits, ours, rtol=1e-5, atol=1e-5)
     assert error == pytest.approx(result.metrics["test_error"])
-
-
-def test_the_card_says_what_it_is_and_how_to_load_it(trained: Path, tmp_path: Path) -> None:
-    """Data and fingerprint, recipe, metrics by seed, licence, and code that names every file."""
-    store = Store(trained / "runs")
-    name, _ = store.ids()
-    done = repro("weights", name, tmp_path / "net", "--store", trained / "runs")
-    card = (tmp_path / "net" / "README.md").read_text()
-
-    assert done.stdout == f"{tmp_path / 'net' / 'README.md'}\n"
-    assert card.startswith("---\nlibrary_name: timm\n")
-    assert f"fingerprint `{store.trial(name).fingerprint}`" in card
-    for text in (
-        "| epochs | ",
-        "batch_size: 16",
-        "seed 0 (these weights)",
-        "MIT",
-        'checkpoint_path="model.saf',
-    ):
-        assert text in card
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("tiny",), "tiny has several arms\nnext: give --arm, one of fast, slow"),
-        (("tiny", "--arm", "faster"), "tiny has no arm 'faster'\nnext: it has: fast, slow"),
-        (("tiny", "--arm", "fast", "--seed", "9"), "with seed 9 is not trained at smoke scale"),
-        (("0" * 16,), f"has no finished trial {'0' * 16}"),
-    ],
-)
-def test_a_net_that_is_not_there_is_told(
-    words: tuple[str, ...], message: str, trained: Path, tmp_path: Path
-) -> None:
-    """And what there is."""
-    where = ("--claims", trained, "--store", trained / "runs")
-    done = repro("weights", *words, tmp_path / "net", *where)
-
-    assert done.exit_code in (2, 5)
-    assert message in done.stderr
-    assert not (tmp_path / "net").exists()
 
 
 def trained_further(trained: Path, folder: Path) -> tuple[Path, Path]:
@@ -113,17 +68,16 @@ def trained_further(trained: Path, folder: Path) -> tuple[Path, Path]:
 def test_a_net_that_was_trained_further_is_not_the_one_that_was_kept(
     trained: Path, tmp_path: Path
 ) -> None:
-    """A card with the numbers of other weights is worse than none."""
-    path, store = trained_further(trained, tmp_path / "more")
-    done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", store)
+    """A net with the numbers of other weights is worse than none."""
+    store = Store(trained_further(trained, tmp_path / "more")[1])
 
-    assert done.exit_code == 5
-    assert "was run without --keep-weights" in done.stderr
+    assert len(store.results()) == 2
+    assert any(not store.has_weights(name) for name in store.ids())
 
 
 @pytest.mark.parametrize("damage", ["cut", "no weights", "of another epoch", "not JSON"])
-def test_a_damaged_net_is_not_given_away(trained: Path, tmp_path: Path, damage: str) -> None:
-    """Nor called sound by `repro verify`; `repro merge` leaves it where it is."""
+def test_a_damaged_net_is_told(trained: Path, tmp_path: Path, damage: str) -> None:
+    """By `repro verify`; `repro merge` leaves it where it is."""
     shutil.copytree(trained / "runs", tmp_path / "runs")
     name, _ = Store(tmp_path / "runs").ids()
     net = tmp_path / "runs" / "trials" / name / "weights.safetensors"
@@ -137,13 +91,10 @@ def test_a_damaged_net_is_not_given_away(trained: Path, tmp_path: Path, damage: 
             about.write_text(json.dumps(json.loads(about.read_text()) | {"epochs": 7.0}))
         case _:
             about.write_text("{")
-    given = repro("weights", name, tmp_path / "net", "--store", tmp_path / "runs")
     checked = repro("verify", tmp_path / "runs", "--claims", trained)
     merged = [repro("merge", tmp_path / "into", tmp_path / "runs").exit_code for _ in range(2)]
 
-    assert (given.exit_code, checked.exit_code, merged) == (5, 5, [5, 5])
-    assert name in given.stderr
-    assert not (tmp_path / "net").exists()
+    assert (checked.exit_code, merged) == (5, [5, 5])
     assert f"contradiction: {net.parent}" in checked.stdout.replace("cannot read the net of ", "")
 
 
@@ -178,13 +129,11 @@ def test_a_merged_trial_that_went_further_loses_the_net_of_before(
 
 
 def test_nets_are_kept_only_when_asked_for(tmp_path: Path) -> None:
-    """They are large; the hint says how to get one after all, and asking late is told."""
+    """They are large; that they were asked for too late is told."""
     path = quick_claim_file(tmp_path)
     run = ("run", path, "--store", tmp_path / "runs", "--workers", "1")
     asked = [repro(*run, *late) for late in ((), ("--keep-weights",))]
-    done = repro("weights", path, tmp_path / "net", "--arm", "fast", "--store", tmp_path / "runs")
 
-    assert "nets are gone" not in asked[0].stderr
+    assert "weights" not in asked[0].stderr
     assert "2 trials were finished earlier without --keep-weights" in asked[1].stderr
-    assert done.exit_code == 5
-    assert "was run without --keep-weights" in done.stderr
+    assert not list((tmp_path / "runs").glob("trials/*/weights*"))

@@ -13,7 +13,6 @@ from repro.cli.report import export, publish, report
 from repro.cli.run import plan, run, status
 from repro.cli.setup import doctor, here
 from repro.cli.store import diff, explain, merge, verify, why
-from repro.cli.weights import weights
 
 __all__ = ["main"]
 
@@ -35,7 +34,7 @@ TASKS = {
     "Get started": (list_, show, new, validate, doctor),
     "Run": (plan, run, status, data, trust),
     "Read": (report, why, explain),
-    "Share": (publish, export, weights, diff, merge, verify),
+    "Share": (publish, export, diff, merge, verify),
     "Maintain": (schema,),
 }
 

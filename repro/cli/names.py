@@ -97,20 +97,6 @@ class ScaleName(click.Choice[str]):
         ]
 
 
-class ArmName(click.ParamType[str]):
-    """An arm of the claim on the line."""
-
-    name = "arm"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> "list[CompletionItem[str]]":
-        """As the claim file has them."""
-        del param
-        arms = {arm: None for claim in _claims_of(ctx) for arm in getattr(claim, "arms", ())}
-        return [CompletionItem(arm) for arm in arms if arm.startswith(incomplete)]
-
-
 class LogTarget(click.ParamType[tuple[str, Path]]):
     """`tensorboard` or `tensorboard:FOLDER`: a logger, and where it writes."""
 

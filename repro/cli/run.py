@@ -78,7 +78,9 @@ if TYPE_CHECKING:
     help="Stop a claim's command after this time without a new metric.",
 )
 @click.option("--trust", is_flag=True, help="Trust the claim files' commands for this run.")
-@setting("--keep-weights", is_flag=True, help="Keep every trained net, for `repro weights`.")
+@setting(
+    "--keep-weights", is_flag=True, help="Keep every trained net, as safetensors beside its trial."
+)
 @click.option("--json", "as_json", is_flag=True, help="Verdicts as JSON on stdout.")
 def run(
     claims: tuple[Path, ...],

@@ -240,12 +240,6 @@ class OnStore(Attempt):
         self.check_numbers(out)
         return contents(out)
 
-    def given_away(self) -> dict[str, str]:
-        """A trained net, given away."""
-        name = max(Store(self.base / "killed").finished())
-        self.call("weights", name, self.folder / "net", "--store", self.store)
-        return contents(self.folder / "net")
-
     def continued(self) -> None:
         """The command that was killed, once more."""
         self.go_on(self.store)
@@ -318,7 +312,7 @@ class OnStore(Attempt):
 
 
 LOOKS = [
-    *("status", "why", "tables", "exported", "given_away", "continued", "listed", "shown"),
+    *("status", "why", "tables", "exported", "continued", "listed", "shown"),
     *("planned", "compared", "merged_from", "merged_into"),
 ]
 RESULTS = LOOKS[:6]
