@@ -215,7 +215,7 @@ def _times_text(claim: TimeClaim) -> str:
     how = {
         "full": "by full passes over the training set",
         "online": "by the online error",
-        None: "after an epoch",
+        None: "by the test after each epoch",
     }[claim.decided_by]
     return (
         f"Epochs to {100 * claim.threshold:g} % {metric_facts(claim.metric).title} {how}, "

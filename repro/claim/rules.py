@@ -477,6 +477,11 @@ def contrast_rules(claim: TrainedClaim) -> Iterator[Finding]:
         for name, arm in claim.arms.items():
             if arm.share is not None:
                 yield ("arms", name, "share"), "an epoch of fewer images is no measure of time"
+            if arm.metric is not None:
+                yield ("arms", name, "metric"), "has no effect: times are to the claim's own metric"
+        for name, scale in claim.scales.items():
+            if claim.metric == "test_error" and claim.trainer is None and scale.epochs < 1:
+                yield ("scales", name, "epochs"), "the test error is measured after a whole epoch"
     if isinstance(claim, DifferenceClaim):
         yield from _difference_rules(claim)
 
