@@ -274,7 +274,7 @@ def test_no_other_command_runs_it(tmp_path: Path) -> None:
 
 
 def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
-    """Six trials end by the same fault: one error, and a count."""
+    """One error, and a count: after three faults in a row no other of the six trials is begun."""
     path, store = claim_file(tmp_path, mode="fail"), tmp_path / "store"
 
     ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
@@ -282,7 +282,20 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     assert ran.exit_code == 5
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
-    assert "the same error in 5 more trials" in ran.output
+    assert "the same error in 2 more trials" in ran.output
+    assert len((tmp_path / "starts").read_text().splitlines()) == 3
+
+
+def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) -> None:
+    """Its faults are not in a row."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    changed(path, "{good: {}, bad: {}}", "{good: {}, bad: {arguments: {mode: fail}}}")
+
+    ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+
+    assert ran.exit_code == 5
+    assert "the same error in 2 more trials" in ran.output
+    assert len(Store(store).results()) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The driver: asks the plan for the next trials and submits them to a back-end.
 
-It asks the plan again whenever a trial ends, so no arm waits for another. The only decision made
-here is how often a trial may lose its worker.
+It asks the plan again whenever a trial ends, so no arm waits for another. The only decisions made
+here are how often a trial may lose its worker, and how often a claim's command may fail.
 """
 
 import signal
@@ -13,13 +13,15 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
-from repro.errors import OutOfMemoryError, ReproError, WorkerKilledError
+from repro.claim import Trainer
+from repro.errors import CommandError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.machine import SIGNALS, CellOutcomes
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import Result
 
 _MAX_LOSSES = 3  # of workers, without progress of the trial in between
+_MAX_COMMAND_FAULTS = 3  # in a row: a program at fault would fail once more, hours later
 _POLL_SECONDS = 0.2
 _BUSY_SECONDS = 1.0
 _ECHO_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and from torchrun
@@ -107,6 +109,7 @@ class _Driver:
     busy: set[str] = field(default_factory=set)  # locked by another process, at the last attempt
     elsewhere: set[str] = field(default_factory=set)  # locked by another process, and reported once
     losses: Counter[str] = field(default_factory=Counter)
+    command_faults: Counter[Trainer | None] = field(default_factory=Counter)  # in a row
     latest_epoch: dict[str, float] = field(default_factory=dict)  # epochs
     max_running: int = 1_000_000  # trials at once, fewer after memory ran out
     stopping: bool = False
@@ -150,7 +153,12 @@ class _Driver:
             return
         running = {cell.trial.id for cells in self.running.values() for cell in cells}
         excluded = running | self.outcome.failures.keys()
-        remaining = [cell for cell in self.plan() if cell.trial.id not in excluded]
+        remaining = [
+            cell
+            for cell in self.plan()
+            if cell.trial.id not in excluded
+            and self.command_faults[cell.trial.trainer] < _MAX_COMMAND_FAULTS
+        ]
         free = [cell for cell in remaining if cell.trial.id not in self.busy]
         slots = max(0, min(self.backend.slots(), self.max_running) - len(self.running))
         groups = self.backend.group(free)
@@ -208,10 +216,12 @@ class _Driver:
             return
         self._mark_started(cell)
         if isinstance(outcome, ReproError):
+            self.command_faults[cell.trial.trainer] += isinstance(outcome, CommandError)
             self.outcome.failures[trial] = outcome
             self.observer.fail(cell, outcome)
             return
         if outcome.result is not None:
+            del self.command_faults[cell.trial.trainer]
             self.outcome.results.append(outcome.result)
             self.busy.clear()
         self.observer.finish(cell, outcome)
