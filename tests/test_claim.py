@@ -196,7 +196,6 @@ RULES = [
     (("epochs: 60", "epochs: 100001"), r"paper.epochs: input should be less than or equal to 1000"),
     (("batch_size: 32}", "batch_size: 100}"), r"320 images in batches of 100 .* make 4 steps an"),
     (("batch_size: 32}", "crop: 40, batch_size: 32}"), r"crops of 40 pixels do not fit into digi"),
-    (("batch_size: 32}", "batch_size: 60, shuffle: {}}"), r"a batch of 60 .* \(scale smoke\)$"),
     (
         ("{model: {activation: tanh}}", "{metric: colour_split, model: {activation: relu}}"),
         r"colour_split is measured of alexnet_2012 alone, not of cifar_80sec \(arm tanh\)$",
@@ -347,17 +346,6 @@ def test_a_table_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
 
     assert load(path).paper.figure == "paper_data/fig1.csv"
     assert read_figure(figure) == [FigurePoint(arm="relu", epoch=1, train_error=0.5)]
-
-
-def test_a_part_of_a_recipe_is_held_to_the_recipe_that_it_is_part_of(tmp_path: Path) -> None:
-    """Lanes that a scale asks for have to fit the recipe's batch, not the default's."""
-    shutil.copytree(SHIPPED.parent, tmp_path / "claims")
-    path = tmp_path / "claims" / SHIPPED.name
-    text = TEXT.replace("batch_size: 128", "batch_size: 30")
-    path.write_text(text.replace("batch_size: 32}", "shuffle: {lanes: 30}}"))
-
-    assert "lanes: 30" in path.read_text()
-    load(path)
 
 
 def many_rates(claim: str, rates: int) -> str:

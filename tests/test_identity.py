@@ -97,7 +97,6 @@ OTHER: dict[str, tuple[str, str, object]] = {
     "Recipe.mixup": ("times", "recipes.small.mixup", 0.2),
     "Recipe.cutmix": ("times", "recipes.small.cutmix", 1.0),
     "Recipe.ema": ("times", "recipes.small.ema", 0.99),
-    "Recipe.shuffle": ("times", "recipes.small.shuffle", spec.Shuffle(lanes=4)),
     "Scale.data": ("times", "scales.smoke.data", "synthetic"),
     "Scale.images": ("times", "scales.smoke.images", 320),
     "Scale.epochs": ("times", "scales.smoke.epochs", 9.0),

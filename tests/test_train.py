@@ -14,6 +14,7 @@ import torch
 from repro.audit.curves import rederived
 from repro.claim import Recipe
 from repro.data import Dataset
+from repro.data.device import DeviceData
 from repro.train import (
     CheckpointError,
     Run,
@@ -454,3 +455,23 @@ def test_further_test_images_leave_the_others_on_disk(
     data = device_data(trial_on(dataset, further_test=40), dataset, CPU)
 
     assert np.shares_memory(data.train.images, dataset.train.images)
+
+
+def test_a_trial_goes_on_where_images_are_read_ahead(tmp_path: Path) -> None:
+    """Bit for bit as where they are held on the device, in the middle of an epoch."""
+    dataset = tiny(tmp_path, images=390)
+    trial = trial_on(dataset, threshold=None, seed=3)
+
+    def run(*, held: bool, until: float, checkpoint: bytes | None = None) -> Run:
+        data = DeviceData(dataset, device=torch.device("cpu"), inputs="standardised", held=held)
+        run = Run(trial, data, until=until, checkpoint=checkpoint)
+        assert list(train_all([run])) == [run]
+        return run
+
+    whole, half = run(held=True, until=1.0), run(held=False, until=0.5)
+    rest = run(held=False, until=1.0, checkpoint=half.state())
+    ours, theirs = (curve_of(run).drop(columns="train_seconds") for run in (rest, whole))
+
+    assert ours.equals(theirs)
+    for a, b in zip(rest.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(a, b)

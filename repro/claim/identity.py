@@ -48,13 +48,12 @@ FIELDS: dict[str, dict[str, Changes]] = {
     "Recipe": _fields(
         numbers="inputs initialisation batch_size momentum weight_decay layer_decay bias_rate "
         "decay_biases precision crop augment colour drops patience optimiser schedule "
-        "label_smoothing clip_norm padding mixup cutmix ema shuffle",
+        "label_smoothing clip_norm padding mixup cutmix ema",
     ),
     "Optimiser": _fields(numbers="name arguments"),
     "Schedule": _fields(
         numbers="name warmup epochs eta_min power milestones step_size gamma arguments",
     ),
-    "Shuffle": _fields(numbers="block buffer lanes"),
     # More epochs continue the same trial, unless its schedule ends with the scale.
     "Scale": _fields(
         numbers="data images resample further_test model arguments rate threshold recipe",

@@ -124,18 +124,6 @@ class Paper(Strict):
         return ": ".join(filter(None, (self.citation, self.title)))
 
 
-class Shuffle(Strict):
-    """Within which bounds an epoch's order is shuffled, so that images can be read in a row.
-
-    `block`: images that are read together. `buffer`: images that are mixed at any moment.
-    `lanes`: parts that each batch takes equally of; as many ranks can each read their own.
-    """
-
-    block: Annotated[int, Field(ge=1)] = 256
-    buffer: Annotated[int, Field(ge=1)] = 16384
-    lanes: Annotated[int, Field(ge=1)] = 8
-
-
 def _from_name(value: object) -> object:
     """A plain name has everything else at its default."""
     return {"name": value} if isinstance(value, str) else value
@@ -234,9 +222,6 @@ class Recipe(Strict):
     `drops`: epochs at which the rate is divided by ten. `patience`: instead, divide whenever the
     test error has not improved for so many epochs, three times, then stop (sec. 5). `schedule`:
     in place of `drops` and `patience`, its name, or a name and keys.
-
-    `shuffle`: images in a random order within bounds, for a disk that reads neighbours faster;
-    otherwise every epoch is a permutation of all.
     """
 
     inputs: Literal["centred", "standardised"] | None = None
@@ -265,22 +250,12 @@ class Recipe(Strict):
     mixup: Annotated[float, Field(gt=0, le=100)] | None = None
     cutmix: Annotated[float, Field(gt=0, le=100)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    shuffle: Shuffle | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """All that may be of a package."""
         schedule = () if self.schedule is None else (self.schedule.name,)
         return (self.optimiser.name, *schedule, *self.augment)
-
-    @model_validator(mode="after")
-    def _check_lanes(self) -> Self:
-        if self.shuffle is not None and self.batch_size % self.shuffle.lanes:
-            raise ValueError(
-                f"a batch of {self.batch_size} cannot take equal parts of "
-                f"{self.shuffle.lanes} lanes"
-            )
-        return self
 
 
 class Model(Strict):

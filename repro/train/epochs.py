@@ -5,22 +5,16 @@ import math
 import torch
 from torch import Tensor
 
-from repro.data.device.order import Bounds, bounded_order
 from repro.trial import WINDOWS, derive_seed
 
 
-def epoch_order(
-    images: int, *, seed: int, epoch: int, within: Bounds | None = None, batch: int = 1
-) -> Tensor:
+def epoch_order(images: int, *, seed: int, epoch: int) -> Tensor:
     """A permutation of the training images, (images,) int64, on the CPU.
 
     The arm is not asked for: arms with the same seed see the same batches (paired data order).
-    `within`: the bounds, if any, in which batches of `batch` images are shuffled.
     """
     generator = torch.Generator().manual_seed(derive_seed("order", seed, epoch))
-    if within is None:
-        return torch.randperm(images, generator=generator)
-    return bounded_order(images, within, batch=batch, generator=generator)
+    return torch.randperm(images, generator=generator)
 
 
 def window_steps(images: int, batch_size: int) -> list[int]:

@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repro.data import Dataset, Split
 from repro.data.device import DeviceData
-from repro.data.device.order import Bounds
 from repro.models import build
 from repro.registry import OWN_AUGMENTATIONS
 from repro.train.epochs import epoch_order, window_steps
@@ -106,14 +105,7 @@ class Run:
 
     def _order(self, epoch: int) -> Tensor:
         if self._ordered is None or self._ordered[0] != epoch:
-            recipe = self.trial.recipe
-            order = epoch_order(
-                self.images,
-                seed=self.trial.seed,
-                epoch=epoch,
-                within=None if recipe.shuffle is None else Bounds(**recipe.shuffle.model_dump()),
-                batch=recipe.batch_size,
-            )
+            order = epoch_order(self.images, seed=self.trial.seed, epoch=epoch)
             self._ordered = (epoch, order.to(self.device))
         return self._ordered[1]
 
