@@ -5,6 +5,7 @@ stored is what was measured.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from statistics import median
@@ -53,21 +54,21 @@ def rederived(trial: Trial, rows: Sequence[Row], result: Result) -> Result:
     tests = (
         [] if trial.threshold is not None else [row.error for row in rows if row.source == "test"]
     )
+    errors = _Errors(online)
     if trial.threshold is None:
         full = crossing = None
     else:
-        full, crossing = _crossings(trial, trial.threshold, rows, online)
-    errors = [
-        _mean(online[i : i + WINDOWS]) for i in range(0, len(online) // WINDOWS * WINDOWS, WINDOWS)
-    ]
+        full, crossing = _crossings(trial, trial.threshold, rows, online, errors)
     anew = replace(
         result,
         status=_status(trial, online, full, crossing, tests),
         epochs=len(online) / WINDOWS,
         crossing_full=full,
         crossing_online=crossing,
-        train_error=_mean(online[-WINDOWS:]),
-        epoch_errors=tuple(errors),
+        train_error=errors.mean(len(online), WINDOWS),
+        epoch_errors=tuple(
+            errors.mean(end, WINDOWS) for end in range(WINDOWS, len(online) + 1, WINDOWS)
+        ),
         test_errors=tuple(tests),
         loss=online[-1].loss,
         seconds=replace(result.seconds, train=online[-1].train_seconds),
@@ -93,21 +94,35 @@ def _by_command(trial: Trial, rows: Sequence[Row], result: Result) -> Result:
     )
 
 
-def _mean(rows: Sequence[Row]) -> float:
-    images = sum(row.images for row in rows)
-    if images < 1:
-        raise ValueError(f"the curve has {images} images in {len(rows)} rows")
-    return sum(row.error * row.images for row in rows) / images
+class _Errors:
+    """The errors of rows over any of them in a row; a store has millions of rows."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._images = [row.images for row in rows]
+        self._wrong = [row.error * row.images for row in rows]
+
+    def mean(self, end: int, most: int) -> float:
+        """Over the last rows before `end`, at most so many. ValueError when they have no images."""
+        rows = slice(max(0, end - most), end)
+        images = sum(self._images[rows])
+        if images < 1:
+            raise ValueError(f"the curve has {images} images in {len(self._images[rows])} rows")
+        return sum(self._wrong[rows]) / images
 
 
 Crossing = tuple[float, float] | None
 
 
 def _crossings(
-    trial: Trial, threshold: float, rows: Sequence[Row], online: Sequence[Row]
+    trial: Trial,
+    threshold: float,
+    rows: Sequence[Row],
+    online: Sequence[Row],
+    errors: _Errors,
 ) -> tuple[Crossing, Crossing]:
     """When full passes, and the online error of a whole epoch, first were at or below it."""
     passes = {row.epoch: row.error for row in rows if row.source == "train"}
+    pass_epochs, pass_errors = [*passes], [*passes.values()]
     full: Crossing = None
     by_online: Crossing = None
     above = 0.0
@@ -115,15 +130,15 @@ def _crossings(
         now, before = count / WINDOWS, (count - 1) / WINDOWS
         if not math.isfinite(row.loss):
             break
-        windows = online[:count]
-        if by_online is None and count >= WINDOWS and _mean(windows[-WINDOWS:]) <= threshold:
+        if by_online is None and count >= WINDOWS and errors.mean(count, WINDOWS) <= threshold:
             by_online = (before, now)
         if full is not None:
             continue
         if trial.crossing == "median":
-            above, full = _by_median([passes[e] for e in passes if e <= now], threshold, now, above)
+            latest = pass_errors[: bisect_right(pass_epochs, now)][-PASSES:]
+            above, full = _by_median(latest, threshold, now, above)
             continue
-        near = _mean(windows[-_NEAR_WINDOWS:]) <= threshold + trial.near
+        near = errors.mean(count, _NEAR_WINDOWS) <= threshold + trial.near
         if near and now not in passes:
             raise ValueError(f"the curve has no full pass at epoch {now:g}, near the threshold")
         if near and passes[now] <= threshold:
@@ -136,11 +151,14 @@ def _crossings(
 def _by_median(
     passes: list[float], threshold: float, now: float, above: float
 ) -> tuple[float, Crossing]:
-    """Up to which epoch the median of an epoch's passes was above it, and when it was not."""
+    """Up to which epoch the median of an epoch's passes was above it, and when it was not.
+
+    `passes`: the latest, at most those of an epoch.
+    """
     middle = round(now - LAG, 1)
     if len(passes) < PASSES:
         return above, None
-    if median(passes[-PASSES:]) <= threshold:
+    if median(passes) <= threshold:
         return above, (above, middle)
     return middle, None
 

@@ -247,8 +247,11 @@ def _check_verdicts(
     used: set[str] = set()
     for claim in claims:
         for scale in claim.scales if isinstance(claim, TrainedClaim) else [""]:
-            judged, again = (judge_at(claim, scale, store, of) for of in (results, derived))
-            used.update(judged.evidence.trials if judged.evidence else ())
+            judged = again = judge_at(claim, scale, store, results)
+            trials = judged.evidence.trials if judged.evidence else ()
+            if any(derived.get(name) is not results[name] for name in trials):
+                again = judge_at(claim, scale, store, derived)
+            used.update(trials)
             for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
                 if stored.word == "not run" == anew.word:
                     continue

@@ -11,7 +11,7 @@ from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.report.verdict_table import command
 from repro.stats import Estimate
-from repro.store.curves import csv_text
+from repro.store.curves import row_lines
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.verdict.effects import DECIDING
 
@@ -207,9 +207,9 @@ def _curve_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
 
 def _curve_texts(pages: Sequence[Page | FactPage]) -> Iterator[str]:
     """The same as CSV, a part for each curve."""
-    yield csv_text([_CURVE_COLUMNS])
+    yield f"{','.join(_CURVE_COLUMNS)}\n"
     for trial_id, curve in _curves(pages):
-        yield csv_text((trial_id, *row) for row in curve)
+        yield row_lines(curve, f"{trial_id},")
 
 
 def _curves(pages: Sequence[Page | FactPage]) -> Iterator[tuple[str, Sequence[Row]]]:

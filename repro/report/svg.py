@@ -21,7 +21,9 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from repro.report.figures import SCHEME, STYLE
 
@@ -71,7 +73,8 @@ def layout(
     """The panels drawn and laid out, with no label cut off and none over another."""
     columns = min(len(panels), 2)
     rows = ceil(len(panels) / columns)
-    figure = Figure(figsize=(columns * inches[0], rows * inches[1]), layout="constrained")
+    figure = Figure(figsize=(columns * inches[0], rows * inches[1]))
+    FigureCanvasSVG(figure)  # measures text as it will be written
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).flatten()
     axes = list(grid[: len(panels)])
     for ax, (title, draw) in zip(axes, panels, strict=True):
@@ -84,7 +87,7 @@ def layout(
         ax.tick_params(labelleft=False)
     for ax in grid[len(panels) :]:
         ax.set_axis_off()
-    figure.draw_without_rendering()
+    ConstrainedLayoutEngine().execute(figure)  # once: an engine that stays runs at every drawing
     for ax in axes:
         _thin_labels(ax)
     return figure, axes

@@ -9,6 +9,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -77,28 +78,28 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Array]]:
         names.add(name)
         if member.file_size > _MOST_BYTES:
             raise ValueError(f"array {name!r} has {member.file_size} bytes")
-        file = io.BytesIO(archive.read(member))
         try:
-            _check_header(file, ARRAYS[name], lengths)
-            file.seek(0)
-            yield name, np.lib.format.read_array(file, allow_pickle=False)
+            yield name, _array(archive.read(member), ARRAYS[name], lengths)
         except ValueError as error:
             raise ValueError(f"array {name!r}: {error}") from error
 
 
-def _check_header(file: io.BytesIO, kind: Kind, lengths: dict[str, int]) -> None:
+def _array(content: bytes, kind: Kind, lengths: dict[str, int]) -> Array:
     """ValueError unless type, shape and size are as the table has them."""
+    file = io.BytesIO(content)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("its header is of another version")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if kind.dtype not in (dtype.name, dtype.kind):
         raise ValueError(f"its type is {dtype}, not {kind.dtype}")
     if len(shape) != len(kind.shape) or not all(
         _fits(length, expected, lengths) for length, expected in zip(shape, kind.shape, strict=True)
     ):
         raise ValueError(f"its shape is {shape}, not {kind.shape}")
-    if math.prod(shape) * dtype.itemsize != len(file.getbuffer()) - file.tell():
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError("its length is not that of its shape")
+    order: Literal["F", "C"] = "F" if is_fortran else "C"
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order=order)
 
 
 def _fits(length: int, expected: int | str, lengths: dict[str, int]) -> bool:

@@ -45,11 +45,12 @@ def _online(rows: Sequence[Row]) -> dict[float, tuple[float, float]]:
     Zero for windows without images.
     """
     windows = [row for row in rows if row.source == "online"]
+    counts = [row.images for row in windows]
+    wrong = [row.error * row.images for row in windows]
     errors = {}
     for end in range(_WINDOWS, len(windows) + 1):
-        last = windows[end - _WINDOWS : end]
-        images = sum(row.images for row in last)
-        error = sum(row.error * row.images for row in last) / images if images else 0.0
+        images = sum(counts[end - _WINDOWS : end])
+        error = sum(wrong[end - _WINDOWS : end]) / images if images else 0.0
         spread = math.sqrt(max(error * (1 - error), 0.0) / images) if images else 0.0
-        errors[last[-1].epoch] = error, spread
+        errors[windows[end - 1].epoch] = error, spread
     return errors
