@@ -114,7 +114,7 @@ BY_HAND = (
     "| `relu_speedup` decided on CIFAR-10 in under 2 minutes on one H200, start-up included | "
     f"{UNMEASURED} | `time repro run relu_speedup --scale paper --device cuda` |",
     "| AlexNet: 30,000 images/s from packed files (one H200) | "
-    f"{UNMEASURED} | `repro run lrn --scale paper --profile` on ILSVRC |",
+    f"{UNMEASURED} | `repro run lrn --scale paper` on ILSVRC |",
 )
 
 

@@ -181,6 +181,17 @@ def trained_into(store: Store, folder: Path, on_event: Callable[[Event], None]) 
     return cell
 
 
+def test_waiting_and_saving_are_parts_of_the_clocks(tmp_path: Path) -> None:
+    """Of training, and of the rest."""
+    store = Store(tmp_path / "store")
+    cell = trained_into(store, tmp_path, lambda _: None)
+    result = store.result(cell.trial.id)
+
+    assert result is not None
+    assert 0 < result.seconds.waiting < result.seconds.train
+    assert 0 < result.seconds.saving < result.seconds.other
+
+
 def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -> None:
     """Of tenths 9.9 and 10.0 the later one; the table has one header, and no row twice."""
     dataset = open_dataset("digits", (tmp_path,), tmp_path)

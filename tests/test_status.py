@@ -18,10 +18,12 @@ import pytest
 from repro.claim import TrainedClaim, load
 from repro.data import open_dataset
 from repro.errors import LockLostError
+from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.monitor.progress import Pace, ProgressFiles, overview, trial_progress
 from repro.plan import Cell, most_epochs_left, next_cells
 from repro.store import Store
+from repro.trial import Clocks, Result
 from tests.commands import repro
 from tests.worlds import lasting_claim_file, planted, quick_claim_file, tiny_claim
 
@@ -104,6 +106,23 @@ def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
 
     assert [one.trial_id for one in during.running] == [cell.trial.id]
     assert (after.running, after.unfinished) == ((), 1)
+
+
+@pytest.mark.parametrize(("waiting", "shown"), [(0.6, True), (0.01, False)])
+def test_a_trial_that_waited_for_images_says_so(
+    waiting: float, shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its last line, where it is worth knowing."""
+    _, (cell, *_) = cells_of(tmp_path)
+    result = Result(
+        trial_id=cell.trial.id, status="finished", epochs=1.0, crossing_full=None,
+        crossing_online=None, train_error=0.5, epoch_errors=(), loss=1.0,
+        seconds=Clocks(train=2.0, evaluate=1.0, other=1.0, waiting=2.0 * waiting),
+    )  # fmt: skip
+    with ConsoleObserver(pace=Pace(epochs_left=lambda: 1.0, workers=1)) as console:
+        console.finish(cell, TrainedCell(outcome="finished", result=result))
+
+    assert (", 60 % of training waiting for images" in capsys.readouterr().err) == shown
 
 
 def test_a_fault_is_listed_until_its_trial_is_begun_again(tmp_path: Path) -> None:

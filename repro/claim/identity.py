@@ -76,7 +76,7 @@ FIELDS: dict[str, dict[str, Changes]] = {
     # Device and processes change the last bits, so every result names them.
     "Machine": _fields(
         nothing="device workers store data_dirs cache_dir checkpoint_seconds stall_seconds "
-        "population profile keep_weights processes",
+        "population keep_weights processes",
     ),
 }
 

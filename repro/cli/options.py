@@ -182,7 +182,6 @@ def machine_from(
     population: int | None = None,
     checkpoint_seconds: float = 30.0,
     stall_seconds: float = 3600.0,
-    profile: Path | None = None,
     keep_weights: bool = False,
     elsewhere: bool = False,
 ) -> "Machine":
@@ -199,7 +198,6 @@ def machine_from(
         checkpoint_seconds=checkpoint_seconds,
         stall_seconds=stall_seconds,
         population=population,
-        profile=profile,
         keep_weights=keep_weights,
     )
 

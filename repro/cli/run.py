@@ -11,7 +11,6 @@ from repro.cli.command import command
 from repro.cli.executors import backend_from, options_executor
 from repro.cli.names import LogTarget
 from repro.cli.options import (
-    FOLDER,
     Duration,
     cache_dir_for,
     data_dirs_for,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     repro run relu_speedup --scale smoke             # embedded data: does it work here?
     repro run relu_speedup --scale paper --budget 45m
     repro run claims/*.yaml --scale proxy            # all claims with this scale
-    repro run relu_speedup --scale smoke --profile   # where does the time go?
     repro run lrn --device cuda:1 --store /data/runs --json
     repro run examples/own_script/label_smoothing.yaml --trust   # trained by a script of yours
     repro run claims/*.yaml --executor ray --address auto --gpus-per-trial 0.25
@@ -54,13 +52,6 @@ if TYPE_CHECKING:
     default="30s",
     show_default=True,
     help="Time between checkpoints.",
-)
-@click.option(
-    "--profile",
-    is_flag=False,
-    flag_value="profile",
-    type=FOLDER,
-    help="Write Chrome traces and a table of times into this folder. [profile]",
 )
 @setting(
     "--log",
@@ -88,7 +79,6 @@ def run(
     max_seeds: int | None,
     budget: float | None,
     checkpoint_every: float,
-    profile: Path | None,
     log: tuple[tuple[str, Path], ...],
     stall_after: float,
     trust: bool,
@@ -119,7 +109,6 @@ def run(
         **flags,
         checkpoint_seconds=checkpoint_every,
         stall_seconds=stall_after,
-        profile=profile,
         keep_weights=keep_weights,
         elsewhere=executor != "local",
     )

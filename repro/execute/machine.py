@@ -22,7 +22,7 @@ class Machine:
 
     `population`: trials of equal shape that a worker trains together; None: by the device.
     `stall_seconds`: after which a command without a new metric counts as hanging.
-    `profile`: folder for profiler traces. `processes`: ranks that train each trial together.
+    `processes`: ranks that train each trial together.
     """
 
     device: str
@@ -33,7 +33,6 @@ class Machine:
     checkpoint_seconds: float = 30.0
     stall_seconds: float = 3600.0
     population: int | None = None
-    profile: Path | None = None
     processes: int = 1
     keep_weights: bool = False  # of each trial, when it ends
 

@@ -211,9 +211,4 @@ def _train(
         *loggers,
     ]
     with Observers(all_observers) as observers:
-        outcome = run_cells(plan, backend, observer=observers, seconds=budget)
-    if machine.profile is not None:
-        from repro.execute.worker.profile import write_times
-
-        say(f"{write_times(machine.profile, outcome.results)}\ntraces: {machine.profile}")
-    return outcome
+        return run_cells(plan, backend, observer=observers, seconds=budget)

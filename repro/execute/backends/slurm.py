@@ -192,7 +192,6 @@ class SlurmBackend:
             store=machine.store.absolute(),
             data_dirs=tuple(place.absolute() for place in machine.data_dirs),
             cache_dir=machine.cache_dir.absolute(),
-            profile=None if machine.profile is None else machine.profile.absolute(),
             # The memory of a node's GPU is unknown here: set --population.
             population=machine.population or 1,
         )

@@ -25,10 +25,12 @@ from repro.execute.monitor.progress import Fault, Overview, Pace, TrialProgress,
 from repro.messages import printable, say
 from repro.plan import Cell
 from repro.text import duration
+from repro.trial import Clocks
 
 LOG_EVERY_SECONDS = 30.0
 POLL_SECONDS = 1.0
 _EMPTY_LOOKS = 5
+_WORTH = 0.05  # of the training time
 
 _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leaves at once"
 
@@ -132,7 +134,7 @@ class ConsoleObserver(Observer):
         when = f" at epoch {crossing[1]:.1f}" if crossing else f" after {result.epochs:.1f} epochs"
         error = result.train_error  # which a command need not measure
         measured = "" if math.isnan(error) else f", last batches' error {100 * error:.1f} %"
-        took = duration(result.seconds.wall)
+        took = f"{duration(result.seconds.wall)}{_waiting(result.seconds)}"
         self._say("done", cell, f"{result.status}{when}{measured}, {took}")
 
     def fail(self, cell: Cell, error: ReproError) -> None:
@@ -164,6 +166,12 @@ class ConsoleObserver(Observer):
         table = _table([row.standing for row in list(self.rows.values())])
         hint = _STOPPING if self.stopping else "Ctrl-C saves and stops"
         return Group(table, Text(f"{self._summary()}; {hint}", style="dim"))
+
+
+def _waiting(seconds: Clocks) -> str:
+    """The share of training that passed without images, where it is worth knowing."""
+    share = seconds.waiting / seconds.train if seconds.train else 0.0
+    return f", {100 * share:.0f} % of training waiting for images" if share >= _WORTH else ""
 
 
 def _table(trials: Sequence[TrialProgress]) -> Table:

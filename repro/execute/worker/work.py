@@ -31,7 +31,6 @@ from repro.errors import (
 from repro.execute.machine import CellOutcomes, Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.checkpoint_thread import Checkpoints
-from repro.execute.worker.profile import trace_windows
 from repro.execute.worker.program import train_by_command
 from repro.execute.worker.weights import weight_files
 from repro.plan import Cell, code
@@ -282,17 +281,12 @@ def _train_builtin(
     def on_window(run: Run) -> bool:
         on_event(_event(run))
         going = not stop.is_set()
-        if run is runs[0]:
-            windows_end()
         if not going or time.monotonic() - saved[run] >= machine.checkpoint_seconds:
             checkpoints.take(run)
             saved[run] = time.monotonic()
         return going
 
-    with (
-        Checkpoints(store.save) as checkpoints,
-        trace_windows(machine.profile, cells[0].trial, torch.device(machine.device)) as windows_end,
-    ):
+    with Checkpoints(store.save) as checkpoints:
         for run in trainer(runs, on_window=on_window):
             if run.ended:
                 checkpoints.take(run)
