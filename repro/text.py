@@ -105,18 +105,6 @@ def value_text(estimate: Estimate | None) -> str:
     return number(estimate.value)
 
 
-def interval_text(estimate: Estimate | None) -> str:
-    """`2.20 to 4.40 (95 %)`, or `a bound (95 %)`; empty where nothing was measured."""
-    if estimate is None:
-        return ""
-    level = f"({level_percent(estimate.level)})"
-    if estimate.bound != "two-sided":
-        return f"a bound {level}"
-    if estimate.low == -math.inf:
-        return "not known"
-    return f"{number(estimate.low)} to {number(estimate.high)} {level}"
-
-
 def effect_text(estimate: Estimate | None) -> str:
     """`3.10 [2.20, 4.40]`, as papers print an interval; `at least 2.10` where it is a bound."""
     if estimate is None or estimate.bound != "two-sided" or estimate.low == -math.inf:

@@ -71,7 +71,7 @@ def _examples(whole: Document) -> str:
     chosen: dict[str, Row] = {}
     for claim in whole.claims:
         row = claim.headline
-        if row is not None and row.interval not in ("", "not known"):
+        if row and row.has_number and "no interval" not in row.estimate:
             chosen.setdefault(row.word, row)
     return reference.table(
         ("Claim", "Verdict", "Effect [CI]", "Paper", "Scale"),

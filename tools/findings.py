@@ -164,7 +164,7 @@ def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
 
 def _found(page: Page | FactPage, row: Row) -> str:
     if isinstance(page, FactPage):
-        return f"computed from the layers, {row.ours} hold."
+        return f"computed from the layers, {row.estimate} hold."
     (verdict,) = (one for one in page.verdicts if one.decides)
     theirs = "gives no number" if page.claim.paper.value is None else f"has {row.paper}"
     unit = row.unit if row.unit.startswith("ratio") else row.measure

@@ -18,7 +18,6 @@ from repro.errors import CommandError, OutOfMemoryError, ReproError, WorkerKille
 from repro.execute.machine import SIGNALS, CellOutcomes
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
-from repro.trial import Result
 
 _MAX_LOSSES = 3  # of workers, without progress of the trial in between
 _MAX_COMMAND_FAULTS = 3  # in a row: a program at fault would fail once more, hours later
@@ -69,12 +68,11 @@ class Backend(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """How the run ended. `failures`: faults of the machine; `results`: of finished trials.
+    """How the run ended. `failures`: faults of the machine.
 
     `worker_losses`: how often a worker was lost and its trial continued on another one.
     """
 
-    results: list[Result] = field(default_factory=list)
     worker_losses: int = 0
     interrupted: bool = False
     out_of_time: bool = False
@@ -222,7 +220,6 @@ class _Driver:
             return
         if outcome.result is not None:
             del self.command_faults[cell.trial.trainer]
-            self.outcome.results.append(outcome.result)
             self.busy.clear()
         self.observer.finish(cell, outcome)
 

@@ -284,11 +284,10 @@ def _note(row: Row, estimate: Estimate | None) -> str:
     """`lrn: points, 3 seeds an arm, 98.4 % CI, 1 h 54 min`: how sure it is, and what it took."""
     if estimate is None:
         return f"{row.claim}: {row.time or 'no training'}"
-    parts = [row.unit, f"{estimate.seeds} seed{'s' * (estimate.seeds > 1)} an arm"]
-    if row.interval:
-        bound = "CI" if estimate.bound == "two-sided" else "bound"
-        parts.append(f"{level_percent(estimate.level)} {bound}")
-    return f"{row.claim}: {', '.join([*parts, row.time])}"
+    seeds = f"{estimate.seeds} seed{'s' * (estimate.seeds > 1)} an arm"
+    bound = "CI" if estimate.bound == "two-sided" else "bound"
+    level = level_percent(estimate.level)
+    return f"{row.claim}: {row.unit}, {seeds}, {level} {bound}, {row.time}"
 
 
 def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:

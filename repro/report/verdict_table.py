@@ -13,10 +13,8 @@ from repro.text import (
     duration,
     effect_text,
     estimate_text,
-    interval_text,
     paper_text,
     region_text,
-    value_text,
 )
 from repro.verdict import Verdict
 
@@ -38,10 +36,8 @@ class Row:
     decides: bool
     word: str
     reason: str
-    ours: str
-    interval: str
-    estimate: str  # value and interval
-    effect: str  # value and interval, as papers print them
+    estimate: str  # with its interval, or how many facts hold
+    effect: str  # the same, as papers print it
     paper: str
     unit: str
     seeds: str
@@ -59,6 +55,11 @@ class Row:
     def measured(self) -> bool:
         """Whether there are results."""
         return self.word != NOT_RUN
+
+    @property
+    def has_number(self) -> bool:
+        """Whether an effect was estimated."""
+        return not math.isnan(self.value)
 
 
 def rows(page: Page | FactPage) -> Iterator[Row]:
@@ -81,6 +82,7 @@ def _fact_row(page: FactPage) -> Row:
     verdict = page.verdict
     deciding_facts = [fact for fact in page.facts if fact.decides]
     holding_count = sum(fact.holds for fact in deciding_facts)
+    holding = f"{holding_count} of {len(deciding_facts)} facts" if deciding_facts else NOT_RUN
     return Row(
         claim=page.claim.id,
         title=page.claim.title,
@@ -90,10 +92,8 @@ def _fact_row(page: FactPage) -> Row:
         decides=verdict.decides,
         word=verdict.word,
         reason=verdict.reason,
-        ours=f"{holding_count} of {len(deciding_facts)} facts" if deciding_facts else NOT_RUN,
-        interval="",
-        estimate="",
-        effect=f"{holding_count} of {len(deciding_facts)} facts" if deciding_facts else NOT_RUN,
+        estimate=holding,
+        effect=holding,
         paper="",
         unit=page.claim.paper.unit,
         measure=page.claim.paper.unit,
@@ -119,8 +119,6 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             decides=verdict.decides,
             word=verdict.word,
             reason=verdict.reason,
-            ours=value_text(estimate),
-            interval=interval_text(estimate),
             estimate=estimate_text(estimate),
             effect=effect_text(estimate),
             paper=paper_text(page.claim),
@@ -151,11 +149,11 @@ def verdict_table(rows: Sequence[Row]) -> Table:
     """All columns of the verdicts."""
     return Table(
         caption="A verdict for each claim, scale and recipe",
-        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Interval", "Paper",
+        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Paper",
                  "Pre-registered range", "Unit", "Why", "Seeds an arm", "Time of all trials",
                  "Data", "Device"),
         rows=tuple(
-            (row.title, row.word, row.scale, row.recipe, row.ours, row.interval, row.paper,
+            (row.title, row.word, row.scale, row.recipe, row.estimate, row.paper,
              row.region, row.measure, row.reason, row.seeds, row.time, row.data, row.device)
             for row in rows
         ),
@@ -190,7 +188,7 @@ def measured_table(rows: Sequence[Row]) -> Table:
                 row.title if row.decides else f"the same, recipe {row.recipe}",
                 row.scale,
                 row.word,
-                row.estimate or row.ours,
+                row.estimate,
                 row.paper,
                 row.region,
                 row.measure,
