@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from repro.claim import Claim, TrainedClaim
+from repro.claim import Claim, TimeClaim, TrainedClaim
 from repro.claim.trainer import fingerprint_of
 from repro.data import Dataset
 from repro.execute import Machine
@@ -71,12 +71,17 @@ def describe_plan(
     lines.append(
         f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
         f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
-        "less where arms cross the threshold early, or an interim analysis decides"
+        f"less where {_ends_early(claim)}an interim analysis decides"
     )
     lines += notes
     lines += _earlier_results(claim, scale, dataset.fingerprint, store)
     lines += _chances(claim, scale, dataset.fingerprint, store, max_seeds=max_seeds)
     return "\n".join(lines)
+
+
+def _ends_early(claim: TrainedClaim) -> str:
+    timed = isinstance(claim, TimeClaim) and claim.decided_by is not None
+    return "arms cross the threshold early, or " * timed
 
 
 def _missing_metrics(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> list[str]:
