@@ -4,9 +4,9 @@
 
     claim = api.load("claims/lrn.yaml")
     api.plan(claim, "smoke")                     # the trials that come next
-    found = api.run(claim, "smoke")              # trains what is missing
-    found.verdicts, found.effects, found.trials, found.curves
-    found.draw(ax, "curves")                     # on axes of yours
+    results = api.run(claim, "smoke")            # trains what is missing
+    results.verdicts, results.effects, results.trials, results.curves
+    results.draw(ax, "curves")                   # on axes of yours
 
 Importing this imports no torch; `run` does when it trains.
 """
@@ -118,18 +118,18 @@ def plan(
     from repro.store import Store
     from repro.verdict.session import as_registered, default_scale, next_trials
 
-    found = _claim(claim)
-    if not isinstance(found, TrainedClaim):
-        raise ClaimError(f"{found.id} needs no trials", hint="repro run computes its facts")
-    at = scale or default_scale(found)
+    target = _claim(claim)
+    if not isinstance(target, TrainedClaim):
+        raise ClaimError(f"{target.id} needs no trials", hint="repro run computes its facts")
+    at = scale or default_scale(target)
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
-    images = fingerprint_at(found, at, dirs, cache)
+    images = fingerprint_at(target, at, dirs, cache)
     facts = Store(Path(store))
-    rule = as_registered(found, at, facts)
+    rule = as_registered(target, at, facts)
     cells = next_trials(rule, at, images, facts.results(), records=facts)
     columns = ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "epochs", "trial"]
     rows = [
-        (found.id, at, c.recipe, c.arm, c.purpose, c.trial.rate, c.trial.seed, c.until, c.trial.id)
+        (target.id, at, c.recipe, c.arm, c.purpose, c.trial.rate, c.trial.seed, c.until, c.trial.id)
         for c in cells
     ]
     return pd.DataFrame(rows, columns=columns)
@@ -182,15 +182,15 @@ def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None =
     from repro.store import Store
 
     chosen = load_all(claim_files(None)) if claims is None else _claims(claims)
-    found = pages(chosen, Store(Path(store)))
-    frames = data_frames(found)
+    report_pages = pages(chosen, Store(Path(store)))
+    frames = data_frames(report_pages)
     trials, whose = frames["trials"], ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed"]
     return Results(
         verdicts=frames["verdicts"],
         effects=frames["effects"],
         trials=trials,
         curves=trials[[*whose, "trial"]].merge(frames["curves"], on="trial"),
-        pages=tuple(found),
+        pages=tuple(report_pages),
     )
 
 

@@ -260,4 +260,4 @@ def test_the_doctor_says_what_a_step_is_made_of(monkeypatch: pytest.MonkeyPatch)
     check = fast_paths(CPU)
 
     assert check.state == "ok"
-    assert check.found == "8 nets together, " + "; ".join(notes)
+    assert check.text == "8 nets together, " + "; ".join(notes)

@@ -354,7 +354,7 @@ def test_without_git_the_version_has_no_commit(
 
     assert code_version() == package.__version__
     assert first.state == "missing"
-    assert first.found.endswith(f"results do not say which commit they are of: {problem}")
+    assert first.text.endswith(f"results do not say which commit they are of: {problem}")
 
 
 def test_nodes_know_the_same_code_by_its_sources_alone(tmp_path: Path) -> None:

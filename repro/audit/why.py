@@ -23,7 +23,7 @@ class _Place:
     claim: TrainedClaim
     scale: str
     used: frozenset[str]
-    wanted: tuple[Cell, ...]
+    pending: tuple[Cell, ...]
     changed: bool  # whether the claim file is another than the one that was planned
 
     @property
@@ -75,7 +75,7 @@ def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterat
                 claim=claim,
                 scale=scale,
                 used=frozenset(evidence.trials if evidence else ()),
-                wanted=tuple(next_cells(claim, scale, record.fingerprint, results)),
+                pending=tuple(next_cells(claim, scale, record.fingerprint, results)),
                 changed=current is None,
             )
 
@@ -84,7 +84,7 @@ def _trial(
     trial: Trial, store: Store, results: Mapping[str, Result], places: Sequence[_Place]
 ) -> Iterator[str]:
     uses = [place for place in places if trial.id in place.used]
-    waits = [(p, cell) for p in places for cell in p.wanted if cell.trial.id == trial.id]
+    waits = [(p, cell) for p in places for cell in p.pending if cell.trial.id == trial.id]
     for place in uses:
         yield f"{trial.id}: a hit, {place.name} counts it"
     for place, cell in waits:
@@ -99,7 +99,7 @@ def _trial(
     candidates = [
         (_differences(trial, other), place)
         for place in places
-        for other in [cell.trial for cell in place.wanted] + [store.trial(i) for i in place.used]
+        for other in [cell.trial for cell in place.pending] + [store.trial(i) for i in place.used]
     ]
     if candidates:
         differences, place = min(candidates, key=lambda pair: len(pair[0]))
@@ -109,11 +109,11 @@ def _trial(
 
 def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterator[str]:
     yield (
-        f"{place.name}: {len(place.used)} trials are hits, {len(place.wanted)} are wanted next"
+        f"{place.name}: {len(place.used)} trials are hits, {len(place.pending)} are wanted next"
         + ("; the claim file has changed since it was planned" if place.changed else "")
     )
     spare = [store.trial(name) for name in results.keys() - place.used]
-    for cell in place.wanted:
+    for cell in place.pending:
         stored = [_differences(other, cell.trial) for other in spare if other.id != cell.trial.id]
         if cell.trial.id in results:
             epochs = results[cell.trial.id].epochs

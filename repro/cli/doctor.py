@@ -42,7 +42,7 @@ class Check:
 
     name: str
     state: Literal["ok", "missing", "broken"]
-    found: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +61,10 @@ def checks(
 ) -> Iterator[Check]:
     """In the order in which they matter."""
     yield _repro()
-    yield Check(name="python", state="ok", found=_python())
+    yield Check(name="python", state="ok", text=_python())
     yield _torch()
     yield from _devices()
-    yield Check(name="machine", state="ok", found=_machine())
+    yield Check(name="machine", state="ok", text=_machine())
     yield _folder("store", store)
     yield _folder("cache", cache_dir)
     for one in status(data_dirs, cache_dir):
@@ -75,14 +75,14 @@ def checks(
         text = (
             "installed" if here else f"not installed (pip install -e '.[{logger}]' in the checkout)"
         )
-        yield Check(name=f"--log {logger}", state="ok" if here else "missing", found=text)
+        yield Check(name=f"--log {logger}", state="ok" if here else "missing", text=text)
     for path in claims:
         try:
             load(path)
         except ClaimError as error:
             count = len(str(error).splitlines())
             text = f"{count} problem{'s' * (count != 1)}: repro validate {path}"
-            yield Check(name=path.stem, state="broken", found=text)
+            yield Check(name=path.stem, state="broken", text=text)
 
 
 def possible(
@@ -135,7 +135,7 @@ def _count(images: float) -> str:
 def _repro() -> Check:
     problem = code_commit().problem
     why = f"; results do not say which commit they are of: {problem}" if problem else ""
-    return Check(name="repro", state="missing" if problem else "ok", found=code_version() + why)
+    return Check(name="repro", state="missing" if problem else "ok", text=code_version() + why)
 
 
 def _python() -> str:
@@ -158,24 +158,24 @@ def _torch() -> Check:
             parts.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             parts.append(f"no {package}")
-    return Check(name="torch", state="ok", found=", ".join(parts))
+    return Check(name="torch", state="ok", text=", ".join(parts))
 
 
 def _devices() -> Iterator[Check]:
-    yield Check(name="cpu", state="ok", found=f"{cpu_name()}, {instructions()}")
+    yield Check(name="cpu", state="ok", text=f"{cpu_name()}, {instructions()}")
     if not torch.cuda.is_available():
-        yield Check(name="cuda", state="missing", found="no accelerator; all runs on the CPU")
+        yield Check(name="cuda", state="missing", text="no accelerator; all runs on the CPU")
         return
     for index in range(torch.cuda.device_count()):
         try:
             about = torch.cuda.get_device_properties(index)
             torch.ones(8, device=f"cuda:{index}").sum().item()
         except RuntimeError as error:
-            yield Check(name=f"cuda:{index}", state="broken", found=str(error).splitlines()[0])
+            yield Check(name=f"cuda:{index}", state="broken", text=str(error).splitlines()[0])
             continue
         memory = about.total_memory / 2**30
         description = f"{about.name}, {memory:.0f} GiB, capability {about.major}.{about.minor}"
-        yield Check(name=f"cuda:{index}", state="ok", found=description)
+        yield Check(name=f"cuda:{index}", state="ok", text=description)
         yield fast_paths(torch.device("cuda", index))
 
 
@@ -204,8 +204,8 @@ def fast_paths(device: torch.device) -> Check:
     data = device_data(trial, images, device)
     trials = [replace(trial, seed=seed) for seed in range(_TOGETHER)]
     paths = choose_fast_paths([Run(one, data, until=1.0) for one in trials])
-    found = f"{_TOGETHER} nets together, {str(paths) or 'nothing to choose'}"
-    return Check(name=f"{device} steps", state="ok", found=found)
+    text = f"{_TOGETHER} nets together, {str(paths) or 'nothing to choose'}"
+    return Check(name=f"{device} steps", state="ok", text=text)
 
 
 def _machine() -> str:
@@ -220,13 +220,13 @@ def _folder(name: str, folder: Path) -> Check:
             pass
     except OSError as error:
         problem = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"
-        return Check(name=name, state="broken", found=problem.replace("--cache", "--cache-dir"))
-    return Check(name=name, state="ok", found=f"{folder}: {_gigabytes(_free_bytes(folder))} free")
+        return Check(name=name, state="broken", text=problem.replace("--cache", "--cache-dir"))
+    return Check(name=name, state="ok", text=f"{folder}: {_gigabytes(_free_bytes(folder))} free")
 
 
 def _data(one: Status) -> Check:
     text = str(one).partition(": ")[2]
-    return Check(name=one.name, state="missing" if one.problem else "ok", found=text)
+    return Check(name=one.name, state="missing" if one.problem else "ok", text=text)
 
 
 def _plugins() -> Iterator[Check]:
@@ -249,9 +249,9 @@ def _plugins() -> Iterator[Check]:
             try:
                 names[name]
             except ReproError as error:
-                yield Check(name=f"{kind} {name}", state="broken", found=str(error))
+                yield Check(name=f"{kind} {name}", state="broken", text=str(error))
             else:
-                yield Check(name=f"{kind} {name}", state="ok", found="of a plug-in")
+                yield Check(name=f"{kind} {name}", state="ok", text="of a plug-in")
 
 
 def _images(

@@ -84,7 +84,7 @@ def doctor(
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
     paths = claim_files(claims)
-    found = list(checks(paths, store, dirs, cache))
+    check_list = list(checks(paths, store, dirs, cache))
     valid = []
     for path in paths:
         try:
@@ -93,9 +93,9 @@ def doctor(
             continue  # among the checks already
     can = list(possible(valid, dirs, cache))
     if as_json:
-        print_json({"checks": [asdict(c) for c in found], "claims": [asdict(p) for p in can]})
+        print_json({"checks": [asdict(c) for c in check_list], "claims": [asdict(p) for p in can]})
     else:
-        for check in found:
-            echo(f"{check.state:8} {check.name:18} {check.found}")
+        for check in check_list:
+            echo(f"{check.state:8} {check.name:18} {check.text}")
         echo("\n" + "\n".join(possible_lines(can)))
-    sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in found) else 0)
+    sys.exit(EXIT_BROKEN if any(check.state == "broken" for check in check_list) else 0)

@@ -84,17 +84,17 @@ def _tiny_imagenet(folder: Path) -> Path:
     """One folder of images for each class; of the validation images, too, by their labels."""
     from torchvision.datasets.utils import download_url
 
-    found = folder / "images"
+    images = folder / "images"
     try:
         download_url(TINY_URL, folder, "archive.zip", TINY_MD5)
     except (OSError, RuntimeError) as error:
         raise _download_error(TINY_URL, error) from error
     try:
         with zipfile.ZipFile(folder / "archive.zip") as archive:
-            _unpack(archive, found)
+            _unpack(archive, images)
     except (zipfile.BadZipFile, KeyError) as error:
         raise _download_error(TINY_URL, error) from error
-    return found
+    return images
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> None:

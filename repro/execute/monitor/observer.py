@@ -3,7 +3,7 @@
 Without torch, so that `repro status` starts fast.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
@@ -86,7 +86,32 @@ class Observer:
         """The run saves and stops; one more event of each running trial follows."""
 
 
-class Observers(Observer):
+class Forwarding(Observer):
+    """An observer that passes each call on, in the way of its subclass."""
+
+    def _pass_on(self, call: Callable[[Observer], None]) -> None:
+        raise NotImplementedError
+
+    def ready(self, place: str) -> None:
+        self._pass_on(lambda observer: observer.ready(place))
+
+    def start(self, cell: Cell) -> None:
+        self._pass_on(lambda observer: observer.start(cell))
+
+    def event(self, event: Event) -> None:
+        self._pass_on(lambda observer: observer.event(event))
+
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        self._pass_on(lambda observer: observer.finish(cell, outcome))
+
+    def fail(self, cell: Cell, error: ReproError) -> None:
+        self._pass_on(lambda observer: observer.fail(cell, error))
+
+    def stop(self) -> None:
+        self._pass_on(lambda observer: observer.stop())
+
+
+class Observers(Forwarding):
     """Several observers as one."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
@@ -107,32 +132,6 @@ class Observers(Observer):
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 
-    def ready(self, place: str) -> None:
-        """To all."""
+    def _pass_on(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
-            observer.ready(place)
-
-    def start(self, cell: Cell) -> None:
-        """To all."""
-        for observer in self.observers:
-            observer.start(cell)
-
-    def event(self, event: Event) -> None:
-        """To all."""
-        for observer in self.observers:
-            observer.event(event)
-
-    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
-        """To all."""
-        for observer in self.observers:
-            observer.finish(cell, outcome)
-
-    def fail(self, cell: Cell, error: ReproError) -> None:
-        """To all."""
-        for observer in self.observers:
-            observer.fail(cell, error)
-
-    def stop(self) -> None:
-        """To all."""
-        for observer in self.observers:
-            observer.stop()
+            call(observer)

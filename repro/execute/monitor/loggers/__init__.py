@@ -12,10 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from repro.errors import MachineError, ReproError
-from repro.execute.monitor.observer import Event, Observer, TrainedCell
+from repro.errors import MachineError
+from repro.execute.monitor.observer import Forwarding, Observer
 from repro.messages import say
-from repro.plan import Cell
 from repro.registry import LOGGERS
 
 __all__ = ["open_logger"]
@@ -34,7 +33,7 @@ def open_logger(name: str, folder: Path) -> Observer:
     return _Guarded(name, logger(folder))
 
 
-class _Guarded(Observer):
+class _Guarded(Forwarding):
     """A logger that is switched off, with a message, when it fails; the run continues."""
 
     def __init__(self, name: str, logger: Observer) -> None:
@@ -53,34 +52,16 @@ class _Guarded(Observer):
         trace: TracebackType | None,
     ) -> None:
         if self._works:
-            self._call(self._logger.__exit__, kind, error, trace)
+            self._pass_on(lambda logger: logger.__exit__(kind, error, trace))
         else:
             with suppress(Exception):  # its failure was reported before
                 self._logger.__exit__(kind, error, trace)
 
-    def ready(self, place: str) -> None:
-        self._call(self._logger.ready, place)
-
-    def start(self, cell: Cell) -> None:
-        self._call(self._logger.start, cell)
-
-    def event(self, event: Event) -> None:
-        self._call(self._logger.event, event)
-
-    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
-        self._call(self._logger.finish, cell, outcome)
-
-    def fail(self, cell: Cell, error: ReproError) -> None:
-        self._call(self._logger.fail, cell, error)
-
-    def stop(self) -> None:
-        self._call(self._logger.stop)
-
-    def _call(self, method: Callable[..., object], *arguments: object) -> None:
+    def _pass_on(self, call: Callable[[Observer], None]) -> None:
         if not self._works:
             return
         try:
-            method(*arguments)
+            call(self._logger)
         except Exception as error:  # noqa: BLE001 - of another package
             self._works = False
             say(f"--log {self._name} has stopped, the run goes on: {type(error).__name__}: {error}")
