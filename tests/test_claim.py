@@ -24,7 +24,8 @@ from repro.claim import (
 )
 from repro.claim.yaml_source import read_yaml
 from repro.errors import ClaimError
-from repro.plan import next_cells
+from repro.plan import cells, next_cells
+from tests.commands import repro
 from tests.worlds import claim_file
 
 ROOT = Path(__file__).parents[1]
@@ -366,6 +367,21 @@ def test_a_plan_that_nobody_can_mean_is_refused_with_its_number(tmp_path: Path) 
 
     with pytest.raises(ClaimError, match=r"tiny.yaml:20:3: scales.smoke: 100,004 trials, of up to"):
         load(path)
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_grid_of_a_million_trials_is_refused_before_any_is_listed(
+    command: str, tmp_path: Path
+) -> None:
+    """Its number follows from those of arms, rates and seeds."""
+    path = claim_file(tmp_path)
+    path.write_text(many_rates(path.read_text(), 500))
+    listed = cells._cached.cache_info().misses
+    result = repro(command, str(path))
+
+    assert result.exit_code == 2
+    assert "1,000,004 trials" in result.output
+    assert cells._cached.cache_info().misses == listed
 
 
 def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a GPU would be given, held without one: kernels, devices, launches, words of errors."""
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,14 @@ def bfloat16_signature(*pointers: str, wide: tuple[str, ...] = ()) -> dict[str, 
     return kinds | {"places": "i32"}
 
 
-@pytest.mark.parametrize("capability", CAPABILITIES)
-@pytest.mark.parametrize("way", ["forward", "backward"])
-def test_the_kernels_of_response_normalisation_compile(
-    way: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """To machine code, at the size of AlexNet's first layer on two GPUs; whatever was cached."""
+@pytest.fixture
+def compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, int], dict[str, Any]]:
+    """The kernel of a way at the size of AlexNet's first layer, as each of Triton's stages has it.
+
+    Whatever was cached.
+    """
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
@@ -49,9 +52,6 @@ def test_the_kernels_of_response_normalisation_compile(
 
     from repro.models import lrn_kernel
 
-    pointers = {"forward": "x y", "backward": "x gradient denominators result"}[way].split()
-    if way == "forward":
-        pointers.append("denominators")
     fixed: dict[str, Any] = {
         "K": 2.0,
         "ALPHA": 1e-4,
@@ -63,21 +63,43 @@ def test_the_kernels_of_response_normalisation_compile(
         "PLACES": 8,
         "COLUMNS": 128,
     }
-    kernel = {"forward": lrn_kernel._forward, "backward": lrn_kernel._backward}[way]
-    fixed = {name: fixed[name] for name in fixed if name in kernel.arg_names}
-    signature = bfloat16_signature(*pointers, wide=("denominators",))
-    source = ASTSource(
-        fn=kernel,
-        signature={n: signature.get(n, "constexpr") for n in kernel.arg_names},
-        constexprs=fixed,
-    )
-    done = triton.compile(
-        source,
-        target=GPUTarget("cuda", capability, 32),
-        options={"enable_fp_fusion": True},
-    )
 
-    assert len(done.asm["cubin"]) > 0
+    def compile_kernel(way: str, capability: int) -> dict[str, Any]:
+        kernel = {"forward": lrn_kernel._forward, "backward": lrn_kernel._backward}[way]
+        pointers = {"forward": "x y roots", "backward": "x gradient roots result"}[way].split()
+        signature = bfloat16_signature(*pointers, wide=("roots",))
+        source = ASTSource(
+            fn=kernel,
+            signature={n: signature.get(n, "constexpr") for n in kernel.arg_names},
+            constexprs={name: fixed[name] for name in fixed if name in kernel.arg_names},
+        )
+        stages: dict[str, Any] = triton.compile(
+            source,
+            target=GPUTarget("cuda", capability, 32),
+            options={"enable_fp_fusion": True},
+        ).asm
+        return stages
+
+    return compile_kernel
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("way", ["forward", "backward"])
+def test_the_kernels_of_response_normalisation_compile(
+    way: str, capability: int, compiled: Callable[[str, int], dict[str, Any]]
+) -> None:
+    """To machine code."""
+    assert len(compiled(way, capability)["cubin"]) > 0
+
+
+def test_the_way_back_of_response_normalisation_takes_no_power(
+    compiled: Callable[[str, int], dict[str, Any]],
+) -> None:
+    """Both powers are products of the root that was kept; the way there takes the root."""
+    power = re.compile(r"\b(?:sqrt|rsqrt|ex2|lg2|rcp|div)\.[a-z.]*f32")
+
+    assert power.search(compiled("forward", 80)["ptx"])
+    assert not power.search(compiled("backward", 80)["ptx"])
 
 
 # Devices, by tensors that know theirs and hold nothing
