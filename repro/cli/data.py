@@ -73,10 +73,10 @@ def prepare(name: str, data_dir: Path | None, cache_dir: Path | None) -> None:
     from repro.execute.monitor.console import decoding_bar
 
     with decoding_bar() as progress:
-        prepared = prepare_dataset(
+        status = prepare_dataset(
             name, data_dirs_for(data_dir), cache_dir_for(cache_dir), progress=progress
         )
-    echo(prepared)
+    echo(status)
 
 
 @command(

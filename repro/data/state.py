@@ -1,6 +1,5 @@
 """`repro data status`, `prepare` and `verify`: find, decode and check data sets."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,20 +7,21 @@ from pathlib import Path
 from repro.data.catalogue import open_dataset
 from repro.data.dataset import Dataset, content_fingerprint
 from repro.data.decoded.build import Progress
-from repro.data.decoded.cache import cache_folder, open_cached, read_cached
+from repro.data.decoded.cache import cache_folder, read_cached
 from repro.data.sources.embedded import EMBEDDED
-from repro.data.sources.find import Source, find, not_found_error
+from repro.data.sources.find import Source, find
+from repro.data.sources.names import title_of
 from repro.errors import DataError
 from repro.registry import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """One registered data set. `decoded` is its folder in the cache; bytes are on disk."""
+    """One data set. `decoded` is its folder in the cache; bytes are on disk."""
 
     name: str
     title: str
-    images: tuple[int, int] | None  # training, test; None: no published number
+    images: tuple[int, int] | None  # training, test; None: not known
     source: Source | None = None
     source_bytes: int = 0
     decoded: Path | None = None
@@ -63,21 +63,19 @@ def _status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
 
 
 def _find_status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Status:
-    facts = DATASETS[name]
+    title, images = title_of(name), DATASETS[name].images if name in DATASETS else None
     if name in EMBEDDED:
-        dataset = EMBEDDED[name]()
-        return Status(
-            name=name, title=facts.title, images=facts.images, fingerprint=dataset.fingerprint
-        )
+        fingerprint = EMBEDDED[name]().fingerprint
+        return Status(name=name, title=title, images=images, fingerprint=fingerprint)
     source = find(name, data_dirs)
     if source is None:
-        return Status(name=name, title=facts.title, images=facts.images, problem="not found")
+        return Status(name=name, title=title, images=images, problem="not found")
     folder = cache_folder(name, source, cache_dir)
     cached = read_cached(folder)
     return Status(
         name=name,
-        title=cached.title if cached else facts.title,
-        images=facts.images,
+        title=cached.title if cached else title,
+        images=(len(cached.train.labels), len(cached.test.labels)) if cached else images,
         source=source,
         source_bytes=source.nbytes,
         decoded=folder if cached else None,
@@ -86,63 +84,16 @@ def _find_status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Statu
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prepared:
-    """A decoded data set, and the cost of decoding the missing images."""
-
-    dataset: Dataset
-    source: Source
-    folder: Path
-    folder_bytes: int
-    decoded: int  # images decoded by this call
-    seconds: float
-
-    def __str__(self) -> str:
-        images = len(self.dataset.train.labels) + len(self.dataset.test.labels)
-        now = "all decoded before"
-        if self.decoded:
-            now = f"{self.decoded:,} decoded now, {self.decoded / self.seconds:,.0f} images/s"
-        return (
-            f"{self.dataset.title}: {images:,} images, {now}; read: {self.source.description}; "
-            f"in {self.folder} ({_megabytes(self.folder_bytes)}); "
-            f"fingerprint {self.dataset.fingerprint}"
-        )
-
-
-def prepare(
-    name: str,
-    data_dirs: Sequence[Path],
-    cache_dir: Path,
-    *,
-    progress: Progress,
-) -> Prepared:
+def prepare(name: str, data_dirs: Sequence[Path], cache_dir: Path, *, progress: Progress) -> Status:
     """Decode a data set into the cache; continue an interrupted call.
 
     Raises DataError when there is nothing to decode or an image cannot be used, MachineError when
     the disk is full.
     """
-    source = find(name, data_dirs)
-    if source is None:
-        if name in EMBEDDED:
-            raise DataError(f"{name} is embedded: there is nothing to decode")
-        raise not_found_error(name, data_dirs)
-    steps: list[int] = []
-
-    def watch(done: int, total: int) -> None:
-        steps.append(done)
-        progress(done, total)
-
-    start = time.monotonic()
-    dataset = open_cached(name, source, cache_dir, progress=watch)
-    folder = cache_folder(name, source, cache_dir)
-    return Prepared(
-        dataset=dataset,
-        source=source,
-        folder=folder,
-        folder_bytes=_bytes_in(folder),
-        decoded=steps[-1] - steps[0] if steps else 0,
-        seconds=time.monotonic() - start,
-    )
+    if name in EMBEDDED:
+        raise DataError(f"{name} is embedded: there is nothing to decode")
+    open_dataset(name, data_dirs, cache_dir, progress=progress)
+    return _find_status(name, data_dirs, cache_dir)
 
 
 def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Dataset:
