@@ -209,9 +209,8 @@ def test_the_doctor_says_what_can_run(tmp_path: Path) -> None:
     assert (states["digits"], states["cifar10"]) == ("ok", "missing")
     assert (can["smoke"]["can"], can["proxy"]["can"]) == (True, False)
     assert "repro data fetch cifar10" in can["proxy"]["why"]
-    assert can["smoke"]["images"] == 160 * 2 * (3 * 1 + 2 * 2)
     shown = repro("doctor", "--claims", tmp_path, "--store", tmp_path / "runs").stdout
-    assert re.search(r"\ntiny +yes +2 k +no +\d+ [kM]\n", shown)
+    assert re.search(r"\ntiny +yes +no\n", shown)
     assert "CIFAR-10 not found (repro data fetch cifar10): 1 at proxy scale\n" in shown
 
 

@@ -19,7 +19,6 @@ import torch
 from repro.claim import KINDS, SCALES, Claim, Recipe, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
-from repro.plan import most_epochs_left
 from repro.registry import (
     AUGMENTATIONS,
     DATASETS,
@@ -47,13 +46,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Possible:
-    """Whether a claim can run here at a scale, and how many images it passes through at most."""
+    """Whether a claim can run here at a scale."""
 
     claim: str
     scale: str
     can: bool
     why: str
-    images: float
 
 
 def checks(
@@ -93,28 +91,26 @@ def possible(
     free = _free_bytes(cache_dir)
     for claim in claims:
         if not isinstance(claim, TrainedClaim):
-            yield Possible(claim=claim.id, scale="exact", can=True, why="no training", images=0)
+            yield Possible(claim=claim.id, scale="exact", can=True, why="no training")
             continue
         for name, scale in claim.scales.items():
             if claim.trainer is not None:
-                yield Possible(claim=claim.id, scale=name, can=True, why="its command", images=0)
+                yield Possible(claim=claim.id, scale=name, can=True, why="its command")
                 continue
             can, why = _images(scale.data, statuses, data_dirs, free)
-            epochs = most_epochs_left(claim, name, "0" * 16, {})
-            images = epochs * (scale.images or _training_images(scale.data, statuses))
-            yield Possible(claim=claim.id, scale=name, can=can, why=why, images=images)
+            yield Possible(claim=claim.id, scale=name, can=can, why=why)
 
 
 def possible_lines(rows: Sequence[Possible]) -> Iterator[str]:
     """A row a claim, a column a scale; below it each reason, and what it keeps from running."""
-    yield "what can run here, and the training images that it passes at most (repeats counted):"
-    yield f"{'':28}{''.join(f'{scale:>14}' for scale in SCALES)}"
+    yield "what can run here:"
+    yield f"{'':28}{''.join(f'{scale:>13}' for scale in SCALES)}"
     for claim, scales in groupby(rows, key=lambda one: one.claim):
-        cells = {one.scale: f"{'yes' if one.can else 'no'} {_count(one.images)}" for one in scales}
+        cells = {one.scale: "yes" if one.can else "no" for one in scales}
         if cells.keys() <= set(SCALES):
-            row = "".join(f"{cells.get(scale, ''):>14}" for scale in SCALES)
+            row = "".join(f"{cells.get(scale, ''):>13}" for scale in SCALES)
         else:
-            row = f"{'yes':>9}       without training"
+            row = f"{'yes':>13}  without training"
         yield f"{claim:28}{row}".rstrip()
     reasons: dict[str, list[str]] = {}
     for one in rows:
@@ -123,13 +119,6 @@ def possible_lines(rows: Sequence[Possible]) -> Iterator[str]:
     for why, scale_names in reasons.items():
         counts = ", ".join(f"{n} at {scale} scale" for scale, n in Counter(scale_names).items())
         yield f"{why}: {counts}"
-
-
-def _count(images: float) -> str:
-    """`26 k`, `1,620 M`: to two or three digits, as wide as a column."""
-    if images < 1e6:
-        return f"{images / 1e3:6,.0f} k"
-    return f"{images / 1e6:6,.0f} M"
 
 
 def _repro() -> Check:
@@ -279,12 +268,6 @@ def _images(
     if needed > free:
         return False, f"decoding needs {_gigabytes(needed)}, {_gigabytes(free)} are free"
     return True, f"images found, to be decoded once ({_gigabytes(needed)})"
-
-
-def _training_images(name: str, statuses: dict[str, Status]) -> int:
-    """As published; nobody knows beforehand how many a folder of the user's holds."""
-    one = statuses.get(name)
-    return (one.images or _ROUGHLY)[0] if one else 0
 
 
 def _nearest(folder: Path) -> Path:
