@@ -627,7 +627,7 @@ class Store:
 
     def _check_lock(self, trial_id: str) -> None:
         """LockLostError when another process has locked the trial since this one did."""
-        token = self._tokens.get(trial_id)  # None where the lock is held for us by another process
+        token = self._tokens.get(trial_id)  # None where it was not locked here
         path = self.folder(trial_id) / "lock"
         if token is not None and not (path.exists() and read_bytes(path) == token):
             raise LockLostError(
