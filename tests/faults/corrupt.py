@@ -43,7 +43,7 @@ __all__ = ["WORLDS", "Answer", "attempt", "build", "last_words"]
 
 # What commands import when they are called, and each fork would import again.
 for _name in (
-    "matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit", "repro.audit.weights",
+    "matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit",
     "repro.execute.costs", "repro.execute.running", "repro.models.facts", "repro.report",
     "repro.report.describe", "repro.report.pages", "scipy.stats",
 ):  # fmt: skip
