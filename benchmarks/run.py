@@ -21,6 +21,7 @@ from statistics import median
 import click
 import torch
 
+from benchmarks.arithmetic import arithmetic
 from benchmarks.contestants import BareLoop, OurTrainer, PlainLoop, TimmLoop, TorchvisionLoop
 from benchmarks.goals import goals
 from benchmarks.growth import growth, memory
@@ -102,6 +103,7 @@ ALL: dict[str, Callable[[torch.device, int], Table]] = {
     "memory": memory,
     "stores": stores,
     "startup": start_up,
+    "arithmetic": arithmetic,
 }
 
 

@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from benchmarks.arithmetic import count_step
 from benchmarks.goals import GOALS, UNMEASURED, goals
 from benchmarks.images import can_evict, image_files, input_path
 from benchmarks.race import Table, race, ratios
@@ -62,6 +63,22 @@ def test_what_was_not_measured_is_said_to_be(tmp_path: Path) -> None:
 def test_every_goal_has_its_table() -> None:
     """By the name of a benchmark."""
     assert {goal.table for goal in GOALS} <= ALL.keys()
+
+
+def test_the_traffic_of_a_step_is_that_of_its_tensors() -> None:
+    """AlexNet's two LRNs: 18 bytes a number each way together, and the kernel is four launches.
+
+    Layers 1 and 2 have 96 and 256 maps of 55 and 27 squared places.
+    """
+    plain, kernel = (
+        count_step("AlexNet", dtype=torch.bfloat16, kernel=kernel) for kernel in (False, True)
+    )
+    numbers = 128 * (96 * 55**2 + 256 * 27**2)
+
+    assert kernel.launches["LRN's kernel"] == 4
+    assert kernel.moved["LRN's kernel"] == 18 * numbers
+    assert plain.moved.total() - kernel.moved.total() > 4 * 18 * numbers
+    assert plain.launches["aten::convolution"] == kernel.launches["aten::convolution"] == 5
 
 
 STEPS = (

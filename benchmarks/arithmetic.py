@@ -1,0 +1,141 @@
+"""What a training step moves through memory, counted without a device: a floor for its time.
+
+Every operation that is no view is a launch, which reads its tensors and writes its results once.
+What a cache saves, and what cuDNN adds of its own, is not counted.
+"""
+
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from benchmarks.race import Table
+from repro.models import build
+from repro.models.lrn import LocalResponseNorm
+from repro.train.optim import PaperSGD
+from repro.train.population import SingleStep
+from repro.train.ranks import SINGLE_RANK
+
+__all__ = ["StepTraffic", "arithmetic", "count_step"]
+
+_COPY = 4.3e12  # bytes a second of an H200, measured on such a card through PyTorch
+_IMAGES = 128
+_NETS = {"AlexNet": ("alexnet_2012", 224, 1000), "the CIFAR net": ("cifar_80sec", 32, 10)}
+_FORMS = {
+    "float32": (torch.float32, False),
+    "bfloat16 by autocast": (torch.bfloat16, False),
+    "bfloat16 by autocast, LRN's kernel": (torch.bfloat16, True),
+}
+_NO_LAUNCH = {"aten::_unsafe_view", "aten::empty_like", "aten::empty"}
+
+
+class StepTraffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Launches and bytes by the name of the operation."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.launches, self.moved = Counter[str](), Counter[str]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name, returns = func._schema.name, func._schema.returns  # noqa: SLF001 - nothing else has it
+        is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
+        if name.startswith("aten::") and not is_view and name not in _NO_LAUNCH:
+            self.add(name, *{id(t): t for t in tree_leaves((args, kwargs, result))}.values())
+        return result
+
+    def add(self, name: str, *tensors: object) -> None:
+        """A launch that moves each tensor once."""
+        self.launches[name] += 1
+        self.moved[name] += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+
+
+class _Kernel(torch.autograd.Function):
+    """The traffic of `repro/models/lrn_kernel.py`: roots are float32."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, traffic: StepTraffic) -> Tensor:
+        ctx.traffic = traffic
+        result, roots = torch.empty_like(x), torch.empty_like(x, dtype=torch.float32)
+        ctx.save_for_backward(x, roots)
+        traffic.add("LRN's kernel", x, result, roots)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        result = torch.empty_like(gradient)
+        ctx.traffic.add("LRN's kernel", gradient, result, *ctx.saved_tensors)
+        return result, None
+
+
+class _KernelNorm(nn.Module):
+    def __init__(self, traffic: StepTraffic) -> None:
+        super().__init__()
+        self.traffic = traffic
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _Kernel.apply(x, self.traffic)
+        return result
+
+
+def count_step(net: str, *, dtype: torch.dtype, kernel: bool) -> StepTraffic:
+    """Forward, backward, update and sums of one step. `kernel`: LRN as on a GPU."""
+    name, side, classes = _NETS[net]
+    traffic = StepTraffic()
+    model = build(name, {}, classes=classes, size=side, initialisation="he", seed=0)
+    model.to(memory_format=torch.channels_last)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        for module in [*model.modules()]:
+            for key, weight in [*module.named_parameters(recurse=False)]:
+                module.register_parameter(key, nn.Parameter(torch.empty_like(weight)))
+            for key, child in [*module.named_children()]:
+                if kernel and isinstance(child, LocalResponseNorm):
+                    module.register_module(key, _KernelNorm(traffic))
+        step = SingleStep(
+            model,
+            PaperSGD(model, rate=0.1, momentum=0.9, weight_decay=1e-4),
+            autocast=lambda: torch.autocast("cpu", dtype, enabled=dtype != torch.float32),
+            batch=_IMAGES,
+            recorded=False,
+        )
+        step.begin(range(1))
+        images = torch.empty(_IMAGES, 3, side, side).to(memory_format=torch.channels_last)
+        batch = images, torch.zeros(_IMAGES, dtype=torch.int64)
+        share = SINGLE_RANK.share(torch.arange(_IMAGES))
+        step(*batch, share)  # what is made once
+        traffic.launches.clear()
+        traffic.moved.clear()
+        with traffic:
+            step(*batch, share)
+    return traffic
+
+
+def arithmetic(_device: torch.device, _rounds: int) -> Table:
+    """A step in float32, in the precision of a GPU, and with the kernel that a GPU has."""
+    rows = [
+        _row(f"{net}, {form}", count_step(net, dtype=dtype, kernel=kernel))
+        for net in _NETS
+        for form, (dtype, kernel) in _FORMS.items()
+        if net == "AlexNet" or not kernel  # the other has no LRN
+    ]
+    return Table(
+        title=f"A step of {_IMAGES} images by arithmetic, at {_COPY / 1e12} TB/s",
+        columns=("step", "launches", "bytes", "time to move them", "images/s at most"),
+        rows=tuple(rows),
+    )
+
+
+def _row(name: str, traffic: StepTraffic) -> tuple[str, ...]:
+    moved = traffic.moved.total()
+    seconds = moved / _COPY
+    return (
+        name,
+        f"{traffic.launches.total()}",
+        f"{moved / 1e9:.2f} GB",
+        f"{1e3 * seconds:.2f} ms",
+        f"{_IMAGES / seconds:,.0f}",
+    )
