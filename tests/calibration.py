@@ -817,7 +817,7 @@ def page_table(found: Sequence[tuple[Case, Rates, Rates]]) -> str:
         [
             *lines,
             "",
-            f"In percent, of so many simulations a line; before, of {least:,} or more. "
+            f"In percent. *Runs* is the number of simulations; *Before* has {least:,} or more. "
             f"Limits: {'; '.join(limits)}.",
             "",
         ]

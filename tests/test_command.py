@@ -283,6 +283,7 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output
+    assert "after three faults in a row its other trials were not begun" in ran.output
     assert len((tmp_path / "starts").read_text().splitlines()) == 3
 
 
@@ -295,6 +296,7 @@ def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) 
 
     assert ran.exit_code == 5
     assert "the same error in 2 more trials" in ran.output
+    assert "were not begun" not in ran.output
     assert len(Store(store).results()) == 3
 
 

@@ -66,7 +66,7 @@ def test_no_number_of_seeds_shows_what_lies_on_the_edge(tmp_path: Path) -> None:
     found = replace(chance, needed=seeds_needed(claim, "paper", Scatter(sd=1.0), chance))
 
     assert found.needed is None
-    assert found.power == "80 % in no new plan of up to 100 seeds an arm"
+    assert found.power == "no new plan of up to 100 seeds an arm makes this 80 % likely"
 
 
 def test_arms_that_are_not_paired_scatter_each(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_times_to_come_have_brackets_as_wide_as_those_so_far(tmp_path: Path) -> 
     claim = claim.model_copy(update={"scales": {"smoke": scale}})
     found = analyse(claim, "smoke", PRINT, {}).recipes["period"]
 
-    def likely(width: float) -> float:
+    def likely(width: float) -> tuple[float, int | None]:
         outcomes = tuple(
             Outcome(
                 arm=arm, seed=seed, trial_id=f"{arm}{seed}", status="crossed", epochs=upper,
@@ -167,9 +167,15 @@ def test_times_to_come_have_brackets_as_wide_as_those_so_far(tmp_path: Path) -> 
             for seed, upper in enumerate(middle * np.array([0.9, 1.0, 1.1]))
         )  # fmt: skip
         known = replace(found, outcomes=outcomes, seeds=3)
-        return by_truth(chances(claim, "smoke", Scatter(sd=0.3), evidence=known))["paper"].value
+        scatter = Scatter(sd=0.3)
+        paper = by_truth(chances(claim, "smoke", scatter, evidence=known))["paper"]
+        return paper.value, seeds_needed(claim, "smoke", scatter, paper, known)
 
-    assert likely(0.3) < likely(0.01)
+    (wide, from_wide), (narrow, from_narrow) = likely(0.3), likely(0.01)
+    assert wide < narrow
+    assert from_narrow is not None
+    assert from_wide is None or from_wide > from_narrow
+    assert likely(0.9)[1] is None
     assert outlook(claim, "smoke", found).sentences[-1].startswith("crossing times are taken as ex")
 
 

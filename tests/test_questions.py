@@ -358,7 +358,9 @@ SEARCH = """\
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("epochs: 2", "epochs: 0.9", "scales.smoke.epochs: the test error is measured after a who"),
+        ("epochs: 2", "epochs: 0.9", "scales.smoke.epochs: the test error is measured after whole"),
+        ("epochs: 2", "epochs: 2.5", "scales.smoke.epochs: the test error is measured after whole"),
+        ("mixup: 0.2", "patience: 1", "`patience` does not go with times to a test error"),
         ("{rate: 0.01}", "{rate: 0.0003, metric: gap}", "arms.large_rate.metric: has no effect: t"),
         ("threshold: 0.5", "threshold: 0.5\nnear: 0.1", "near: has no effect: the test error is"),
         ("threshold: 0.5", "threshold: 0.5\ndecided_by: full", "decided_by: has no effect"),

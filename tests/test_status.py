@@ -150,8 +150,8 @@ def test_a_fault_is_listed_until_its_trial_is_begun_again(tmp_path: Path) -> Non
         f"error[E301]: cannot lock {lock}: Is a directory\n"
         "      next: choose a folder that can be written with --store\n"
         "0 trials running, 1 finished, 0 begun and waiting to go on; "
-        "1 with a fault, which the same `repro run` tries again, unless what it trains has changed "
-        "since\n"
+        "1 with a fault, which the same `repro run` tries again, unless the claim file or the code "
+        "has changed\n"
     )
     assert verified.exit_code == 0, verified.output
     assert after.stdout == "0 trials running, 2 finished, 0 begun and waiting to go on\n"

@@ -94,10 +94,11 @@ def _say_what_has_sums(store: Store, verification: Verification) -> None:
         f"{len(records) - records_without} plans and files of facts"
     )
     if without or records_without:
+        counts = {"finished trials": without, "plans and files of facts": records_without}
         verification.notes.append(
-            f"{without} finished trials, and {records_without} plans and files of facts, have no "
-            "checksums, as those of earlier versions: a change that contradicts nothing cannot be "
-            "seen in them"
+            f"{' and '.join(f'{count} {what}' for what, count in counts.items() if count)} have no "
+            "checksums, as those of earlier versions, or of a run that was killed just then: a "
+            "change that contradicts nothing cannot be seen in them"
         )
 
 

@@ -235,6 +235,8 @@ def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Itera
         epochs=claim.scales[scale].epochs,
         timed=isinstance(claim, TimeClaim) and claim.metric == "train_error",
     )
+    if isinstance(claim, TimeClaim) and claim.metric == "test_error" and settings.patience:
+        yield "`patience` does not go with times to a test error: trials end before it may cross"
     model = model_for(claim, scale, arm).name
     for name in _OF_ALEXNET.intersection(_metrics_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):
@@ -480,8 +482,8 @@ def contrast_rules(claim: TrainedClaim) -> Iterator[Finding]:
             if arm.metric is not None:
                 yield ("arms", name, "metric"), "has no effect: times are to the claim's own metric"
         for name, scale in claim.scales.items():
-            if claim.metric == "test_error" and claim.trainer is None and scale.epochs < 1:
-                yield ("scales", name, "epochs"), "the test error is measured after a whole epoch"
+            if claim.metric == "test_error" and claim.trainer is None and scale.epochs % 1:
+                yield ("scales", name, "epochs"), "the test error is measured after whole epochs"
     if isinstance(claim, DifferenceClaim):
         yield from _difference_rules(claim)
 
@@ -543,12 +545,22 @@ def length_rule(claim: TrainedClaim) -> Iterator[Finding]:
             {arm: model_for(claim, scale, arm) for arm in claim.arms} for scale in (name, other)
         ]
         same = one.data == two.data and nets[0] == nets[1] and one.threshold == two.threshold
-        if same and one.epochs != two.epochs:
+        if same and one.epochs != two.epochs and _share_rates(claim, name, other):
             yield (
                 ("scales", other, "epochs"),
                 f"the {name} scale has the same trials, but trains for {one.epochs:g} epochs, not "
                 f"{two.epochs:g}: tell them apart by their `data` or `arguments`",
             )
+
+
+def _share_rates(claim: TrainedClaim, one: str, other: str) -> bool:
+    """Whether an arm may have the same rate at both scales; a search may find any."""
+    pairs = (
+        [rate_for(claim, scale, recipe, arm) for scale in (one, other)]
+        for recipe in claim.recipes
+        for arm in claim.arms
+    )
+    return any(None in rates or rates[0] == rates[1] for rates in pairs)
 
 
 def _recipe_rules(data: Mapping[str, Any]) -> Iterator[Finding]:

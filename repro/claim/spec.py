@@ -154,7 +154,7 @@ class Schedule(Strict):
     times `gamma` at each of `milestones`; `step` times `gamma` every `step_size` epochs; or that of
     a package. `warmup`: epochs in which the rate first grows linearly from zero.
 
-    `epochs`: at which it ends, by default those of the scale, where it does. `eta_min`: the
+    `epochs`: the last one of a schedule that ends, by default that of the scale. `eta_min`: the
     rate there. `power`: 1 is a straight line. `milestones`: epochs, warm-up included. `step_size`:
     epochs. `gamma`: what the rate is multiplied by. `arguments`: of a package's schedule.
     """

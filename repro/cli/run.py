@@ -163,7 +163,8 @@ def plan(
     trained.
 
     With --budget: which claims this time could decide, if each had all of it; by the training times
-    and the scatter between seeds in the store. Claims that an hour most likely decides come first.
+    and the scatter between seeds in the store. The claims with the highest probability per hour
+    come first.
     """
     loaded = load_claims(claims)
     if register:

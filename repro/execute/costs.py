@@ -150,7 +150,7 @@ def forecasts(
 ) -> list[Forecast]:
     """A forecast for each claim that needs training, from the trials in the store.
 
-    Those come first that an hour most likely decides. Opens no images: the plans in the store name
+    The highest probability per hour comes first. Opens no images: the plans in the store name
     their data set.
     """
     store = Store(machine.store)

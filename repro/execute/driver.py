@@ -71,11 +71,13 @@ class Outcome:
     """How the run ended. `failures`: faults of the machine.
 
     `worker_losses`: how often a worker was lost and its trial continued on another one.
+    `gave_up`: a command failed so often in a row that its other trials were not begun.
     """
 
     worker_losses: int = 0
     interrupted: bool = False
     out_of_time: bool = False
+    gave_up: bool = False
     failures: dict[str, ReproError] = field(default_factory=dict)
 
 
@@ -139,6 +141,7 @@ class _Driver:
                         self._submit()
             finally:
                 self.stop()
+        self.outcome.gave_up = max(self.command_faults.values(), default=0) >= _MAX_COMMAND_FAULTS
         return self.outcome
 
     def stop(self) -> None:

@@ -40,7 +40,7 @@ _OF_STORE = (
     "store.json", "*.csv", "*.tar", "plans/*", "facts/*", "trials/*/*", "apart/*", "apart/*/*"
 )  # fmt: skip
 
-_BESIDE_IN = [f"{place}*{BESIDE}" for place in ("", "plans/", "facts/")]
+_BESIDE_IN = [f"{files}{BESIDE}" for files in ("*.tar", "plans/*.json", "facts/*.json")]
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _TRIAL_FILE = re.compile(r"trials/([0-9a-f]{16})/([^/]+)")

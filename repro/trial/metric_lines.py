@@ -18,7 +18,6 @@ from repro.trial.trial import Clocks, Result, Row, Status, Trial, first_below
 ENDED = "ended"  # the program needs no more training, whatever the budget
 _KEYS = {"epoch", "step", "name", "value", "images", "seconds"}
 _SOURCES = ("online", "train", "test")  # of errors and losses: they make the curve
-_MOST_NAMES = 1000
 
 
 class MetricLine(NamedTuple):

@@ -37,7 +37,7 @@ def undertrained_arms(
 ) -> Iterator[str]:
     """A sentence naming the arms with a test error above the floor of the scale.
 
-    Not for times, where every trial trains to a threshold.
+    Not for times: they are of how fast nets learn, and a net that never gets there is censored.
     """
     spec, facts = claim.scales[scale], DATASETS.get(claim.scales[scale].data)
     if isinstance(claim, TimeClaim) or facts is None:

@@ -37,7 +37,7 @@ Supposed = Literal["paper", "none", "ours"]
 _RUNS: Final = 1000
 _LEVEL: Final = 0.8  # of the CI of the scatter
 _LIKELY: Final = 0.8  # the power that plans are made for
-_MOST_SEEDS: Final = 100  # no plan has more
+_MOST_SEEDS: Final = 100  # that are asked for, where a plan has no more itself
 _HARDLY: Final = 0.2  # `warnings` reports verdicts that are less likely
 _POINTS: Final = (
     "crossing times are taken as exact, since none was measured yet: their brackets make the CI "
@@ -85,7 +85,7 @@ class Chance:
     """The probability that a run of up to `seeds` per arm ends with `word`, given the truth.
 
     `low` and `high`: at the limits of the scatter. `needed`: seeds per arm of a new plan, with one
-    analysis, that give `word` a probability of 80 %; None where 100 do not.
+    analysis, that give `word` a probability of 80 %; None where 100, or `seeds`, do not.
     """
 
     supposed: Supposed
@@ -115,8 +115,9 @@ class Chance:
     def power(self) -> str:
         """How many seeds would make the word likely, as text."""
         if self.needed is None:
-            return f"80 % in no new plan of up to {_MOST_SEEDS} seeds an arm"
-        return f"80 % in a new plan of {self.needed} seeds an arm"
+            most = max(self.seeds, _MOST_SEEDS)
+            return f"no new plan of up to {most} seeds an arm makes this 80 % likely"
+        return f"a new plan of {self.needed} seeds an arm makes this 80 % likely"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +164,7 @@ def outlook(
     return Outlook(
         scatter=scatter,
         chances=tuple(
-            replace(chance, needed=seeds_needed(claim, scale, scatter, chance))
+            replace(chance, needed=seeds_needed(claim, scale, scatter, chance, evidence))
             for chance in chances(claim, scale, scatter, evidence=evidence, seeds=seeds)
         ),
         points=isinstance(claim, TimeClaim) and evidence.seeds == 0,
@@ -225,24 +226,35 @@ def chances(
     )
 
 
-def seeds_needed(claim: TrainedClaim, scale: str, scatter: Scatter, chance: Chance) -> int | None:
+def seeds_needed(
+    claim: TrainedClaim,
+    scale: str,
+    scatter: Scatter,
+    chance: Chance,
+    evidence: RecipeEvidence | None = None,
+) -> int | None:
     """The fewest evaluation seeds per arm that give the word a probability of 80 %.
 
-    Of a new plan with one analysis, to which no results count; None where 100 are too few.
+    Of a new plan with one analysis, to which no results count; times have brackets as wide as those
+    of `evidence`. None where 100 seeds, or those of the plan, are too few.
     """
+    new = [
+        _Sample(value=np.empty(0), half=sample.half)
+        for sample in _measured_samples(claim, evidence) or ()
+    ]
+    most = max(chance.seeds, _MOST_SEEDS)
 
     def is_likely(seeds: int) -> bool:
         spec = claim.scales[scale].model_copy(update={"seeds": (seeds,), "taken": 0})
         alone = claim.model_copy(update={"scales": {scale: spec}})
-        nothing = _measured_samples(claim, None)
-        words = _words(claim, planned_looks(alone, scale), nothing or [], chance.truth, scatter)
+        words = _words(claim, planned_looks(alone, scale), new, chance.truth, scatter)
         return words.count(chance.word) >= _LIKELY * _RUNS
 
     few, enough = LEAST_SEEDS - 1, LEAST_SEEDS
     while not is_likely(enough):
-        if enough == _MOST_SEEDS:
+        if enough == most:
             return None
-        few, enough = enough, min(2 * enough, _MOST_SEEDS)
+        few, enough = enough, min(2 * enough, most)
     return bisect(range(few + 1, enough), False, key=is_likely) + few + 1
 
 

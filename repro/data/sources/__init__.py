@@ -1,4 +1,4 @@
-"""Where images come from: embedded, in a folder, in an archive's shards; fetched.
+"""Where images come from: embedded, in a folder, in Parquet files; fetched.
 
 Imports nothing of `decoded` and `device`.
 """

@@ -55,7 +55,7 @@ def fetch(name: str, data_dir: Path) -> Path:
     if os.path.lexists(place):
         raise DataError(
             f"{place} is there already",
-            hint=f"check it by `repro data verify {name}`, or move it away and fetch again",
+            hint=f"`repro data prepare {name}` uses it; or move it away, and fetch again",
         )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

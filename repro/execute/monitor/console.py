@@ -230,7 +230,7 @@ def _count_line(state: Overview) -> str:
     ]
     time_left = f"; at most {duration(max(seconds_left))} left" if seconds_left else ""
     count = len(state.faults)
-    again = "which the same `repro run` tries again, unless what it trains has changed since"
+    again = "which the same `repro run` tries again, unless the claim file or the code has changed"
     fault_note = f"; {count} with a fault, {again}" if count else ""
     return (
         f"{len(state.running)} trials running, {state.finished} finished, "
