@@ -283,7 +283,9 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output
-    assert "after three faults in a row its other trials were not begun" in ran.output
+    assert (
+        "three trials of a command failed in a row: its other trials were not begun" in ran.output
+    )
     assert len((tmp_path / "starts").read_text().splitlines()) == 3
 
 

@@ -77,9 +77,9 @@ def run_claims(
     work, refused = _check_nets(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
-    print_errors(all_faults)
     if outcome.gave_up:
-        say("after three faults in a row its other trials were not begun")
+        say("three trials of a command failed in a row: its other trials were not begun")
+    print_errors(all_faults)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"
         note = (
