@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
-import torch
 from click.testing import CliRunner, Result
 
 from repro.cli import main
@@ -48,8 +47,6 @@ for _name in (
     "repro.report.describe", "repro.report.pages", "scipy.stats",
 ):  # fmt: skip
     importlib.import_module(_name)
-
-torch.ones(1, device="meta").sub(1)  # the first on this device imports the most of all
 
 HANG_SECONDS = 600  # of an attempt, which takes a few
 MEGABYTES = 6000  # of memory: far more than a command needs
