@@ -290,8 +290,9 @@ def test_the_documentation_is_searched_from_disk(
     build = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     open_page.goto((tmp_path / "index.html").as_uri())
-    ready = open_page.locator(".md-search-result__meta", has_text="Type to start searching")
-    ready.wait_for(state="attached")  # what is typed before is lost
-    open_page.get_by_role("textbox", name="Search").fill("censored")
+    box = open_page.get_by_role("textbox", name="Search")
+    box.focus()  # it reads its index now
+    open_page.locator(".md-search-result__meta", has_text="Type to start searching").wait_for()
+    box.press_sequentially("censored")  # it listens to keys
 
     open_page.locator(".md-search-result__item a[href*='explanation/censoring']").first.wait_for()
