@@ -216,21 +216,11 @@ def test_the_weaker_word_of_two_contrasts_counts(
     assert (verdict.effect.p < 0.05) == effect
 
 
-def test_the_table_of_an_export_has_each_trial_under_its_own_rate(tmp_path: Path) -> None:
-    """Arms that differ in their rates alone do not share their trials."""
-    repro("run", CLAIM, "--store", tmp_path / "runs", "--scale", "smoke", "--workers", "1")
-    repro("export", tmp_path / "out", "--store", tmp_path / "runs", "--claims", CLAIM.parent)
-    table = pd.read_csv(tmp_path / "out" / "results.csv")
-    questions = table[table.claim == "questions"]
+def test_an_interaction_is_run_reported_and_exported(tmp_path: Path) -> None:
+    """Six arms, one seed; the page names its sides, and the condition beside it.
 
-    assert sorted(questions.arm) == [
-        "half", "other", "relu_high", "relu_low", "tanh_high", "tanh_low",
-    ]  # fmt: skip
-    assert set(questions[questions.arm.str.endswith("high")].rate) == {0.03}
-
-
-def test_an_interaction_is_run_and_reported(tmp_path: Path) -> None:
-    """Six arms, one seed; the page names its sides, and the condition beside it."""
+    Arms that differ in their rates alone do not share their trials.
+    """
     where = ("--store", tmp_path / "runs")
     done = repro("run", CLAIM, *where, "--scale", "smoke", "--workers", "1")
     listed = repro("report", "--claims", CLAIM.parent, *where, "--out", tmp_path / "report")
@@ -243,6 +233,14 @@ def test_an_interaction_is_run_and_reported(tmp_path: Path) -> None:
     assert r"tanh\_high plus relu\_low minus relu\_high minus tanh\_low (decides)" in page
     assert r"tanh\_low minus relu\_low (from -99 to 99, too)" in page
     assert shown["title"] == "Units and rates on handwritten digits, of which nothing is claimed"
+
+    repro("export", tmp_path / "out", *where, "--claims", CLAIM.parent)
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    questions = table[table.claim == "questions"]
+    assert sorted(questions.arm) == [
+        "half", "other", "relu_high", "relu_low", "tanh_high", "tanh_low",
+    ]  # fmt: skip
+    assert set(questions[questions.arm.str.endswith("high")].rate) == {0.03}
 
 
 EPOCHS = CLAIM.with_name("epochs_to_test_error.yaml")

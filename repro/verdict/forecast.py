@@ -250,10 +250,10 @@ def seeds_needed(
         words = _words(claim, planned_looks(alone, scale), new, chance.truth, scatter)
         return words.count(chance.word) >= _LIKELY * _RUNS
 
+    if not is_likely(most):
+        return None
     few, enough = LEAST_SEEDS - 1, LEAST_SEEDS
     while not is_likely(enough):
-        if enough == most:
-            return None
         few, enough = enough, min(2 * enough, most)
     return bisect(range(few + 1, enough), False, key=is_likely) + few + 1
 
