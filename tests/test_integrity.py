@@ -32,9 +32,10 @@ from repro.plan import next_cells
 from repro.report.figures import kernels
 from repro.report.pages import pages
 from repro.report.svg import svg
-from repro.store import PlanRecord, Store, checksums
+from repro.store import Store, checksums
 from repro.store.arrays import ARRAYS, pack, unpack
 from repro.trial import FactOutcome
+from tests.test_store import PLAN as RECORD
 from tests.worlds import quick_claim_file
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -46,14 +47,6 @@ ABOUT = {"trial_id": FINISHED, "recipe": "r", "arm": "a", "purpose": "tune", "ra
 TOLD = ABOUT | {"told": "2026-01-01T00:00:00+00:00"}
 NET = {"architecture": "x", "arguments": {}, "crop": None, "image_side": 32}
 FACT = FactOutcome(name="n", states="s", printed=None, ours=1, holds=True, decides=True)
-RECORD = PlanRecord(
-    claim_id="c",
-    scale="smoke",
-    digest="d" * 64,
-    fingerprint="f",
-    data_title="t",
-    registered="2026-01-01T00:00:00+00:00",
-)
 TABLE = {"confusion": np.eye(2, dtype=np.int32), "classes": np.array(["a", "b"])}
 
 

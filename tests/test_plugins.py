@@ -342,8 +342,9 @@ def test_what_a_claim_asks_of_such_a_recipe_is_checked(
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("return epochs - 9", r"halved multiplies the rate by -8.0 at epoch 0"),
+        ("return epochs - 9", r"halved multiplies the rate by -6.0 at epoch 0"),
         ("return 1 / epoch", r"halved fails at epoch 0: ZeroDivisionError: "),
+        ("return 1 / (round(epoch, 2) != 0.25)", r"halved fails at epoch 0.25: ZeroDivisionErr"),
     ],
 )
 def test_a_schedule_that_gives_no_rate_is_refused(
@@ -353,7 +354,7 @@ def test_a_schedule_that_gives_no_rate_is_refused(
     install("odd-recipe", RECIPE_ENTRIES, RECIPE.replace("return 1.0", code + " #"))
 
     with pytest.raises(ClaimError, match=message):
-        load(recipe_claim_file(tmp_path))
+        load(recipe_claim_file(tmp_path, **{"epochs: 1": "epochs: 3"}))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Any
 
 from repro.claim.raw import choices, is_number, quoted
-from repro.claim.spec import Recipe, Schedule, TrainedClaim, rate_for, recipe_for
+from repro.claim.spec import TENTHS, Recipe, Schedule, TrainedClaim, rate_for, recipe_for
 from repro.registry import (
     AUGMENTATIONS,
     OPTIMISERS,
@@ -55,9 +55,9 @@ def _schedule_rules(schedule: Schedule, epochs: float) -> Iterator[str]:
 
 
 def _factor_rule(schedule: Schedule, facts: ScheduleFacts, last: float) -> Iterator[str]:
-    """What a package's schedule makes of its own arguments, at a hundred epochs to the end."""
-    for percent in range(100):
-        epoch = last * percent / 100
+    """What a package's schedule makes of its own arguments, where training will ask it."""
+    middles = ((window + 0.5) / TENTHS for window in range(round(TENTHS * last)))
+    for epoch in itertools.chain([0.0], middles):
         try:
             factor = facts.factor(epoch, epochs=last, **schedule.arguments)
             is_factor = is_number(factor) and 0 <= factor < math.inf

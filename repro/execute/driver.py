@@ -141,7 +141,6 @@ class _Driver:
                         self._submit()
             finally:
                 self.stop()
-        self.outcome.gave_up = max(self.command_faults.values(), default=0) >= _MAX_COMMAND_FAULTS
         return self.outcome
 
     def stop(self) -> None:
@@ -154,12 +153,13 @@ class _Driver:
             return
         running = {cell.trial.id for cells in self.running.values() for cell in cells}
         excluded = running | self.outcome.failures.keys()
+        missing = [cell for cell in self.plan() if cell.trial.id not in excluded]
         remaining = [
             cell
-            for cell in self.plan()
-            if cell.trial.id not in excluded
-            and self.command_faults[cell.trial.trainer] < _MAX_COMMAND_FAULTS
+            for cell in missing
+            if self.command_faults[cell.trial.trainer] < _MAX_COMMAND_FAULTS
         ]
+        self.outcome.gave_up = len(remaining) < len(missing)
         free = [cell for cell in remaining if cell.trial.id not in self.busy]
         slots = max(0, min(self.backend.slots(), self.max_running) - len(self.running))
         groups = self.backend.group(free)

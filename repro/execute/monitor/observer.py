@@ -3,6 +3,7 @@
 Without torch, so that `repro status` starts fast.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -86,11 +87,12 @@ class Observer:
         """The run saves and stops; one more event of each running trial follows."""
 
 
-class Forwarding(Observer):
+class Forwarding(Observer, ABC):
     """An observer that passes each call on, in the way of its subclass."""
 
+    @abstractmethod
     def _pass_on(self, call: Callable[[Observer], None]) -> None:
-        raise NotImplementedError
+        """Make the call of whom it is for."""
 
     def ready(self, place: str) -> None:
         self._pass_on(lambda observer: observer.ready(place))
