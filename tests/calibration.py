@@ -34,8 +34,6 @@ from repro.trial import LAG, PASSES, Clocks, Result, Row
 from repro.verdict import Word, decide, settles
 from repro.verdict.analysis import analyse
 
-__all__ = ["CASES", "Case", "Rates", "faults", "rates", "world"]
-
 PRINT = "0123456789abcdef"
 LOOKS, OLDER_LOOKS = (5, 8, 12), (3, 5, 8, 12)
 COVERAGE = 0.93

@@ -6,8 +6,6 @@ from click.testing import CliRunner, Result
 
 from repro.cli import main
 
-__all__ = ["repro"]
-
 
 def repro(*arguments: str | Path) -> Result:
     """What a command of `repro` has printed, and its exit code."""

@@ -10,8 +10,6 @@ from repro.registry import plugins
 from tests.shell import ROOT, installed, paths
 from tests.worlds import quick_claim_file
 
-__all__ = ["FREE_STEPS", "gate", "gated_claim_file"]
-
 FREE_STEPS = 3  # of each process, which are as many tenths of an epoch of the claim
 CODE = f"""\
 import os

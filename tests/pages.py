@@ -17,15 +17,6 @@ from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
 from repro.verdict.effects import DECIDING, Contrast, Outcome
 
-__all__ = [
-    "Planted",
-    "empty_page",
-    "planted_cells",
-    "planted_page",
-    "planted_rows",
-    "written_claim",
-]
-
 PRINT = "0123456789abcdef"
 
 CLAIM = """\

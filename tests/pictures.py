@@ -14,15 +14,6 @@ from pyarrow import parquet
 
 from repro.data.arrays import Images
 
-__all__ = [
-    "CLASSES",
-    "NO_FILES",
-    "encoded",
-    "picture",
-    "write_folders",
-    "write_parquet",
-]
-
 CLASSES = ("ant", "bee")
 
 

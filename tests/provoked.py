@@ -1,7 +1,5 @@
 """The table of `nox -s cluster` and `nox -s slurm`: what was provoked, and what it cost."""
 
-__all__ = ["provoked", "table"]
-
 _ROWS: list[tuple[str, int, int]] = []
 
 

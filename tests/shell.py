@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-__all__ = ["ROOT", "codes", "installed", "paths", "repro", "started", "wait_for"]
-
 ROOT = Path(__file__).parents[1]
 
 

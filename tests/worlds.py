@@ -14,19 +14,6 @@ from repro.plan import Cell
 from repro.train import Run
 from repro.trial import CURVE_COLUMNS, Clocks, Result, Trial
 
-__all__ = [
-    "RECIPE",
-    "claim_file",
-    "curve_of",
-    "lasting_claim_file",
-    "planned",
-    "planted",
-    "quick_claim_file",
-    "tiny",
-    "tiny_claim",
-    "trial_on",
-]
-
 RECIPE = Recipe(
     inputs="standardised", initialisation="he", batch_size=16, bias_rate=1.0, precision="float32"
 )

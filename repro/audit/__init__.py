@@ -15,21 +15,3 @@ from repro.audit.text import (
 )
 from repro.audit.verify import Verification, claims_beside, verify
 from repro.audit.why import why
-
-__all__ = [
-    "Difference",
-    "Merged",
-    "Verification",
-    "claims_beside",
-    "compare",
-    "copy_evidence",
-    "difference_fields",
-    "difference_text",
-    "export",
-    "merge",
-    "merge_text",
-    "verification_fields",
-    "verification_text",
-    "verify",
-    "why",
-]

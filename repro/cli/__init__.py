@@ -14,8 +14,6 @@ from repro.cli.run import plan, run, status
 from repro.cli.setup import doctor, here
 from repro.cli.store import diff, explain, merge, verify, why
 
-__all__ = ["main"]
-
 EXIT_CODES = """
 \b
 Exit codes:

@@ -10,19 +10,3 @@ from repro.data.sources.embedded import synthetic
 from repro.data.sources.fetch import fetch
 from repro.data.sources.find import Source, find
 from repro.data.state import Status, prepare, status, verify
-
-__all__ = [
-    "Dataset",
-    "Source",
-    "Split",
-    "Status",
-    "content_fingerprint",
-    "fetch",
-    "find",
-    "fingerprint",
-    "open_dataset",
-    "prepare",
-    "status",
-    "synthetic",
-    "verify",
-]

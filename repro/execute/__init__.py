@@ -10,16 +10,3 @@ from repro.execute.driver import Backend, Outcome, WorkerLost, run_cells
 from repro.execute.grouping import group_cells
 from repro.execute.machine import CellOutcomes, Machine
 from repro.execute.worker.device import resolve_device, workers_for
-
-__all__ = [
-    "Backend",
-    "CellOutcomes",
-    "Local",
-    "Machine",
-    "Outcome",
-    "WorkerLost",
-    "group_cells",
-    "resolve_device",
-    "run_cells",
-    "workers_for",
-]

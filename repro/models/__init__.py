@@ -11,22 +11,3 @@ from repro.models.dropout import Dropout
 from repro.models.local import ConvLocalNet, LocallyConnected2d, cifar_conv_local
 from repro.models.lrn import LocalResponseNorm
 from repro.models.resnet import CifarResNet, cifar_resnet
-
-__all__ = [
-    "AlexNet",
-    "CeilConv2d",
-    "CifarNet",
-    "CifarResNet",
-    "ConvLocalNet",
-    "Dropout",
-    "LocalResponseNorm",
-    "LocallyConnected2d",
-    "ScaledTanh",
-    "activation",
-    "alexnet_2012",
-    "build",
-    "cifar_19pct",
-    "cifar_80sec",
-    "cifar_conv_local",
-    "cifar_resnet",
-]

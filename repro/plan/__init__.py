@@ -6,19 +6,3 @@ May import `claim`, `registry` and `trial`.
 from repro.plan.cells import TUNING_SEEDS_FROM, Cell, code, confirm_cells
 from repro.plan.plan import merge_cells, most_epochs_left, next_cells, possible_cells
 from repro.plan.rate_search import Finalist, RateOutcome, RateSearch, lag, rate_search
-
-__all__ = [
-    "TUNING_SEEDS_FROM",
-    "Cell",
-    "Finalist",
-    "RateOutcome",
-    "RateSearch",
-    "code",
-    "confirm_cells",
-    "lag",
-    "merge_cells",
-    "most_epochs_left",
-    "next_cells",
-    "possible_cells",
-    "rate_search",
-]

@@ -27,28 +27,3 @@ from repro.registry.facts import (
     folder_and_size,
     metric_facts,
 )
-
-__all__ = [
-    "ACTIVATIONS",
-    "AUGMENTATIONS",
-    "CHAINS",
-    "DATASETS",
-    "LOGGERS",
-    "METRICS",
-    "MODELS",
-    "OPTIMISERS",
-    "OWN_AUGMENTATIONS",
-    "OWN_METRICS",
-    "OWN_MODELS",
-    "OWN_SCHEDULES",
-    "QUANTITIES",
-    "SCHEDULES",
-    "AugmentationFacts",
-    "DatasetFacts",
-    "MetricFacts",
-    "ModelFacts",
-    "OptimiserFacts",
-    "ScheduleFacts",
-    "folder_and_size",
-    "metric_facts",
-]

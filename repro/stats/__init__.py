@@ -17,25 +17,3 @@ from repro.stats.images import image_scatter, over_images
 from repro.stats.looks import ERROR, SHOWN, Spending, holm, look_levels, over_all_looks
 from repro.stats.rates import near_best, widened
 from repro.stats.times import Times, ratio_of_times
-
-__all__ = [
-    "ERROR",
-    "SHOWN",
-    "Array",
-    "Estimate",
-    "Spending",
-    "Times",
-    "correlation",
-    "holm",
-    "image_scatter",
-    "look_levels",
-    "mean_level",
-    "near_best",
-    "over_all_looks",
-    "over_images",
-    "paired_difference",
-    "ratio_of_times",
-    "scatter",
-    "welch_difference",
-    "widened",
-]

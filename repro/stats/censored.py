@@ -14,8 +14,6 @@ import scipy
 
 from repro.stats.estimate import Array
 
-__all__ = ["Arm", "CommonSpread"]
-
 _FAR = 12.0  # log units: a ratio of 160,000 stands for infinity when a whole arm is censored
 _FARTHEST = 700.0  # log epochs, beyond which there is no number
 _GRID = 25  # values at once

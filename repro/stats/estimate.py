@@ -16,16 +16,6 @@ import scipy
 
 from repro.errors import StatisticsError
 
-__all__ = [
-    "Array",
-    "Estimate",
-    "correlation",
-    "mean_level",
-    "paired_difference",
-    "scatter",
-    "welch_difference",
-]
-
 Array = npt.NDArray[np.float64]
 
 

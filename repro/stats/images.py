@@ -6,8 +6,6 @@ import numpy as np
 
 from repro.stats.estimate import Array, Estimate
 
-__all__ = ["image_scatter", "over_images"]
-
 _DRAWS = 10_000
 _LEVEL = 0.95
 

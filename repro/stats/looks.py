@@ -17,8 +17,6 @@ import scipy
 
 from repro.stats.estimate import Array
 
-__all__ = ["ERROR", "SHOWN", "Spending", "holm", "look_levels", "over_all_looks"]
-
 ERROR: Final = 0.05  # of each false word, over all looks
 SHOWN: Final = 0.95  # level of the interval that is shown
 

@@ -9,8 +9,6 @@ import scipy
 
 from repro.stats.estimate import Array, Estimate
 
-__all__ = ["near_best", "widened"]
-
 _ERROR = 0.05  # of a one-sided test against the best rate
 
 

@@ -16,8 +16,6 @@ from repro.errors import StatisticsError
 from repro.stats.censored import Arm, CommonSpread
 from repro.stats.estimate import Array, Estimate
 
-__all__ = ["Times", "ratio_of_times"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Times:

@@ -11,12 +11,3 @@ from repro.store.store import (
     Store,
     facts_in,
 )
-
-__all__ = [
-    "ARCHIVED",
-    "MOST_BYTES",
-    "WEIGHTS",
-    "PlanRecord",
-    "Store",
-    "facts_in",
-]

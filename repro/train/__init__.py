@@ -17,20 +17,3 @@ from repro.train.progress import Progress
 from repro.train.run import CheckpointError, Run, device_data, untrained
 from repro.train.stopwatch import Stopwatch
 from repro.train.windows import Population
-
-__all__ = [
-    "CheckpointError",
-    "Population",
-    "Progress",
-    "Run",
-    "Stopwatch",
-    "device_context",
-    "device_data",
-    "epoch_order",
-    "is_out_of_memory",
-    "may_be_out_of_memory",
-    "train",
-    "train_all",
-    "untrained",
-    "window_steps",
-]

@@ -17,18 +17,3 @@ from repro.trial.trial import (
     derive_seed,
     first_below,
 )
-
-__all__ = [
-    "CURVE_COLUMNS",
-    "LAG",
-    "PASSES",
-    "WINDOWS",
-    "Clocks",
-    "FactOutcome",
-    "Result",
-    "Row",
-    "Status",
-    "Trial",
-    "derive_seed",
-    "first_below",
-]

@@ -14,15 +14,3 @@ from repro.verdict.rule import (
     family,
     settles,
 )
-
-__all__ = [
-    "EXACT",
-    "Effect",
-    "Member",
-    "Verdict",
-    "Word",
-    "decide",
-    "decide_exact",
-    "family",
-    "settles",
-]

@@ -39,18 +39,6 @@ from repro.verdict.rate_sensitivity import (
     with_rate_choice,
 )
 
-__all__ = [
-    "Evidence",
-    "Look",
-    "RecipeEvidence",
-    "Records",
-    "analyse",
-    "is_narrow",
-    "nets_tested_twice",
-    "planned_looks",
-    "sampled_images",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Look:

@@ -12,8 +12,6 @@ from repro.claim import Checks, TimeClaim, TrainedClaim
 from repro.registry import DATASETS, DatasetFacts
 from repro.verdict.effects import Contrast, Outcome
 
-__all__ = ["failed_checks", "missing_metrics", "undertrained_arms"]
-
 
 def failed_checks(
     claim: TrainedClaim, scale: str, outcomes: Iterable[Outcome], arm: str

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 from repro.trial import Row
 
-__all__ = ["measured_lower"]
-
 _WINDOWS = 3  # tenths of an epoch over which the online error is averaged, as in training
 # Margin in standard errors: two for the online error, and two for full errors, which jump by about
 # as much between tenths of an epoch.

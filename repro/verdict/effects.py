@@ -41,8 +41,6 @@ from repro.stats.estimate import Array
 from repro.text import contrast_text, weighted_text
 from repro.trial import WINDOWS
 
-__all__ = ["DECIDING", "Bits", "Contrast", "Outcome", "contrasts", "estimate_or_none", "values_of"]
-
 DECIDING = "contrast"  # the name of the one that decides, as in the claim file
 
 

@@ -30,8 +30,6 @@ from repro.verdict.analysis import Look, RecipeEvidence, is_narrow, planned_look
 from repro.verdict.effects import Outcome, values_of
 from repro.verdict.rule import Word, ruling_of, settles
 
-__all__ = ["Chance", "Outlook", "Scatter", "chances", "outlook", "seeds_needed", "warnings"]
-
 Supposed = Literal["paper", "none", "ours"]
 
 _RUNS: Final = 1000

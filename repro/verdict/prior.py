@@ -12,8 +12,6 @@ import scipy
 
 from repro.claim import Claim, read_siblings
 
-__all__ = ["Prior", "prior"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prior:

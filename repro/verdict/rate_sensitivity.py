@@ -15,8 +15,6 @@ from repro.plan import Finalist, RateSearch
 from repro.stats import near_best, widened
 from repro.verdict.effects import Contrast, Outcome, values_of
 
-__all__ = ["TuningOutcomes", "near_best_rates", "rate_caveats", "with_rate_choice"]
-
 _KINDS = (TimeClaim, DifferenceClaim, LevelClaim)
 TuningOutcomes = Mapping[float, Sequence[Outcome]]  # of an arm's near-best rates
 

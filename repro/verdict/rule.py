@@ -55,20 +55,6 @@ from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
 from repro.verdict.effects import Contrast
 
-__all__ = [
-    "EXACT",
-    "Effect",
-    "Member",
-    "Ruling",
-    "Verdict",
-    "Word",
-    "decide",
-    "decide_exact",
-    "family",
-    "ruling_of",
-    "settles",
-]
-
 EXACT = "exact"  # scale and recipe of what needs no training
 
 Word = Literal[

@@ -16,20 +16,6 @@ from repro.trial import Result
 from repro.verdict import Verdict, decide, decide_exact, settles
 from repro.verdict.analysis import Evidence, Records, analyse
 
-__all__ = [
-    "Judgement",
-    "as_registered",
-    "count_finished",
-    "default_scale",
-    "judge",
-    "judge_at",
-    "judge_exact",
-    "next_trials",
-    "register",
-    "registered_plan",
-    "runnable_hint",
-]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:

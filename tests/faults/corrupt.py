@@ -38,7 +38,6 @@ from tests.pictures import encoded, picture, write_folders, write_parquet
 
 ROOT = Path(__file__).parents[2]
 
-__all__ = ["WORLDS", "Answer", "attempt", "build", "last_words"]
 
 # What commands import when they are called, and each fork would import again.
 for _name in (

@@ -18,8 +18,6 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
-__all__ = ["damage"]
-
 Bytes = Callable[[bytes, Random], bytes]
 
 NESTED = "[" * 100_000 + "]" * 100_000

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-__all__ = ["PAGE", "Fault", "fault_name", "faults_with_tests", "parse", "render", "update"]
-
 TESTS = Path(__file__).parent
 PAGE = TESTS.parents[1] / "docs" / "faults.md"
 

@@ -31,28 +31,6 @@ from repro.store import Store
 from repro.trial.numerics import numerics
 from tests.worlds import FACT
 
-__all__ = [
-    "MOMENTS",
-    "POINTS",
-    "Dies",
-    "answer",
-    "claims",
-    "contradictions",
-    "count",
-    "error_claim",
-    "finished",
-    "launch",
-    "limit_memory",
-    "numbers",
-    "own_mounts",
-    "preload",
-    "read_only",
-    "run",
-    "seeded",
-    "small_disk",
-    "start",
-]
-
 # Forks inherit what is warm: a point in the life of a run is then one of training and writing.
 torch.set_num_threads(1)
 numerics("cifar_80sec")

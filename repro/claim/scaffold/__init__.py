@@ -13,8 +13,6 @@ from repro.claim.yaml_source import is_text
 from repro.errors import ClaimError
 from repro.files import read_bytes, read_text, write_atomic
 
-__all__ = ["scaffold", "scaffold_project"]
-
 _PROJECT = {
     "README.md": "README.md",
     "gitignore": ".gitignore",

@@ -10,17 +10,3 @@ from repro.data.device.statistics import (
     colour_covariance,
     pixel_statistics,
 )
-
-__all__ = [
-    "Augment",
-    "Colour",
-    "DeviceData",
-    "DeviceSplit",
-    "Inputs",
-    "View",
-    "colour_components",
-    "colour_covariance",
-    "moved",
-    "pixel_statistics",
-    "ten_crop",
-]

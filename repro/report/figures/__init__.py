@@ -22,35 +22,3 @@ from repro.report.figures.images import confusion, examples, kernels, nearest
 from repro.report.figures.rates import ArmRates, RatePoint, rate_sensitivity
 from repro.report.figures.seeds import CrossingRow, MetricRow, Seeds, crossing_times, metric_points
 from repro.report.figures.style import GREY, INK, MARKS, SCHEME, STYLE
-
-__all__ = [
-    "GREY",
-    "INK",
-    "MARKS",
-    "SCHEME",
-    "STYLE",
-    "ArmCurves",
-    "ArmErrors",
-    "ArmRates",
-    "Band",
-    "CrossingRow",
-    "EffectRow",
-    "Floats",
-    "ForestRow",
-    "MetricRow",
-    "PaperCurve",
-    "RatePoint",
-    "Seeds",
-    "confusion",
-    "crossing_times",
-    "effects",
-    "error_curves",
-    "examples",
-    "forest",
-    "forest_height",
-    "kernels",
-    "learning_curves",
-    "metric_points",
-    "nearest",
-    "rate_sensitivity",
-]

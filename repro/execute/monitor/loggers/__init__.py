@@ -17,8 +17,6 @@ from repro.execute.monitor.observer import Forwarding, Observer
 from repro.messages import say
 from repro.registry import LOGGERS
 
-__all__ = ["open_logger"]
-
 
 def open_logger(name: str, folder: Path) -> Observer:
     """The logger `name`, which writes below `folder`; MachineError when it is not installed."""
