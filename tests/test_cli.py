@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 SHIPPED = str(ROOT / "claims" / "relu_speedup.yaml")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """The tiny claim, run through the command line once."""
     folder = tmp_path_factory.mktemp("an own folder")

@@ -64,6 +64,7 @@ def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path, workers: in
         assert "settings/text_summary" in events.Tags()["tensors"]
 
 
+@pytest.mark.process
 def test_trackio_reads_the_curves_of_every_trial(tmp_path: Path) -> None:
     """In a process of its own, since Trackio asks for its folder once; nothing is sent anywhere."""
     pytest.importorskip("trackio", reason="the extra repro[trackio] is not installed")

@@ -338,19 +338,18 @@ def _chance(
 ) -> Chance:
     against = supposed == "none" and not claim.region.surrounds(truth)
     word: Word = "not reproduced" if against else "reproduced"
-    low, high = scatter.limits()
-    central, *ends = (
-        _words(claim, looks, samples, truth, replace(scatter, sd=sd)).count(word) / _RUNS
-        for sd in (scatter.sd, low, high)
-    )
+    values = {
+        sd: _words(claim, looks, samples, truth, replace(scatter, sd=sd)).count(word) / _RUNS
+        for sd in {scatter.sd, *scatter.limits()}  # one, of a scatter that the claim file states
+    }
     return Chance(
         supposed=supposed,
         truth=truth,
         word=word,
         seeds=looks[-1].seeds,
-        value=central,
-        low=min(central, *ends),
-        high=max(central, *ends),
+        value=values[scatter.sd],
+        low=min(values.values()),
+        high=max(values.values()),
     )
 
 

@@ -20,22 +20,13 @@ from types import FrameType
 from typing import Any
 
 import safetensors.numpy
-import torch
 
 from repro.audit import verify
 from repro.claim import load_all
-from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine
 from repro.execute.running import run_claims
 from repro.store import Store
-from repro.trial.numerics import numerics
 from tests.worlds import FACT
-
-# Forks inherit what is warm: a point in the life of a run is then one of training and writing.
-torch.set_num_threads(1)
-numerics("cifar_80sec")
-open_dataset("digits", (), Path())
-torch.ones(1, device="meta").sub(1)  # the first on this device imports PyTorch's compiler
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
 SEARCH = "search:\n      small: {rates: [0.01, 0.02, 0.04], rungs: [1], seeds: 1, refine: null}"
@@ -198,7 +189,7 @@ def count(folder: Path, name: str) -> int:
 
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_PRELOADED = ["tests.faults.smoke"]
+_PRELOADED = ["tests.faults.smoke", "tests.faults.warm"]
 _CONTEXT.set_forkserver_preload(_PRELOADED)
 
 
