@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.race import Table
 from repro.models import build
-from repro.models.lrn import LocalResponseNorm
+from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from repro.train.optim import PaperSGD
 from repro.train.population import SingleStep
 from repro.train.ranks import SINGLE_RANK
@@ -24,11 +24,15 @@ __all__ = ["StepTraffic", "arithmetic", "count_step"]
 
 _COPY = 4.3e12  # bytes a second of an H200, measured on such a card through PyTorch
 _IMAGES = 128
-_NETS = {"AlexNet": ("alexnet_2012", 224, 1000), "the CIFAR net": ("cifar_80sec", 32, 10)}
+_NETS: dict[str, tuple[str, dict[str, str], int, int]] = {
+    "AlexNet": ("alexnet_2012", {}, 224, 1000),
+    "AlexNet of the authors": ("alexnet_2012", {"preset": "authors_2012"}, 224, 1000),
+    "the CIFAR net": ("cifar_80sec", {}, 32, 10),
+}
 _FORMS = {
     "float32": (torch.float32, False),
     "bfloat16 by autocast": (torch.bfloat16, False),
-    "bfloat16 by autocast, LRN's kernel": (torch.bfloat16, True),
+    "bfloat16 by autocast, the norms' kernel": (torch.bfloat16, True),
 }
 _NO_LAUNCH = {"aten::_unsafe_view", "aten::empty_like", "aten::empty"}
 
@@ -62,13 +66,13 @@ class _Kernel(torch.autograd.Function):
         ctx.traffic = traffic
         result, roots = torch.empty_like(x), torch.empty_like(x, dtype=torch.float32)
         ctx.save_for_backward(x, roots)
-        traffic.add("LRN's kernel", x, result, roots)
+        traffic.add("the norms' kernel", x, result, roots)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         result = torch.empty_like(gradient)
-        ctx.traffic.add("LRN's kernel", gradient, result, *ctx.saved_tensors)
+        ctx.traffic.add("the norms' kernel", gradient, result, *ctx.saved_tensors)
         return result, None
 
 
@@ -83,17 +87,17 @@ class _KernelNorm(nn.Module):
 
 
 def count_step(net: str, *, dtype: torch.dtype, kernel: bool) -> StepTraffic:
-    """Forward, backward, update and sums of one step. `kernel`: LRN as on a GPU."""
-    name, side, classes = _NETS[net]
+    """Forward, backward, update and sums of one step. `kernel`: the norms as on a GPU."""
+    name, arguments, side, classes = _NETS[net]
     traffic = StepTraffic()
-    model = build(name, {}, classes=classes, size=side, initialisation="he", seed=0)
+    model = build(name, arguments, classes=classes, size=side, initialisation="he", seed=0)
     model.to(memory_format=torch.channels_last)
     with FakeTensorMode(allow_non_fake_inputs=True):
         for module in [*model.modules()]:
             for key, weight in [*module.named_parameters(recurse=False)]:
                 module.register_parameter(key, nn.Parameter(torch.empty_like(weight)))
             for key, child in [*module.named_children()]:
-                if kernel and isinstance(child, LocalResponseNorm):
+                if kernel and isinstance(child, LocalResponseNorm | SpatialResponseNorm):
                     module.register_module(key, _KernelNorm(traffic))
         step = SingleStep(
             model,
@@ -120,7 +124,7 @@ def arithmetic(_device: torch.device, _rounds: int) -> Table:
         _row(f"{net}, {form}", count_step(net, dtype=dtype, kernel=kernel))
         for net in _NETS
         for form, (dtype, kernel) in _FORMS.items()
-        if net == "AlexNet" or not kernel  # the other has no LRN
+        if net != "the CIFAR net" or not kernel  # which has no norms
     ]
     return Table(
         title=f"A step of {_IMAGES} images by arithmetic, at {_COPY / 1e12} TB/s",

@@ -65,18 +65,19 @@ def test_every_goal_has_its_table() -> None:
     assert {goal.table for goal in GOALS} <= ALL.keys()
 
 
-def test_the_traffic_of_a_step_is_that_of_its_tensors() -> None:
-    """AlexNet's two LRNs: 18 bytes a number each way together, and the kernel is four launches.
+@pytest.mark.parametrize(("net", "spatial"), [("AlexNet", 0), ("AlexNet of the authors", 1)])
+def test_the_traffic_of_a_step_is_that_of_its_tensors(net: str, spatial: int) -> None:
+    """AlexNet's norms: 18 bytes a number each way together, and the kernel is a launch each way.
 
     Layers 1 and 2 have 96 and 256 maps of 55 and 27 squared places.
     """
     plain, kernel = (
-        count_step("AlexNet", dtype=torch.bfloat16, kernel=kernel) for kernel in (False, True)
+        count_step(net, dtype=torch.bfloat16, kernel=kernel) for kernel in (False, True)
     )
-    numbers = 128 * (96 * 55**2 + 256 * 27**2)
+    numbers = 128 * (96 * 55**2 + (1 + spatial) * 256 * 27**2)
 
-    assert kernel.launches["LRN's kernel"] == 4
-    assert kernel.moved["LRN's kernel"] == 18 * numbers
+    assert kernel.launches["the norms' kernel"] == 2 * (2 + spatial)
+    assert kernel.moved["the norms' kernel"] == 18 * numbers
     assert plain.moved.total() - kernel.moved.total() > 4 * 18 * numbers
     assert plain.launches["aten::convolution"] == kernel.launches["aten::convolution"] == 5
 

@@ -32,74 +32,77 @@ SIDE = {"alexnet_2012": 224, "cifar_conv_local": 24}
 # Kernels, compiled ahead of time
 
 
-def bfloat16_signature(*pointers: str, wide: tuple[str, ...] = ()) -> dict[str, str]:
-    kinds = {name: "*fp32" if name in wide else "*bf16" for name in pointers}
-    return kinds | {"places": "i32"}
+Stages = dict[str, Any]  # by the name of each of Triton's stages
 
 
 @pytest.fixture
-def compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[str, int], dict[str, Any]]:
-    """The kernel of a way at the size of AlexNet's first layer, as each of Triton's stages has it.
-
-    Whatever was cached.
-    """
+def compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stages]:
+    """Whatever was cached: a kernel for a capability, of types by argument and of constants."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     triton = pytest.importorskip("triton")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from repro.models import lrn_kernel
-
-    fixed: dict[str, Any] = {
-        "K": 2.0,
-        "ALPHA": 1e-4,
-        "BETA": 0.75,
-        "GROUPS": 2,
-        "HALF": 2,
-        "MAPS": 96,
-        "WIDE": lrn_kernel.tl.float32,
-        "PLACES": 8,
-        "COLUMNS": 128,
-    }
-
-    def compile_kernel(way: str, capability: int) -> dict[str, Any]:
-        kernel = {"forward": lrn_kernel._forward, "backward": lrn_kernel._backward}[way]
-        pointers = {"forward": "x y roots", "backward": "x gradient roots result"}[way].split()
-        signature = bfloat16_signature(*pointers, wide=("roots",))
+    def compile_kernel(
+        kernel: Any, capability: int, types: dict[str, str], fixed: dict[str, Any]
+    ) -> Stages:
         source = ASTSource(
             fn=kernel,
-            signature={n: signature.get(n, "constexpr") for n in kernel.arg_names},
+            signature={name: types.get(name, "constexpr") for name in kernel.arg_names},
             constexprs={name: fixed[name] for name in fixed if name in kernel.arg_names},
         )
-        stages: dict[str, Any] = triton.compile(
-            source,
-            target=GPUTarget("cuda", capability, 32),
-            options={"enable_fp_fusion": True},
+        target = GPUTarget("cuda", capability, 32)
+        stages: Stages = triton.compile(
+            source, target=target, options={"enable_fp_fusion": True}
         ).asm
         return stages
 
     return compile_kernel
 
 
+# Of AlexNet's first and second layer, in bfloat16.
+NORMS: dict[str, dict[str, Any]] = {
+    "across": {"ALPHA": 1e-4, "GROUPS": 2, "HALF": 2, "REACH": 0, "MAPS": 96, "COLUMNS": 128},
+    "spatial": {"ALPHA": 4e-5, "GROUPS": 1, "HALF": 0, "REACH": 2, "MAPS": 256, "COLUMNS": 32},
+}
+
+
+@pytest.fixture
+def norm(compiled: Callable[..., Stages]) -> Callable[[str, str, int], Stages]:
+    """The kernel of a norm and a way."""
+
+    def compile_norm(name: str, way: str, capability: int) -> Stages:
+        from repro.models import lrn_kernel
+
+        kernel = {"forward": lrn_kernel._forward, "backward": lrn_kernel._backward}[way]
+        fixed = NORMS[name] | {"K": 2.0, "BETA": 0.75, "WIDE": lrn_kernel.tl.float32}
+        fixed["PLACES"] = 1024 // fixed["COLUMNS"]
+        types = dict.fromkeys(("x", "y", "gradient", "result"), "*bf16") | {"roots": "*fp32"}
+        types |= dict.fromkeys(("places", "height", "width"), "i32")
+        return compiled(kernel, capability, types, fixed)
+
+    return compile_norm
+
+
 @pytest.mark.parametrize("capability", CAPABILITIES)
 @pytest.mark.parametrize("way", ["forward", "backward"])
+@pytest.mark.parametrize("name", NORMS)
 def test_the_kernels_of_response_normalisation_compile(
-    way: str, capability: int, compiled: Callable[[str, int], dict[str, Any]]
+    name: str, way: str, capability: int, norm: Callable[[str, str, int], Stages]
 ) -> None:
     """To machine code."""
-    assert len(compiled(way, capability)["cubin"]) > 0
+    assert len(norm(name, way, capability)["cubin"]) > 0
 
 
+@pytest.mark.parametrize("name", NORMS)
 def test_the_way_back_of_response_normalisation_takes_no_power(
-    compiled: Callable[[str, int], dict[str, Any]],
+    name: str, norm: Callable[[str, str, int], Stages]
 ) -> None:
     """Both powers are products of the root that was kept; the way there takes the root."""
     power = re.compile(r"\b(?:sqrt|rsqrt|ex2|lg2|rcp|div)\.[a-z.]*f32")
 
-    assert power.search(compiled("forward", 80)["ptx"])
-    assert not power.search(compiled("backward", 80)["ptx"])
+    assert power.search(norm(name, "forward", 80)["ptx"])
+    assert not power.search(norm(name, "backward", 80)["ptx"])
 
 
 # Devices, by tensors that know theirs and hold nothing

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from repro.data import Dataset
 from repro.data.device import DeviceData
+from repro.models import lrn
+from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from repro.train import Population, Run, device_data, train, train_all
 from repro.train.energy import Meter
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
@@ -81,6 +84,30 @@ def test_alexnet_trains_on_the_accelerator_as_on_the_cpu(dataset: Dataset) -> No
     ]
 
     assert losses[1][:2].tolist() == pytest.approx(losses[0][:2].tolist(), rel=5e-2)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("norm", ["across", "spatial"])
+def test_the_compiled_norms_are_those_of_pytorchs_operations(
+    norm: str, dtype: torch.dtype, rtol: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forward and backward, at sizes that fill no tile; in bfloat16 within a rounding or two."""
+    layer = (
+        LocalResponseNorm(96, groups=2, alpha=0.1) if norm == "across" else SpatialResponseNorm()
+    )
+    generator = torch.Generator(CUDA).manual_seed(0)
+    x = 10 * torch.randn(3, 96, 27, 13, generator=generator, device=CUDA, dtype=dtype)
+    assert lrn._kernel(CUDA) is not None
+
+    def run(kernels_used: bool) -> list[Tensor]:
+        monkeypatch.setattr(lrn, "_kernels_used", kernels_used)
+        own = x.clone().requires_grad_()
+        result = layer.to(CUDA)(own)
+        result.backward(x.flip(0))
+        return [result.detach(), own.grad]
+
+    for one, two in zip(run(kernels_used=True), run(kernels_used=False), strict=True):
+        torch.testing.assert_close(one, two, rtol=rtol, atol=rtol)
 
 
 def test_all_metrics_of_augmented_images_come_home(dataset: Dataset) -> None:

@@ -6,10 +6,10 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repro.models import lrn
-from repro.models.lrn import LocalResponseNorm
+from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from tests.test_lrn import CASES, maps, ours, printed
 
 pytest.importorskip("triton")
@@ -74,6 +74,72 @@ def test_as_many_maps_as_are_no_power_of_two(kernel: ModuleType) -> None:
     torch.testing.assert_close(
         kernel.normalise(x, size=5, groups=2, k=2.0, alpha=0.1, beta=0.75), expected
     )
+
+
+# Height, width, maps (of which a program holds 32), and side of the window, which may be wider.
+IMAGES = [(7, 5, 3, 5), (1, 9, 40, 3), (6, 13, 33, 5), (2, 2, 1, 7)]
+
+
+def places(image: tuple[int, int, int, int], dtype: torch.dtype = torch.float64) -> Tensor:
+    """Two images of that size, with signs and a wide range."""
+    height, width, count, _ = image
+    generator = torch.Generator().manual_seed(2)
+    return 10 * torch.randn(2, count, height, width, generator=generator, dtype=dtype)
+
+
+@pytest.fixture
+def on_kernel(kernel: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers take it, as on a GPU."""
+    monkeypatch.setattr(lrn, "_kernel_for", lambda _: kernel.normalise)
+
+
+def outputs_and_gradients(layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    result = layer(x)
+    result.backward(torch.linspace(-1, 2, x.numel(), dtype=x.dtype).view_as(x))
+    assert x.grad is not None
+    return result.detach(), x.grad
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SpatialResponseNorm(size=5, alpha=0.5),
+        SpatialResponseNorm(size=3, alpha=0.2, beta=0.6, k=2.0),
+        LocalResponseNorm(8, groups=2, convention="mean", alpha=0.5),
+    ],
+    ids=repr,
+)
+def test_layers_compute_on_the_kernel_what_they_compute_without(
+    layer: nn.Module, request: pytest.FixtureRequest
+) -> None:
+    """Forward and backward, in double precision."""
+    expected = outputs_and_gradients(layer, maps())
+    request.getfixturevalue("on_kernel")
+
+    torch.testing.assert_close(outputs_and_gradients(layer, maps()), expected)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+@pytest.mark.parametrize("image", IMAGES)
+def test_the_window_ends_at_the_edges_of_its_image(
+    image: tuple[int, int, int, int],
+    dtype: torch.dtype,
+    rtol: float,
+    request: pytest.FixtureRequest,
+) -> None:
+    """Whatever the sizes; the other image is no neighbour. Held against double precision."""
+    layer = SpatialResponseNorm(size=image[3], alpha=0.3)
+    x = places(image, dtype)
+    expected = outputs_and_gradients(layer, x.double())
+    request.getfixturevalue("on_kernel")
+    results = outputs_and_gradients(layer, x)
+
+    for result, wide in zip(results, expected, strict=True):
+        assert result.dtype == dtype
+        torch.testing.assert_close(
+            result.double(), wide, rtol=rtol, atol=rtol * float(wide.abs().max()) / 10
+        )
 
 
 def test_the_kernel_is_used_where_it_starts(kernel: ModuleType) -> None:

@@ -52,8 +52,7 @@ class LocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), kept."""
         alpha = self.alpha / (1 if self.convention == "sum" else self.size)
-        kernel = _kernel(x.device) if x.is_cuda and _kernels_used else None
-        if kernel is not None:
+        if (kernel := _kernel_for(x)) is not None:
             return kernel(
                 x, size=self.size, groups=self.groups, k=self.k, alpha=alpha, beta=self.beta
             )
@@ -77,16 +76,20 @@ def use_kernel(use: bool) -> None:
     _kernels_used = use
 
 
+def _kernel_for(x: Tensor) -> Callable[..., Tensor] | None:
+    return _kernel(x.device) if x.is_cuda and _kernels_used else None
+
+
 @cache
 def _kernel(device: torch.device) -> Callable[..., Tensor] | None:
-    """What a GPU has in place of `_Normalise`; None, said once, where it cannot be started.
+    """What a GPU has in place of PyTorch's operations; None, said once, where it does not start.
 
     Triton may be missing, or the C compiler and Python's headers, which its first start wants.
     """
     try:
         from repro.models.lrn_kernel import normalise
 
-        normalise(torch.ones(1, 1, 1, 1, device=device), size=1, groups=1, k=1, alpha=1, beta=1)
+        normalise(torch.ones(1, 1, 1, 1, device=device), k=1, alpha=1, beta=1)
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - of whatever Triton wants of the machine
@@ -153,6 +156,9 @@ class SpatialResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), kept."""
+        if (kernel := _kernel_for(x)) is not None:
+            alpha = self.alpha / self.size**2
+            return kernel(x, side=self.size, k=self.k, alpha=alpha, beta=self.beta)
         wide = x.float() if x.dtype in _LOW else x
         mean: Tensor = F.avg_pool2d(wide * wide, self.size, stride=1, padding=self.size // 2)
         denominator: Tensor = self.k + self.alpha * mean
