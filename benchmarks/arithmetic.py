@@ -17,8 +17,8 @@ from benchmarks.race import Table
 from repro.models import build
 from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from repro.train.optim import PaperSGD
-from repro.train.population import SingleStep
 from repro.train.ranks import SINGLE_RANK
+from repro.train.steps import SingleStep
 
 __all__ = ["StepTraffic", "arithmetic", "count_step"]
 

@@ -32,7 +32,7 @@ from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.text import duration
 from repro.trial import Clocks, Result, Trial
-from repro.verdict.session import default_scale
+from repro.verdict.judge import default_scale
 
 _HOUR = 3600.0
 _ILSVRC = 1.2e6  # "roughly 1.2 million training images" (Krizhevsky 2012, sec. 2)

@@ -27,7 +27,7 @@ from repro.store import Store
 from repro.store.arrays import Array
 from repro.store.provenance import provenance
 from repro.trial import WINDOWS, Clocks, Result, Row, Trial
-from repro.verdict.session import register
+from repro.verdict.judge import register
 
 __all__ = ["make_store", "stores"]
 

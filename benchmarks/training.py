@@ -17,7 +17,7 @@ from repro.data.device.statistics import image_statistics
 from repro.data.sources.embedded import synthetic
 from repro.models import LocalResponseNorm
 from repro.train import Population, Run, device_data
-from repro.train.windows import PATHS
+from repro.train.population import PATHS
 from repro.trial import Trial
 
 __all__ = [

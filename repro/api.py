@@ -116,7 +116,7 @@ def plan(
 
     from repro.execute.prepare import fingerprint_at
     from repro.store import Store
-    from repro.verdict.session import as_registered, default_scale, next_trials
+    from repro.verdict.judge import as_registered, default_scale, next_trials
 
     target = _claim(claim)
     if not isinstance(target, TrainedClaim):
@@ -178,7 +178,7 @@ def run(
 def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None = None) -> Results:
     """What the store says of the claims; without any, of all that `repro list` shows."""
     from repro.report.frames import data_frames
-    from repro.report.pages import pages
+    from repro.report.read_pages import pages
     from repro.store import Store
 
     chosen = load_all(claim_files(None)) if claims is None else _claims(claims)

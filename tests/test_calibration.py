@@ -11,7 +11,7 @@ from repro.trial import Result
 from repro.verdict import decide, settles
 from repro.verdict.analysis import analyse
 from repro.verdict.crossing_lower_end import measured_lower
-from repro.verdict.session import next_trials
+from repro.verdict.judge import next_trials
 from tests.calibration import CASES, PRINT, Case, Rates, compute, faults, rates, world
 
 SMALL = (

@@ -19,7 +19,7 @@ from repro.errors import ClaimError, CommandError, ReproError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.worker.work import train_cells
+from repro.execute.worker.train_cells import train_cells
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import Trial

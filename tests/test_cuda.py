@@ -17,13 +17,13 @@ from repro.cli import executors
 from repro.data.device import Augment, DeviceSplit, View
 from repro.errors import MachineError
 from repro.models import build, lrn
-from repro.models.local import neighbourhoods, shifted
+from repro.models.conv_local import neighbourhoods, shifted
 from repro.registry import OWN_MODELS
 from repro.train import is_out_of_memory, may_be_out_of_memory, precision
 from repro.train.evaluate import evaluate
 from repro.train.optim import PaperSGD
-from repro.train.population import BatchedStep, SingleStep
 from repro.train.ranks import SINGLE_RANK
+from repro.train.steps import BatchedStep, SingleStep
 
 CAPABILITIES = (75, 80, 90)  # a T4, an A100, an H200
 SIDE = {"alexnet_2012": 224, "cifar_conv_local": 24}

@@ -28,7 +28,7 @@ from click.testing import CliRunner
 from repro.claim import Claim, load, load_all
 from repro.cli import main
 from repro.models.facts import multiply_adds
-from repro.report.pages import pages
+from repro.report.read_pages import pages
 from repro.store import Store
 
 ROOT = Path(__file__).parents[1]

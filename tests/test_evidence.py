@@ -7,11 +7,11 @@ import pytest
 
 from repro.audit.printed import contradictions
 from repro.claim import load_all
-from repro.report import series
+from repro.report import figure_data
 from repro.report.document import document
 from repro.report.markdown import render_markdown
 from repro.report.page import Page
-from repro.report.pages import pages
+from repro.report.read_pages import pages
 from repro.report.write import write_report
 from repro.store import Store
 
@@ -59,12 +59,12 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Page]:
 
 def test_figures_show_nothing_twice_and_nothing_on_another_scale(kept: dict[str, Page]) -> None:
     """Ten crops and one are read of the same net; epochs of a tenth of the images are no epochs."""
-    once, *others = series.error_series(kept["ten_crop-proxy"], "authors")
-    dropout = series.error_series(kept["dropout-proxy"], "authors")
+    once, *others = figure_data.error_series(kept["ten_crop-proxy"], "authors")
+    dropout = figure_data.error_series(kept["dropout-proxy"], "authors")
 
     assert (once.arm, once.test is not None) == ("all arms, one net", True)
     assert {(arm.test, arm.train) for arm in others} == {(None, None)}
     assert [arm.arm for arm in dropout] == list(kept["dropout-proxy"].claim.arms)
     assert all(arm.test for arm in dropout)
-    assert [c.arm for c in series.paper_curves(kept["relu_speedup-paper"])] == ["relu", "tanh"]
-    assert series.paper_curves(kept["relu_speedup_grid-proxy"]) == ()
+    assert [c.arm for c in figure_data.paper_curves(kept["relu_speedup-paper"])] == ["relu", "tanh"]
+    assert figure_data.paper_curves(kept["relu_speedup_grid-proxy"]) == ()

@@ -38,7 +38,7 @@ from repro.execute import (
     run_cells,
 )
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.execute.worker.work import (
+from repro.execute.worker.train_cells import (
     data_for,
     fault_of,
     population_bytes,
@@ -48,7 +48,7 @@ from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.train import Run, train_all
 from repro.trial import Row
-from repro.verdict.session import judge
+from repro.verdict.judge import judge
 from tests.provoked import provoked
 from tests.shell import started, wait_for
 from tests.worlds import RECIPE, claim_file, lasting_claim_file, quick_claim_file, trial_on

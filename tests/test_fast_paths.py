@@ -19,8 +19,8 @@ from repro.train.fast_paths import (
     try_paths,
 )
 from repro.train.optim import PaperSGD
-from repro.train.population import StreamedStep
-from repro.train.windows import PATHS, Population
+from repro.train.population import PATHS, Population
+from repro.train.steps import StreamedStep
 from tests.test_population import Counted
 from tests.worlds import RECIPE, tiny, trial_on
 

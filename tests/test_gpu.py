@@ -128,7 +128,7 @@ def test_a_recorded_step_gives_the_numbers_of_the_plain_one(
     """Past the steps that are not recorded, with a drop of the rate, which is recorded anew."""
     trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"drops": (1.0,)}))
     recorded = train(trial, dataset, device=CUDA, until=1.5)
-    monkeypatch.setattr("repro.train.population._WARM_UPS", 10**9)
+    monkeypatch.setattr("repro.train.steps._WARM_UPS", 10**9)
     plain = train(trial, dataset, device=CUDA, until=1.5)
 
     losses = [curve_of(run).query("source=='online'").loss for run in (recorded, plain)]

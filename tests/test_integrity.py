@@ -27,10 +27,10 @@ from repro.data import open_dataset
 from repro.errors import IntegrityError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
-from repro.execute.worker.work import train_cells
+from repro.execute.worker.train_cells import train_cells
 from repro.plan import next_cells
 from repro.report.figures import kernels
-from repro.report.pages import pages
+from repro.report.read_pages import pages
 from repro.report.svg import svg
 from repro.store import Store, checksums
 from repro.store.arrays import ARRAYS, pack, unpack

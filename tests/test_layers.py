@@ -59,7 +59,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(module: Path) -> str:
-    """`repro/data/state.py` lies in the room `data`."""
+    """`repro/data/status.py` lies in the room `data`."""
     return module.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 

@@ -24,7 +24,7 @@ from repro.store import Store
 from repro.trial import Clocks, Result
 from repro.verdict import Verdict, decide, settles
 from repro.verdict.analysis import analyse
-from repro.verdict.session import as_registered, next_trials, register
+from repro.verdict.judge import as_registered, next_trials, register
 from tests.test_differences import PRINT, claim_of
 from tests.worlds import claim_file
 from tests.worlds import planted as planted_times

@@ -45,17 +45,17 @@ def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
 def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
     """A constant, and a method, wherever they stand."""
     edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
-    edit(copy / "train" / "population.py", "self.model.train()", "self.model.train(True)")
+    edit(copy / "train" / "steps.py", "self.model.train()", "self.model.train(True)")
 
-    assert changed(copy) == {"train.optim.MOST_DROPS", "train.population.SingleStep"}
+    assert changed(copy) == {"train.optim.MOST_DROPS", "train.steps.SingleStep"}
 
 
 def test_another_nets_code_is_not_reached(copy: Path) -> None:
     """Trials of one net keep their results when another net is changed."""
-    edit(copy / "models" / "local.py", "self.layers(x)", "self.layers(x) + 0")
+    edit(copy / "models" / "conv_local.py", "self.layers(x)", "self.layers(x) + 0")
 
     assert changed(copy) == set()
-    assert changed(copy, "cifar_conv_local") == {"models.local.ConvLocalNet"}
+    assert changed(copy, "cifar_conv_local") == {"models.conv_local.ConvLocalNet"}
 
 
 def test_what_cannot_change_a_number_is_not_followed(copy: Path) -> None:

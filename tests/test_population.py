@@ -12,21 +12,21 @@ from torch import Tensor
 
 from repro.data import Dataset
 from repro.execute import Machine, group_cells
-from repro.execute.worker.work import train_cells
+from repro.execute.worker.train_cells import train_cells
 from repro.models import Dropout, build
 from repro.plan import Cell
 from repro.registry import CHAINS
 from repro.store import Store
 from repro.train import Population, Run, device_data, train, train_all
 from repro.train.optim import PaperSGD
-from repro.train.population import (
+from repro.train.ranks import SINGLE_RANK, Ranks
+from repro.train.steps import (
     BatchedStep,
     GraphedUpdate,
     batched_logits,
     member_bytes,
     stack_models,
 )
-from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.trial import Trial
 from tests.worlds import RECIPE, tiny, trial_on
 
@@ -229,7 +229,7 @@ def test_where_memory_runs_out_the_population_is_halved(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All trials are trained, and their numbers are the same."""
-    monkeypatch.setattr("repro.train.windows.BatchedStep", ShortOfMemory)
+    monkeypatch.setattr("repro.train.population.BatchedStep", ShortOfMemory)
     trials = [trial_on(dataset, seed=seed, rate=0.002) for seed in range(4)]  # see above
     runs = together(trials, dataset, until=0.2)
 
@@ -305,7 +305,7 @@ def test_what_may_be_unsupported_is_tried_with_half_as_many_once(
     dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then the error itself is shown: eight nets are not tried by four, two and one."""
-    monkeypatch.setattr("repro.train.windows.BatchedStep", Unsupported)
+    monkeypatch.setattr("repro.train.population.BatchedStep", Unsupported)
     monkeypatch.setattr(Unsupported, "tries", [])
     trials = [trial_on(dataset, seed=seed) for seed in range(8)]
 

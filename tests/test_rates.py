@@ -15,7 +15,7 @@ from repro.stats import mean_level, near_best, paired_difference, widened
 from repro.trial import Result
 from repro.verdict.analysis import RecipeEvidence, analyse
 from repro.verdict.forecast import Scatter, chances, outlook
-from repro.verdict.session import next_trials
+from repro.verdict.judge import next_trials
 from tests.test_differences import FINISHED, PRINT, claim_of
 from tests.worlds import planted, tiny_claim
 

@@ -13,9 +13,9 @@ import pytest
 
 from repro.claim import Claim, load
 from repro.report.drawings import drawings
+from repro.report.figure_data import arm_curves, rolling_error
 from repro.report.page import Page
-from repro.report.pages import pages
-from repro.report.series import arm_curves, rolling_error
+from repro.report.read_pages import pages
 from repro.report.tables import evidence_tables
 from repro.report.write import write_report
 from repro.stats import Estimate
@@ -23,7 +23,7 @@ from repro.store import Store
 from repro.text import contrast_text, duration, estimate_text, percent
 from repro.trial import Row
 from repro.verdict.analysis import Look
-from repro.verdict.session import register
+from repro.verdict.judge import register
 from tests.pages import (
     Planted,
     empty_page,

@@ -20,7 +20,7 @@ from repro.claim import load_all
 from repro.report.document import Document, document
 from repro.report.markdown import markdown_table
 from repro.report.page import FactPage, Page
-from repro.report.pages import pages
+from repro.report.read_pages import pages
 from repro.report.tables import Table
 from repro.report.verdict_table import Row
 from repro.report.write import write_report

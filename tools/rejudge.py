@@ -22,7 +22,7 @@ from repro.report.markdown import markdown_table
 from repro.report.tables import Table
 from repro.store import Store, checksums
 from repro.verdict import Verdict
-from repro.verdict.session import judge, register, registered_plan
+from repro.verdict.judge import judge, register, registered_plan
 
 CLAIMS, STORE, PAGE = Path("claims"), Path("reports/store"), Path("docs/rejudged.md")
 HEAD = """\

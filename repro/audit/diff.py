@@ -8,7 +8,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import NothingMeasuredError
 from repro.store import Store
 from repro.verdict import Verdict
-from repro.verdict.session import Judgement, judge_at, registered_plan
+from repro.verdict.judge import Judgement, judge_at, registered_plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

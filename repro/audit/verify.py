@@ -17,12 +17,12 @@ from repro.execute.monitor.progress import Fault, TrialProgress, read_report
 from repro.files import File, exists
 from repro.registry import DATASETS
 from repro.report.frames import csv_files
-from repro.report.pages import pages
+from repro.report.read_pages import pages
 from repro.store import Store, checksums, facts_in
 from repro.store.archive import archives
 from repro.trial import FactOutcome, Result
 from repro.verdict import Verdict
-from repro.verdict.session import judge_at
+from repro.verdict.judge import judge_at
 
 
 @dataclass(kw_only=True, slots=True)

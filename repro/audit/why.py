@@ -11,7 +11,7 @@ from repro.errors import ClaimError, NothingMeasuredError
 from repro.plan import Cell, next_cells
 from repro.store import Store
 from repro.trial import Result, Trial
-from repro.verdict.session import judge, registered_plan
+from repro.verdict.judge import judge, registered_plan
 
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 

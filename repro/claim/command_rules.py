@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from repro.claim.raw import Finding, choices, mapping, name_rule
+from repro.claim.raw_values import Finding, choices, mapping, name_rule
 from repro.claim.trainer import PLACEHOLDERS, placeholders_in
 from repro.claim.yaml_source import KeyPath
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from repro.claim.raw import quoted, suggestion
+from repro.claim.raw_values import quoted, suggestion
 from repro.claim.rules import (
     amount_rule,
     contrast_rules,

@@ -8,7 +8,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from repro.claim.raw import choices, is_number, quoted
+from repro.claim.raw_values import choices, is_number, quoted
 from repro.claim.spec import TENTHS, Recipe, Schedule, TrainedClaim, rate_for, recipe_for
 from repro.registry import (
     AUGMENTATIONS,

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from repro.claim.command_rules import command_rules
-from repro.claim.raw import (
+from repro.claim.raw_values import (
     Finding,
     choices,
     is_number,

@@ -139,7 +139,7 @@ def _pages(claims: Path | None, store: Path) -> "tuple[list[Page | FactPage], li
     Of the claims that come with repro none that the store knows nothing of, unless it knows none.
     """
     from repro.claim import load_valid
-    from repro.report.pages import pages
+    from repro.report.read_pages import pages
 
     valid, faults = load_valid(claims_in(claims))
     claim_pages = pages(valid, sound_store(store))

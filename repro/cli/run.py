@@ -28,7 +28,7 @@ from repro.cli.store import opened
 if TYPE_CHECKING:
     from repro.claim import Claim
     from repro.execute import Machine
-    from repro.verdict.session import Judgement
+    from repro.verdict.judge import Judgement
 
 
 @command(

@@ -9,4 +9,4 @@ from repro.data.dataset import Dataset, Split, content_fingerprint
 from repro.data.sources.embedded import synthetic
 from repro.data.sources.fetch import fetch
 from repro.data.sources.find import Source, find
-from repro.data.state import Status, prepare, status, verify
+from repro.data.status import Status, prepare, status, verify

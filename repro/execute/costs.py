@@ -12,7 +12,7 @@ from repro.execute import Machine
 from repro.execute.budget import Forecast, forecast
 from repro.execute.prepare import claims_with_scale, open_images
 from repro.execute.worker.probe import check_nets
-from repro.execute.worker.work import claim_errors, training_images
+from repro.execute.worker.train_cells import claim_errors, training_images
 from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
@@ -22,7 +22,7 @@ from repro.verdict import settles
 from repro.verdict.analysis import analyse
 from repro.verdict.checks import missing_metrics
 from repro.verdict.forecast import outlook
-from repro.verdict.session import (
+from repro.verdict.judge import (
     as_registered,
     count_finished,
     default_scale,

@@ -35,7 +35,7 @@ def _population_size(trial: Trial, machine: Machine, memory: int | None) -> int:
         return 1
     if machine.population is not None or machine.device == "cpu":
         return machine.population or 1
-    from repro.execute.worker.work import max_population  # asks the device
+    from repro.execute.worker.train_cells import max_population  # asks the device
 
     try:
         return max_population(trial, machine, memory)

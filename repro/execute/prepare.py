@@ -11,7 +11,7 @@ from repro.errors import ClaimError, DataError
 from repro.execute.monitor.console import decoding_bar
 from repro.messages import say
 from repro.store import Store
-from repro.verdict.session import as_registered, default_scale, judge, register, runnable_hint
+from repro.verdict.judge import as_registered, default_scale, judge, register, runnable_hint
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,7 @@ from repro.messages import print_error, print_errors, say
 from repro.plan import Cell, merge_cells, most_epochs_left
 from repro.registry import CHAINS
 from repro.store import Store
-from repro.verdict.session import Judgement, default_scale, judge, judge_exact, next_trials
+from repro.verdict.judge import Judgement, default_scale, judge, judge_exact, next_trials
 
 EXIT_INTERRUPTED = 130
 

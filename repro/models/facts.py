@@ -15,7 +15,7 @@ from torch import nn
 from repro.claim import ExactClaim, Fact, Scalar
 from repro.errors import ClaimError
 from repro.models import build
-from repro.models.local import LocallyConnected2d
+from repro.models.conv_local import LocallyConnected2d
 from repro.registry import DATASETS
 from repro.trial import FactOutcome, Trial
 

@@ -229,7 +229,7 @@ CHAINS = {
     ),
     "cifar_conv_local": ModelFacts(
         title="cuda-convnet layers-conv-local-11pct: two convolutions, two unshared layers, LRN",
-        module="repro.models.local",
+        module="repro.models.conv_local",
         parameters=2_112_970,
         arguments=("activation", "local3", "norm"),
     ),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
 from repro.registry import metric_facts
-from repro.report import figures, series
+from repro.report import figure_data, figures
 from repro.report.page import Page
 from repro.report.svg import svg
 from repro.text import estimate_text
@@ -66,11 +66,11 @@ def _drawings(page: Page) -> Iterator[Drawing]:
 
 
 def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
-    paper = series.paper_curves(page)
+    paper = figure_data.paper_curves(page)
     longest = max((page.results[t].epochs for t in page.evidence.trials), default=0.0)
     until = max([longest, *([40.0] if paper else [])])  # the paper's figure ends at 40
     curves_by_recipe = {
-        recipe: [series.arm_curves(page, recipe, arm, until=until) for arm in page.claim.arms]
+        recipe: [figure_data.arm_curves(page, recipe, arm, until=until) for arm in page.claim.arms]
         for recipe in page.claim.recipes
     }
     panels = [
@@ -129,7 +129,7 @@ def _curves(page: Page, panels: Sequence[Panel], alt: str, caption: str) -> Draw
 
 
 def _crossings(page: Page) -> Drawing:
-    rows = {recipe: series.crossing_rows(page, recipe) for recipe in page.claim.recipes}
+    rows = {recipe: figure_data.crossing_rows(page, recipe) for recipe in page.claim.recipes}
     every = [row for some in rows.values() for row in some]
     name = f"{page.name}-crossings"
     return Drawing(
@@ -162,7 +162,9 @@ def _listing(entries: Sequence[str], rows: int) -> str:
 
 
 def _errors(page: Page) -> Drawing:
-    arms_by_recipe = {recipe: series.error_series(page, recipe) for recipe in page.claim.recipes}
+    arms_by_recipe = {
+        recipe: figure_data.error_series(page, recipe) for recipe in page.claim.recipes
+    }
     panels = [
         (f"{recipe} recipe", partial(figures.error_curves, arms=arms))
         for recipe, arms in arms_by_recipe.items()
@@ -185,7 +187,7 @@ _DOTTED = (
 
 def _metrics(page: Page) -> Drawing:
     claim = page.claim
-    rows = {recipe: series.metric_rows(page, recipe) for recipe in claim.recipes}
+    rows = {recipe: figure_data.metric_rows(page, recipe) for recipe in claim.recipes}
     every = [row for some in rows.values() for row in some]
     facts = [metric_facts(metric_of(claim, arm)) for arm in claim.arms]
     same = len({fact.title for fact in facts}) == 1
@@ -285,10 +287,10 @@ def _rates(page: Page) -> Drawing:
     searched_by = "training" if times and page.claim.metric == "train_error" else "test"
     label = f"{searched_by} error in %"
     for recipe in page.scale.search:
-        age = series.common_age(page, recipe)
+        age = figure_data.common_age(page, recipe)
         epochs = "1 epoch" if age == 1 else f"{age} epochs"
         when = {None: "", 0: ", when each stopped"}.get(age, f", after {epochs}")
-        rates = [series.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
+        rates = [figure_data.arm_rates(page, recipe, arm, age=age or 0) for arm in page.claim.arms]
         draw = partial(figures.rate_sensitivity, arms=rates, label=label)
         panels.append((f"{recipe} recipe{when}", draw))
     name = f"{page.name}-rates"
@@ -405,7 +407,7 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
     common = {argument: array for argument, array in shared.items() if array is not None}
     panels_by_trial: dict[str, Panel] = {}
     for arm in page.claim.arms:
-        for outcome in series.evaluation_outcomes(page, page.claim.verdict_recipe, arm)[:1]:
+        for outcome in figure_data.evaluation_outcomes(page, page.claim.verdict_recipe, arm)[:1]:
             arrays = page.arrays.get(outcome.trial_id, {})
             if arrays.keys() >= set(picture.arrays.values()):
                 arguments = {argument: arrays[name] for argument, name in picture.arrays.items()}

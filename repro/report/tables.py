@@ -8,8 +8,8 @@ from repro.claim import Region, TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
 from repro.registry import metric_facts
 from repro.registry.plugins import versions
+from repro.report.figure_data import ending, evaluation_outcomes, metrics_shown, tuning_trials
 from repro.report.page import FactPage, Page
-from repro.report.series import ending, evaluation_outcomes, metrics_shown, tuning_trials
 from repro.text import (
     NOT_RUN,
     crossing,

@@ -62,7 +62,7 @@ from repro.store.archive import TRIAL_FILES, Contents, contents
 from repro.store.arrays import Array, pack, unpack
 from repro.store.curves import curve_text, rows_in
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
-from repro.trial.records import STRICT, Amount, Moment, read_file, read_record
+from repro.trial.strict_json import STRICT, Amount, Moment, read_file, read_record
 
 if TYPE_CHECKING:
     import pandas as pd

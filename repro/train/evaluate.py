@@ -17,10 +17,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from repro.data.device import DeviceData, DeviceSplit, View
 from repro.models import AlexNet
 from repro.registry import METRICS, OWN_METRICS
-from repro.train.memory import is_out_of_memory
-from repro.train.population import stack_models
+from repro.train.out_of_memory import is_out_of_memory
 from repro.train.precision import Autocast
 from repro.train.ranks import SINGLE_RANK, Ranks
+from repro.train.steps import stack_models
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 

@@ -15,10 +15,10 @@ from types import MappingProxyType
 import torch
 
 from repro.models import lrn
-from repro.train.memory import free
+from repro.train.out_of_memory import free
+from repro.train.population import BATCHED_PATHS, PATHS, Population
 from repro.train.ranks import SINGLE_RANK
-from repro.train.run import Run
-from repro.train.windows import BATCHED_PATHS, PATHS, Population
+from repro.train.trial_run import Run
 
 _ALTERNATIVES = MappingProxyType({"streams": "grouped"})  # of which one is taken
 _SECONDS = 0.5  # of steps that are timed; as long again for what comes before them

@@ -7,10 +7,10 @@ import torch
 
 from repro.data import Dataset
 from repro.train.fast_paths import FastPaths, choose_fast_paths
-from repro.train.memory import free, is_out_of_memory, may_be_out_of_memory
+from repro.train.out_of_memory import free, is_out_of_memory, may_be_out_of_memory
+from repro.train.population import BATCHED_PATHS, Population
 from repro.train.ranks import SINGLE_RANK, Ranks
-from repro.train.run import Run, device_data
-from repro.train.windows import BATCHED_PATHS, Population
+from repro.train.trial_run import Run, device_data
 from repro.trial import WINDOWS, Trial
 
 

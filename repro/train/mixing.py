@@ -7,7 +7,7 @@ from torch import Tensor
 
 from repro.errors import MachineError
 from repro.registry import AUGMENTATIONS
-from repro.train.memory import is_out_of_memory
+from repro.train.out_of_memory import is_out_of_memory
 from repro.trial import derive_seed
 
 

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar, Trainer
 from repro.registry import OWN_AUGMENTATIONS
-from repro.trial.records import STRICT, Amount, Finite, Number, parse
+from repro.trial.strict_json import STRICT, Amount, Finite, Number, parse
 
 # Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
 # ratio of 6 to 5.65, a tenth to 6.03.

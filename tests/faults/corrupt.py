@@ -43,7 +43,7 @@ ROOT = Path(__file__).parents[2]
 for _name in (
     "matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit",
     "repro.execute.costs", "repro.execute.running", "repro.models.facts", "repro.report",
-    "repro.report.describe", "repro.report.pages", "scipy.stats",
+    "repro.report.describe", "repro.report.read_pages", "scipy.stats",
 ):  # fmt: skip
     importlib.import_module(_name)
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-import repro.verdict.session
+import repro.verdict.judge
 from repro.execute import Local, Machine
 from repro.execute.monitor.observer import Event
 from repro.execute.monitor.progress import overview
-from repro.execute.worker.work import CellOutcomes
+from repro.execute.worker.train_cells import CellOutcomes
 from repro.plan import Cell
 from repro.store import Store
 from repro.train import Run, device_data, train_all
@@ -139,7 +139,7 @@ class Backwards(real_datetime):
 
 
 def with_clock_stepping_back(folder: Path, name: str) -> tuple[int, int]:
-    repro.verdict.session.datetime = Backwards  # type: ignore[attr-defined]
+    repro.verdict.judge.datetime = Backwards  # type: ignore[attr-defined]
     hours = iter(range(10**9))
     start = time.time()
     time.time = lambda: start - 3600.0 * next(hours)

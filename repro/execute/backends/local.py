@@ -202,7 +202,7 @@ def _leave_with_parent(stop: _SharedFlag) -> None:
 
 def _work(cells: Sequence[Cell], machine: Machine) -> CellOutcomes:
     with _training:
-        from repro.execute.worker.work import train_cells  # torch, here alone
+        from repro.execute.worker.train_cells import train_cells  # torch, here alone
 
         return train_cells(cells, machine, stop=_stop, on_event=_events.put)
 

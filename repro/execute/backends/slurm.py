@@ -30,7 +30,7 @@ from repro.execute.grouping import group_cells
 from repro.execute.machine import CellOutcomes, Machine, PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.device import resolve_device
-from repro.execute.worker.work import train_cells
+from repro.execute.worker.train_cells import train_cells
 from repro.plan import Cell
 from repro.store import Store
 from repro.trial import Row

@@ -21,7 +21,7 @@ from repro.errors import IntegrityError, ReproError, WriteError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.store import Store
-from repro.trial.records import STRICT, Amount, Moment, Number, read_record
+from repro.trial.strict_json import STRICT, Amount, Moment, Number, read_record
 
 WRITE_EVERY_SECONDS = 1.0
 

@@ -12,7 +12,7 @@ from repro.claim import Claim
 from repro.data import Dataset
 from repro.errors import ClaimError
 from repro.execute.machine import Machine
-from repro.execute.worker.work import check_size, claim_errors, fault_of, training_images
+from repro.execute.worker.train_cells import check_size, claim_errors, fault_of, training_images
 from repro.plan import Cell
 from repro.train import untrained
 from repro.trial import Trial

@@ -11,7 +11,7 @@ from repro.plan.cells import cells_of
 from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.trial import Result, Trial
-from repro.verdict.session import judge, judge_exact, registered_plan
+from repro.verdict.judge import judge, judge_exact, registered_plan
 
 T = TypeVar("T")
 

@@ -48,9 +48,9 @@ from repro.train import (
     untrained,
 )
 from repro.train.pictures import Arrays, arrays_to_store
-from repro.train.population import member_bytes
 from repro.train.precision import instructions, kernels
 from repro.train.ranks import check_splits
+from repro.train.steps import member_bytes
 from repro.trial import Trial
 
 # Nets are batched until a step reads this much memory: beyond it the launch overhead no longer
