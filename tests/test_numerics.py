@@ -34,7 +34,7 @@ def changed(copy: Path, model: str = "cifar_80sec") -> set[str]:
 def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
     """The evidence survives a comment."""
     edit(
-        copy / "train" / "optim.py",
+        copy / "train" / "schedule.py",
         "    return count",
         '    """Moved."""\n    # how often\n\n    return (\n        count\n    )',
     )
@@ -44,10 +44,10 @@ def test_comments_docstrings_and_layout_change_nothing(copy: Path) -> None:
 
 def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
     """A constant, and a method, wherever they stand."""
-    edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    edit(copy / "train" / "schedule.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
     edit(copy / "train" / "steps.py", "self.model.train()", "self.model.train(True)")
 
-    assert changed(copy) == {"train.optim.MOST_DROPS", "train.steps.SingleStep"}
+    assert changed(copy) == {"train.schedule.MOST_DROPS", "train.steps.SingleStep"}
 
 
 def test_another_nets_code_is_not_reached(copy: Path) -> None:
@@ -62,7 +62,7 @@ def test_what_cannot_change_a_number_is_not_followed(copy: Path) -> None:
     """Messages, words, the store."""
     edit(copy / "registry" / "facts.py", "test error (top-1)", "top-1 test error")
     edit(
-        copy / "trial" / "trial.py", "    loss: float\n", "    loss: float\n    more: float = 0.0\n"
+        copy / "trial" / "curve.py", "    loss: float\n", "    loss: float\n    more: float = 0.0\n"
     )
 
     assert changed(copy) == set()
@@ -73,8 +73,7 @@ def test_code_may_move_to_another_file(copy: Path) -> None:
     text = (copy / "train" / "optim.py").read_text(encoding="utf-8")
     (copy / "train" / "rules.py").write_text(text, encoding="utf-8")
     (copy / "train" / "optim.py").write_text(
-        "from repro.train.rules import MOST_DROPS, PaperSGD, optimizer_for\n"
-        "from repro.train.rules import rate_at, scheduled_rate, stalls\n",
+        "from repro.train.rules import PaperSGD, optimizer_for\n",
         encoding="utf-8",
     )
 
@@ -85,8 +84,8 @@ def test_code_may_move_to_another_file(copy: Path) -> None:
 
 def test_changed_code_has_results_of_its_own(copy: Path, tmp_path: Path) -> None:
     """Until its numbers are shown to be those of a generation, which is then written down."""
-    edit(copy / "train" / "optim.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
-    digest = digests("cifar_80sec", copy)["train.optim.MOST_DROPS"]
+    edit(copy / "train" / "schedule.py", "MOST_DROPS = 3", "MOST_DROPS = 4")
+    digest = digests("cifar_80sec", copy)["train.schedule.MOST_DROPS"]
     found = [numerics("cifar_80sec", copy)]
     for generation in (1, 2):
         table = tmp_path / f"{generation}.txt"

@@ -12,7 +12,8 @@ from torch import nn
 
 from repro.claim import Recipe, Schedule
 from repro.registry import OPTIMISERS, OWN_SCHEDULES
-from repro.train.optim import PaperSGD, optimizer_for, rate_at, scheduled_rate, stalls
+from repro.train.optim import PaperSGD, optimizer_for
+from repro.train.schedule import rate_at, scheduled_rate, stalls
 from tests.worlds import RECIPE, planned
 
 

@@ -21,7 +21,7 @@ from repro.registry.plugins import versions
 from repro.store import Store
 from repro.text import rule_text
 from repro.train.mixing import augment_batch
-from repro.train.optim import scheduled_rate
+from repro.train.schedule import scheduled_rate
 from repro.trial import Result
 from repro.verdict.effects import Outcome, contrasts
 from tests.shell import installed

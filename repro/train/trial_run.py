@@ -5,7 +5,6 @@ import itertools
 import math
 from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
-from statistics import median
 from typing import Any, Literal
 
 import numpy as np
@@ -18,19 +17,17 @@ from repro.data import Dataset, Split
 from repro.data.device import DeviceData
 from repro.models import build
 from repro.registry import OWN_AUGMENTATIONS
+from repro.train.crossing import decide_crossing, needs_full_pass
 from repro.train.epochs import epoch_order, window_steps
 from repro.train.evaluate import Arrays, evaluate, final_metrics, package_metrics
 from repro.train.mixing import augment_batch, mix_batch
-from repro.train.optim import MOST_DROPS, optimizer_for, rate_at, scheduled_rate, stalls
+from repro.train.optim import optimizer_for
 from repro.train.precision import autocast
 from repro.train.progress import Progress
 from repro.train.ranks import SINGLE_RANK, Ranks
+from repro.train.schedule import MOST_DROPS, rate_at, scheduled_rate, stalls
 from repro.train.stopwatch import Stopwatch
-from repro.trial import LAG, PASSES, WINDOWS, Clocks, Result, Row, Trial, derive_seed
-
-# Online error over the last windows that is held against `near`: 3 windows of CIFAR-10 are
-# 15,000 images, whose standard error of 0.35 points is well inside a `near` of 1 point.
-_NEAR_WINDOWS = 3
+from repro.trial import WINDOWS, Clocks, Result, Row, Trial, derive_seed
 
 # Sec. 4.2 and the authors' files give no rule for when a net has converged; half a point is what
 # their sibling nets differ by.
@@ -161,67 +158,21 @@ class Run:
             self.progress.status = "diverged"
 
     def pending_evaluation(self) -> Literal["train", "test"] | None:
-        """What is to be measured after a window: near the threshold, or at the end of an epoch.
-
-        Where the online error is more than `near` above the threshold, the full error counts as
-        above it: the claim file says so, and full passes far from the threshold buy nothing.
-        """
-        trial, progress = self.trial, self.progress
-        if progress.status != "running":
+        """What is to be measured after a window: near the threshold, or at the end of an epoch."""
+        if self.progress.status != "running":
             return None
-        if trial.threshold is None:
-            return "test" if progress.windows % WINDOWS == 0 else None
-        if progress.crossing_full is not None:
-            return None
-        error, _ = progress.online(_NEAR_WINDOWS)
-        if trial.crossing == "first":
-            return "train" if error <= trial.threshold + trial.near else None
-        near = error - 2 * self._online_se(error) <= trial.threshold + trial.near
-        return "train" if near or progress.full() else None
-
-    def _online_se(self, error: float) -> float:
-        """Standard error of the online error that `pending_evaluation` looks at."""
-        images = self.images * _NEAR_WINDOWS / WINDOWS
-        return math.sqrt(max(error * (1 - error), 0.0) / images)
+        if self.trial.threshold is None:
+            return "test" if self.progress.windows % WINDOWS == 0 else None
+        return "train" if needs_full_pass(self.trial, self.progress, images=self.images) else None
 
     def decide(self) -> None:
         """Whether what was measured ends the trial."""
         if self.progress.status != "running":
             return
         if self.trial.threshold is not None:
-            self._decide_crossing(self.trial.threshold)
+            decide_crossing(self.trial, self.progress, self.trial.threshold)
         elif self._stalls() > MOST_DROPS:
             self.progress.status = "plateaued"
-
-    def _decide_crossing(self, threshold: float) -> None:
-        trial, progress = self.trial, self.progress
-        epoch, previous = progress.epoch, (progress.windows - 1) / WINDOWS
-        epoch_error, windows = progress.online(WINDOWS)
-        if progress.crossing_online is None and windows == WINDOWS and epoch_error <= threshold:
-            progress.crossing_online = (previous, epoch)
-        if progress.crossing_full is None and trial.crossing == "median":
-            self._decide_median(threshold)
-        elif progress.crossing_full is None:
-            last = progress.rows[-1]
-            if last.source == "train" and last.epoch == epoch and last.error <= threshold:
-                progress.crossing_full = (progress.above, epoch)
-            else:
-                progress.above = epoch
-        crossings = {"full": progress.crossing_full, "online": progress.crossing_online}
-        if crossings[trial.decided_by] is not None:
-            progress.status = "crossed"
-
-    def _decide_median(self, threshold: float) -> None:
-        """By the passes of an epoch, of which the middle one is half an epoch ago."""
-        progress = self.progress
-        passes = progress.full()[-PASSES:]
-        if len(passes) < PASSES:
-            return
-        middle = round(progress.epoch - LAG, 1)
-        if median(passes) <= threshold:
-            progress.crossing_full = (progress.above, middle)
-        else:
-            progress.above = middle
 
     def measure_final(self, ranks: Ranks = SINGLE_RANK, *, alone: bool = True) -> None:
         """All metrics of the net as it stands. With a threshold, the test error alone counts.

@@ -3,17 +3,5 @@
 May import `claim`; knows neither torch nor statistics.
 """
 
-from repro.trial.trial import (
-    CURVE_COLUMNS,
-    LAG,
-    PASSES,
-    WINDOWS,
-    Clocks,
-    FactOutcome,
-    Result,
-    Row,
-    Status,
-    Trial,
-    derive_seed,
-    first_below,
-)
+from repro.trial.curve import CURVE_COLUMNS, LAG, PASSES, WINDOWS, Row, first_below
+from repro.trial.trial import Clocks, FactOutcome, Result, Status, Trial, derive_seed

@@ -13,7 +13,8 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from repro.files import parse_json
-from repro.trial.trial import Clocks, Result, Row, Status, Trial, first_below
+from repro.trial.curve import Row, first_below
+from repro.trial.trial import Clocks, Result, Status, Trial
 
 ENDED = "ended"  # the program needs no more training, whatever the budget
 _KEYS = {"epoch", "step", "name", "value", "images", "seconds"}

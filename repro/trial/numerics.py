@@ -38,10 +38,10 @@ HARMLESS = {
     "repro.errors.": "messages",
     "repro.files.": "how a file is written",
     "repro.registry.": "names, and the words for them",
-    "repro.trial.trial.CURVE_COLUMNS": "names of columns",
+    "repro.trial.curve.CURVE_COLUMNS": "names of columns",
+    "repro.trial.curve.Row": "holds what came out",
     "repro.trial.trial.Clocks": "holds what came out",
     "repro.trial.trial.Result": "holds what came out",
-    "repro.trial.trial.Row": "holds what came out",
     "repro.trial.trial.Trial": "what was planned is hashed as part of the trial",
 }
 

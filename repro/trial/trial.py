@@ -10,46 +10,16 @@ its default is left out, so that a new field makes no old trial another one.
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar, Trainer
 from repro.registry import OWN_AUGMENTATIONS
 from repro.trial.strict_json import STRICT, Amount, Finite, Number, parse
-
-# Error is measured in windows of a tenth of an epoch: measuring once an epoch would bias a
-# ratio of 6 to 5.65, a tenth to 6.03.
-WINDOWS = 10
-
-# Full passes of which `crossing: median` takes the median: those of an epoch with both its ends. It
-# is of the middle one, so that a crossing is known half an epoch after it.
-PASSES = WINDOWS + 1
-LAG = 0.5
-
-
-# A trial's curve, one row a measurement.
-class Row(NamedTuple):
-    """One measurement of a trial's curve.
-
-    `epoch`: images seen over images in the set; `source`: `online` (training batches of one
-    window), `train` or `test` (full passes); `error`: a fraction; `loss`: nats; `images`: how many
-    the row averages; `train_seconds`: the training clock at that moment.
-    """
-
-    epoch: float
-    source: str
-    error: float
-    loss: float
-    images: int
-    train_seconds: float
-
-
-CURVE_COLUMNS = Row._fields
-
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.
 _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
@@ -223,21 +193,6 @@ class Result:
     def from_json(cls, text: str) -> "Result":
         """Inverse of `to_json`; IntegrityError when the text is not a result's."""
         return parse(cls, text, "a trial's result")
-
-
-def first_below(
-    errors: Iterable[tuple[float, float]], threshold: float
-) -> tuple[float, float] | None:
-    """Between which two measurements, (epoch, error), it came down to the threshold; or None.
-
-    NaN is no measurement.
-    """
-    previous = 0.0
-    for epoch, error in errors:
-        if error <= threshold:
-            return previous, epoch
-        previous = previous if math.isnan(error) else epoch
-    return None
 
 
 def _finite(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Decide when a trial may have crossed its threshold: the lower end of the bracket.
 
-The upper end is measured while the trial trains (`train/trial_run.py`).
+The upper end is measured while the trial trains (`train/crossing.py`).
 
 Full passes over the training set begin when the online error is near the threshold. Before that,
 only the online error shows that the full error was above the threshold: it is higher by a gap,

@@ -165,7 +165,7 @@ def test_the_sources_change_meanwhile(whole: Whole, tally: Tally, tmp_path: Path
     uncompiled = shutil.ignore_patterns("__pycache__")
     package = tmp_path / "package" / "repro"
     shutil.copytree(ROOT / "repro", package, ignore=uncompiled)
-    source = package / "train" / "optim.py"
+    source = package / "train" / "schedule.py"
     text = source.read_text()
     gate = tmp_path / "gate"
     held = tmp_path / "held"
