@@ -171,7 +171,7 @@ def plan(
         _register(loaded, scale, **flags)
         return
 
-    from repro.execute.costs import describe_plan
+    from repro.execute.plan_text import describe_plan
     from repro.execute.prepare import claims_with_scale
 
     machine = machine_from(**flags)
@@ -203,8 +203,7 @@ def _register(
 def _print_forecasts(
     claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
 ) -> None:
-    from repro.execute.budget import describe_forecast, forecast_fields
-    from repro.execute.costs import forecasts
+    from repro.execute.budget import describe_forecast, forecast_fields, forecasts
 
     lines = forecasts(claims, scale, machine, seconds=seconds)
     if as_json:

@@ -5,18 +5,22 @@ expects. Without either there is no forecast.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from repro.claim import TrainedClaim
+from repro.claim import Claim, TrainedClaim
+from repro.execute.machine import Machine
+from repro.execute.prepare import claims_with_scale
 from repro.plan import most_epochs_left
+from repro.store import Store
 from repro.text import duration
 from repro.trial import Result
 from repro.verdict import decide, settles
 from repro.verdict.analysis import Records, analyse
 from repro.verdict.forecast import Outlook, outlook
+from repro.verdict.judge import as_registered, default_scale
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +53,39 @@ class Forecast:
         if not self.seconds or not self.outlook.chances:
             return 0.0
         return fmean(chance.value for chance in self.outlook.chances) / (self.seconds / 3600)
+
+
+def forecasts(
+    claims: Sequence[Claim], scale: str | None, machine: Machine, *, seconds: float
+) -> list[Forecast]:
+    """A forecast for each claim that needs training, from the trials in the store.
+
+    The highest probability per hour comes first. Opens no images: the plans in the store name
+    their data set.
+    """
+    store = Store(machine.store)
+    results = store.results()
+    trained_claims = [
+        claim for claim in claims_with_scale(claims, scale) if isinstance(claim, TrainedClaim)
+    ]
+    predictions = []
+    for claim in trained_claims:
+        claim_scale = scale or default_scale(claim)
+        registered = as_registered(claim, claim_scale, store)
+        plans = store.plans(claim.id, claim_scale)
+        fingerprint = plans[-1].fingerprint if plans else None
+        predictions.append(
+            forecast(
+                registered,
+                claim_scale,
+                fingerprint,
+                results,
+                workers=machine.workers,
+                seconds=seconds,
+                records=store,
+            )
+        )
+    return sorted(predictions, key=lambda one: -one.chance_an_hour)
 
 
 def forecast(

@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 # What commands import when they are called, and each fork would import again.
 for _name in (
     "matplotlib.figure", "pandas", "pyarrow.parquet", "repro.audit",
-    "repro.execute.costs", "repro.execute.running", "repro.models.facts", "repro.report",
+    "repro.execute.plan_text", "repro.execute.running", "repro.models.facts", "repro.report",
     "repro.report.describe", "repro.report.read_pages", "scipy.stats",
 ):  # fmt: skip
     importlib.import_module(_name)

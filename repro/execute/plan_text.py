@@ -1,4 +1,4 @@
-"""The cost of running claims on this machine, estimated for `repro plan`."""
+"""What `repro plan` says: the trials that can run now, and the time that each takes here."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,8 +9,7 @@ from repro.claim import Claim, TimeClaim, TrainedClaim
 from repro.claim.trainer import fingerprint_of
 from repro.data import Dataset
 from repro.execute import Machine
-from repro.execute.budget import Forecast, forecast
-from repro.execute.prepare import claims_with_scale, open_images
+from repro.execute.prepare import open_images
 from repro.execute.worker.probe import check_nets
 from repro.execute.worker.train_cells import claim_errors, training_images
 from repro.plan import most_epochs_left
@@ -143,39 +142,6 @@ def _describe_command(
     seconds = most * evidence.clocks.wall / epochs / machine.workers
     took = duration(evidence.clocks.wall / epochs)
     return "\n".join([*lines, f"{took} an epoch so far: at most {duration(seconds)} for all"])
-
-
-def forecasts(
-    claims: Sequence[Claim], scale: str | None, machine: Machine, *, seconds: float
-) -> list[Forecast]:
-    """A forecast for each claim that needs training, from the trials in the store.
-
-    The highest probability per hour comes first. Opens no images: the plans in the store name
-    their data set.
-    """
-    store = Store(machine.store)
-    results = store.results()
-    trained_claims = [
-        claim for claim in claims_with_scale(claims, scale) if isinstance(claim, TrainedClaim)
-    ]
-    predictions = []
-    for claim in trained_claims:
-        claim_scale = scale or default_scale(claim)
-        registered = as_registered(claim, claim_scale, store)
-        plans = store.plans(claim.id, claim_scale)
-        fingerprint = plans[-1].fingerprint if plans else None
-        predictions.append(
-            forecast(
-                registered,
-                claim_scale,
-                fingerprint,
-                results,
-                workers=machine.workers,
-                seconds=seconds,
-                records=store,
-            )
-        )
-    return sorted(predictions, key=lambda one: -one.chance_an_hour)
 
 
 def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
