@@ -33,7 +33,6 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The last word of its path."""
         return self.member.rpartition("/")[2]
 
     def __str__(self) -> str:

@@ -28,7 +28,6 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line to stderr."""
     print(printable(text), file=sys.stderr, flush=True)  # noqa: T201 - the only place that prints
 
 

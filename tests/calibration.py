@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from repro.claim import Analysis, Region, Search, TimeClaim, TrainedClaim, arms_of, load
 from repro.files import write_atomic
-from repro.plan import TUNING_SEEDS_FROM, Cell, confirm_cells, rate_search
+from repro.plan import TUNING_SEEDS_FROM, Cell, cells_of, rate_search
 from repro.trial import LAG, PASSES, Clocks, Result, Row
 from repro.verdict import Word, decide, settles
 from repro.verdict.analysis import analyse
@@ -539,7 +539,7 @@ class World:
         late = generator.uniform(0.7, 1.0, drawn.shape)
         for arm, name in enumerate(arms):
             rate, cost = self._rate(generator, arm, name, found)
-            for cell in confirm_cells(self.claim, "paper", "period", name, PRINT, rate):
+            for cell in cells_of(self.claim, "paper", "period", name, PRINT).confirming(rate):
                 seed = cell.trial.seed
                 value = self._at_rate(float(drawn[arm, seed]), cost)
                 share = case.late[arm] if arm < len(case.late) else 0.0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from repro.execute.budget import describe_forecast, forecast, forecast_fields
+from repro.execute.budget import describe_forecast, forecast
 from repro.trial import Clocks, Result
 from tests.test_differences import PRINT
 from tests.test_looks import OPEN, SETTLED, looking, results
@@ -76,13 +76,12 @@ def test_a_claim_that_no_seed_can_settle_says_so(tmp_path: Path) -> None:
 
 
 def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
-    """No time, no scatter, no chance is made up; JSON has null."""
+    """No time, no scatter, no chance is made up."""
     found = forecast(looking(tmp_path), "paper", None, {}, workers=1, seconds=1e9)
-    fields = forecast_fields(found)
 
     assert "no trials in this store" in describe_forecast(found, 1e9)
-    assert fields["seconds_an_epoch"] is fields["outlook"]["scatter"] is None
-    assert fields["outlook"]["chances"] == ()
+    assert found.seconds_an_epoch is found.outlook.scatter is None
+    assert found.outlook.chances == ()
 
 
 def test_the_scatter_that_the_file_expects_serves_until_one_is_measured(tmp_path: Path) -> None:

@@ -497,7 +497,7 @@ def test_nothing_that_only_reads_breaks_a_seal(tmp_path: Path) -> None:
     for path in store.plan_files():
         store.register(store.plan(path))
     assert repro("merge", root, shutil.copytree(root, tmp_path / "again")).exit_code == 0
-    store.keep_progress(FINISHED, "{}")
+    store.keep_report(FINISHED, "progress.json", "{}")
     with store.lock(FINISHED):
         pass
 

@@ -1,7 +1,6 @@
 """Whoever looks on: told in turn, left in turn, and unable to end a run by a fault of a logger."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import pytest
@@ -28,13 +27,8 @@ class Noting(Observer):
         self._note("enter")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._note("leave" if error is None else f"leave for {error}")
+    def __exit__(self, *ended_by: object) -> None:
+        self._note(f"leave for {ended_by[1]}" if any(ended_by) else "leave")
 
     def event(self, event: Event) -> None:
         self._note(f"event {event.trial_id}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repro.claim import Claim, Search, TrainedClaim, load
-from repro.plan import Cell, confirm_cells, merge_cells, most_epochs_left, next_cells, rate_search
+from repro.plan import Cell, cells_of, merge_cells, most_epochs_left, next_cells, rate_search
 from repro.trial import Result
 from tests.worlds import claim_file, planted, tiny_claim
 
@@ -54,7 +54,7 @@ def test_both_arms_get_the_same_grid_and_the_same_budget(claim: Claim) -> None:
 def test_the_effect_is_measured_on_seeds_that_tuned_nothing(claim: Claim) -> None:
     """Choosing and measuring on one seed flatters the choice by 0.37 points."""
     tuned = {c.trial.seed for c in following(claim, {})}
-    confirming = confirm_cells(claim, "smoke", "period", "fast", PRINT, 0.01)
+    confirming = cells_of(claim, "smoke", "period", "fast", PRINT).confirming(0.01)
 
     assert tuned.isdisjoint({c.trial.seed for c in confirming})
     assert [c.trial.seed for c in confirming] == [0, 1, 2]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from repro.claim import DifferenceClaim, Region, TrainedClaim, arms_of, load
 from repro.errors import ClaimError
-from repro.plan import confirm_cells, next_cells
+from repro.plan import cells_of, next_cells
 from repro.stats import Estimate
 from repro.store import Store
 from repro.trial import Result, Row, Status
@@ -181,7 +181,7 @@ def verdict_of(claim: DifferenceClaim, errors: dict[str, float]) -> Verdict:
     claim = claim.model_copy(update={"scales": {"smoke": five}})
     for place, (arm, error) in enumerate(errors.items()):
         rate = claim.arms[arm].rate or 0.01
-        for cell in confirm_cells(claim, "smoke", "small", arm, "", rate):
+        for cell in cells_of(claim, "smoke", "small", arm, "").confirming(rate):
             one = planted(cell, crossed=None, error=0.1, epochs=1.0)
             value = (error + noise[place, cell.trial.seed]) / 100
             metrics = {"test_error": value, "initial_loss": 2.3}

@@ -462,7 +462,7 @@ def test_a_summary_fits_into_a_comment(claim: Claim, page: Page, tmp_path: Path)
     nothing = write_report([empty_page(claim)], tmp_path, ["summary"]).read_text()
 
     assert text.startswith("0 of 1 measured claim reproduced; 1 inconclusive.")
-    assert "| the same, recipe modern (sensitivity) | paper | direction only |" in text
+    assert "| the same, recipe modern (sensitivity) | direction only | paper |" in text
     assert "Measured with planted images, on a planted device." in text
     assert nothing == "No results yet.\n"
 

@@ -98,7 +98,7 @@ def test_what_a_run_says_of_itself_steers_no_terminal(tmp_path: Path) -> None:
         "seed": 0, "epoch": 0.0, "until": 1.0, "told": "2026-01-01T00:00:00+00:00",
     }  # fmt: skip
     with store.lock("x"):
-        store.keep_progress("x", json.dumps(standing))
+        store.keep_report("x", "progress.json", json.dumps(standing))
         command = ["status", "--store", str(store.root)]
         done = CliRunner().invoke(main, command, color=True)
 
@@ -113,7 +113,7 @@ def test_what_a_run_says_of_a_fault_steers_no_terminal(tmp_path: Path) -> None:
         "seed": 0, "told": "2026-01-01T00:00:00+00:00", "code": "E900",
         "message": "[red]\x1b[2J", "hint": "\x07",
     }  # fmt: skip
-    Store(tmp_path).keep_fault("x", json.dumps(fault))
+    Store(tmp_path).keep_report("x", "fault.json", json.dumps(fault))
     done = CliRunner().invoke(main, ["status", "--store", str(tmp_path)], color=True)
 
     assert not set(done.output) & STEERING

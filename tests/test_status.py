@@ -100,7 +100,7 @@ def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
     store.begin(cell.trial)
     standing = asdict(trial_progress(cell, None, now=datetime.now(UTC)))
     with store.lock(cell.trial.id):
-        store.keep_progress(cell.trial.id, json.dumps(standing))
+        store.keep_report(cell.trial.id, "progress.json", json.dumps(standing))
         during = overview(store)
     after = overview(store)
 
@@ -179,7 +179,7 @@ def test_a_fault_is_of_the_last_time_that_its_trial_was_begun(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["{}", '{"seed": "x"}'])
 def test_a_fault_that_no_run_wrote_is_named(tmp_path: Path, text: str) -> None:
     """The file, and that it may go."""
-    Store(tmp_path).keep_fault("x", text)
+    Store(tmp_path).keep_report("x", "fault.json", text)
     done = repro("status", "--store", tmp_path)
 
     assert done.exit_code == 5

@@ -102,6 +102,7 @@ def _entities(
     papers = {entity["@id"]: entity for page in pages for entity in [_paper(page.claim.paper)]}
     verdicts = [(page, verdict) for page in pages for verdict in _verdicts(page)]
     reviews = [_review(page, verdict) for page, verdict in verdicts]
+    left_out = [f"Left out, since it is not valid: {problem}." for problem in refused]
     ratings = {entity["@id"]: entity for _, verdict in verdicts for entity in [_rating(verdict)]}
     return [
         {
@@ -114,7 +115,7 @@ def _entities(
             "@id": "./",
             "@type": "Dataset",
             "name": "Measured claims of " + "; ".join(paper["name"] for paper in papers.values()),
-            "description": _description(pages, refused),
+            "description": " ".join([document(pages).summary, *left_out]),
             "datePublished": published.isoformat(),
             "license": {"@id": licence} if licence else "not stated",
             "citation": _references(papers),
@@ -133,11 +134,6 @@ def _entities(
         *reviews,
         *ratings.values(),
     ]
-
-
-def _description(pages: Sequence[Page | FactPage], refused: Sequence[str]) -> str:
-    left_out = (f"Left out, since it is not valid: {problem}." for problem in refused)
-    return " ".join([document(pages).summary, *left_out])
 
 
 def _references(ids: Iterable[str]) -> list[_Entity]:

@@ -8,7 +8,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.errors import NothingMeasuredError
 from repro.store import Store
 from repro.verdict import Verdict
-from repro.verdict.judge import Judgement, judge_at, registered_plan
+from repro.verdict.judge import Judgement, judge, registered_plan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +37,6 @@ class Difference:
 
     @property
     def agrees(self) -> bool:
-        """Whether the verdicts are the same word."""
         return self.one.verdict.word == self.two.verdict.word
 
 
@@ -51,7 +50,7 @@ def compare(one: Store, two: Store, claims: Sequence[Claim]) -> list[Difference]
     for claim in claims:
         scales = claim.scales if isinstance(claim, TrainedClaim) else [""]
         for scale in scales:
-            sides = [judge_at(claim, scale, store, results) for store, results in stores]
+            sides = [judge(claim, scale, store, results) for store, results in stores]
             trials = _trials(
                 one, two, *(side.evidence.trials if side.evidence else () for side in sides)
             )

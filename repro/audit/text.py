@@ -24,7 +24,6 @@ def verification_text(verification: Verification) -> str:
 
 
 def verification_fields(verification: Verification) -> dict[str, Any]:
-    """The same as JSON takes it."""
     return {
         "checked": verification.checked,
         "contradictions": verification.contradictions,
@@ -63,7 +62,6 @@ def _side(side: Side) -> str:
 
 
 def difference_fields(difference: Difference) -> dict[str, Any]:
-    """The same as JSON takes it."""
     equal, other, first, second = difference.trials
     return {
         "claim": difference.claim,

@@ -22,7 +22,7 @@ from repro.store import Store, checksums, facts_in
 from repro.store.archive import archives
 from repro.trial import FactOutcome, Result
 from repro.verdict import Verdict
-from repro.verdict.judge import judge_at
+from repro.verdict.judge import judge
 
 
 @dataclass(kw_only=True, slots=True)
@@ -225,7 +225,11 @@ def _check_facts(store: Store, claims: Sequence[Claim], verification: Verificati
         place = store.root / "facts"
         with _noting(verification, place):
             stored = {fact.name: fact for fact in store.facts(claim.id, claim.digest())}
-            computed = {fact.name: fact for fact in _compute(claim)} if stored else {}
+            computed: dict[str, FactOutcome] = {}
+            if stored:
+                from repro.models.facts import compute  # torch, which others do not need
+
+                computed = {fact.name: fact for fact in compute(claim)}
             count += len(computed)
             verification.contradictions += [
                 f"{place}: {claim.id}, fact {name!r}: not as it follows from the claim file"
@@ -235,12 +239,6 @@ def _check_facts(store: Store, claims: Sequence[Claim], verification: Verificati
     verification.checked.append(f"{count} facts that need no training, computed once more")
 
 
-def _compute(claim: ExactClaim) -> Sequence[FactOutcome]:
-    from repro.models.facts import compute  # torch, which a store without facts does not need
-
-    return compute(claim)
-
-
 def _check_verdicts(
     store: Store, claims: Sequence[Claim], derived: dict[str, Result], verification: Verification
 ) -> None:
@@ -248,10 +246,10 @@ def _check_verdicts(
     used: set[str] = set()
     for claim in claims:
         for scale in claim.scales if isinstance(claim, TrainedClaim) else [""]:
-            judged = again = judge_at(claim, scale, store, results)
+            judged = again = judge(claim, scale, store, results)
             trials = judged.evidence.trials if judged.evidence else ()
             if any(derived.get(name) is not results[name] for name in trials):
-                again = judge_at(claim, scale, store, derived)
+                again = judge(claim, scale, store, derived)
             used.update(trials)
             for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
                 if stored.word == "not run" == anew.word:

@@ -14,7 +14,6 @@ _OF_SCALE = {"model", "images", "resample", "further_test", "recipe"}
 
 
 def command_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    """Check arguments, inputs and placeholders, and keys without effect on a command."""
     yield from _idle_rules(data)
     trainer = mapping(data, "trainer")
     for name in _texts(trainer, "inputs"):

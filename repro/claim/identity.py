@@ -82,5 +82,4 @@ FIELDS: dict[str, dict[str, Changes]] = {
 
 
 def fields_that_change(what: Changes, of: str) -> set[str]:
-    """The fields of the class `of` that change `what`."""
     return {name for name, changes in FIELDS[of].items() if changes == what}

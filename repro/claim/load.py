@@ -1,12 +1,13 @@
 """Load claim files, and report all problems: each with line, column, key path and suggestion."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
 from repro.claim.raw_values import quoted, suggestion
@@ -19,24 +20,7 @@ from repro.claim.rules import (
     sameness_rule,
     sentence,
 )
-from repro.claim.spec import (
-    KINDS,
-    Analysis,
-    Arm,
-    Checks,
-    Claim,
-    Fact,
-    Model,
-    Optimiser,
-    Paper,
-    Recipe,
-    Region,
-    Scale,
-    Schedule,
-    Search,
-    TrainedClaim,
-    Trainer,
-)
+from repro.claim.spec import KINDS, Claim, TrainedClaim
 from repro.claim.yaml_source import KeyPath, Problem, Source, read_yaml
 from repro.errors import ClaimError
 
@@ -71,7 +55,6 @@ def load_valid(paths: Iterable[Path]) -> tuple[list[Claim], list[ClaimError]]:
 
 
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of claim files: a union of the kinds."""
     references, schema = models_json_schema(
         [(kind, "validation") for kind in KINDS.values()],
         ref_template="#/$defs/{model}",
@@ -101,7 +84,8 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
         problems = [
             _problem(kind, source, details)
             for details in error.errors()
-            if _is_informative(details)
+            # Not "too short" of a list whose members were all refused one by one.
+            if details["type"] != "too_short" or not details["input"]
         ]
     findings = list(rules(kind, source.data, path))
     problems += [source.problem(key_path, message) for key_path, message in findings]
@@ -135,11 +119,6 @@ def _causes(problems: Sequence[Problem]) -> list[Problem]:
     ]
 
 
-def _is_informative(details: Any) -> bool:
-    """False for "too short" of a list whose members were all refused one by one."""
-    return not (details["type"] == "too_short" and details["input"])
-
-
 _UNION = {"bool", "int", "float", "str"}  # pydantic adds these to the path of a Scalar
 
 
@@ -159,39 +138,21 @@ def _problem(kind: type[Claim], source: Source, details: Any) -> Problem:
     return source.problem(path, sentence(details, _names_at(kind, path[:-1])))
 
 
-# Which model describes the mapping at a path; * stands for a name that the file chooses.
-_MODELS_AT: dict[tuple[str, ...], type[BaseModel]] = {
-    ("paper",): Paper,
-    ("region",): Region,
-    ("analysis",): Analysis,
-    ("trainer",): Trainer,
-    ("arms", "*"): Arm,
-    ("arms", "*", "recipe"): Recipe,
-    ("facts", "*"): Fact,
-    ("facts", "*", "model"): Model,
-    ("recipes", "*"): Recipe,
-    ("scales", "*"): Scale,
-    ("scales", "*", "model"): Model,
-    ("scales", "*", "recipe"): Recipe,
-    ("scales", "*", "checks"): Checks,
-    ("scales", "*", "search", "*"): Search,
-}
-
-_RECIPES_KEYS: dict[str | int, type[BaseModel]] = {"optimiser": Optimiser, "schedule": Schedule}
-
-
 def _names_at(kind: type[Claim], path: KeyPath) -> list[str]:
-    models = {(): kind, **_MODELS_AT}
-    contrast = kind.model_fields.get("contrast")
-    model = contrast.annotation if contrast is not None else None
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        models |= {("contrast",): model, ("also", "*"): model}
-    inner = _RECIPES_KEYS.get(path[-1]) if path else None
-    if inner is not None and _names_at(kind, path[:-1]) == list(Recipe.model_fields):
-        return list(inner.model_fields)
-    for pattern, model in models.items():
-        if len(pattern) == len(path) and all(
-            p in ("*", part) for p, part in zip(pattern, path, strict=True)
-        ):
-            return list(model.model_fields)
-    return []
+    """The keys that the mapping at a path may have."""
+    annotation: Any = kind
+    for key in path:
+        if get_origin(annotation) is dict:  # by names that the file chooses
+            annotation = get_args(annotation)[1]
+        else:
+            field = _fields_of(annotation).get(str(key))
+            annotation = field and field.annotation
+    return list(_fields_of(annotation))
+
+
+def _fields_of(annotation: Any) -> Mapping[str, FieldInfo]:
+    """Those of a model, or of one that may be missing; none of anything else."""
+    for choice in (annotation, *get_args(annotation)):
+        if isinstance(choice, type) and issubclass(choice, BaseModel):
+            return choice.model_fields
+    return {}

@@ -40,7 +40,6 @@ def name_rule(path: KeyPath, name: str) -> Iterator[Finding]:
 
 
 def plain(value: Any, key: str) -> Any:
-    """The value under `key`; None without it."""
     return value.get(key) if isinstance(value, Mapping) else None
 
 

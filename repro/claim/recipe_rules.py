@@ -177,7 +177,6 @@ def _builder(name: str) -> Any:
 
 
 def optimiser_facts(name: str) -> OptimiserFacts | None:
-    """The facts of an optimiser; None for an unknown name."""
     return _timm_facts(name[5:]) if name.startswith("timm:") else OPTIMISERS.get(name)
 
 

@@ -94,7 +94,6 @@ def sentence(details: Any, names: Iterable[str] = ()) -> str:
 
 
 def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
-    """All problems between the keys of a file, unsorted."""
     if data.get("id") != path.stem and isinstance(data.get("id"), str):
         yield ("id",), f"{data['id']!r} must be the file's name, {path.stem!r}"
     yield from _paper_rules(data, path)
@@ -116,7 +115,6 @@ def rules(kind: type[Claim], data: Mapping[str, Any], path: Path) -> Iterator[Fi
 
 
 def _built_in_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Rules for nets, images and recipes of a claim with the built-in trainer."""
     yield from _missing_rules(data)
     yield from _metric_rules(data)
     for name, arm in mapping(data, "arms").items():
@@ -151,11 +149,11 @@ def _missing_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _metric_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
-    yield from _metric_rule(("metric",), data.get("metric"))
-    for name, arm in mapping(data, "arms").items():
-        yield from _metric_rule(("arms", name, "metric"), plain(arm, "metric"))
-    for at, contrast in _contrasts(data).items():
-        yield from _metric_rule((*at, "metric"), plain(contrast, "metric"))
+    arms: dict[KeyPath, Any] = {("arms", name): arm for name, arm in mapping(data, "arms").items()}
+    for at, part in ({(): data} | arms | _contrasts(data)).items():
+        name = plain(part, "metric")
+        if isinstance(name, str) and name not in METRICS:
+            yield (*at, "metric"), f"metric {name!r} is unknown{choices(name, METRICS)}"
 
 
 def _images_rule(at: KeyPath, scale: Mapping[str, Any]) -> Iterator[Finding]:
@@ -283,7 +281,6 @@ def _fit_rules(claim: TrainedClaim, scale: str, arm: str, settings: Recipe) -> I
 
 
 def _metrics_read(claim: TrainedClaim, arm: str) -> Iterator[str]:
-    """The metrics measured on the arm's nets."""
     yield metric_of(claim, arm)
     contrasts = [getattr(claim, "contrast", None), *getattr(claim, "also", {}).values()]
     for contrast in filter(None, contrasts):
@@ -381,11 +378,6 @@ def _time_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
             yield (key,), "missing key"
 
 
-def _metric_rule(at: KeyPath, name: object) -> Iterator[Finding]:
-    if isinstance(name, str) and name not in METRICS:
-        yield at, f"metric {name!r} is unknown{choices(name, METRICS)}"
-
-
 def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Finding]:
     arms = mapping(data, "arms")
     for name in arms:
@@ -398,16 +390,11 @@ def _arm_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterator[Fi
         yield ("arms",), f"a comparison has at least two arms, not {len(arms)}"
     if issubclass(kind, LevelClaim) and len(arms) != 1:
         yield ("arms",), f"a level is that of one arm, not of {len(arms)}"
-    arms_used = _used_arms(kind, data)
+    contrasts = _contrasts(data).values()
+    arms_used = {arm for one in contrasts for arm in _named(kind, one).values()} - {None}
     for name in arms:
         if arms_used and name not in arms_used:
             yield ("arms", name), "no contrast uses this arm"
-
-
-def _used_arms(kind: type[TrainedClaim], data: Mapping[str, Any]) -> set[object]:
-    """The arms in contrasts; empty without contrasts."""
-    named = (arm for one in _contrasts(data).values() for arm in _named(kind, one).values())
-    return {arm for arm in named if arm is not None}
 
 
 def _contrasts(data: Mapping[str, Any]) -> dict[KeyPath, Any]:
@@ -578,7 +565,8 @@ def _scale_rules(
     at: KeyPath = ("scales", name)
     if name not in SCALES:
         yield at, f"unknown scale{choices(name, SCALES)}"
-    yield from _rate_rules(at, _recipes(data), scale)
+    recipes = {COMMAND: {}} if "trainer" in data else mapping(data, "recipes")
+    yield from _rate_rules(at, recipes, scale)
     if "threshold" in scale and not issubclass(kind, TimeClaim):
         yield (*at, "threshold"), "only a comparison of times has a threshold"
     seeds = scale.get("seeds")
@@ -612,10 +600,6 @@ def _rate_rules(
                 (*at, "search", recipe, "rungs"),
                 f"the last rung, {last}, is beyond the budget of {scale['epochs']} epochs",
             )
-
-
-def _recipes(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {COMMAND: {}} if "trainer" in data else mapping(data, "recipes")
 
 
 def _by_recipe(scale: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -669,7 +653,7 @@ def _net_rules(
     if not isinstance(name, str):
         return
     for where, given in places:
-        yield from _ownership_rule(where, given)
+        yield from (((*where, key), _DECIDED[key]) for key in given if key in _DECIDED)
     if name.startswith("timm:"):
         yield from _timm_rule(at, name.removeprefix("timm:"))
         return
@@ -695,12 +679,6 @@ _DECIDED = {
 }
 
 
-def _ownership_rule(at: KeyPath, keys_given: Iterable[str]) -> Iterator[Finding]:
-    for key in keys_given:
-        if key in _DECIDED:
-            yield (*at, key), _DECIDED[key]
-
-
 def _timm_rule(at: KeyPath, name: str) -> Iterator[Finding]:
     import timm
 
@@ -724,7 +702,6 @@ def _activation_rule(at: KeyPath, arguments: Mapping[str, Any]) -> Iterator[Find
 
 
 def _override_rules(at: KeyPath, changes: Mapping[str, Any]) -> Iterator[Finding]:
-    """Check the types of a partial recipe."""
     whole = {"inputs": "centred", "initialisation": "he", **changes}
     try:
         Recipe.model_validate(whole)

@@ -171,7 +171,6 @@ class Schedule(Strict):
 
     @property
     def ends(self) -> bool:
-        """Whether it has a last epoch."""
         return "epochs" in self._keys
 
     @property
@@ -472,7 +471,6 @@ class Claim(Strict):
 
     @property
     def path(self) -> Path:
-        """The file that it was loaded from."""
         return self._path
 
     def digest(self, scale: str | None = None) -> str:
@@ -625,7 +623,6 @@ class Difference(Strict):
 
     @property
     def terms(self) -> Mapping[str, float]:
-        """The weight of each arm."""
         if self.higher is None or self.lower is None:
             return self.weights
         return {self.higher: 1.0, self.lower: -1.0}
@@ -677,7 +674,6 @@ class Fact(Strict):
 
     @property
     def counts(self) -> bool:
-        """Whether the verdict depends on it."""
         return self.decides and self.printed is not None
 
     def holds(self, value: float) -> bool:

@@ -89,7 +89,8 @@ def show(
     as_json: bool,
 ) -> None:
     """Show a claim: the paper's statement, the comparison, and the decision rule."""
-    from repro.report.describe import describe_claim, describe_resolved
+    from repro.report.describe import describe_claim
+    from repro.report.resolved import describe_resolved
 
     (loaded,) = load_claims((claim,))
     if as_json:

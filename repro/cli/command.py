@@ -194,5 +194,4 @@ def command(
 
 
 def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[..., Any]], Group]:
-    """As click.group, of such commands."""
     return click.group(name, cls=Group, **attributes)

@@ -46,8 +46,6 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Possible:
-    """Whether a claim can run here at a scale."""
-
     claim: str
     scale: str
     can: bool
@@ -57,7 +55,6 @@ class Possible:
 def checks(
     claims: Sequence[Path], store: Path, data_dirs: Sequence[Path], cache_dir: Path
 ) -> Iterator[Check]:
-    """In the order in which they matter."""
     yield _repro()
     yield Check(name="python", state="ok", text=_python())
     yield _torch()
@@ -66,7 +63,8 @@ def checks(
     yield _folder("store", store)
     yield _folder("cache", cache_dir)
     for one in status(data_dirs, cache_dir):
-        yield _data(one)
+        text = str(one).partition(": ")[2]
+        yield Check(name=one.name, state="missing" if one.problem else "ok", text=text)
     yield from _plugins()
     for logger, needed in LOGGERS.items():
         here = not isinstance(needed, str) or find_spec(needed) is not None
@@ -86,7 +84,6 @@ def checks(
 def possible(
     claims: Sequence[Claim], data_dirs: Sequence[Path], cache_dir: Path
 ) -> Iterator[Possible]:
-    """A line for each claim and scale."""
     statuses = {one.name: one for one in status(data_dirs, cache_dir)}
     free = _free_bytes(cache_dir)
     for claim in claims:
@@ -211,11 +208,6 @@ def _folder(name: str, folder: Path) -> Check:
         problem = f"{folder}: cannot write: {error.strerror}; name another one with --{name}"
         return Check(name=name, state="broken", text=problem.replace("--cache", "--cache-dir"))
     return Check(name=name, state="ok", text=f"{folder}: {_gigabytes(_free_bytes(folder))} free")
-
-
-def _data(one: Status) -> Check:
-    text = str(one).partition(": ")[2]
-    return Check(name=one.name, state="missing" if one.problem else "ok", text=text)
 
 
 def _plugins() -> Iterator[Check]:

@@ -54,7 +54,6 @@ def _minutes(time: str) -> int:
 
 
 def options_executor(command: F) -> F:
-    """Where trials run, and what that place needs to know."""
     for add in reversed(
         [
             setting(

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 
 class ClaimsFolder(Setting):
-    """The folder in which the other arguments of a command look claims up."""
-
     def __init__(self, *args: Any, **attributes: Any) -> None:
         super().__init__(*args, **attributes, is_eager=True)
 

@@ -12,8 +12,6 @@ from repro.cli.executors import backend_from, options_executor
 from repro.cli.names import LogTarget
 from repro.cli.options import (
     Duration,
-    cache_dir_for,
-    data_dirs_for,
     echo,
     load_claims,
     machine_from,
@@ -168,7 +166,9 @@ def plan(
     """
     loaded = load_claims(claims)
     if register:
-        _register(loaded, scale, **flags)
+        from repro.execute.prepare import register_plans
+
+        register_plans(loaded, scale, machine_from(**flags, elsewhere=True))
         return
 
     from repro.execute.plan_text import describe_plan
@@ -184,30 +184,16 @@ def plan(
             echo(describe_plan(claim, scale, machine, max_seeds=max_seeds))
 
 
-def _register(
-    claims: "list[Claim]",
-    scale: str | None,
-    *,
-    store: Path,
-    data_dir: Path | None,
-    cache_dir: Path | None,
-    **_: object,
-) -> None:
-    from repro.execute.prepare import register_plans
-    from repro.store import Store
-
-    dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
-    register_plans(claims, scale, Store(store), dirs, cache)
-
-
 def _print_forecasts(
     claims: "list[Claim]", scale: str | None, machine: "Machine", seconds: float, *, as_json: bool
 ) -> None:
-    from repro.execute.budget import describe_forecast, forecast_fields, forecasts
+    from dataclasses import asdict
+
+    from repro.execute.budget import describe_forecast, forecasts
 
     lines = forecasts(claims, scale, machine, seconds=seconds)
     if as_json:
-        print_json([forecast_fields(one) for one in lines])
+        print_json([asdict(one) for one in lines])
         return
     for one in lines:
         echo(describe_forecast(one, seconds))

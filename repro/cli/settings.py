@@ -22,7 +22,6 @@ class Setting(click.Option):
 
     @property
     def key(self) -> str:
-        """The option without its dashes."""
         return max(self.opts, key=len).removeprefix("--")
 
 

@@ -78,19 +78,13 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from repro.claim import load
+    from repro.claim import load_valid
     from repro.cli.doctor import checks, possible, possible_lines
-    from repro.errors import ClaimError
 
     dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
     paths = claim_files(claims)
     check_list = list(checks(paths, store, dirs, cache))
-    valid = []
-    for path in paths:
-        try:
-            valid.append(load(path))
-        except ClaimError:
-            continue  # among the checks already
+    valid, _ = load_valid(paths)  # the others are among the checks
     can = list(possible(valid, dirs, cache))
     if as_json:
         print_json({"checks": [asdict(c) for c in check_list], "claims": [asdict(p) for p in can]})

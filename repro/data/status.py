@@ -79,7 +79,7 @@ def _find_status(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Statu
         source=source,
         source_bytes=source.nbytes,
         decoded=folder if cached else None,
-        decoded_bytes=_bytes_in(folder) if cached else 0,
+        decoded_bytes=sum(file.lstat().st_size for file in folder.iterdir()) if cached else 0,
         fingerprint=cached.fingerprint if cached else None,
     )
 
@@ -114,10 +114,6 @@ def verify(name: str, data_dirs: Sequence[Path], cache_dir: Path) -> Dataset:
             hint=f"delete {folder}; the next command decodes them again",
         )
     return dataset
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(file.lstat().st_size for file in folder.iterdir())
 
 
 def _megabytes(size: int) -> str:

@@ -4,11 +4,9 @@ Both come from the trials in the store; without trials the scatter is the one th
 expects. Without either there is no forecast.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from repro.claim import Claim, TrainedClaim
 from repro.execute.machine import Machine
@@ -132,16 +130,7 @@ def forecast(
     )
 
 
-def forecast_fields(prediction: Forecast) -> dict[str, Any]:
-    """The forecast as JSON fields; unknown values are null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in asdict(prediction).items()
-    }
-
-
 def describe_forecast(prediction: Forecast, seconds: float) -> str:
-    """One claim in a few lines."""
     chances = (f"  {sentence}" for sentence in prediction.outlook.sentences)
     return "\n".join([_time_text(prediction, seconds), *chances])
 

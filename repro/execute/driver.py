@@ -53,9 +53,7 @@ class Backend(Protocol):
         """Train a group. The future raises BrokenExecutor if the worker is lost."""
         ...
 
-    def events(self) -> Iterable[Event]:
-        """The events since the last call."""
-        ...
+    def events(self) -> Iterable[Event]: ...
 
     def stop(self) -> None:
         """Save each trial at its next tenth of an epoch, then pause it."""

@@ -1,6 +1,6 @@
 """What `repro plan` says: the trials that can run now, and the time that each takes here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,20 +12,19 @@ from repro.execute import Machine
 from repro.execute.prepare import open_images
 from repro.execute.worker.probe import check_nets
 from repro.execute.worker.train_cells import claim_errors, training_images
-from repro.plan import most_epochs_left
+from repro.plan import Cell, most_epochs_left
 from repro.store import Store
 from repro.text import duration
 from repro.train import Population, Run, device_context, device_data
-from repro.trial import WINDOWS, Trial
+from repro.trial import WINDOWS, Result, Trial
 from repro.verdict import settles
-from repro.verdict.analysis import analyse
+from repro.verdict.analysis import Evidence, analyse
 from repro.verdict.checks import missing_metrics
 from repro.verdict.forecast import outlook
 from repro.verdict.judge import (
     as_registered,
     count_finished,
     default_scale,
-    judge,
     next_trials,
     registered_plan,
 )
@@ -36,61 +35,82 @@ _STEPS = 10  # of training, timed for each shape
 def describe_plan(
     claim: Claim, scale: str | None, machine: Machine, *, max_seeds: int | None
 ) -> str:
-    """The trials that can run now, with an upper bound of the time of each on this device."""
+    """The trials that can run now, with an upper bound of their time.
+
+    On this device, where a few steps are timed; of a command, which is not run for it, by the
+    trials in the store.
+    """
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
     scale = scale or default_scale(claim)
-    if claim.trainer is not None:
-        return _describe_command(claim, scale, machine, max_seeds)
-    dataset = open_images(claim, scale, machine.data_dirs, machine.cache_dir)
+    dataset = (
+        None if claim.trainer else open_images(claim, scale, machine.data_dirs, machine.cache_dir)
+    )
+    fingerprint = dataset.fingerprint if dataset else fingerprint_of(claim)
     store = Store(machine.store)
     claim, results = as_registered(claim, scale, store), store.results()
-    cells = next_trials(
-        claim, scale, dataset.fingerprint, results, max_seeds=max_seeds, records=store
-    )
-    notes = _missing_metrics(claim, scale, dataset.fingerprint, store)
+    cells = next_trials(claim, scale, fingerprint, results, max_seeds=max_seeds, records=store)
+    evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=store)
+    notes = [
+        f"  {sentence}"
+        for recipe in evidence.recipes.values()
+        for sentence in missing_metrics(claim, scale, recipe.outcomes, recipe.contrasts)
+    ]
+    name = f"{claim.id} at {scale} scale"
     if not cells:
-        return "\n".join([f"{claim.id} at {scale} scale: nothing left to run", *notes])
-    check_nets(claim, scale, cells, dataset, machine)
+        return "\n".join([f"{name}: nothing left to run", *notes])
+    if dataset is None:
+        lines = [f"{name}, by its command: {len(cells)} trials can run now"]
+        lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
+        most = most_epochs_left(claim, scale, fingerprint, results, max_seeds=max_seeds)
+        lines.append(_time_of_command(evidence, results, most / machine.workers))
+    else:
+        check_nets(claim, scale, cells, dataset, machine)
+        lines = [f"{name} on {dataset.title}: {len(cells)} trials can run now"]
+        most = most_epochs_left(claim, scale, fingerprint, {}, max_seeds=max_seeds)
+        lines += _timed_cells(claim, cells, results, dataset, machine, most)
+    lines += [*notes, *_earlier_results(claim, scale, fingerprint, store)]
+    recipe = evidence.recipes[claim.verdict_recipe]
+    chances = outlook(claim, scale, recipe, seeds=max_seeds).sentences
+    return "\n".join([*lines, *(f"  {sentence}" for sentence in chances)])
+
+
+def _timed_cells(
+    claim: TrainedClaim,
+    cells: Sequence[Cell],
+    results: Mapping[str, Result],
+    dataset: Dataset,
+    machine: Machine,
+    most: float,
+) -> Iterator[str]:
+    """A line for each cell, and one for all. `most`: epochs of the whole claim."""
     epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
-    lines = [f"{claim.id} at {scale} scale on {dataset.title}: {len(cells)} trials can run now"]
     total = 0.0
     for cell in cells:
         result = results.get(cell.trial.id)
         remaining = cell.until - (result.epochs if result else 0.0)
         seconds = remaining * epochs[cell.trial.shape]
         total += seconds
-        lines.append(
-            f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
-        )
+        yield f"  {cell.name} to epoch {cell.until:g}: at most {duration(seconds)}  {cell.trial.id}"
     fastest, slowest = min(epochs.values()), max(epochs.values())
-    most = most_epochs_left(claim, scale, dataset.fingerprint, {}, max_seeds=max_seeds)
-    everything = most * slowest / machine.workers
     span = " to ".join(dict.fromkeys([duration(fastest), duration(slowest)]))
-    lines.append(
-        f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
-        f"at most {duration(total / machine.workers)}, the whole claim {duration(everything)}; "
-        f"less where {_ends_early(claim)}an interim analysis decides"
-    )
-    lines += notes
-    lines += _earlier_results(claim, scale, dataset.fingerprint, store)
-    lines += _chances(claim, scale, dataset.fingerprint, store, max_seeds=max_seeds)
-    return "\n".join(lines)
-
-
-def _ends_early(claim: TrainedClaim) -> str:
     timed = isinstance(claim, TimeClaim) and claim.decided_by is not None
-    return "arms cross the threshold early, or " * timed
+    early = "arms cross the threshold early, or " * timed
+    yield (
+        f"{span} an epoch on {machine.device}, {machine.workers} at a time: these take "
+        f"at most {duration(total / machine.workers)}, the whole claim "
+        f"{duration(most * slowest / machine.workers)}; less where {early}an interim analysis "
+        "decides"
+    )
 
 
-def _missing_metrics(claim: TrainedClaim, scale: str, fingerprint: str, store: Store) -> list[str]:
-    """Metrics that finished trials lack, and that no run into this store can measure."""
-    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
-    return [
-        f"  {sentence}"
-        for recipe in evidence.recipes.values()
-        for sentence in missing_metrics(claim, scale, recipe.outcomes, recipe.contrasts)
-    ]
+def _time_of_command(evidence: Evidence, results: Mapping[str, Result], most: float) -> str:
+    """`most`: epochs that are left, in a row."""
+    epochs = sum(results[name].epochs for name in evidence.trials)
+    if not epochs:
+        return "the time is known after the first trial"
+    took = evidence.clocks.wall / epochs
+    return f"{duration(took)} an epoch so far: at most {duration(most * took)} for all"
 
 
 def _earlier_results(
@@ -104,44 +124,6 @@ def _earlier_results(
             f"  {count} of its evaluation trials{grid} are in the store already, run for another "
             "claim or plan: the report will say so"
         )
-
-
-def _chances(
-    claim: TrainedClaim,
-    scale: str,
-    fingerprint: str,
-    store: Store,
-    *,
-    max_seeds: int | None,
-) -> Iterator[str]:
-    """How likely each verdict is with the planned seeds, under the deciding recipe."""
-    evidence = analyse(claim, scale, fingerprint, store.results(), settles=settles, records=store)
-    recipe = evidence.recipes[claim.verdict_recipe]
-    for sentence in outlook(claim, scale, recipe, seeds=max_seeds).sentences:
-        yield f"  {sentence}"
-
-
-def _describe_command(
-    claim: TrainedClaim, scale: str, machine: Machine, max_seeds: int | None
-) -> str:
-    """The plan of a command. Nothing is run for it: times come from the store."""
-    store = Store(machine.store)
-    claim, results = as_registered(claim, scale, store), store.results()
-    cells = next_trials(
-        claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds, records=store
-    )
-    if not cells:
-        return f"{claim.id} at {scale} scale: nothing left to run"
-    lines = [f"{claim.id} at {scale} scale, by its command: {len(cells)} trials can run now"]
-    lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
-    evidence = judge(claim, scale, store).evidence
-    epochs = sum(results[name].epochs for name in evidence.trials) if evidence else 0.0
-    if not evidence or not epochs:
-        return "\n".join([*lines, "the time is known after the first trial"])
-    most = most_epochs_left(claim, scale, fingerprint_of(claim), results, max_seeds=max_seeds)
-    seconds = most * evidence.clocks.wall / epochs / machine.workers
-    took = duration(evidence.clocks.wall / epochs)
-    return "\n".join([*lines, f"{took} an epoch so far: at most {duration(seconds)} for all"])
 
 
 def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:

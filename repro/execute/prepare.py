@@ -8,6 +8,7 @@ from repro.claim import Claim, TrainedClaim
 from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
+from repro.execute.machine import Machine
 from repro.execute.monitor.console import decoding_bar
 from repro.messages import say
 from repro.store import Store
@@ -43,19 +44,16 @@ def claims_with_scale(claims: Sequence[Claim], scale: str | None) -> list[Claim]
 
 
 def prepare(
-    claims: Sequence[TrainedClaim],
-    scale: str | None,
-    store: Store,
-    data_dirs: Sequence[Path],
-    cache_dir: Path,
+    claims: Sequence[TrainedClaim], scale: str | None, machine: Machine
 ) -> tuple[list[Work], list[DataError]]:
     """Open the images of each claim and register its plan, before any trial runs."""
+    store = Store(machine.store)
     work: list[Work] = []
     faults: list[DataError] = []
     for claim in claims:
         claim_scale = scale or default_scale(claim)
         try:
-            item, title = _find_work(claim, claim_scale, data_dirs, cache_dir)
+            item, title = _find_work(claim, claim_scale, machine.data_dirs, machine.cache_dir)
         except DataError as error:
             faults.append(error)
             continue
@@ -84,14 +82,12 @@ def _planned_for_others(work: Work, store: Store) -> bool:
 def fingerprint_at(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> str:
-    """The fingerprint of the claim's training data at the scale."""
     return _find_work(claim, scale, data_dirs, cache_dir)[0].fingerprint
 
 
 def _find_work(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> tuple[Work, str]:
-    """The work, and the title of its data."""
     if claim.trainer is not None:
         command_fingerprint = fingerprint_of(claim)
         title = claim.scales[scale].data or OWN_DATA
@@ -101,18 +97,12 @@ def _find_work(
     return work, dataset.title
 
 
-def register_plans(
-    claims: Sequence[Claim],
-    scale: str | None,
-    store: Store,
-    data_dirs: Sequence[Path],
-    cache_dir: Path,
-) -> None:
+def register_plans(claims: Sequence[Claim], scale: str | None, machine: Machine) -> None:
     """Register the plans, as `repro run` does before its first trial; raise the first fault."""
     trained_claims = [
         claim for claim in claims_with_scale(claims, scale) if isinstance(claim, TrainedClaim)
     ]
-    _, faults = prepare(trained_claims, scale, store, data_dirs, cache_dir)
+    _, faults = prepare(trained_claims, scale, machine)
     for fault in faults:
         raise fault
 

@@ -18,7 +18,7 @@ from repro.messages import print_error, print_errors, say
 from repro.plan import Cell, merge_cells, most_epochs_left
 from repro.registry import CHAINS
 from repro.store import Store
-from repro.verdict.judge import Judgement, default_scale, judge, judge_exact, next_trials
+from repro.verdict.judge import Judgement, default_scale, judge, next_trials
 
 EXIT_INTERRUPTED = 130
 
@@ -33,7 +33,6 @@ class RunOutcome:
 
     @property
     def exit_code(self) -> int:
-        """As documented in `repro --help`."""
         if self.interrupted:
             return EXIT_INTERRUPTED
         if self.faults:
@@ -73,7 +72,7 @@ def run_claims(
 
             store.keep_facts(claim.id, claim.digest(), compute(claim))
     trained_claims = [claim for claim in selected if isinstance(claim, TrainedClaim)]
-    work, faults = prepare(trained_claims, scale, store, machine.data_dirs, machine.cache_dir)
+    work, faults = prepare(trained_claims, scale, machine)
     work, refused = _check_nets(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
     all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
@@ -89,13 +88,7 @@ def run_claims(
         )
         say(f"{why}: {note}; to go on:\n  {command}")
     run_outcome = RunOutcome(
-        judged=[
-            judge_exact(claim, store)
-            if isinstance(claim, ExactClaim)
-            else judge(claim, scale or default_scale(claim), store)
-            for claim in selected
-            if isinstance(claim, ExactClaim | TrainedClaim)
-        ],
+        judged=[judge(claim, scale or default_scale(claim), store) for claim in selected],
         interrupted=outcome.interrupted,
         faults=tuple(all_faults),
     )

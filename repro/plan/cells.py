@@ -46,7 +46,6 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """The trial's name in messages."""
         return f"{self.recipe}/{self.arm} {self.label}"
 
     @property
@@ -55,11 +54,9 @@ class Cell:
         return f"{self.purpose} rate {self.trial.rate:g} seed {self.trial.seed}"
 
     def done(self, results: Mapping[str, Result]) -> bool:
-        """Whether the trial is finished for this cell."""
         return self.result(results) is not None
 
     def result(self, results: Mapping[str, Result]) -> Result | None:
-        """The trial's result, if it is finished for this cell."""
         result = results.get(self.trial.id)
         is_done = result is not None and (result.ended or result.epochs >= self.until - 1e-9)
         return result if is_done else None
@@ -95,7 +92,6 @@ class ArmCells:
         return self.spec.search[self.recipe]
 
     def tuning(self, rate: float, until: float = 0.0) -> tuple[Cell, ...]:
-        """The cells of a rate on all tuning seeds."""
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + self.search.seeds)
         return self._cells_for("tune", rate, until, seeds)
 
@@ -177,7 +173,6 @@ def _cached(claim: _ByIdentity, scale: str, recipe: str, arm: str, fingerprint: 
 
 
 def cells_of(claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str) -> ArmCells:
-    """The cells of an arm, from a cache."""
     return _cached(_ByIdentity(claim), scale, recipe, arm, fingerprint)
 
 
@@ -189,10 +184,3 @@ def code(model: str, data: str, recipe: Recipe) -> int | str:
     if not packages:
         return own
     return " ".join([str(own), *(f"{package}={version}" for package, version in packages.items())])
-
-
-def confirm_cells(
-    claim: TrainedClaim, scale: str, recipe: str, arm: str, fingerprint: str, rate: float
-) -> tuple[Cell, ...]:
-    """The evaluation trials at the chosen rate, for all interim analyses, in the order of seeds."""
-    return cells_of(claim, scale, recipe, arm, fingerprint).confirming(rate)

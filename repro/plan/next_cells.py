@@ -10,7 +10,7 @@ is measured on evaluation seeds.
 from collections.abc import Iterable, Mapping
 
 from repro.claim import TrainedClaim, arms_of, rate_for
-from repro.plan.cells import Cell, cells_of, confirm_cells
+from repro.plan.cells import Cell, cells_of
 from repro.plan.rate_search import (
     epochs_of_later_rungs,
     possible_rates,
@@ -47,7 +47,9 @@ def next_cells(
             search = rate_search(claim, scale, recipe, arm, fingerprint, results)
             tune.extend(search.pending)
             if search.chosen is not None:
-                possible = confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)
+                possible = cells_of(claim, scale, recipe, arm, fingerprint).confirming(
+                    search.chosen
+                )
                 confirm.extend(possible[: seed_counts[recipe]])
         confirm.sort(key=lambda cell: cell.trial.seed)
         cells.extend([*tune, *(cell for cell in confirm if not cell.done(results))])
@@ -77,7 +79,7 @@ def most_epochs_left(
                     later += trials_of_refinement(halving) * claim.scales[scale].epochs
                 rate = halving.rates[0]  # the number of trials does not depend on the rate
             if rate is not None:
-                evaluation = confirm_cells(claim, scale, recipe, arm, fingerprint, rate)
+                evaluation = cells_of(claim, scale, recipe, arm, fingerprint).confirming(rate)
                 cells += [cell for cell in evaluation[:max_seeds] if not cell.done(results)]
     latest = {cell.trial.id: results.get(cell.trial.id) for cell in cells}
     trained = sum(result.epochs for result in latest.values() if result is not None)

@@ -116,7 +116,6 @@ def _refine(
     rates: tuple[float, ...],
     results: Mapping[str, Result],
 ) -> RateSearch:
-    """Compare these rates, all trained to the end."""
     until = arm_cells.spec.epochs
     cells = [cell for rate in rates for cell in arm_cells.tuning(rate, until)]
     pending = tuple(cell for cell in cells if not cell.done(results))
@@ -261,7 +260,6 @@ def possible_rates(search: Search) -> tuple[float, ...]:
 
 
 def epochs_of_later_rungs(search: Search, *, now: float) -> float:
-    """Epochs of all rungs after the current one."""
     count, before, total = len(search.rates), 0.0, 0.0
     for rung in search.rungs:
         if rung > now:

@@ -8,11 +8,9 @@ from textwrap import fill
 from typing import Any
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
-from repro.claim.trainer import OWN_DATA, fingerprint_of
-from repro.data import fingerprint, status
-from repro.errors import ClaimError
-from repro.report.resolved import render_resolved
-from repro.store import Store
+from repro.claim.trainer import OWN_DATA
+from repro.data import status
+from repro.stats import Estimate
 from repro.text import (
     duration,
     estimate_text,
@@ -51,7 +49,6 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
 
 
 def _sheet(head: str, rows: Mapping[str, str]) -> str:
-    """A heading, then rows of a name and a text, wrapped at 80 columns."""
     filled = (
         fill(
             text, 80, initial_indent=f"  {name:7}", subsequent_indent=" " * 9,
@@ -87,8 +84,7 @@ def _seeds(verdict: Verdict) -> str:
 
 
 def verdict_fields(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON fields; NaN and infinity become null."""
-    estimate = verdict.estimate
+    """A verdict as plain values; NaN for a number that is not known."""
     return {
         "claim": verdict.claim_id,
         "scale": verdict.scale,
@@ -96,12 +92,8 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.word,
         "reason": verdict.reason,
         "decides": verdict.decides,
-        "estimate": _finite(estimate.value) if estimate else None,
-        "low": _finite(estimate.low) if estimate else None,
-        "high": _finite(estimate.high) if estimate else None,
-        "bound": estimate.bound if estimate else None,
-        "paper": verdict.paper_value,
-        "level": estimate.level if estimate else None,
+        **estimate_fields(verdict.estimate),
+        "paper": math.nan if verdict.paper_value is None else verdict.paper_value,
         "seeds": verdict.seeds,
         "look": verdict.look.number if verdict.look else None,
         "looks": verdict.look.of if verdict.look else None,
@@ -112,12 +104,19 @@ def verdict_fields(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def estimate_fields(estimate: Estimate | None) -> dict[str, Any]:
+    if estimate is None:
+        return dict.fromkeys(("estimate", "low", "high", "level"), math.nan) | {"bound": None}
+    return {
+        "estimate": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "bound": estimate.bound,
+        "level": estimate.level,
+    }
 
 
 def describe_claim(claim: Claim) -> str:
-    """What you want to know before you run the claim."""
     lines = [
         f"{claim.id}: {claim.title}",
         "",
@@ -163,31 +162,6 @@ def _scale_lines(claim: TrainedClaim) -> Iterator[str]:
         if given:
             yield f"  arm {name}: {', '.join(given)}"
     yield ""
-
-
-def describe_resolved(
-    claim: Claim,
-    scale: str | None,
-    store: Path,
-    data_dirs: tuple[Path, ...],
-    cache_dir: Path,
-) -> str:
-    """A claim as it will run, at one scale or at all its scales."""
-    if not isinstance(claim, TrainedClaim):
-        return render_resolved(claim, (), {}, {})
-    if scale is not None and scale not in claim.scales:
-        raise ClaimError(
-            f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
-            hint=f"repro show {claim.id} --resolved",
-        )
-    scales = tuple(claim.scales) if scale is None else (scale,)
-    fingerprints = {
-        name: fingerprint_of(claim)
-        if claim.trainer
-        else fingerprint(claim.scales[name].data, data_dirs, cache_dir)
-        for name in scales
-    }
-    return render_resolved(claim, scales, fingerprints, Store(store).results())
 
 
 def describe_data(data_dirs: tuple[Path, ...], cache_dir: Path) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import get_args
 
-from repro.claim import SCALES, Claim, Paper
+from repro.claim import SCALES, Paper
 from repro.report.drawings import Drawing, drawings
 from repro.report.figures import ForestRow
 from repro.report.overview import card, forest_row, forest_svg
@@ -34,8 +34,6 @@ _WORDS: tuple[Word, ...] = get_args(Word)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScaleSection:
-    """The results of one claim at one scale."""
-
     anchor: str
     title: str
     verdicts: tuple[tuple[str, str, str], ...]  # recipe, word, reason; none at smoke scale
@@ -85,7 +83,6 @@ class ClaimSection:
 
     @property
     def drawings(self) -> tuple[Drawing, ...]:
-        """The figures of all scales."""
         parts = (*self.scales, *([self.smoke] if self.smoke else []))
         return tuple(drawing for part in parts for drawing in part.drawings)
 
@@ -119,17 +116,14 @@ class Part:
 
     @cached_property
     def picture(self) -> str:
-        """All claims in one figure."""
         return forest_svg(self.anchor, self.forest, stacked=False)
 
     @cached_property
     def narrow_picture(self) -> str:
-        """The same for a narrow screen."""
         return forest_svg(f"{self.anchor}-narrow", self.forest, stacked=True)
 
     @property
     def alt(self) -> str:
-        """The figure in words."""
         return "; ".join(f"{row.title}: {row.word}, {row.number}" for row in self.forest)
 
     @property
@@ -159,12 +153,10 @@ class Document:
 
     @property
     def claims(self) -> tuple[ClaimSection, ...]:
-        """The claims of all papers."""
         return tuple(claim for part in self.parts for claim in part.claims)
 
     @property
     def figures(self) -> dict[str, str]:
-        """Every figure by the name of its file."""
         figures = {drawing.name: drawing.svg for claim in self.claims for drawing in claim.drawings}
         for part in self.parts:
             if part.measured:
@@ -202,7 +194,6 @@ def summary(claims: Sequence[ClaimSection]) -> str:
 
 
 def document(pages: Sequence[Page | FactPage], refused: Sequence[str] = ()) -> Document:
-    """All pages as one document with a part for each paper."""
     groups: dict[tuple[object, ...], list[ClaimSection]] = {}
     papers: dict[tuple[object, ...], Paper] = {}
     for _, claim_pages in groupby(pages, key=lambda page: page.claim.id):
@@ -248,7 +239,15 @@ def _cost(pages: Sequence[Page | FactPage]) -> str:
 
 def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
     claim = pages[0].claim
-    smoke_pages = _smoke_pages(pages)
+    smoke_pages, evidence = _smoke_pages(pages), prior(claim)
+    facts = {
+        f"The paper ({claim.paper.section})": claim.paper.states,
+        "Strength of the paper's evidence": evidence.sentence if evidence else "",
+        "Compared": claim.question,
+        "Confounds": claim.confounds,
+        "Decided by": rule_text(claim),
+        "What would change our mind": claim.reconsidered_if,
+    }
     by_page = [(page, row) for page in pages for row in rows(page)]
     best = next(((page, row) for page, row in by_page if row.decides and row.measured), None)
     scales = [_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)]
@@ -256,12 +255,7 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
         anchor=claim.id,
         title=claim.title,
         facts=(
-            (f"The paper ({claim.paper.section})", claim.paper.states),
-            *_strength(claim),
-            ("Compared", claim.question),
-            ("Confounds", claim.confounds),
-            ("Decided by", rule_text(claim)),
-            *_reconsidered(claim),
+            *((heading, text) for heading, text in facts.items() if text),
             *(("Changed since trials were run", change) for change in claim.amended),
         ),
         deviations=claim.deviations,
@@ -290,18 +284,7 @@ def _note(row: Row, estimate: Estimate | None) -> str:
     return f"{row.claim}: {row.unit}, {seeds}, {level} {bound}, {row.time}"
 
 
-def _reconsidered(claim: Claim) -> tuple[tuple[str, str], ...]:
-    condition = claim.reconsidered_if
-    return (("What would change our mind", condition),) if condition else ()
-
-
-def _strength(claim: Claim) -> tuple[tuple[str, str], ...]:
-    evidence = prior(claim)
-    return () if evidence is None else (("Strength of the paper's evidence", evidence.sentence),)
-
-
 def _smoke_pages(pages: Sequence[Page | FactPage]) -> list[Page]:
-    """The smoke pages with results."""
     smoke = (page for page in pages if isinstance(page, Page) and page.smoke)
     return [page for page in smoke if page.evidence.trials]
 

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
 from repro.registry import metric_facts
@@ -41,7 +39,6 @@ class Drawing:
 
     @cached_property
     def svg(self) -> str:
-        """The figure's file."""
         return svg(self.name, self.panels, inches=self.inches)
 
 
@@ -116,7 +113,6 @@ def _count_of_them(bands: Iterable[figures.Band | None]) -> str:
 
 
 def _curves(page: Page, panels: Sequence[Panel], alt: str, caption: str) -> Drawing:
-    """Panels of errors against epochs."""
     name = f"{page.name}-curves"
     return Drawing(
         name=name,
@@ -209,11 +205,8 @@ def _metrics(page: Page) -> Drawing:
 def _values(row: figures.MetricRow) -> str:
     """`authors with: 40.5, 41.2`."""
     values = ", ".join(f"{value:.3g}" for value in sorted(row.values.all))
-    return f"{row.label}: {values or _nothing(row)}"
-
-
-def _nothing(row: figures.MetricRow) -> str:
-    return f"{row.diverged} diverged" if row.diverged else "not run"
+    nothing = f"{row.diverged} diverged" if row.diverged else "not run"
+    return f"{row.label}: {values or nothing}"
 
 
 def _effects(page: Page) -> Drawing:
@@ -310,7 +303,6 @@ def _rates(page: Page) -> Drawing:
 
 
 def _ranked(page: Page, *, times: bool) -> str:
-    """When rates were compared, and by what."""
     rungs = sorted({rung for search in page.scale.search.values() for rung in search.rungs})
     when = f"epoch{'s' * (len(rungs) > 1)} {_listed(f'{rung:g}' for rung in rungs)}"
     crossing = "by when they crossed or, where they had not, " * times
@@ -403,8 +395,11 @@ def _contrasts(page: Page) -> list[Contrast]:
 
 def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
     """One panel for each arm whose first seed has the arrays; a shared trial has one panel."""
-    shared = {argument: _shared_array(page, name) for argument, name in picture.shared.items()}
-    common = {argument: array for argument, array in shared.items() if array is not None}
+    common = {  # equal in all trials: of the first that stored it
+        argument: array
+        for argument, name in picture.shared.items()
+        for array in [a[name] for a in page.arrays.values() if name in a][:1]
+    }
     panels_by_trial: dict[str, Panel] = {}
     for arm in page.claim.arms:
         for outcome in figure_data.evaluation_outcomes(page, page.claim.verdict_recipe, arm)[:1]:
@@ -427,11 +422,6 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
             panels=panels,
             inches=picture.inches,
         )
-
-
-def _shared_array(page: Page, name: str) -> NDArray[np.generic] | None:
-    """An array that is equal in all trials, from the first trial that stored it."""
-    return next((arrays[name] for arrays in page.arrays.values() if name in arrays), None)
 
 
 def _arms(page: Page) -> str:

@@ -26,12 +26,10 @@ from repro.verdict.effects import Outcome, values_of
 
 
 def evaluation_outcomes(page: Page, recipe: str, arm: str) -> list[Outcome]:
-    """The outcomes of one arm's evaluation trials, by seed."""
     return sorted((o for o in page.recipe(recipe).outcomes if o.arm == arm), key=lambda o: o.seed)
 
 
 def tuning_trials(page: Page, recipe: str, arm: str) -> list[tuple[Trial, Result]]:
-    """The finished tuning trials of one arm, by rate and seed."""
     trial_ids = page.recipe(recipe).rates[arm].trials
     pairs = [(page.trials[name], page.results[name]) for name in trial_ids if name in page.results]
     return sorted(pairs, key=lambda pair: (pair[0].rate, pair[0].seed))

@@ -7,10 +7,10 @@ from dataclasses import asdict, fields
 import pandas as pd
 
 from repro.registry import OWN_METRICS
+from repro.report.describe import estimate_fields, verdict_fields
 from repro.report.page import FactPage, Page
 from repro.report.tables import trial_rows
 from repro.report.verdict_table import command
-from repro.stats import Estimate
 from repro.store.curves import row_lines
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.verdict.effects import DECIDING
@@ -41,45 +41,30 @@ def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, Iterable[str]]:
 
 
 def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
-    """The tables, by name."""
-    return _small_frames(pages) | {"curves": _curve_frame(pages)}
+    rows = [(trial_id, *row) for trial_id, curve in _curves(pages) for row in curve]
+    curves = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
+    return _small_frames(pages) | {"curves": curves}
 
 
 def _small_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
     """All but the curves."""
     trained_pages = [page for page in pages if isinstance(page, Page)]
+    verdict_rows = [row for page in pages for row in _verdict_rows(page)]
     return {
-        "verdicts": _verdict_frame(pages),
+        "verdicts": pd.DataFrame(verdict_rows, columns=list(VERDICT_COLUMNS)),
         "effects": _effect_frame(trained_pages),
         "facts": _fact_frame(pages),
         "trials": _trial_frame(trained_pages),
     }
 
 
-def _verdict_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    """A row for each claim, scale and recipe; `evidence` is false at smoke scale."""
-    return pd.DataFrame(
-        [row for page in pages for row in _verdict_rows(page)], columns=list(VERDICT_COLUMNS)
-    )
-
-
 def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
+    """A row for each claim, scale and recipe; `evidence` is false at smoke scale."""
     plan = page.plan if isinstance(page, Page) else None
     for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
         yield {
-            "claim": verdict.claim_id,
-            "scale": verdict.scale,
-            "recipe": verdict.recipe,
+            **verdict_fields(verdict),
             "evidence": not (isinstance(page, Page) and page.smoke),
-            "decides": verdict.decides,
-            "verdict": verdict.word,
-            "reason": verdict.reason,
-            **_estimate_cells(verdict.estimate),
-            "paper": math.nan if verdict.paper_value is None else verdict.paper_value,
-            "seeds": verdict.seeds,
-            "seconds": verdict.seconds,
-            "data": verdict.data,
-            "device": verdict.device,
             "fingerprint": plan.fingerprint if plan else None,
             "registered": plan.registered if plan else None,
             "digest": page.claim.digest(page.evidence.scale if isinstance(page, Page) else None),
@@ -102,7 +87,7 @@ def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
             "decides": contrast.name == DECIDING,
             "says": contrast.description,
             "unit": contrast.unit,
-            **_estimate_cells(contrast.estimate),
+            **estimate_fields(contrast.estimate),
             "p": contrast.estimate.p if contrast.estimate else math.nan,
             "correlation": contrast.correlation,
             "sd": contrast.sd,
@@ -116,20 +101,7 @@ def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
 
 
-def _estimate_cells(estimate: Estimate | None) -> dict[str, object]:
-    if estimate is None:
-        return dict.fromkeys(("estimate", "low", "high", "level"), math.nan) | {"bound": None}
-    return {
-        "estimate": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "level": estimate.level,
-        "bound": estimate.bound,
-    }
-
-
 def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    """A row for each fact that needs no training."""
     rows = [
         {"claim": page.claim.id, **asdict(fact)}
         for page in pages
@@ -172,7 +144,6 @@ def table_of_trials(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
-    """The measurements of a trial."""
     unseen = (math.nan, math.nan)
     full, online = result.crossing_full or unseen, result.crossing_online or unseen
     return {
@@ -197,12 +168,6 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
 
 
 _CURVE_COLUMNS = ("trial", *CURVE_COLUMNS)
-
-
-def _curve_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    """All curves; the columns of the store, and the trial."""
-    rows = [(trial_id, *row) for trial_id, curve in _curves(pages) for row in curve]
-    return pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
 
 
 def _curve_texts(pages: Sequence[Page | FactPage]) -> Iterator[str]:

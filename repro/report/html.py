@@ -33,5 +33,4 @@ def _asset(name: str) -> Markup:
 
 
 def _sorting(value: float) -> str:
-    """The sort key of a cell; empty without a number."""
     return f"{value:.6g}" if math.isfinite(value) else ""

@@ -61,7 +61,6 @@ def _log(value: float) -> float:
 
 
 def forest_svg(name: str, rows: Sequence[ForestRow], *, stacked: bool) -> str:
-    """The picture; `stacked`: for a narrow screen."""
     width = NARROW if stacked else WIDE
     return free_svg(
         name,

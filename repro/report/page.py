@@ -37,7 +37,6 @@ class Page:
 
     @property
     def scale(self) -> Scale:
-        """The scale as the claim file has it."""
         return self.claim.scales[self.evidence.scale]
 
     @property
@@ -60,12 +59,10 @@ class Page:
 
     @property
     def measured(self) -> bool:
-        """Whether any trial is finished."""
         return bool(self.results)
 
     @property
     def name(self) -> str:
-        """Names the section in the page and the files of its figures."""
         return f"{self.claim.id}-{self.evidence.scale}"
 
     @property
@@ -93,10 +90,8 @@ class FactPage:
 
     @property
     def measured(self) -> bool:
-        """Whether any fact was computed."""
         return bool(self.facts)
 
     @property
     def name(self) -> str:
-        """Names the section in the page."""
         return self.claim.id

@@ -11,7 +11,7 @@ from repro.plan.cells import cells_of
 from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.trial import Result, Trial
-from repro.verdict.judge import judge, judge_exact, registered_plan
+from repro.verdict.judge import judge, registered_plan
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ def pages(claims: Sequence[Claim], store: Store) -> list[Page | FactPage]:
     for claim in claims:
         if isinstance(claim, ExactClaim):
             facts = tuple(store.facts(claim.id, claim.digest()))
-            verdict = judge_exact(claim, store).deciding
+            verdict = judge(claim, "", store).deciding
             report_pages.append(FactPage(claim=claim, facts=facts, verdict=verdict))
         elif isinstance(claim, TrainedClaim):
             scales = [scale for scale in reversed(SCALES) if scale in claim.scales]

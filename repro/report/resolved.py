@@ -1,6 +1,7 @@
 """A claim as it will run: every arm, recipe and scale in full, with the source of each value."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -15,23 +16,25 @@ from repro.claim import (
     rate_for,
     recipe_for,
 )
-from repro.claim.trainer import OWN_DATA
-from repro.plan import Cell, confirm_cells, rate_search
+from repro.claim.trainer import OWN_DATA, fingerprint_of
+from repro.data import fingerprint
+from repro.errors import ClaimError
+from repro.plan import Cell, cells_of, rate_search
+from repro.store import Store
 from repro.trial import Result
 
-Fingerprints = Mapping[str, str | None]
 
-
-def render_resolved(
+def describe_resolved(
     claim: Claim,
-    scales: tuple[str, ...],
-    fingerprints: Fingerprints,
-    results: Mapping[str, Result],
+    scale: str | None,
+    store: Path,
+    data_dirs: tuple[Path, ...],
+    cache_dir: Path,
 ) -> str:
-    """YAML with a comment behind each value that names its source.
+    """A claim at one scale, or at all of them: YAML with the source behind each value.
 
-    `fingerprints`: of each scale's images; None where the images are missing, so that trials
-    have no identity yet. `results`: finished trials, which decide the rates.
+    The trials in the store decide the rates; where the images are missing, trials have no identity
+    yet.
     """
     lines = [_line(0, "claim", claim.id), _line(0, "kind", claim.kind)]
     if isinstance(claim, ExactClaim):
@@ -40,14 +43,24 @@ def render_resolved(
             fields = fact.model_dump(mode="json", exclude_none=True)
             lines += [f"  {name}:", *(_line(4, key, value) for key, value in fields.items())]
     elif isinstance(claim, TrainedClaim):
+        if scale is not None and scale not in claim.scales:
+            raise ClaimError(
+                f"{claim.id} has no {scale} scale (it has: {', '.join(claim.scales)})",
+                hint=f"repro show {claim.id} --resolved",
+            )
         lines += [
             _line(0, "region", claim.region.model_dump(exclude_none=True)),
             _line(0, "verdict_recipe", claim.verdict_recipe),
             "scales:",
         ]
-        for scale in scales:
-            fingerprint = fingerprints[scale]
-            lines += _scale(claim, scale, fingerprint, results)
+        results = Store(store).results()
+        for name in claim.scales if scale is None else [scale]:
+            images = (
+                fingerprint_of(claim)
+                if claim.trainer
+                else fingerprint(claim.scales[name].data, data_dirs, cache_dir)
+            )
+            lines += _scale(claim, name, images, results)
     return "\n".join(lines)
 
 
@@ -145,7 +158,7 @@ def _trials(
     search = rate_search(claim, scale, recipe, arm, fingerprint, results)
     cells: list[Cell] = list(search.pending)
     if search.chosen is not None:
-        cells += confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen)
+        cells += cells_of(claim, scale, recipe, arm, fingerprint).confirming(search.chosen)
     remark = "; others once the rate is chosen" if search.chosen is None else ""
     yield f"          trials: # identity, and to which epoch{remark}"
     for cell in cells:

@@ -117,7 +117,6 @@ def free_svg(name: str, draw: Callable[[Figure], object], *, points: tuple[float
 
 
 def free_png(draw: Callable[[Figure], object], *, points: tuple[float, float], dpi: int) -> bytes:
-    """The same as a PNG."""
     with _style("png"):
         figure = Figure(figsize=(points[0] / 72, points[1] / 72), dpi=dpi)
         draw(figure)
@@ -161,7 +160,9 @@ def _one_legend(figure: Figure, axes: Iterable[Axes]) -> None:
 
 def inline(text: str, alt: str) -> Markup:
     """The SVG element inside a page, with the page's colours; `alt`: its alternative text."""
-    coloured = _COLOUR.sub(lambda match: _variable(match[0]), text.removeprefix("<svg").strip())
+    variables = {colour: f"var({name})" for colour, (name, _) in SCHEME.items()}
+    drawn = text.removeprefix("<svg").strip()
+    coloured = _COLOUR.sub(lambda match: variables.get(match[0], match[0]), drawn)
     start = Markup('<svg role="img" aria-label="{}"').format(alt)
     return start + Markup(coloured)  # noqa: S704 - drawn above, names in it are escaped
 
@@ -181,10 +182,6 @@ _STYLE = re.compile(
     r'(?<!class="arm-\d" )(?<!class="band-\d" )(?<!class="paper-\d" )style="([^"<>]*)"'
 )
 _PART = re.compile(r"(?<=[#\"])[mp][0-9a-f]{10}\b")
-
-
-def _variable(colour: str) -> str:
-    return f"var({SCHEME[colour][0]})" if colour in SCHEME else colour
 
 
 def palette() -> str:

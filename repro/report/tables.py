@@ -1,8 +1,10 @@
 """The tables of a page as plain text, for HTML and Markdown."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 from repro.claim import Region, TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
@@ -41,8 +43,6 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRow:
-    """A finished trial and its role in the plan."""
-
     recipe: str
     arm: str
     purpose: str
@@ -147,8 +147,11 @@ def _evaluation_count(page: Page, recipe: str) -> str:
 
 
 def evidence_tables(page: Page) -> tuple[Table, ...]:
-    """The evidence of a page, from the estimates down to each trial."""
-    by_seed = [_crossings(page)] if isinstance(page.claim, TimeClaim) else list(_metrics(page))
+    if isinstance(page.claim, TimeClaim):
+        caption = f"Epochs to {page.threshold_text}"
+        by_seed = [_by_seed(page, caption, page.claim.arms, _crossing_cell)]
+    else:
+        by_seed = list(_metrics(page))
     search_tables = [_rates(page)] if page.scale.search else []
     grid = grid_table(page)
     return (
@@ -277,22 +280,30 @@ def _checks(page: Page) -> Table:
     )
 
 
+def _by_seed(
+    page: Page, caption: str, arms: Iterable[str], cell: Callable[[Outcome], str]
+) -> Table:
+    """A row for each recipe and arm, a column for each evaluation seed."""
+    seeds = _seeds_shown(page)
+    rows: list[tuple[str, ...]] = []
+    for recipe, arm in product(page.claim.recipes, arms):
+        outcomes = {o.seed: o for o in evaluation_outcomes(page, recipe, arm)}
+        cells = (cell(outcomes[seed]) if seed in outcomes else NOT_RUN for seed in seeds)
+        rate = page.recipe(recipe).rates[arm].chosen
+        rows.append((recipe, arm, NOT_RUN if rate is None else f"{rate:g}", *cells))
+    return Table(
+        caption=f"{caption}, by evaluation seed",
+        columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
+        rows=tuple(rows),
+    )
+
+
 def _metrics(page: Page) -> Iterator[Table]:
-    """A table for each metric that a contrast reads: arms by seed."""
-    claim, seeds = page.claim, _seeds_shown(page)
+    """A table for each metric that a contrast reads."""
     for metric, arms in metrics_shown(page).items():
         facts = metric_facts(metric)
-        rows: list[tuple[str, ...]] = []
-        for recipe in claim.recipes:
-            for arm in arms:
-                outcomes = {o.seed: o for o in evaluation_outcomes(page, recipe, arm)}
-                cells = (_metric_cell(outcomes.get(seed), metric) for seed in seeds)
-                rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
-        yield Table(
-            caption=f"{facts.title.capitalize()} in {facts.unit}, by evaluation seed",
-            columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
-            rows=tuple(rows),
-        )
+        caption = f"{facts.title.capitalize()} in {facts.unit}"
+        yield _by_seed(page, caption, arms, partial(_metric_cell, metric=metric))
 
 
 def _seeds_shown(page: Page) -> range:
@@ -304,42 +315,18 @@ def _seeds_shown(page: Page) -> range:
     )
 
 
-def _metric_cell(outcome: Outcome | None, metric: str) -> str:
-    if outcome is None:
-        return NOT_RUN
+def _metric_cell(outcome: Outcome, metric: str) -> str:
     if outcome.status == "diverged":
         return f"diverged at {outcome.epochs:.1f}"
     value = outcome.metrics.get(metric)
     return "not measured" if value is None else f"{metric_facts(metric).factor * value:.4g}"
 
 
-def _crossings(page: Page) -> Table:
-    seeds = _seeds_shown(page)
-    rows: list[tuple[str, ...]] = []
-    for recipe in page.claim.recipes:
-        for arm in page.claim.arms:
-            outcomes = {c.seed: c for c in evaluation_outcomes(page, recipe, arm)}
-            cells = (_crossing_cell(outcomes.get(seed)) for seed in seeds)
-            rows.append((recipe, arm, _chosen_rate(page, recipe, arm), *cells))
-    return Table(
-        caption=f"Epochs to {page.threshold_text}, by evaluation seed",
-        columns=("Recipe", "Arm", "Rate", *(f"Seed {seed}" for seed in seeds)),
-        rows=tuple(rows),
-    )
-
-
-def _crossing_cell(outcome: Outcome | None) -> str:
-    if outcome is None:
-        return NOT_RUN
+def _crossing_cell(outcome: Outcome) -> str:
     end = ending(outcome)
     if end == "crossed":
         return crossing((outcome.lower, outcome.upper))
     return f"> {outcome.lower:g}" if end == "censored" else f"diverged at {outcome.epochs:.1f}"
-
-
-def _chosen_rate(page: Page, recipe: str, arm: str) -> str:
-    chosen = page.recipe(recipe).rates[arm].chosen
-    return NOT_RUN if chosen is None else f"{chosen:g}"
 
 
 def _rates(page: Page) -> Table:

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from repro.registry.shipped import is_shipped
 from repro.report.page import FactPage, Page
@@ -53,12 +53,10 @@ class Row:
 
     @property
     def measured(self) -> bool:
-        """Whether there are results."""
         return self.word != NOT_RUN
 
     @property
     def has_number(self) -> bool:
-        """Whether an effect was estimated."""
         return not math.isnan(self.value)
 
 
@@ -145,55 +143,47 @@ def _seeds(page: Page, verdict: Verdict) -> str:
     return f"{verdict.seeds} ({which}: n = {', '.join(map(str, looks))})"
 
 
-def verdict_table(rows: Sequence[Row]) -> Table:
-    """All columns of the verdicts."""
+# The columns of the tables below: the attribute of a row by its heading.
+_COLUMNS = {
+    "Claim": "title",
+    "Verdict": "word",
+    "Scale": "scale",
+    "Recipe": "recipe",
+    "Ours": "estimate",
+    "Paper": "paper",
+    "Pre-registered range": "region",
+    "Unit": "measure",
+    "Why": "reason",
+    "Seeds an arm": "seeds",
+    "Time of all trials": "time",
+    "Data": "data",
+    "Device": "device",
+    "Command": "command",
+}
+
+
+def _table(caption: str, columns: Sequence[str], rows: Sequence[Row]) -> Table:
     return Table(
-        caption="A verdict for each claim, scale and recipe",
-        columns=("Claim", "Verdict", "Scale", "Recipe", "Ours", "Paper",
-                 "Pre-registered range", "Unit", "Why", "Seeds an arm", "Time of all trials",
-                 "Data", "Device"),
-        rows=tuple(
-            (row.title, row.word, row.scale, row.recipe, row.estimate, row.paper,
-             row.region, row.measure, row.reason, row.seeds, row.time, row.data, row.device)
-            for row in rows
-        ),
-    )  # fmt: skip
+        caption=caption,
+        columns=tuple(columns),
+        rows=tuple(tuple(getattr(row, _COLUMNS[name]) for name in columns) for row in rows),
+    )
+
+
+def verdict_table(rows: Sequence[Row]) -> Table:
+    columns = [name for name in _COLUMNS if name != "Command"]
+    return _table("A verdict for each claim, scale and recipe", columns, rows)
 
 
 def unrun_table(rows: Sequence[Row]) -> Table:
-    """The claims without results, and the command of each."""
-    return Table(
-        caption="Commands",
-        columns=("Claim", "Scale", "Command"),
-        rows=tuple((row.title, row.scale, row.command) for row in rows),
-    )
+    return _table("Commands", ["Claim", "Scale", "Command"], rows)
 
 
 def measured_table(rows: Sequence[Row]) -> Table:
     """The measured claims, short enough for a README or a comment."""
-    return Table(
-        caption="What was measured",
-        columns=(
-            "Claim",
-            "Scale",
-            "Verdict",
-            "Ours",
-            "Paper",
-            "Pre-registered range",
-            "Unit",
-            "Seeds an arm",
-        ),
-        rows=tuple(
-            (
-                row.title if row.decides else f"the same, recipe {row.recipe}",
-                row.scale,
-                row.word,
-                row.estimate,
-                row.paper,
-                row.region,
-                row.measure,
-                row.seeds,
-            )
-            for row in rows
-        ),
-    )
+    left_out = {"Recipe", "Why", "Time of all trials", "Data", "Device", "Command"}
+    named = [
+        row if row.decides else replace(row, title=f"the same, recipe {row.recipe}") for row in rows
+    ]
+    columns = [name for name in _COLUMNS if name not in left_out]
+    return _table("What was measured", columns, named)

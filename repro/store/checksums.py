@@ -59,7 +59,6 @@ def drop(folder: Path) -> None:
 
 
 def write_beside(path: Path) -> None:
-    """Of one file, once it is written."""
     write_atomic(beside(path), as_text(_digests({path.name: path})))
 
 
@@ -69,12 +68,10 @@ def drop_beside(path: Path) -> None:
 
 
 def beside(path: Path) -> Path:
-    """Where the checksum of one file lies."""
     return path.with_name(path.name + BESIDE)
 
 
 def is_sealed(root: Path) -> bool:
-    """Whether one file has the checksums of the whole store."""
     return (root / SUMS).exists()
 
 
@@ -290,7 +287,6 @@ def _read(path: File) -> dict[str, str]:
 
 
 def sha256(content: bytes | str) -> str:
-    """The digest of a file that will hold this."""
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 

@@ -12,7 +12,6 @@ _MOST_IMAGES = 1 << 53  # beyond it a float is none of them
 
 
 def curve_text(curve: Iterable[Row]) -> str:
-    """The rows as CSV."""
     return f"{','.join(CURVE_COLUMNS)}\n{row_lines(curve)}"
 
 

@@ -29,7 +29,6 @@ class Commit(NamedTuple):
 
 @cache
 def code_commit() -> Commit:
-    """The git commit, where the package lies in a checkout."""
     folder = Path(repro.__file__).parent
     # A site-packages folder inside somebody else's checkout must not report their commit.
     if not (folder.parent / ".git").exists():
@@ -83,7 +82,6 @@ def sources(package: Path = Path(repro.__file__).parent) -> str:
 
 
 def cores() -> int:
-    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -174,11 +174,9 @@ class Store:
         checksums.unseal(self.root)
 
     def is_covered(self, trial_id: str) -> bool:
-        """Whether there is a checksum of its files."""
         return checksums.is_sealed(self.root) or exists(self.file(trial_id, checksums.SUMS))
 
     def is_record_covered(self, file: File) -> bool:
-        """Whether there is a checksum of a plan or of facts."""
         path = file.archive if isinstance(file, Part) else file
         return checksums.is_sealed(self.root) or checksums.beside(path).exists()
 
@@ -209,7 +207,6 @@ class Store:
         return folder / name if part is None or (folder / "trial.json").exists() else part
 
     def _record(self, path: Path) -> File:
-        """Where a plan or facts lie."""
         part = self.archived.records.get(f"{path.parent.name}/{path.name}")
         return path if part is None or path.exists() else part
 
@@ -276,7 +273,6 @@ class Store:
     # Facts
 
     def keep_facts(self, claim_id: str, digest: str, facts: Sequence[FactOutcome]) -> None:
-        """Write what was computed for a claim that needs no training."""
         self.prepare()
         path = self._facts_path(claim_id, digest)
         text = json.dumps([asdict(fact) for fact in facts], indent=1)
@@ -290,7 +286,6 @@ class Store:
         return facts_in(file) if exists(file) else []
 
     def fact_files(self) -> list[File]:
-        """Where facts lie, sorted by their names."""
         return self._records("facts")
 
     def _facts_path(self, claim_id: str, digest: str) -> Path:
@@ -317,7 +312,6 @@ class Store:
             raise IntegrityError(f"cannot read {folder}: {error.strerror}") from error
 
     def _having(self, name: str) -> Iterator[str]:
-        """Trials with such a file in their folders."""
         root = f"{self.root}/trials"
         return (each for each in self._folders() if os.path.exists(f"{root}/{each}/{name}"))  # noqa: PTH110 - as for results
 
@@ -524,32 +518,19 @@ class Store:
         return files
 
     def net(self, trial_id: str) -> NetRecord:
-        """What builds the trained net that was kept."""
         path = self.folder(trial_id) / WEIGHTS[-1]
         return read_record(NetRecord, path, "the description of a net")
 
-    # Trials that run now
+    # What is said of a trial while it runs (`progress.json`), or that has failed (`fault.json`)
 
-    def keep_progress(self, trial_id: str, text: str) -> None:
-        """Say how far a running trial is, as a JSON object."""
-        write_atomic(self.folder(trial_id) / "progress.json", text)
+    def keep_report(self, trial_id: str, name: str, text: str) -> None:
+        write_atomic(self.folder(trial_id) / name, text)
 
-    def forget_progress(self, trial_id: str) -> None:
-        """The trial does not run any more."""
-        (self.folder(trial_id) / "progress.json").unlink(missing_ok=True)
-
-    # Trials that a fault kept from their ends
-
-    def keep_fault(self, trial_id: str, text: str) -> None:
-        """Say what it was, as a JSON object."""
-        write_atomic(self.folder(trial_id) / "fault.json", text)
-
-    def forget_fault(self, trial_id: str) -> None:
-        """The trial is begun again, or has come to its end."""
-        (self.folder(trial_id) / "fault.json").unlink(missing_ok=True)
+    def forget_report(self, trial_id: str, name: str) -> None:
+        (self.folder(trial_id) / name).unlink(missing_ok=True)
 
     def reports(self, name: str) -> list[Path]:
-        """Every `progress.json` or `fault.json`, also of processes that were killed since."""
+        """Every one of that name, also of processes that were killed since."""
         return sorted(self.folder(trial_id) / name for trial_id in self._having(name))
 
     def finished(self) -> set[str]:

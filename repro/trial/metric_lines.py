@@ -7,7 +7,7 @@ some epochs again: a line takes back what was said of its name at that epoch, an
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -121,9 +121,10 @@ class Training:
         lines = self.lines
         while lines and lines[-1].epoch > line.epoch:
             lines.pop()
-        same_measurement = [earlier for earlier in _last_epoch(lines) if earlier[:2] == line[:2]]
-        for earlier in same_measurement:
-            lines.remove(earlier)
+        of_epoch = [*takewhile(lambda earlier: earlier.epoch == line.epoch, reversed(lines))]
+        for earlier in of_epoch:
+            if earlier.name == line.name:
+                lines.remove(earlier)
         before = lines[-1].seconds if lines else 0.0
         lines.append(line._replace(seconds=max(before, line.seconds)))
         if not math.isfinite(line.value):
@@ -136,21 +137,13 @@ class Training:
         self.status = "finished" if self.trial.threshold is None else "censored"
 
 
-def _last_epoch(lines: Sequence[MetricLine]) -> list[MetricLine]:
-    return [*takewhile(lambda line: line.epoch == lines[-1].epoch, reversed(lines))]
-
-
-def _deciding(trial: Trial) -> str:
-    return "train_error" if trial.decided_by == "full" else "online_error"
-
-
 def crossing(
     trial: Trial, lines: Iterable[MetricLine], name: str = ""
 ) -> tuple[float, float] | None:
     """Between which two measurements the error first came down to the threshold."""
     if trial.threshold is None:
         return None
-    named = name or _deciding(trial)
+    named = name or ("train_error" if trial.decided_by == "full" else "online_error")
     measured = ((line.epoch, line.value) for line in lines if line.name == named)
     return first_below(measured, trial.threshold)
 
@@ -184,7 +177,6 @@ def from_rows(rows: Iterable[Row]) -> list[MetricLine]:
 
 
 def result_of(training: Training, seconds: Clocks, provenance: dict[str, str]) -> Result:
-    """What came out, once the trial has ended."""
     assert training.status is not None
     trial, lines = training.trial, training.lines
     last = {one.name: one.value for one in lines}

@@ -103,7 +103,9 @@ def digests(model: str, package: Path = PACKAGE) -> dict[str, str]:
         queue += _used(reached[symbol], symbol[0], module)
         queue += [(symbol[0], _TOP)] * (_TOP in module.defined)
     return {
-        f"{module.removeprefix('repro.')}.{name}": _digest(reached[module, name])
+        f"{module.removeprefix('repro.')}.{name}": hashlib.sha256(
+            _canonical(reached[module, name]).encode()
+        ).hexdigest()[:12]
         for module, name in sorted(reached)
     }
 
@@ -204,10 +206,6 @@ def _without_annotations(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
                 continue
             inner = value if isinstance(value, list) else [value]
             yield from _without_annotations(each for each in inner if isinstance(each, ast.AST))
-
-
-def _digest(statements: list[ast.stmt]) -> str:
-    return hashlib.sha256(_canonical(statements).encode()).hexdigest()[:12]
 
 
 _NO_MEANING = {"ctx", "kind", "type_comment"}

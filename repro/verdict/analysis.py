@@ -26,7 +26,7 @@ from repro.claim import (
     recipe_for,
     threshold_for,
 )
-from repro.plan import Cell, RateSearch, confirm_cells, lag, rate_search
+from repro.plan import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import Clocks, Result, Row, first_below
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
@@ -86,7 +86,6 @@ class RecipeEvidence:
 
     @property
     def deciding(self) -> Contrast:
-        """The deciding contrast."""
         return self.contrasts[0]
 
     @property
@@ -100,7 +99,6 @@ class RecipeEvidence:
         return self.deciding.estimate
 
     def doubts(self, contrast: Contrast) -> bool:
-        """Whether an arm of the contrast failed a sanity check."""
         return not self.doubtful.isdisjoint(contrast.arms)
 
 
@@ -210,7 +208,7 @@ def _trials(
             ]
             for finalist in near_best_rates(claim, search)
         }
-        for cell in confirm_cells(claim, scale, recipe, arm, fingerprint, search.chosen):
+        for cell in cells_of(claim, scale, recipe, arm, fingerprint).confirming(search.chosen):
             result = cell.result(results)
             if result is not None:
                 outcomes.append(_outcome(claim, scale, arm, cell, result, records))
@@ -401,7 +399,6 @@ def _outcome(
 
 
 def _needed_metrics(claim: TrainedClaim) -> set[str | None]:
-    """All that a contrast may read."""
     contrasts = [claim.contrast, *claim.also.values()] if isinstance(claim, DifferenceClaim) else []
     return {metric_of(claim, arm) for arm in claim.arms} | {one.metric for one in contrasts}
 

@@ -104,7 +104,6 @@ class Contrast:
 
     @property
     def terms(self) -> Mapping[str, float]:
-        """The weight of each arm."""
         return self.weights or dict(zip(self.arms, (1.0, -1.0), strict=False))  # a level has one
 
     @property
@@ -234,13 +233,14 @@ def _difference(
     seeds = sorted(set.intersection(*map(set, by_arm)))  # that all arms finished, for pairs
     pairs = np.array([[values[seed] for seed in seeds] for values in by_arm])  # (arms, seeds)
     one, two = _sides(np.array(list(terms.values())), pairs)
+    unit = metric_facts(metrics[0]).unit
     paired, arms_apart = is_paired(claim), [np.array(list(v.values())) for v in by_arm]
     floor = _image_scatter(outcomes, terms, metrics, seeds) if paired else 0.0
     return Contrast(
         name=name,
         arms=arms,
         metrics=metrics,
-        unit=_unit_of_difference(metrics[0]),
+        unit="points" if unit == "%" else unit,
         description=contrast_text(arms, metrics, terms),
         weights=contrast.weights,
         estimate=estimate_or_none(partial(paired_difference, least=floor), one, two, level=level)
@@ -291,14 +291,9 @@ def values_of(outcomes: Iterable[Outcome], arm: str, metric: str) -> dict[int, f
     }
 
 
-def _unit_of_difference(metric: str) -> str:
-    return "points" if metric_facts(metric).unit == "%" else metric_facts(metric).unit
-
-
 def estimate_or_none(
     estimator: Callable[..., Estimate], *samples: Any, level: float
 ) -> Estimate | None:
-    """The estimate; None where the samples allow none."""
     try:
         return estimator(*samples, level=level)
     except StatisticsError:

@@ -61,7 +61,6 @@ class Scatter:
 
     @property
     def sentence(self) -> str:
-        """The scatter and its source."""
         if self.df is None:
             return f"scatter over seeds {self.sd:.3g}, as the claim file expects"
         return (
@@ -97,7 +96,6 @@ class Chance:
 
     @property
     def sentence(self) -> str:
-        """The probability as text."""
         truth = {
             "paper": f"the truth is the paper's {self.truth:g}",
             "none": "there is no effect",
@@ -111,7 +109,6 @@ class Chance:
 
     @property
     def power(self) -> str:
-        """How many seeds would make the word likely, as text."""
         if self.needed is None:
             most = max(self.seeds, _MOST_SEEDS)
             return f"no new plan of up to {most} seeds an arm makes this 80 % likely"
@@ -191,7 +188,6 @@ def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
 
 
 def expected_scatter(claim: TrainedClaim, scale: str) -> Scatter | None:
-    """The scatter of the claim file; None without one."""
     expected = claim.scales[scale].scatter
     return None if expected is None else Scatter(sd=expected)
 
@@ -317,7 +313,6 @@ class _Sample(NamedTuple):
 
     @classmethod
     def points(cls, values: Sequence[float] | Array) -> "_Sample":
-        """Exact values."""
         return cls(np.array(values, dtype=float), np.zeros(len(values)))
 
     @classmethod
@@ -394,15 +389,14 @@ def _words(
             _estimates(claim, simulated, halves, look.seeds, level, scatter.between_rates)
             for level in (look.level, look.both_sides)
         )
-        rulings = {run: ruling_of(claim, _basis(claim, usual[run], wide[run])) for run in going}
+        rulings = {}
+        for run in going:
+            is_wide = is_narrow(claim.region, usual[run], ratio=claim.no_effect == 1)
+            rulings[run] = ruling_of(claim, (wide if is_wide else usual)[run])
         for run, ruling in rulings.items():
             words[run] = ruling.word
         going = [run for run, ruling in rulings.items() if ruling.open]
     return words
-
-
-def _basis(claim: TrainedClaim, usual: Estimate, wide: Estimate) -> Estimate:
-    return wide if is_narrow(claim.region, usual, ratio=claim.no_effect == 1) else usual
 
 
 def _samples(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
+from repro.claim import SCALES, Claim, TrainedClaim
 from repro.errors import DataError
 from repro.plan import Cell, next_cells, possible_cells
 from repro.registry import DATASETS
@@ -36,9 +36,10 @@ class Judgement:
         return self.verdicts[0]
 
 
-def default_scale(claim: TrainedClaim) -> str:
-    """The claim's scale with the best evidence."""
-    return next(scale for scale in reversed(SCALES) if scale in claim.scales)
+def default_scale(claim: Claim) -> str:
+    """The claim's scale with the best evidence; empty where nothing is trained."""
+    scales = claim.scales if isinstance(claim, TrainedClaim) else ()
+    return next((scale for scale in reversed(SCALES) if scale in scales), "")
 
 
 def register(
@@ -127,31 +128,20 @@ def next_trials(
 
 
 def judge(
-    claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result] | None = None
+    claim: Claim, scale: str, store: Store, results: Mapping[str, Result] | None = None
 ) -> Judgement:
-    """The verdicts by the trials in the store, finished or not.
+    """The verdicts by the trials in the store, finished or not; an exact claim has no scale.
 
     `results`: the results in the store, if they are loaded already, to read a large store once for
     many claims.
     """
+    if not isinstance(claim, TrainedClaim):
+        facts = store.facts(claim.id, claim.digest())
+        return Judgement(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
     claim = as_registered(claim, scale, store)
     evidence = _evidence(claim, scale, store, store.results() if results is None else results)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
     return Judgement(claim=claim, evidence=evidence, verdicts=verdicts)
-
-
-def judge_exact(claim: ExactClaim, store: Store) -> Judgement:
-    """The verdict on a claim that needs no training."""
-    facts = store.facts(claim.id, claim.digest())
-    return Judgement(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
-
-
-def judge_at(claim: Claim, scale: str, store: Store, results: Mapping[str, Result]) -> Judgement:
-    """The verdicts on a claim of any kind; an exact claim ignores `scale`."""
-    if isinstance(claim, TrainedClaim):
-        return judge(claim, scale, store, results)
-    assert isinstance(claim, ExactClaim)
-    return judge_exact(claim, store)
 
 
 def _evidence(

@@ -26,7 +26,6 @@ class Prior:
 
     @property
     def times(self) -> float:
-        """The difference divided by the scatter."""
         return self.value / self.scatter
 
     @property
@@ -36,7 +35,6 @@ class Prior:
 
     @property
     def sentence(self) -> str:
-        """The comparison as text."""
         meaning = "more than" if self.beyond_chance else "no more than"
         return (
             f"{self.value:g} points between two single runs. {self.siblings} nets of the authors "

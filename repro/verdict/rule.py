@@ -127,7 +127,6 @@ class Verdict:
 
     @property
     def exit_code(self) -> int:
-        """As documented in `repro --help`."""
         return EXIT_CODES[self.word]
 
     @property
@@ -350,7 +349,6 @@ def _of_gap(evidence: RecipeEvidence) -> bool:
 
 
 def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
-    """The ruling from the interval and the region alone."""
     return _in_region(claim.region, claim.no_effect, estimate)
 
 

@@ -41,7 +41,9 @@ def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) 
             )
     for file, content in copies.items():
         write_atomic(file, content)
-    write_atomic(path, _renamed(_text(kind, source), name))
+    text = _text(kind, source).replace("my_claim", name)
+    own_id = re.sub(r"""(?m)^id:\s*["']?[A-Za-z0-9_]+["']?""", f"id: {name}", text, count=1)
+    write_atomic(path, own_id)
     return load(path)
 
 
@@ -56,7 +58,6 @@ def scaffold_project(folder: Path) -> list[Path]:
 
 
 def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
-    """What `source` names, to copy into `folder`, by its new path."""
     copies = {}
     for name in files_beside(load(source)):  # errors name the source file
         content, target = read_bytes(source.parent / name), folder / name
@@ -75,8 +76,3 @@ def _text(kind: str, source: Path | None) -> str:
         return read_text(source)
     assert kind in OWN_KINDS
     return (files(__package__) / f"{kind}.yaml").read_text(encoding="utf-8")
-
-
-def _renamed(text: str, name: str) -> str:
-    text = text.replace("my_claim", name)
-    return re.sub(r"""(?m)^id:\s*["']?[A-Za-z0-9_]+["']?""", f"id: {name}", text, count=1)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -79,7 +78,6 @@ def build(name: str, source: Source, folder: Path, *, progress: Progress | None 
 
 
 def _check_facts(name: str, source: Source, contents: Contents) -> None:
-    """Check the number of images and classes of a registered data set."""
     if name not in DATASETS:
         return
     facts = DATASETS[name]
@@ -126,7 +124,6 @@ class _BuildState:
     formats: tuple[str, ...] = ()  # as Pillow calls them
 
     def after(self, decoded: Decoded) -> Self:
-        """The state after more images."""
         return replace(
             self,
             done=self.done + len(decoded.images) + len(decoded.faults),
@@ -144,7 +141,6 @@ def _write_images(
     state: _BuildState,
     progress: Progress | None,
 ) -> _BuildState:
-    """Write the images of both splits, from `state` on."""
     end = 0
     total = len(contents.train.labels) + len(contents.test.labels)
     say = progress or (lambda _done, _all: None)
@@ -231,26 +227,19 @@ class _ImagesFile:
         self._begin = self._file.write(_header(labels, shape))
 
     def write(self, start: int, images: list[Images]) -> None:
-        """Write the source's images from `start` on."""
         places = self._places[start : start + len(images)].tolist()
         for place, image in zip(places, images, strict=True):
             self._file.seek(self._begin + place * self._bytes_each)
             self._file.write(image.tobytes())
 
     def sync(self) -> None:
-        """Bring all written data to the disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
 
@@ -307,5 +296,4 @@ def digest(meta: dict[str, Any]) -> str:
 
 
 def labels_hash(labels: Labels) -> str:
-    """SHA-256 of the labels."""
     return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()

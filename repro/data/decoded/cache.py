@@ -43,7 +43,6 @@ class _CorruptCacheError(Exception):
 
 
 def cache_folder(name: str, source: Source, cache_dir: Path) -> Path:
-    """The folder for the decoded images of these files."""
     return cache_dir / f"{name.replace(':', '-')}-{source_key(source)}-{_FORMAT}"
 
 

@@ -42,7 +42,6 @@ class Source:
 
     @property
     def nbytes(self) -> int:
-        """The size of all files."""
         return sum(file.stat().st_size for file in self.files)
 
     @property
@@ -141,7 +140,6 @@ def _regular(file: Path) -> os.stat_result:
 
 @contextmanager
 def data_errors(folder: Path) -> Iterator[None]:
-    """Turn OSError into DataError."""
     try:
         yield
     except OSError as error:

@@ -27,7 +27,6 @@ def check_name(name: str) -> None:
 
 
 def folder_of(name: str) -> str:
-    """The name of the data set's folder."""
     return name if name in DATASETS else folder_and_size(name)[0]
 
 
@@ -42,7 +41,6 @@ def is_resized(name: str) -> bool:
 
 
 def title_of(name: str) -> str:
-    """The registered title, or the folder's name."""
     return DATASETS[name].title if name in DATASETS else folder_of(name)
 
 

@@ -116,7 +116,6 @@ def _train(
 
 
 def _gpu_memory() -> int:
-    """Total bytes of this worker's GPU."""
     import torch
 
     _, total = torch.cuda.mem_get_info()
@@ -257,7 +256,6 @@ class RayBackend:
         return future
 
     def _settle(self, future: Future[CellOutcomes], ray_future: Future[Any]) -> None:
-        """Pass Ray's answer to the driver's future."""
         self._tasks.pop(future, None)
         try:
             answer = ray_future.result()

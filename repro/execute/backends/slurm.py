@@ -157,7 +157,6 @@ class _Submission:
             self.job.cancel(check=False)
 
     def last_words(self) -> str:
-        """Why the job ended, from its log."""
         log = self.job.paths.stdout
         text = log.read_text(errors="replace") if log.exists() else ""
         lines = [line for line in text.split("\n") if line.strip()]

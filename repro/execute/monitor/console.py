@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -90,26 +89,18 @@ class ConsoleObserver(Observer):
             self.live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.live.stop()
 
     def ready(self, place: str) -> None:
-        """Show the device and the number of parallel trials."""
         say(f"training on {place}")
 
     def start(self, cell: Cell) -> None:
-        """A trial begins or continues."""
         self.rows[cell.trial.id] = _Row(cell=cell)
         if not self.interactive:
             self._say("start", cell, f"to at most {cell.until:g} epochs")
 
     def event(self, event: Event) -> None:
-        """A tenth of an epoch has passed."""
         if event.trial_id in self.rows:
             self.rows[event.trial_id].event = event
         if not self.interactive and self.clock() - self.last_log >= LOG_EVERY_SECONDS:
@@ -120,7 +111,6 @@ class ConsoleObserver(Observer):
             self._print("plan", self._summary())
 
     def finish(self, cell: Cell, outcome: TrainedCell) -> None:
-        """A trial has ended, was paused, or is locked by another process."""
         self.rows.pop(cell.trial.id, None)
         result = outcome.result
         if result is None:
@@ -175,7 +165,6 @@ def _waiting(seconds: Clocks) -> str:
 
 
 def _table(trials: Sequence[TrialProgress]) -> Table:
-    """A line for each running trial."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("trial", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -194,7 +183,6 @@ def _table(trials: Sequence[TrialProgress]) -> Table:
 
 
 def _progress(trial: TrialProgress) -> str:
-    """The progress of a trial in one line."""
     if trial.error is None or trial.seconds_left is None:
         return "starting"
     parts = [
@@ -207,7 +195,6 @@ def _progress(trial: TrialProgress) -> str:
 
 
 def overview_lines(state: Overview) -> list[str]:
-    """The lines of `repro status`."""
     return [
         *(f"train {trial.trial_id} {trial.name}: {_progress(trial)}" for trial in state.running),
         *map(_fault_line, state.faults),

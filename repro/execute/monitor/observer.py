@@ -3,11 +3,9 @@
 Without torch, so that `repro status` starts fast.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal, Self
 
 from repro.errors import ReproError
@@ -33,7 +31,6 @@ class Event:
 
     @property
     def seconds_an_epoch(self) -> float:
-        """The mean so far."""
         if self.images:
             return self.images / self.images_per_second
         return self.seconds / self.epoch if self.epoch else 0.0
@@ -60,12 +57,7 @@ class Observer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """The run has ended."""
 
     def ready(self, place: str) -> None:
@@ -87,12 +79,25 @@ class Observer:
         """The run saves and stops; one more event of each running trial follows."""
 
 
-class Forwarding(Observer, ABC):
-    """An observer that passes each call on, in the way of its subclass."""
+class Observers(Observer):
+    """Several observers as one."""
 
-    @abstractmethod
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self.observers = observers
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:  # those that are entered are left when a later one fails
+            for observer in self.observers:
+                stack.enter_context(observer)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.__exit__(*error)  # type: ignore[arg-type] # as Python gives them
+
     def _pass_on(self, call: Callable[[Observer], None]) -> None:
-        """Make the call of whom it is for."""
+        for observer in self.observers:
+            call(observer)
 
     def ready(self, place: str) -> None:
         self._pass_on(lambda observer: observer.ready(place))
@@ -111,29 +116,3 @@ class Forwarding(Observer, ABC):
 
     def stop(self) -> None:
         self._pass_on(lambda observer: observer.stop())
-
-
-class Observers(Forwarding):
-    """Several observers as one."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        self.observers = observers
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:  # those that are entered are left when a later one fails
-            for observer in self.observers:
-                stack.enter_context(observer)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-    def _pass_on(self, call: Callable[[Observer], None]) -> None:
-        for observer in self.observers:
-            call(observer)

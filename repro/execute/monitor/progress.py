@@ -44,7 +44,6 @@ class _TrialReport:
 
     @property
     def name(self) -> str:
-        """The trial's name, as in all messages."""
         return f"{self.recipe}/{self.arm} {self.purpose} rate {self.rate:g} seed {self.seed}"
 
 
@@ -85,7 +84,6 @@ def _trial_fields(cell: Cell, now: datetime) -> dict[str, Any]:
 
 
 def trial_progress(cell: Cell, event: Event | None, *, now: datetime) -> TrialProgress:
-    """The progress of a cell after its latest event."""
     initial = TrialProgress(**_trial_fields(cell, now), epoch=0.0, until=cell.until)
     if event is None:
         return initial
@@ -132,7 +130,6 @@ class Pace(Observer):
         self._leave(cell)
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """The trial sends no more events."""
         del error
         self._leave(cell)
 
@@ -142,7 +139,6 @@ class Pace(Observer):
         self.plan_epochs = None
 
     def seconds_left(self) -> float | None:
-        """The upper bound; None before the first event."""
         if not self.seconds_an_epoch:
             return None
         plan_epochs = self.plan_epochs  # a live view asks from its own thread
@@ -176,7 +172,7 @@ class ProgressFiles(Observer):
         """Write the first file; remove an earlier fault."""
         self.cells[cell.trial.id] = cell
         with suppress(OSError):
-            self.store.forget_fault(cell.trial.id)
+            self.store.forget_report(cell.trial.id, "fault.json")
         self._write(cell, None)
 
     def event(self, event: Event) -> None:
@@ -191,26 +187,26 @@ class ProgressFiles(Observer):
         self.cells.pop(cell.trial.id, None)
         if outcome.outcome != "busy":
             with suppress(OSError):
-                self.store.forget_progress(cell.trial.id)
-                self.store.forget_fault(cell.trial.id)  # another's, which lost its lock to us
+                self.store.forget_report(cell.trial.id, "progress.json")
+                # A fault is another process's, which lost its lock to us.
+                self.store.forget_report(cell.trial.id, "fault.json")
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        """Replace the progress by the fault."""
         self.cells.pop(cell.trial.id, None)
         now = datetime.now(UTC)
         fault = Fault(
             **_trial_fields(cell, now), code=error.code, message=str(error), hint=error.hint
         )
         with suppress(OSError, WriteError):  # it is reported at the end of the run, too
-            self.store.keep_fault(cell.trial.id, json.dumps(asdict(fault)))
-            self.store.forget_progress(cell.trial.id)
+            self.store.keep_report(cell.trial.id, "fault.json", json.dumps(asdict(fault)))
+            self.store.forget_report(cell.trial.id, "progress.json")
 
     def _write(self, cell: Cell, event: Event | None) -> None:
         self.write_times[cell.trial.id] = self.clock()
         fields = asdict(trial_progress(cell, event, now=datetime.now(UTC)))
         fields["plan_seconds_left"] = self.pace.seconds_left()
         with suppress(WriteError):
-            self.store.keep_progress(cell.trial.id, json.dumps(fields))
+            self.store.keep_report(cell.trial.id, "progress.json", json.dumps(fields))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

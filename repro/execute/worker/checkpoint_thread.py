@@ -5,17 +5,11 @@ The state is copied at once, between two windows; writing it to disk takes as lo
 """
 
 import time
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
+from repro.store import Store
 from repro.train import Run
-from repro.trial import Row
-
-
-class _Save(Protocol):
-    def __call__(self, trial_id: str, *, checkpoint: bytes, curve: Sequence[Row]) -> None: ...
 
 
 class Checkpoints:
@@ -25,8 +19,8 @@ class Checkpoints:
     context waits for all.
     """
 
-    def __init__(self, save: _Save) -> None:
-        self._save = save
+    def __init__(self, store: Store) -> None:
+        self._save = store.save
         self._thread = ThreadPoolExecutor(1)
         self._under_way: dict[Run, Future[None]] = {}
 
@@ -49,12 +43,7 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self._thread.shutdown()
         if error is None:
             for run in list(self._under_way):

@@ -59,8 +59,6 @@ class _Fault(Exception):  # noqa: N818 - a sentence on its way to an error
 
 
 class _Program:
-    """One start of the command of a trial."""
-
     def __init__(
         self,
         cell: Cell,
@@ -82,7 +80,6 @@ class _Program:
         self.tail = _Tail()
 
     def train(self) -> TrainedCell:
-        """Train to the end of the budget, to the threshold, or to a pause."""
         with _program_lock(self.lock, self.stop) as lock:
             if lock is None:
                 return TrainedCell(outcome="paused")
@@ -260,7 +257,6 @@ class _Program:
             write_atomic(self.folder / "output.txt", self.tail.content())
 
     def _check_exit(self, code: int) -> None:
-        """Decide after the program's end whether the trial is finished, paused or failed."""
         training = self.training
         if training.status is not None:
             return
@@ -325,7 +321,6 @@ class _Tail:
             self._thread.join(GRACE_SECONDS)
 
     def content(self) -> bytes:
-        """So far."""
         return self._output
 
 
@@ -359,7 +354,6 @@ def _terminate(process: "subprocess.Popen[bytes]") -> int:
 
 
 def _environment(trial: Trial, values: Mapping[str, object], machine: Machine) -> dict[str, str]:
-    """The worker's environment, and the command's placeholders as variables."""
     placeholders = {name: value for name, value in values.items() if name in PLACEHOLDERS}
     arguments = {name: value for name, value in trial.arguments.items() if name != "arm"}
     threads = max(1, cores() // machine.workers)

@@ -159,14 +159,12 @@ def _train_all(
     on_event: Callable[[Event], None],
     trainer: Trainer,
 ) -> Iterator[tuple[str, TrainedCell]]:
-    """Train with the claim's command, or with the built-in trainer."""
     if cells[0].trial.trainer is not None:
         return train_by_command(cells, machine, store, stop, on_event)
     return _train_builtin(cells, machine, store, stop, on_event, trainer)
 
 
 def fault_of(error: Exception, trial: Trial, machine: Machine) -> ReproError:
-    """Classify an error in training as a ReproError."""
     if isinstance(error, ReproError):
         return error
     if is_out_of_memory(error):
@@ -286,7 +284,7 @@ def _train_builtin(
             saved[run] = time.monotonic()
         return going
 
-    with Checkpoints(store.save) as checkpoints:
+    with Checkpoints(store) as checkpoints:
         for run in trainer(runs, on_window=on_window):
             if run.ended:
                 checkpoints.take(run)
@@ -297,7 +295,9 @@ def _train_builtin(
 def _finish(run: Run, machine: Machine, store: Store, dataset: Dataset) -> TrainedCell:
     if not run.ended:
         return TrainedCell(outcome="paused")
-    facts = provenance(_device_name(machine.device)) | {"data": dataset.title}
+    is_gpu = machine.device.startswith("cuda")
+    device = torch.cuda.get_device_name(machine.device) if is_gpu else "cpu"
+    facts = provenance(device) | {"data": dataset.title}
     names = run.trial.model, run.trial.data, *run.trial.recipe.names
     facts |= versions(*names, *run.metrics, *run.metric_errors)
     if run.metric_errors:
@@ -378,7 +378,3 @@ def _dataset_of(trial: Trial, machine: Machine) -> Dataset:
 @cache
 def _dataset(name: str, data_dirs: tuple[Path, ...], cache_dir: Path) -> Dataset:
     return open_dataset(name, data_dirs, cache_dir)
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"

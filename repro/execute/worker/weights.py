@@ -16,7 +16,6 @@ from repro.train import Run
 
 
 def weight_files(run: Run) -> Mapping[str, bytes]:
-    """The weight files of a finished trial, by name."""
     trial, view, split = run.trial, run.data.centre, run.data.test
     mean = split.mean
     if view is not None:

@@ -19,7 +19,6 @@ class Seeds:
 
     @property
     def all(self) -> tuple[float, ...]:
-        """Counted and excluded values."""
         return (*self.counted, *self.excluded)
 
 

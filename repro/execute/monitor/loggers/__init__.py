@@ -4,16 +4,15 @@ A logger is an observer class in a file of its own. Another package adds one und
 group `repro.loggers`: a callable that takes the folder to write into.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import Any
 
 from repro.errors import MachineError
-from repro.execute.monitor.observer import Forwarding, Observer
+from repro.execute.monitor.observer import Observer, Observers
 from repro.messages import say
 from repro.registry import LOGGERS
 
@@ -31,35 +30,29 @@ def open_logger(name: str, folder: Path) -> Observer:
     return _Guarded(name, logger(folder))
 
 
-class _Guarded(Forwarding):
+class _Guarded(Observers):
     """A logger that is switched off, with a message, when it fails; the run continues."""
 
     def __init__(self, name: str, logger: Observer) -> None:
+        super().__init__([logger])
         self._name = name
-        self._logger = logger
         self._works = True
 
-    def __enter__(self) -> Self:
-        self._logger.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._works:
-            self._pass_on(lambda logger: logger.__exit__(kind, error, trace))
-        else:
-            with suppress(Exception):  # its failure was reported before
-                self._logger.__exit__(kind, error, trace)
+    def __exit__(self, *error: object) -> None:
+        with self._watching():
+            super().__exit__(*error)
 
     def _pass_on(self, call: Callable[[Observer], None]) -> None:
-        if not self._works:
-            return
+        if self._works:
+            with self._watching():
+                super()._pass_on(call)
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
         try:
-            call(self._logger)
+            yield
         except Exception as error:  # noqa: BLE001 - of another package
+            if self._works:
+                why = f"{type(error).__name__}: {error}"
+                say(f"--log {self._name} has stopped, the run goes on: {why}")
             self._works = False
-            say(f"--log {self._name} has stopped, the run goes on: {type(error).__name__}: {error}")

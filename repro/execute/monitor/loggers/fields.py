@@ -1,10 +1,48 @@
-"""What all loggers record of a trial: its name, its settings, and its measurements."""
+"""What our loggers record of a trial: its name, its settings, and its measurements."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
-from repro.execute.monitor.observer import Event
+from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.plan import Cell
 from repro.trial import WINDOWS, Result
+
+Measurement = tuple[str, float, int]  # name, value and step, a tenth of an epoch
+
+
+class TrialLogger(Observer):
+    """A record for each running trial, of which a subclass says how it is written."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Any] = {}
+
+    def begin(self, cell: Cell) -> Any:
+        """The record of a trial, with its settings; that of a continued trial continues."""
+        raise NotImplementedError
+
+    def write(self, record: Any, values: Iterable[Measurement]) -> None:
+        raise NotImplementedError
+
+    def end(self, record: Any) -> None:
+        raise NotImplementedError
+
+    def __exit__(self, *_: object) -> None:
+        for record in self.records.values():
+            self.end(record)
+
+    def start(self, cell: Cell) -> None:
+        self.records[cell.trial.id] = self.begin(cell)
+
+    def event(self, event: Event) -> None:
+        if event.trial_id in self.records:
+            self.write(self.records[event.trial_id], measurements(event))
+
+    def finish(self, cell: Cell, outcome: TrainedCell) -> None:
+        if cell.trial.id in self.records:
+            record = self.records.pop(cell.trial.id)
+            if outcome.result is not None:
+                self.write(record, final_metrics(outcome.result))
+            self.end(record)
 
 
 def run_name(cell: Cell) -> str:
@@ -37,11 +75,8 @@ def settings(cell: Cell) -> Mapping[str, str | int | float]:
     return {k: v if isinstance(v, int | float) else str(v) for k, v in values.items()}
 
 
-def measurements(event: Event) -> Iterator[tuple[str, float, int]]:
-    """Name, value and step of each measurement; a step is a tenth of an epoch.
-
-    `online`: over training batches; `train` and `test`: full passes.
-    """
+def measurements(event: Event) -> Iterator[Measurement]:
+    """`online`: over training batches; `train` and `test`: full passes."""
     for row in event.rows:
         step = round(row.epoch * WINDOWS)
         yield f"{row.source}/error", row.error, step
@@ -49,7 +84,6 @@ def measurements(event: Event) -> Iterator[tuple[str, float, int]]:
     yield "images_per_second", event.images_per_second, round(event.epoch * WINDOWS)
 
 
-def final_metrics(result: Result) -> Iterator[tuple[str, float, int]]:
-    """The final metrics, at the trial's last step."""
+def final_metrics(result: Result) -> Iterator[Measurement]:
     for name, value in result.metrics.items():
         yield f"final/{name}", value, round(result.epochs * WINDOWS)
