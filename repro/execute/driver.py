@@ -8,8 +8,9 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -240,35 +241,33 @@ class _Driver:
             self.observer.start(cell)
 
 
-class _saving_on_signals:  # noqa: N801 - used as a with-statement's verb
+@contextmanager
+def _saving_on_signals(driver: _Driver) -> Iterator[None]:
     """First signal: save and stop. Second: kill the workers and exit.
 
     A second signal within `_ECHO_SECONDS` is the same Ctrl-C, delivered twice.
     """
+    first = 0.0
+    before: dict[int, Any] = {}
 
-    def __init__(self, driver: _Driver) -> None:
-        self.driver = driver
-        self.before: dict[int, Any] = {}
-        self.first = 0.0
-
-    def __enter__(self) -> None:
-        # Only the main thread can handle signals; elsewhere the host program decides.
-        if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
-                # `nohup` ignores SIGHUP, so that the run outlives its terminal.
-                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                    self.before[number] = signal.signal(number, self._handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, _number: int, _frame: object) -> None:
-        if self.driver.outcome.interrupted:
-            if time.monotonic() - self.first < _ECHO_SECONDS:
-                return
-            self.driver.backend.kill()
+    def handle(_number: int, _frame: object) -> None:
+        nonlocal first
+        if not driver.outcome.interrupted:
+            first = time.monotonic()
+            driver.outcome.interrupted = True
+            driver.stop()
+        elif time.monotonic() - first >= _ECHO_SECONDS:
+            driver.backend.kill()
             raise KeyboardInterrupt
-        self.first = time.monotonic()
-        self.driver.outcome.interrupted = True
-        self.driver.stop()
+
+    # Only the main thread can handle signals; elsewhere the host program decides.
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            # `nohup` ignores SIGHUP, so that the run outlives its terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for handled, handler in before.items():
+            signal.signal(handled, handler)

@@ -312,11 +312,5 @@ def _scale(page: Page | FactPage) -> ScaleSection:
 
 def _smoke(page: Page) -> ScaleSection:
     """Without the paper's value and the rule: smoke results are not evidence."""
-    return ScaleSection(
-        anchor=page.name,
-        title=f"{page.claim.title} (smoke scale, not evidence)",
-        verdicts=(),
-        drawings=drawings(page),
-        tables=evidence_tables(page),
-        command=command(page),
-    )
+    title = f"{page.claim.title} (smoke scale, not evidence)"
+    return replace(_scale(page), title=title, verdicts=(), registered="")

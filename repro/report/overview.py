@@ -24,24 +24,21 @@ def forest_row(page: Page | FactPage, verdict: Verdict, number: str) -> ForestRo
     row = ForestRow(title=claim.title, word=verdict.word, scale=verdict.scale, number=number)
     if not isinstance(claim, TrainedClaim):
         return row
-    high = math.inf if claim.region.high is None else claim.region.high
+    top = math.inf if claim.region.high is None else claim.region.high
+    low, high = sorted(_units(claim, end) for end in (claim.region.low, top))
     row = replace(
         row,
-        region=_sort_pair(_units(claim, claim.region.low), _units(claim, high)),
+        region=(low, high),
         paper=claim.paper.value is not None and not claim.region.surrounds(claim.no_effect),
     )
     return row if verdict.estimate is None else _with_estimate(row, claim, verdict.estimate)
 
 
 def _with_estimate(row: ForestRow, claim: TrainedClaim, estimate: Estimate) -> ForestRow:
-    low, high = _sort_pair(_units(claim, estimate.low), _units(claim, estimate.high))
+    low, high = sorted(_units(claim, end) for end in (estimate.low, estimate.high))
     if (low, high) == (-math.inf, math.inf):  # the seeds came out equal: no interval
         low = high = math.nan
     return replace(row, value=_units(claim, estimate.value), low=low, high=high)
-
-
-def _sort_pair(a: float, b: float) -> tuple[float, float]:
-    return min(a, b), max(a, b)
 
 
 def _units(claim: TrainedClaim, value: float) -> float:

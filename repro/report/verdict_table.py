@@ -38,13 +38,13 @@ class Row:
     reason: str
     estimate: str  # with its interval, or how many facts hold
     effect: str  # the same, as papers print it
-    paper: str
     unit: str
-    seeds: str
-    time: str
     device: str
     data: str
     command: str
+    paper: str = ""
+    seeds: str = ""
+    time: str = ""
     measure: str = ""
     region: str = ""
     value: float = math.nan
@@ -92,11 +92,8 @@ def _fact_row(page: FactPage) -> Row:
         reason=verdict.reason,
         estimate=holding,
         effect=holding,
-        paper="",
         unit=page.claim.paper.unit,
         measure=page.claim.paper.unit,
-        seeds="",
-        time="",
         device="none needed",
         data="none needed",
         command=command(page),
