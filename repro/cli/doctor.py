@@ -6,28 +6,21 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from repro.claim import KINDS, SCALES, Claim, Recipe, TrainedClaim, load
+from repro.claim import SCALES, Claim, Recipe, TrainedClaim, load
 from repro.data import Status, status
 from repro.errors import ClaimError, DataError, ReproError
-from repro.registry import (
-    AUGMENTATIONS,
-    DATASETS,
-    LOGGERS,
-    METRICS,
-    MODELS,
-    OPTIMISERS,
-    SCHEDULES,
-)
+from repro.registry import DATASETS, LOGGERS
+from repro.registry.plugins import Plugins
 from repro.store.provenance import code_commit, code_version, cores, cpu_name
 from repro.train.precision import instructions
 from repro.trial import Trial
@@ -212,23 +205,13 @@ def _folder(name: str, folder: Path) -> Check:
 
 def _plugins() -> Iterator[Check]:
     """What other packages add; each is loaded, since nothing else shows that it can be."""
-    added: tuple[tuple[str, Mapping[str, Any]], ...] = (
-        ("model", MODELS),
-        ("data set", DATASETS),
-        ("logger", LOGGERS),
-        ("kind of claim", KINDS),
-        ("optimiser", OPTIMISERS),
-        ("schedule", SCHEDULES),
-        ("augmentation", AUGMENTATIONS),
-        ("metric", METRICS),
-    )
-    for kind, names in added:
-        own = getattr(names, "own", names)
-        for name in names:
-            if name in own:
+    for plugins in Plugins.groups:
+        kind = plugins.group.removeprefix("repro.").removesuffix("s")
+        for name in plugins:
+            if name in plugins.own:
                 continue
             try:
-                names[name]
+                plugins[name]
             except ReproError as error:
                 yield Check(name=f"{kind} {name}", state="broken", text=str(error))
             else:

@@ -24,22 +24,11 @@ from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from repro.errors import MachineError
 
 T = TypeVar("T")
-
-GROUPS = (
-    "repro.models",
-    "repro.datasets",
-    "repro.optimisers",
-    "repro.schedules",
-    "repro.augmentations",
-    "repro.metrics",
-    "repro.loggers",
-    "repro.kinds",
-)
 
 
 class Plugins(Mapping[str, T]):
@@ -48,9 +37,12 @@ class Plugins(Mapping[str, T]):
     Names are known without importing anything. MachineError names the package that is at fault.
     """
 
+    groups: ClassVar[list["Plugins[Any]"]] = []  # all that there are
+
     def __init__(
         self, group: str, own: Mapping[str, T], *, kind: type[Any] = object, classes: bool = False
     ) -> None:
+        self.groups.append(self)
         self.group = group
         self.own = own
         self.kind = kind  # of what entry points may name: a value of it, or a class below it
@@ -99,8 +91,8 @@ def versions(*names: str) -> dict[str, str]:
     a package that is being written changes without a new version.
     """
     packages = {}
-    for group in GROUPS:
-        for name, entry in _entries(group).items():
+    for plugins in Plugins.groups:
+        for name, entry in _entries(plugins.group).items():
             if name in names:
                 version = entry.dist.version if entry.dist is not None else "unknown"
                 packages[_package(entry)] = f"{version}+{_source(entry)}"
