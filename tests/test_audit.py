@@ -633,8 +633,9 @@ def test_a_stale_trial_names_the_code_that_changed(store: Path) -> None:
     edit(old / "trial.json", lambda values: values.update(numerics="Run=2"))
     trial = Store(store)
     from repro.trial import Trial
+    from repro.trial.strict_json import read_record
 
-    name = Trial.from_json((old / "trial.json").read_text()).id
+    name = read_record(Trial, old / "trial.json", "a trial").id
     edit(old / "result.json", lambda values: values.update(trial_id=name))
     old.rename(old.with_name(name))
     assert name in trial.ids()

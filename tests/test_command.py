@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from repro.claim import TrainedClaim, load
 from repro.claim.trainer import command_line, fingerprint_of
@@ -512,7 +513,7 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     """With its command, arm and arguments."""
     trial = cells_of(claim_file(tmp_path), tmp_path / "store")[0].trial
 
-    assert Trial.from_json(trial.to_json()) == trial
+    assert TypeAdapter(Trial).validate_json(trial.to_json()) == trial
     assert trial.arguments == {"mode": "plain", "arm": "good"}
 
 

@@ -3,6 +3,8 @@
 import json
 import math
 from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
 
 import hypothesis.strategies as st
 import pytest
@@ -11,6 +13,9 @@ from hypothesis import given
 from repro.claim import Recipe, Trainer
 from repro.errors import IntegrityError
 from repro.trial import Clocks, Result, Trial, derive_seed
+from repro.trial.strict_json import read_record
+
+T = TypeVar("T")
 
 TRIAL = Trial(
     model="cifar_80sec",
@@ -76,15 +81,21 @@ def test_what_stands_at_its_default_is_not_said() -> None:
     assert TRIAL.id == "24bc99afd7650a06"
 
 
-def test_trial_survives_the_round_trip() -> None:
+def read(kind: type[T], text: str, folder: Path) -> T:
+    """The record that a file of a store holds."""
+    (folder / "record.json").write_text(text)
+    return read_record(kind, folder / "record.json", "a record")
+
+
+def test_trial_survives_the_round_trip(tmp_path: Path) -> None:
     """What is stored is what was planned."""
-    assert Trial.from_json(TRIAL.to_json()) == TRIAL
+    assert read(Trial, TRIAL.to_json(), tmp_path) == TRIAL
 
 
-def test_result_keeps_nan_and_infinity() -> None:
+def test_result_keeps_nan_and_infinity(tmp_path: Path) -> None:
     """NaN stays NaN: nobody decides here that it is zero."""
     text = RESULT.to_json()
-    back = Result.from_json(text)
+    back = read(Result, text, tmp_path)
 
     json.loads(text, parse_constant=pytest.fail)  # as other languages read it
     assert math.isnan(back.metric("test_error"))
@@ -94,12 +105,11 @@ def test_result_keeps_nan_and_infinity() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"trial_id": "x"}'])
-def test_damaged_rows_are_named_as_such(text: str) -> None:
+def test_damaged_rows_are_named_as_such(text: str, tmp_path: Path) -> None:
     """A row that cannot be read is an error of the store, never an empty result."""
-    with pytest.raises(IntegrityError, match="not a trial's result"):
-        Result.from_json(text)
-    with pytest.raises(IntegrityError, match="not a trial's description"):
-        Trial.from_json(text)
+    for kind in (Result, Trial):
+        with pytest.raises(IntegrityError, match=r"record\.json: not a record"):
+            read(kind, text, tmp_path)
 
 
 @given(st.text(), st.integers())

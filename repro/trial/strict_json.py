@@ -44,17 +44,6 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # seconds, epochs
 Moment = Annotated[str, AfterValidator(_moment)]  # ISO 8601, UTC
 
 
-def parse(kind: type[T], text: str, what: str) -> T:
-    """A record from JSON; IntegrityError, "not WHAT", names every field that is wrong."""
-    try:
-        record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type] # it is hashable
-    except ValidationError as error:
-        wrong = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False)}
-        fields = "; ".join(f"{field}: {why}" if field else why for field, why in wrong.items())
-        raise IntegrityError(f"not {what}: {fields}") from error
-    return record
-
-
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
@@ -74,6 +63,9 @@ def read_record(kind: type[T], path: File, what: str, *, hint: str = "") -> T:
     """A record from its file; IntegrityError names the file and every field that is wrong."""
     text = read_file(path)
     try:
-        return parse(kind, text, what)
-    except IntegrityError as error:
-        raise IntegrityError(f"{path}: {error}", hint=hint) from error
+        record: T = _adapter(kind).validate_json(text)  # type: ignore[arg-type] # it is hashable
+    except ValidationError as error:
+        wrong = {".".join(map(str, e["loc"])): e["msg"] for e in error.errors(include_url=False)}
+        fields = "; ".join(f"{field}: {why}" if field else why for field, why in wrong.items())
+        raise IntegrityError(f"{path}: not {what}: {fields}", hint=hint) from error
+    return record

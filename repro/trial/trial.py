@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar, Trainer
 from repro.registry import OWN_AUGMENTATIONS
-from repro.trial.strict_json import STRICT, Amount, Finite, Number, parse
+from repro.trial.strict_json import STRICT, Amount, Finite, Number
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.
 _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
@@ -106,11 +106,6 @@ class Trial:
             content["trainer"] = self.trainer.model_dump(mode="json", exclude_defaults=True)
         return json.dumps(content, sort_keys=True, indent=1)
 
-    @classmethod
-    def from_json(cls, text: str) -> "Trial":
-        """Inverse of `to_json`; IntegrityError when the text is not a trial's."""
-        return parse(cls, text, "a trial's description")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clocks:
@@ -188,11 +183,6 @@ class Result:
     def to_json(self) -> str:
         """JSON has no NaN and no infinity: they are written as texts, which are read back."""
         return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Result":
-        """Inverse of `to_json`; IntegrityError when the text is not a result's."""
-        return parse(cls, text, "a trial's result")
 
 
 def _finite(value: Any) -> Any:
