@@ -115,8 +115,7 @@ def _scale(part: ScaleSection, *, figures: bool) -> Iterator[str]:
             yield from (f"![{_escape(drawing.alt)}](figures/{drawing.name}.svg)", "")
             yield from (_escape(drawing.caption), "")
     for table in part.tables:
-        if not table.wide:  # the long list of trials is in trials.csv
-            yield from _captioned(table)
+        yield from _captioned(table)
     yield from ("To run it:", "", f"    {part.command}", "")
 
 

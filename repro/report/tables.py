@@ -28,17 +28,16 @@ from repro.verdict.analysis import RecipeEvidence, nets_tested_twice, sampled_im
 from repro.verdict.effects import DECIDING, Contrast, Outcome
 
 _MAX_PLAIN_RECIPES = 2  # recipes
-_MAX_SHORT_ROWS = 40  # rows of a search
+_MAX_RATES = 40  # rows of a search, beyond which its figure is enough
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:
-    """Cells as text; the first cell names its row. `wide`: too long for the page, optional."""
+    """Cells as text; the first cell names its row."""
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    wide: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,17 +151,15 @@ def evidence_tables(page: Page) -> tuple[Table, ...]:
         by_seed = [_by_seed(page, caption, page.claim.arms, _crossing_cell)]
     else:
         by_seed = list(_metrics(page))
-    search_tables = [_rates(page)] if page.scale.search else []
-    grid = grid_table(page)
+    grid, rates = grid_table(page), _rates(page)
     return (
         *([grid] if grid else []),
         _estimates(page),
         _checks(page),
         *by_seed,
-        *search_tables,
+        *([rates] if 0 < len(rates.rows) <= _MAX_RATES else []),
         _clocks(page),
         _provenance(page),
-        _trials(page),
     )
 
 
@@ -348,7 +345,6 @@ def _rates(page: Page) -> Table:
             "Note",
         ),
         rows=tuple(rows),
-        wide=len(rows) > _MAX_SHORT_ROWS,
     )
 
 
@@ -447,43 +443,3 @@ def trial_rows(page: Page) -> Iterator[TrialRow]:
             ]
             for purpose, trial, result in places:
                 yield TrialRow(recipe=recipe, arm=arm, purpose=purpose, trial=trial, result=result)
-
-
-def _trials(page: Page) -> Table:
-    return Table(
-        caption="Finished trials",
-        columns=(
-            "Trial",
-            "Recipe",
-            "Arm",
-            "Purpose",
-            "Rate",
-            "Seed",
-            "Status",
-            "Epochs",
-            "Crossed, full passes",
-            "Crossed, online",
-            "Batches' error",
-            "Test error",
-            "Time",
-        ),
-        rows=tuple(
-            (
-                row.trial.id,
-                row.recipe,
-                row.arm,
-                row.purpose,
-                f"{row.trial.rate:g}",
-                str(row.trial.seed),
-                row.result.status,
-                f"{row.result.epochs:.1f}",
-                crossing(row.result.crossing_full),
-                crossing(row.result.crossing_online),
-                percent(row.result.train_error),
-                percent(row.result.metric("test_error")),
-                duration(row.result.seconds.wall),
-            )
-            for row in trial_rows(page)
-        ),
-        wide=True,
-    )
