@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
+from itertools import product
 
 import pandas as pd
 
 from repro.registry import OWN_METRICS
 from repro.report.describe import estimate_fields, verdict_fields
+from repro.report.figure_data import evaluation_outcomes, tuning_trials
 from repro.report.page import FactPage, Page
-from repro.report.tables import trial_rows
 from repro.report.verdict_table import command
 from repro.store.curves import row_lines
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
@@ -54,7 +55,7 @@ def _small_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
         "verdicts": pd.DataFrame(verdict_rows, columns=list(VERDICT_COLUMNS)),
         "effects": _effect_frame(trained_pages),
         "facts": _fact_frame(pages),
-        "trials": _trial_frame(trained_pages),
+        "trials": table_of_trials(row for page in trained_pages for row in _trial_rows(page)),
     }
 
 
@@ -111,20 +112,16 @@ def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", *(f.name for f in fields(FactOutcome))])
 
 
-def _trial_frame(pages: Sequence[Page]) -> pd.DataFrame:
+def _trial_rows(page: Page) -> Iterator[dict[str, object]]:
     """A row for each finished trial and role; crossings in epochs, errors as fractions."""
-    return table_of_trials(
-        {
-            "claim": page.claim.id,
-            "scale": page.evidence.scale,
-            "recipe": place.recipe,
-            "arm": place.arm,
-            "purpose": place.purpose,
-            **trial_cells(place.trial, place.result),
-        }
-        for page in pages
-        for place in trial_rows(page)
-    )
+    claim, results = page.claim, page.results
+    for recipe, arm in product(claim.recipes, claim.arms):
+        place = {"claim": claim.id, "scale": page.evidence.scale, "recipe": recipe, "arm": arm}
+        for outcome in evaluation_outcomes(page, recipe, arm):
+            trial, result = page.trials[outcome.trial_id], results[outcome.trial_id]
+            yield place | {"purpose": "confirm", **trial_cells(trial, result)}
+        for trial, result in tuning_trials(page, recipe, arm):
+            yield place | {"purpose": "tune", **trial_cells(trial, result)}
 
 
 def table_of_trials(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from repro.claim import Region, TimeClaim, recipe_for
 from repro.plan import RateOutcome, RateSearch
 from repro.registry import metric_facts
 from repro.registry.plugins import versions
-from repro.report.figure_data import ending, evaluation_outcomes, metrics_shown, tuning_trials
+from repro.report.figure_data import ending, evaluation_outcomes, metrics_shown
 from repro.report.page import FactPage, Page
 from repro.text import (
     NOT_RUN,
@@ -22,7 +22,6 @@ from repro.text import (
     percent,
     region_text,
 )
-from repro.trial import Result, Trial
 from repro.verdict import family
 from repro.verdict.analysis import RecipeEvidence, nets_tested_twice, sampled_images
 from repro.verdict.effects import DECIDING, Contrast, Outcome
@@ -38,15 +37,6 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrialRow:
-    recipe: str
-    arm: str
-    purpose: str
-    trial: Trial
-    result: Result
 
 
 def fact_tables(page: FactPage) -> tuple[Table, ...]:
@@ -428,18 +418,3 @@ def registration(page: Page) -> str:
     )
     count = "an unknown number" if before is None else str(before)
     return f"{page.plan.registered}, when {count} {trials} were already there"
-
-
-def trial_rows(page: Page) -> Iterator[TrialRow]:
-    """Every finished trial of the plan, evaluation trials first."""
-    for recipe in page.claim.recipes:
-        for arm in page.claim.arms:
-            places = [
-                ("confirm", page.trials[c.trial_id], page.results[c.trial_id])
-                for c in evaluation_outcomes(page, recipe, arm)
-            ]
-            places += [
-                ("tune", trial, result) for trial, result in tuning_trials(page, recipe, arm)
-            ]
-            for purpose, trial, result in places:
-                yield TrialRow(recipe=recipe, arm=arm, purpose=purpose, trial=trial, result=result)
