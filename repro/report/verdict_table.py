@@ -24,7 +24,7 @@ class Row:
     """A verdict with its estimate, data and cost, as text.
 
     `unit`: short; `measure`: as in the claim file; `region`: the pre-registered range.
-    `value`, `printed`, `seconds`: sort keys, NaN without a number. `anchor`: of the section
+    `value`, `printed`: sort keys, NaN without a number. `anchor`: of the section
     with the evidence.
     """
 
@@ -49,7 +49,6 @@ class Row:
     region: str = ""
     value: float = math.nan
     printed: float = math.nan
-    seconds: float = math.nan
 
     @property
     def measured(self) -> bool:
@@ -127,7 +126,6 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             command=command(page),
             value=estimate.value if estimate else math.nan,
             printed=math.nan if value is None else value,
-            seconds=verdict.seconds or math.nan,
         )
 
 
