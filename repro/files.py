@@ -10,7 +10,8 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -145,18 +146,38 @@ def write_atomic(path: Path, *content: bytes | str) -> None:
 
 def write_parts(path: Path, parts: Iterable[bytes | str]) -> None:
     """The same of parts that are made while they are written."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_together({path: parts})
+
+
+def write_together(files: Mapping[Path, Iterable[bytes | str]]) -> None:
+    """The same of several files: none is replaced before all are written."""
+    new = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}") for path in files}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with new.open("xb") as file:
-                for part in parts:
-                    file.write(part.encode() if isinstance(part, str) else part)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
+        for path, parts in files.items():
+            with _write_errors(path):
+                _write_new(new[path], parts)
+        for path in files:
+            with _write_errors(path):
+                new[path].replace(path)
+    except BaseException:
+        for each in new.values():
+            with suppress(OSError):
+                each.unlink(missing_ok=True)
+        raise
+
+
+def _write_new(path: Path, parts: Iterable[bytes | str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        for part in parts:
+            file.write(part.encode() if isinstance(part, str) else part)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror}") from error

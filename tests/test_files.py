@@ -1,11 +1,12 @@
 """Files of strangers: only regular ones of a sensible size are read, and nothing is waited for."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from repro.files import parse_json, read_bytes, read_text
+from repro.files import parse_json, read_bytes, read_text, write_together
 
 
 def test_a_regular_file_is_read_through_a_link(tmp_path: Path) -> None:
@@ -61,3 +62,20 @@ def test_json_without_end_is_an_error_of_the_text(text: str) -> None:
     """Not of the interpreter's stack."""
     with pytest.raises(ValueError, match="nested too deep"):
         parse_json(text)
+
+
+def test_files_written_together_are_all_new_or_all_old(tmp_path: Path) -> None:
+    """A part that cannot be made leaves nothing behind, neither changed nor half written."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("old")
+
+    def parts() -> Iterator[str]:
+        yield "half"
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        write_together({first: ["new"], second: parts()})
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("first", "old")]
+
+    write_together({first: ["ne", b"w"], second: ["too"]})
+    assert (first.read_text(), second.read_text()) == ("new", "too")

@@ -4,9 +4,10 @@
 that know nothing of this one.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,10 @@ import numpy as np
 from repro.audit.merge import content_of, disagreement
 from repro.claim import Claim, TrainedClaim
 from repro.errors import ContradictionError, NothingMeasuredError
-from repro.files import File, exists, write_atomic, write_parts
+from repro.files import File, exists, write_parts
 from repro.plan import TUNING_SEEDS_FROM, next_cells
 from repro.registry import DATASETS, METRICS
-from repro.report.frames import table_of_trials, trial_cells
+from repro.report.frames import trial_cells, trial_table
 from repro.store import ARCHIVED, Store, checksums, facts_in
 from repro.store.archive import pack
 from repro.store.arrays import Array
@@ -36,6 +37,7 @@ class _Arm:
     rate: float | None = None  # its own
 
 
+_NOWHERE = _Arm(claim="", scale="", recipe="", arm="")
 _Arms = Mapping[str, Sequence[_Arm]]  # by what the trials of an arm have in common
 
 
@@ -83,7 +85,7 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     for name, archive in archives.items():
         checksums.drop_beside(out / f"{name}.tar")
         write_parts(out / f"{name}.tar", pack(_members(archive)))
-    write_atomic(out / checksums.TABLE, _table(Store(out), arms))
+    write_parts(out / checksums.TABLE, _table(Store(out), arms))
     return len(results) - len(further), len(further)
 
 
@@ -200,21 +202,30 @@ def _imageless(arrays: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def _table(store: Store, arms: _Arms) -> str:
+def _table(store: Store, arms: _Arms) -> Iterator[str]:
     """A row for each trial and each arm of the claims that it belongs to."""
-    nowhere = [_Arm(claim="", scale="", recipe="", arm="")]
-    rows = (
-        {
-            **{key: getattr(arm, key) for key in ("claim", "scale", "recipe", "arm")},
-            "purpose": "tune" if trial.seed >= TUNING_SEEDS_FROM else "confirm",
-            **trial_cells(trial, result),
-        }
-        for trial, result in ((store.trial(name), r) for name, r in store.results().items())
-        for arm in _arms_of(trial, arms) or nowhere
-    )
-    frame = table_of_trials(rows).sort_values(
-        ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed", "trial"], kind="stable"
+    results = store.results()
+    places = [
+        (arm, "tune" if trial.seed >= TUNING_SEEDS_FROM else "confirm", trial)
+        for trial in map(store.trial, results)
+        for arm in _arms_of(trial, arms) or [_NOWHERE]
+    ]
+    places.sort(key=lambda place: (*astuple(place[0])[:4], place[1], *_order(place[2])))
+    table = trial_table(
+        (
+            {
+                **{key: getattr(arm, key) for key in ("claim", "scale", "recipe", "arm")},
+                "purpose": purpose,
+                **trial_cells(trial, results[trial.id]),
+            }
+            for arm, purpose, trial in places
+        ),
+        results.values(),
     )
     # A metric that this version knows and no trial has would change the file of an older one.
-    empty = [name for name in METRICS if frame[name].isna().all()]
-    return frame.drop(columns=empty).to_csv(index=False, lineterminator="\n")
+    empty = [n for n in METRICS if all(math.isnan(r.metric(n)) for r in results.values())]
+    return replace(table, columns=[name for name in table.columns if name not in empty]).csv()
+
+
+def _order(trial: Trial) -> tuple[float, int, str]:
+    return trial.rate, trial.seed, trial.id

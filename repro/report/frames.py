@@ -1,11 +1,12 @@
 """The report as tables for other programs: full precision, empty where nothing was measured."""
 
+import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import product
-
-import pandas as pd
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from repro.registry import OWN_METRICS
 from repro.report.describe import estimate_fields, verdict_fields
@@ -15,6 +16,9 @@ from repro.report.verdict_table import command
 from repro.store.curves import row_lines
 from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
 from repro.verdict.effects import DECIDING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERDICT_COLUMNS = (
     "claim", "scale", "recipe", "evidence", "decides", "verdict", "reason", "estimate", "low",
@@ -30,37 +34,73 @@ TRIAL_COLUMNS = (
     "full_lower", "full_upper", "online_lower", "online_upper", "online_error", "loss",
     *OWN_METRICS, "train_seconds", "evaluate_seconds", "other_seconds", "provenance",
 )  # fmt: skip
+FACT_COLUMNS = ("claim", *(f.name for f in fields(FactOutcome)))
+
+Cells = Mapping[str, object]  # of a row, by column
 
 
-def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, Iterable[str]]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """A table whose rows are made while they are written: there may be millions."""
+
+    columns: Sequence[str]
+    cells: Iterable[Cells]
+
+    def csv(self) -> Iterator[str]:
+        """The lines of a file; a cell without a value is empty."""
+        write = csv.writer(SimpleNamespace(write=str), lineterminator="\n").writerow
+        yield write(self.columns)
+        for row in self.cells:
+            yield write([_cell(row.get(name)) for name in self.columns])
+
+    def frame(self) -> "pd.DataFrame":
+        """The same for pandas."""
+        import pandas as pd  # a second, which whoever writes files does not wait for
+
+        rows = [tuple(row.get(name, math.nan) for name in self.columns) for row in self.cells]
+        kind = None if rows else object  # pandas takes columns without values for numbers
+        return pd.DataFrame(rows, columns=list(self.columns), dtype=kind)
+
+
+def _cell(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, Iterator[str]]:
     """verdicts, effects, facts, trials and curves as CSV, in parts, by the name of the file."""
-    files: dict[str, Iterable[str]] = {
-        f"{name}.csv": [frame.to_csv(index=False, lineterminator="\n")]
-        for name, frame in _small_frames(pages).items()
-    }
+    files = {f"{name}.csv": rows.csv() for name, rows in _tables(pages).items()}
     return files | {"curves.csv": _curve_texts(pages)}
 
 
-def data_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
-    rows = [(trial_id, *row) for trial_id, curve in _curves(pages) for row in curve]
-    curves = pd.DataFrame(rows, columns=list(_CURVE_COLUMNS))
-    return _small_frames(pages) | {"curves": curves}
-
-
-def _small_frames(pages: Sequence[Page | FactPage]) -> dict[str, pd.DataFrame]:
-    """All but the curves."""
-    trained_pages = [page for page in pages if isinstance(page, Page)]
-    verdict_rows = [row for page in pages for row in _verdict_rows(page)]
+def data_frames(pages: Sequence[Page | FactPage]) -> "dict[str, pd.DataFrame]":
+    """The tables, by name."""
     return {
-        "verdicts": pd.DataFrame(verdict_rows, columns=list(VERDICT_COLUMNS)),
-        "effects": _effect_frame(trained_pages),
-        "facts": _fact_frame(pages),
-        "trials": table_of_trials(row for page in trained_pages for row in _trial_rows(page)),
+        name: rows.frame()
+        for name, rows in {**_tables(pages), "curves": _curve_rows(pages)}.items()
     }
 
 
-def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
-    """A row for each claim, scale and recipe; `evidence` is false at smoke scale."""
+def _tables(pages: Sequence[Page | FactPage]) -> dict[str, Rows]:
+    """All but the curves."""
+    trained_pages = [page for page in pages if isinstance(page, Page)]
+    return {
+        "verdicts": Rows(
+            columns=VERDICT_COLUMNS, cells=(row for page in pages for row in _verdict_rows(page))
+        ),
+        "effects": Rows(
+            columns=EFFECT_COLUMNS,
+            cells=(row for page in trained_pages for row in _effect_rows(page)),
+        ),
+        "facts": Rows(columns=FACT_COLUMNS, cells=_fact_rows(pages)),
+        "trials": trial_table(
+            (row for page in trained_pages for row in _trial_rows(page)),
+            (result for page in trained_pages for result in page.results.values()),
+        ),
+    }
+
+
+def _verdict_rows(page: Page | FactPage) -> Iterator[Cells]:
+    """A row for each recipe; `evidence` is false at smoke scale."""
     plan = page.plan if isinstance(page, Page) else None
     for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
         yield {
@@ -73,46 +113,41 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[dict[str, object]]:
         }
 
 
-def _effect_frame(pages: Sequence[Page]) -> pd.DataFrame:
-    """A row for each effect of a claim and recipe; `by_seed`: its values, separated by `;`.
+def _effect_rows(page: Page) -> Iterator[Cells]:
+    """A row for each effect and recipe; `by_seed`: its values, separated by `;`.
 
     `doubtful`: one of its arms failed a sanity check.
     """
-    rows = [
-        {
-            "claim": page.claim.id,
-            "scale": page.evidence.scale,
-            "recipe": recipe,
-            "evidence": not page.smoke,
-            "effect": contrast.name,
-            "decides": contrast.name == DECIDING,
-            "says": contrast.description,
-            "unit": contrast.unit,
-            **estimate_fields(contrast.estimate),
-            "p": contrast.estimate.p if contrast.estimate else math.nan,
-            "correlation": contrast.correlation,
-            "sd": contrast.sd,
-            "by_seed": ";".join(f"{seed}={value!r}" for seed, value in contrast.by_seed.items()),
-            "doubtful": evidence.doubts(contrast),
-        }
-        for page in pages
-        for recipe, evidence in page.evidence.recipes.items()
-        for contrast in evidence.contrasts
-    ]
-    return pd.DataFrame(rows, columns=list(EFFECT_COLUMNS))
+    for recipe, evidence in page.evidence.recipes.items():
+        for contrast in evidence.contrasts:
+            yield {
+                "claim": page.claim.id,
+                "scale": page.evidence.scale,
+                "recipe": recipe,
+                "evidence": not page.smoke,
+                "effect": contrast.name,
+                "decides": contrast.name == DECIDING,
+                "says": contrast.description,
+                "unit": contrast.unit,
+                **estimate_fields(contrast.estimate),
+                "p": contrast.estimate.p if contrast.estimate else math.nan,
+                "correlation": contrast.correlation,
+                "sd": contrast.sd,
+                "by_seed": ";".join(f"{seed}={v!r}" for seed, v in contrast.by_seed.items()),
+                "doubtful": evidence.doubts(contrast),
+            }
 
 
-def _fact_frame(pages: Sequence[Page | FactPage]) -> pd.DataFrame:
-    rows = [
-        {"claim": page.claim.id, **asdict(fact)}
-        for page in pages
-        if isinstance(page, FactPage)
-        for fact in page.facts
-    ]
-    return pd.DataFrame(rows, columns=["claim", *(f.name for f in fields(FactOutcome))])
+def _fact_rows(pages: Sequence[Page | FactPage]) -> Iterator[Cells]:
+    """A row for each fact that needs no training."""
+    for page in pages:
+        for fact in page.facts if isinstance(page, FactPage) else ():
+            printed = None if fact.printed is None else float(fact.printed)
+            cells = {**asdict(fact), "printed": printed, "ours": float(fact.ours)}
+            yield {"claim": page.claim.id, **cells}
 
 
-def _trial_rows(page: Page) -> Iterator[dict[str, object]]:
+def _trial_rows(page: Page) -> Iterator[Cells]:
     """A row for each finished trial and role; crossings in epochs, errors as fractions."""
     claim, results = page.claim, page.results
     for recipe, arm in product(claim.recipes, claim.arms):
@@ -124,20 +159,10 @@ def _trial_rows(page: Page) -> Iterator[dict[str, object]]:
             yield place | {"purpose": "tune", **trial_cells(trial, result)}
 
 
-def table_of_trials(rows: Iterable[Mapping[str, object]]) -> pd.DataFrame:
-    """The rows with a column for each metric, including those of a claim's own command.
-
-    Column by column: all rows at once would take ten times the memory.
-    """
-    columns: dict[str, list[object]] = {name: [] for name in TRIAL_COLUMNS}
-    for count, row in enumerate(rows):
-        for name in row.keys() - columns.keys():
-            columns[name] = [math.nan] * count
-        for name, column in columns.items():
-            column.append(row.get(name, math.nan))
-    others = sorted(columns.keys() - set(TRIAL_COLUMNS))
-    kind = None if columns["trial"] else object  # pandas takes lists without values for numbers
-    return pd.DataFrame(columns, columns=[*TRIAL_COLUMNS, *others], dtype=kind)
+def trial_table(rows: Iterable[Cells], results: Iterable[Result]) -> Rows:
+    """The rows, with a column for each metric of these results that a claim's own command names."""
+    names = {name for result in results for name in result.metrics}
+    return Rows(columns=(*TRIAL_COLUMNS, *sorted(names - {*OWN_METRICS})), cells=rows)
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
@@ -165,6 +190,14 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
 
 
 _CURVE_COLUMNS = ("trial", *CURVE_COLUMNS)
+
+
+def _curve_rows(pages: Sequence[Page | FactPage]) -> Rows:
+    """All curves; the columns of the store, and the trial."""
+    return Rows(
+        columns=_CURVE_COLUMNS,
+        cells=({"trial": name, **row._asdict()} for name, curve in _curves(pages) for row in curve),
+    )
 
 
 def _curve_texts(pages: Sequence[Page | FactPage]) -> Iterator[str]:

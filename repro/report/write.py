@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from repro.files import write_parts
+from repro.files import write_together
 from repro.report.document import document
 from repro.report.frames import csv_files
 from repro.report.html import render_html
@@ -37,8 +37,6 @@ def write_report(
         },
     }
     outputs = [make() for name, make in makers.items() if name in chosen_formats]
-    files = {name: parts for each in outputs for name, parts in each.items()}
-    # First what is read while it is written: where that fails, nothing else has changed.
-    for name in sorted(files, key=lambda name: isinstance(files[name], list)):
-        write_parts(out / name, files[name])
+    # Together, since curves are read while they are written, and may turn out to be damaged.
+    write_together({out / name: parts for files in outputs for name, parts in files.items()})
     return out / next(iter(outputs[0])) if outputs and len(outputs[0]) == 1 else out

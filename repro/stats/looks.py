@@ -41,6 +41,8 @@ def look_levels(
     equal intervals that hold together 95 times in 100. They keep their level, and what they have
     left of `error` is for the looks to come.
     """
+    if len(looks) == 1 and not taken:
+        return (1 - 2 * error if looks[0] > 1 else 1.0,)
     p = _one_sided_p(looks, 1 if paired else 2)
     crossed = np.zeros(len(p), dtype=bool)
     edges = [_equal_edge(looks, paired=paired)] * taken
