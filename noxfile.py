@@ -219,7 +219,8 @@ def calibration(session: nox.Session) -> None:
 @nox.session(venv_backend="none")
 def cuda(session: nox.Session) -> None:
     """Hold without a GPU what one would be given; `tests` runs these, too."""
-    files = ("tests/test_cuda.py", "tests/test_lrn_kernel.py", "tests/test_bare_machine.py")
+    kernels = ("tests/test_lrn_kernel.py", "tests/test_crop_kernel.py")
+    files = ("tests/test_cuda.py", *kernels, "tests/test_bare_machine.py")
     run_in_tests(session, "-m", "pytest", "--durations=5", *(session.posargs or files))
 
 

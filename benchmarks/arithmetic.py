@@ -1,7 +1,7 @@
 """What a training step moves through memory, counted without a device: a floor for its time.
 
 Every operation that is no view is a launch, which reads its tensors and writes its results once.
-What a cache saves, and what cuDNN adds of its own, is not counted.
+What a cache saves, and what cuDNN adds of its own, is not counted; nor is what the host does.
 """
 
 from collections import Counter
@@ -14,13 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks.race import Table
+from repro.data.device import Augment, DeviceSplit
 from repro.models import build
 from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from repro.train.optim import PaperSGD
 from repro.train.ranks import SINGLE_RANK
 from repro.train.steps import SingleStep
 
-__all__ = ["StepTraffic", "arithmetic", "count_step"]
+__all__ = ["StepTraffic", "arithmetic", "count_inputs", "count_step"]
 
 _COPY = 4.3e12  # bytes a second of an H200, measured on such a card through PyTorch
 _IMAGES = 128
@@ -38,24 +39,28 @@ _NO_LAUNCH = {"aten::_unsafe_view", "aten::empty_like", "aten::empty"}
 
 
 class StepTraffic(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Launches and bytes by the name of the operation."""
+    """Launches and bytes by the name of the operation, of tensors on a kind of device."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.device = device
         self.launches, self.moved = Counter[str](), Counter[str]()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         name, returns = func._schema.name, func._schema.returns  # noqa: SLF001 - nothing else has it
         is_view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-        if name.startswith("aten::") and not is_view and name not in _NO_LAUNCH:
-            self.add(name, *{id(t): t for t in tree_leaves((args, kwargs, result))}.values())
+        tensors = {id(t): t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)}
+        there = any(t.device.type == self.device for t in tensors.values())
+        if name.startswith("aten::") and not is_view and name not in _NO_LAUNCH and there:
+            # A look-up reads as much as it writes, wherever it looks.
+            self.add(name, *((result, result) if name == "aten::index" else tensors.values()))
         return result
 
-    def add(self, name: str, *tensors: object) -> None:
+    def add(self, name: str, *tensors: Tensor) -> None:
         """A launch that moves each tensor once."""
         self.launches[name] += 1
-        self.moved[name] += sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        self.moved[name] += sum(tensor.nbytes for tensor in tensors)
 
 
 class _Kernel(torch.autograd.Function):
@@ -89,7 +94,7 @@ class _KernelNorm(nn.Module):
 def count_step(net: str, *, dtype: torch.dtype, kernel: bool) -> StepTraffic:
     """Forward, backward, update and sums of one step. `kernel`: the norms as on a GPU."""
     name, arguments, side, classes = _NETS[net]
-    traffic = StepTraffic()
+    traffic = StepTraffic("cpu")
     model = build(name, arguments, classes=classes, size=side, initialisation="he", seed=0)
     model.to(memory_format=torch.channels_last)
     with FakeTensorMode(allow_non_fake_inputs=True):
@@ -118,13 +123,40 @@ def count_step(net: str, *, dtype: torch.dtype, kernel: bool) -> StepTraffic:
     return traffic
 
 
+def count_inputs(*, kernel: bool) -> StepTraffic:
+    """From images of 256 pixels to what a step of AlexNet reads: with mirrors and colours."""
+    rows = torch.empty(_IMAGES, 256, 256, 3, dtype=torch.uint8, device="meta")
+    mean = torch.empty(rows.shape[1:], device="meta")
+    split = DeviceSplit(images=rows, labels=mean, mean=mean, scale=mean)
+    traffic = StepTraffic("meta")
+
+    def crop(_: DeviceSplit, rows: Tensor, draws: Tensor, __: Augment, size: int) -> Tensor:
+        crops = torch.empty(len(rows), 3, size, size, dtype=torch.bfloat16, device="meta")
+        traffic.add("the crops' kernel", crops, draws, rows[:, :size, :size])
+        return crops
+
+    with traffic:
+        inputs = split.random_inputs(
+            rows,
+            Augment(crop=True, flip=True, components=torch.eye(3)),
+            size=224,
+            generators=[torch.Generator()],
+            crop=crop if kernel else None,
+        )
+        torch.empty_like(inputs).copy_(inputs)  # into the memory that a recorded step reads
+    return traffic
+
+
 def arithmetic(_device: torch.device, _rounds: int) -> Table:
-    """A step in float32, in the precision of a GPU, and with the kernel that a GPU has."""
+    """A step in float32, in the precision of a GPU, and with the kernels that a GPU has."""
     rows = [
         _row(f"{net}, {form}", count_step(net, dtype=dtype, kernel=kernel))
         for net in _NETS
         for form, (dtype, kernel) in _FORMS.items()
         if net != "the CIFAR net" or not kernel  # which has no norms
+    ] + [
+        _row(f"AlexNet's inputs, {form}", count_inputs(kernel=kernel))
+        for form, kernel in (("PyTorch's operations", False), ("the crops' kernel, bfloat16", True))
     ]
     return Table(
         title=f"A step of {_IMAGES} images by arithmetic, at {_COPY / 1e12} TB/s",

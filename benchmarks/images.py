@@ -126,7 +126,7 @@ def _steps(files: tuple[Path, ...], path: Path, device: torch.device) -> list[_S
         return len(torch.from_numpy(packed).clone() if on_cpu else moved(packed, device))
 
     def crops() -> int:
-        return len(data.training_inputs(rows, [torch.Generator(device).manual_seed(0)]))
+        return len(data.training_inputs(rows, [torch.Generator().manual_seed(0)]))
 
     packed_bytes = _SIZE * _SIZE * 3
     decoded_bytes = sum(image.width * image.height * 3 for image in decoded) / len(decoded)

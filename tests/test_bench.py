@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from benchmarks.arithmetic import count_step
+from benchmarks.arithmetic import count_inputs, count_step
 from benchmarks.goals import GOALS, UNMEASURED, goals
 from benchmarks.images import can_evict, image_files, input_path
 from benchmarks.race import Table, race, ratios
@@ -80,6 +80,17 @@ def test_the_traffic_of_a_step_is_that_of_its_tensors(net: str, spatial: int) ->
     assert kernel.moved["the norms' kernel"] == 18 * numbers
     assert plain.moved.total() - kernel.moved.total() > 4 * 18 * numbers
     assert plain.launches["aten::convolution"] == kernel.launches["aten::convolution"] == 5
+
+
+def test_the_traffic_of_inputs_is_that_of_bytes_and_crops() -> None:
+    """A byte read and two written for each number of a crop, and six draws an image."""
+    plain, kernel = (count_inputs(kernel=kernel) for kernel in (False, True))
+    numbers = 128 * 3 * 224**2
+
+    assert kernel.launches == {"aten::_to_copy": 1, "the crops' kernel": 1, "aten::copy_": 1}
+    assert kernel.moved["the crops' kernel"] == 3 * numbers + 128 * 6 * 4
+    assert plain.moved.total() > 7 * kernel.moved.total()
+    assert plain.moved["aten::copy_"] == 8 * numbers
 
 
 STEPS = (

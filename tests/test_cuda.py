@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from repro.cli import executors
-from repro.data.device import Augment, DeviceSplit, View
+from repro.data.device import Augment, Crop, DeviceSplit, View
 from repro.errors import MachineError
 from repro.models import build, lrn
 from repro.models.conv_local import neighbourhoods, shifted
@@ -105,6 +106,29 @@ def test_the_way_back_of_response_normalisation_takes_no_power(
     assert not power.search(norm(name, "backward", 80)["ptx"])
 
 
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_the_kernel_of_crops_compiles(
+    dtype: str, capability: int, compiled: Callable[..., Stages]
+) -> None:
+    """To machine code, which adds and multiplies one after the other: no rounding is left out."""
+    from repro.data.device import crop_kernel
+
+    types = dict.fromkeys(("draws", "mean", "scale"), "*fp32")
+    types |= {
+        "rows": "*u8",
+        "crops": f"*{dtype}",
+        "shrink": "fp32",
+        "height": "i32",
+        "width": "i32",
+    }
+    fixed = {"PADDING": 4, "SIZE": 224, "TILE": 1024}
+    stages = compiled(crop_kernel._crop, capability, types, fixed)
+
+    assert len(stages["cubin"]) > 0
+    assert "fma.rn.f32" not in stages["ptx"]
+
+
 # Devices, by tensors that know theirs and hold nothing
 
 
@@ -114,6 +138,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if torch.version.cuda is None:
         pytest.skip("a PyTorch for CPUs alone")
     monkeypatch.setattr(lrn, "_kernel", lambda _: None)
+    monkeypatch.setattr(Tensor, "pin_memory", lambda own: own)
     with FakeTensorMode():
         yield
 
@@ -164,15 +189,20 @@ def test_a_net_on_a_gpu_meets_no_tensor_of_the_cpu(name: str, nets: dict[str, nn
         evaluate(net, split, view, autocast=lambda: torch.autocast("cuda", enabled=False))
 
 
-@pytest.mark.usefixtures("fake")
-def test_crops_mirrors_and_colours_are_drawn_and_used_on_the_gpu() -> None:
-    """Two runs together, each with a generator of its own."""
-    split = split_on_gpu(40)
-    augment = Augment(crop=True, flip=True, components=torch.empty(3, 3, device="cuda"))
-    generators = [torch.Generator(), torch.Generator()]
-    inputs = split.random_inputs(split.images, augment, size=32, generators=generators)  # type: ignore[arg-type]
+def cropped(nets: int, crop: Crop | None = None) -> Tensor:
+    """Inputs of so many runs, each with a generator of its own."""
+    split = split_on_gpu(40, 8 * nets)
+    augment = Augment(crop=True, flip=True, components=torch.empty(3, 3))
+    generators = [torch.Generator() for _ in range(nets)]
+    return split.random_inputs(split.images, augment, size=32, generators=generators, crop=crop)  # type: ignore[arg-type]
 
-    assert inputs.shape == (8, 3, 32, 32)
+
+@pytest.mark.usefixtures("fake")
+def test_crops_mirrors_and_colours_are_used_on_the_gpu() -> None:
+    """Drawn on the host, for two runs together."""
+    inputs = cropped(2)
+
+    assert inputs.shape == (16, 3, 32, 32)
     assert inputs.device.type == "cuda"
 
 
@@ -180,18 +210,20 @@ def test_crops_mirrors_and_colours_are_drawn_and_used_on_the_gpu() -> None:
 
 
 class Launches(TorchDispatchMode):
-    """Counts them, by name."""
+    """Counts them, by name; those on the `device`, or all."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | None = None) -> None:
         super().__init__()
-        self.counts = Counter[str]()
+        self.counts, self.device = Counter[str](), device
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         returns = func._schema.returns
         view = any(r.alias_info is not None and not r.alias_info.is_write for r in returns)
-        if not view:
+        result = func(*args, **(kwargs or {}))
+        tensors = [t for t in tree_leaves((args, kwargs, result)) if isinstance(t, Tensor)]
+        if not view and (self.device is None or any(t.device.type == self.device for t in tensors)):
             self.counts[func._schema.name] += func._schema.name != "aten::_unsafe_view"
-        return func(*args, **(kwargs or {}))
+        return result
 
 
 def batch(name: str, nets: int = 1) -> tuple[Tensor, Tensor]:
@@ -247,6 +279,21 @@ def launched(step: SingleStep | BatchedStep, name: str, nets: int = 1) -> int:
     with Launches() as launches:
         step(*batch(name, nets), share)
     return launches.counts.total()
+
+
+@pytest.mark.usefixtures("fake")
+def test_launches_for_crops_do_not_grow_with_nets() -> None:
+    """What is drawn comes in one copy, which is all that the kernel needs."""
+    counts = []
+    for nets, crop in ((2, None), (26, None), (2, lambda *_: None)):
+        with Launches("cuda") as launches:
+            cropped(nets, crop)  # type: ignore[arg-type]
+        del launches.counts["aten::empty"]  # of the images
+        counts.append(launches.counts)
+
+    assert counts[0] == counts[1]
+    assert counts[0].total() > 15
+    assert counts[2] == {"aten::_to_copy": 1}
 
 
 # What is said of a GPU, and how it is understood

@@ -133,6 +133,30 @@ def test_on_a_cpu_there_is_no_choice(dataset: Dataset) -> None:
     assert run.paths == ""
 
 
+@pytest.mark.parametrize("augment", [(), ("flip",)])
+@pytest.mark.parametrize("nets", [1, 2])
+def test_paths_are_tried_where_there_is_something_for_them(
+    augment: tuple[str, ...], nets: int, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel for crops where some are drawn, nets abreast where there are several."""
+    trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"augment": augment}))
+    runs = [Run(trial, device_data(trial, dataset, CPU), until=0.1) for _ in range(nets)]
+    runs[0].device = torch.device("cuda")
+    alike = StepMeasurement(seconds=1.0, losses=LOSSES)
+    monkeypatch.setattr("repro.train.fast_paths.measure_steps", lambda *_, **__: alike)
+    monkeypatch.setattr("repro.train.fast_paths._choices", {})
+    monkeypatch.setattr("repro.models.lrn._kernels_used", True)  # which is chosen for the process
+    tried = [note.split()[0] for note in choose_fast_paths(runs).notes]
+
+    assert tried == [
+        "channels_last",
+        "norm_kernel",
+        *(["crop_kernel"] if augment else []),
+        "graph",
+        *(["grouped", "streams"] if nets > 1 else []),
+    ]
+
+
 PATHS_OF_STEPS = [
     frozenset[str](),
     frozenset({"channels_last"}),

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from repro.models import lrn
 from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
 from repro.train import Population, Run, device_data, train, train_all
 from repro.train.energy import Meter
+from repro.train.population import PATHS
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 pytestmark = [
@@ -110,6 +112,31 @@ def test_the_compiled_norms_are_those_of_pytorchs_operations(
         torch.testing.assert_close(one, two, rtol=rtol, atol=rtol)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_compiled_crops_are_those_of_pytorchs_operations(
+    dtype: torch.dtype, dataset: Dataset
+) -> None:
+    """To the bit, padded, mirrored and coloured; bfloat16 is rounded once."""
+    from repro.data.device.crop_kernel import crop
+
+    data = DeviceData(
+        dataset,
+        device=CUDA,
+        inputs="standardised",
+        crop=32,
+        augment=("crop", "flip"),
+        padding=4,
+        colour="scaled",
+    )
+    rows = data.train.rows(torch.arange(100, device=CUDA))
+    crops, plain = (
+        data.training_inputs(rows, [torch.Generator().manual_seed(0)], crop=how)
+        for how in (partial(crop, dtype=dtype), None)
+    )
+
+    assert torch.equal(crops, plain.to(dtype))
+
+
 def test_all_metrics_of_augmented_images_come_home(dataset: Dataset) -> None:
     """Crops, mirrors, colour noise and dropout, on the card as on the CPU."""
     way = RECIPE.model_copy(
@@ -163,14 +190,19 @@ def test_any_of_several_accelerators_trains(dataset: Dataset) -> None:
     assert losses[1].tolist() == pytest.approx(losses[0].tolist(), rel=5e-2)
 
 
+@pytest.mark.parametrize("paths", [PATHS, PATHS | {"crop_kernel"}], ids=["plain", "crop_kernel"])
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_no_step_waits_for_the_card(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_step_waits_for_the_card(
+    paths: frozenset[str], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within a window the host waits for the device nowhere, only once at its end.
 
     Asking is an error while a step or its inputs are made.
     """
-    trial = trial_on(dataset, recipe=RECIPE.model_copy(update={"crop": 28, "augment": ("crop",)}))
-    population = Population([Run(trial, device_data(trial, dataset, CUDA), until=1.0)])
+    padded = {"crop": 32, "padding": 4, "augment": ("crop",)}
+    trial = trial_on(dataset, recipe=RECIPE.model_copy(update=padded))
+    runs = [Run(trial, device_data(trial, dataset, CUDA), until=1.0)]
+    population = Population(runs, paths=paths)
     for _ in range(3):  # until the step is recorded, which has to wait
         population.train_window()
     calls = Counter[str]()

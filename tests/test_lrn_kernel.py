@@ -1,6 +1,5 @@
 """The GPU's kernel for response normalisation, run on the CPU by Triton's interpreter."""
 
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from repro.models import lrn
 from repro.models.lrn import LocalResponseNorm, SpatialResponseNorm
+from tests.interpreted import interpreted
 from tests.test_lrn import CASES, maps, ours, printed
 
 pytest.importorskip("triton")
@@ -18,17 +18,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """Imported anew: whether a kernel is interpreted is decided when it is defined."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.delitem(sys.modules, "repro.models.lrn_kernel", raising=False)
-    import repro.models.lrn_kernel as module
-
-    lrn._kernel.cache_clear()
-    yield module
-    lrn._kernel.cache_clear()
-    del sys.modules["repro.models.lrn_kernel"]
-    del sys.modules["repro.models"].lrn_kernel  # by which `from repro.models import` would find it
+def kernel() -> Iterator[ModuleType]:
+    with interpreted("repro.models.lrn_kernel") as module:
+        lrn._kernel.cache_clear()
+        yield module
+        lrn._kernel.cache_clear()
 
 
 def of(case: dict[str, float], kernel: ModuleType, x: Tensor) -> Tensor:

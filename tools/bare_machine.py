@@ -207,7 +207,7 @@ def tests(arguments: argparse.Namespace) -> Stage:
     """Those that need a GPU; a rehearsal skips them one by one, and runs those of the kernels."""
     which = [*GPU_TESTS, "-m", "gpu"]
     if arguments.rehearse:
-        which = ["tests/test_gpu.py", "tests/test_lrn_kernel.py"]
+        which = ["tests/test_gpu.py", "tests/test_lrn_kernel.py", "tests/test_crop_kernel.py"]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *which]
     return Stage(name="tests", minutes=3.0, command=lambda _: command)
 

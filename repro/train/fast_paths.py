@@ -111,7 +111,9 @@ def choose_fast_paths(runs: Sequence[Run]) -> FastPaths:
         return FastPaths()
     key = run.trial.shape, str(run.device), len(runs) > 1
     if key not in _choices:
-        paths = ["channels_last", "triton", "graph"]
+        paths = ["channels_last", "norm_kernel"]
+        paths += ["crop_kernel"] if run.data.augment.any else []
+        paths += ["graph"]
         paths += ["grouped", "streams"] if len(runs) > 1 else []
         bound = _BOUNDS[run.trial.recipe.precision]
         try:
@@ -122,7 +124,7 @@ def choose_fast_paths(runs: Sequence[Run]) -> FastPaths:
             _choices[key] = FastPaths(
                 paths=frozenset(), notes=(f"not tried: {_first_line(error)}",)
             )
-    lrn.use_kernel("triton" in _choices[key].paths)
+    lrn.use_kernel("norm_kernel" in _choices[key].paths)
     return _choices[key]
 
 
@@ -130,7 +132,7 @@ def measure_steps(
     runs: Sequence[Run], paths: frozenset[str], seconds: float = _SECONDS
 ) -> StepMeasurement:
     """Steps on the first batch by nets like those of the runs, which stay as they are."""
-    lrn.use_kernel("triton" in paths)
+    lrn.use_kernel("norm_kernel" in paths)
     sample = runs if paths & BATCHED_PATHS else runs[:1]
     # At a rate at which losses stay where they can be compared.
     trials = [replace(run.trial, rate=_RATE) for run in sample]
@@ -143,25 +145,25 @@ def measure_steps(
 
 
 def _time_steps(population: Population, seconds: float) -> StepMeasurement:
-    step, now = population.step, population.clock.now
+    now, data = population.clock.now, population.data
     batches = torch.cat([run.batches()[0] for run in population.runs])
     share = SINGLE_RANK.share(batches)
-    generators = [run.generator("augment") for run in population.runs]
-    data = population.data
-    images = data.training_inputs(
-        data.train.rows(batches), generators if data.augment.any else [], first=0, of=len(batches)
-    )
-    labels = data.train.labels.index_select(0, batches)
-    step.begin([run.seed("noise") for run in population.runs])
+    generators = [run.generator("augment") for run in population.runs if data.augment.any]
+    rows, labels = data.train.rows(batches), data.train.labels.index_select(0, batches)
+
+    def step() -> None:
+        population.step(population.inputs(rows, generators, share), labels, share)
+
+    population.step.begin([run.seed("noise") for run in population.runs])
     losses = []
     for _ in range(_STEPS):
-        step(images, labels, share)
-        losses.append(float(step.totals[0, 0]))
+        step()
+        losses.append(float(population.step.totals[0, 0]))
     start, steps = now(), 0
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or not steps:
         for _ in range(8):
-            step(images, labels, share)
+            step()
         steps += 8
         now()  # or all that is asked for would wait in a queue
     seconds_each = (now() - start) / (steps * len(population.runs))

@@ -2,22 +2,24 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.profiler import record_function
 
+from repro.data.device import Crop
 from repro.registry import OWN_MODELS
 from repro.train.evaluate import evaluate_batched
 from repro.train.optim import PaperSGD
 from repro.train.out_of_memory import is_out_of_memory
-from repro.train.ranks import SINGLE_RANK, Ranks
+from repro.train.ranks import SINGLE_RANK, Ranks, Share
 from repro.train.steps import BatchedStep, SingleStep, Step, StreamedStep
 from repro.train.trial_run import Run
 
-# What a step may be made of. On a CPU only the first is a choice, and it is always taken.
-PATHS = frozenset({"channels_last", "triton", "graph", "grouped"})
+# What a step is made of where nothing is tried. On a CPU only the first is a choice.
+PATHS = frozenset({"channels_last", "norm_kernel", "graph", "grouped"})
 BATCHED_PATHS = frozenset({"grouped", "streams"})  # by which several nets take a step
 
 
@@ -40,7 +42,14 @@ class Population:
                 run.model.to(memory_format=torch.contiguous_format)
                 if isinstance(run.optimizer, PaperSGD):
                     run.optimizer.follow_layout()
+        self.crop = _crop_kernel(runs[0]) if "crop_kernel" in paths else None
         self.step = _step(runs, ranks, paths)
+
+    def inputs(self, rows: Tensor, generators: Sequence[torch.Generator], share: Share) -> Tensor:
+        """Of the images of a step, or of a rank's share of them."""
+        return self.data.training_inputs(
+            rows, generators, first=share.first, of=share.of, crop=self.crop
+        )
 
     def continue_with(self, running: Sequence[Run]) -> bool:
         """Give the places of those that left to others; False where too few are left for that."""
@@ -83,7 +92,7 @@ class Population:
             shares = [self.ranks.share(batch) for batch in batches]
             stream = _TimedBatches(self.data.train.stream([share.indices for share in shares]))
             for step, (share, (rows, labels)) in enumerate(zip(shares, stream, strict=True)):
-                images = self.data.training_inputs(rows, augmenting, first=share.first, of=share.of)
+                images = self.inputs(rows, augmenting, share)
                 # Of several runs none mixes.
                 self.step(*self.runs[0].mix(images, labels, step), share)
         totals = self.ranks.total(self.step.totals).tolist()
@@ -138,6 +147,15 @@ class Population:
         self.clock.book([run.progress for run in runs], evaluate=self.clock.now() - start)
         for run, evaluation in zip(runs, evaluations, strict=True):
             run.row(source, evaluation.error, evaluation.loss, evaluation.images)
+
+
+def _crop_kernel(run: Run) -> Crop:
+    """In bfloat16 where the first that is done to inputs is a convolution, which rounds them so."""
+    from repro.data.device.crop_kernel import crop
+
+    convolved = run.trial.model in OWN_MODELS and run.trial.batches  # others may blend images
+    low = convolved and run.trial.recipe.precision == "bfloat16"
+    return partial(crop, dtype=torch.bfloat16 if low else torch.float32)
 
 
 def _step(runs: Sequence[Run], ranks: Ranks, paths: frozenset[str]) -> Step:

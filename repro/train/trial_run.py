@@ -126,8 +126,8 @@ class Run:
         return derive_seed(purpose, self.trial.seed, self.progress.windows)
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Seeded so, on the device."""
-        return torch.Generator(self.device).manual_seed(self.seed(purpose))
+        """Seeded so, on the host: what it draws is the same for every device."""
+        return torch.Generator().manual_seed(self.seed(purpose))
 
     def mix(self, images: Tensor, labels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """The batch of a step of the window, changed and blended where the recipe says so."""

@@ -3,7 +3,16 @@
 Knows no files of images.
 """
 
-from repro.data.device.images import Augment, DeviceData, DeviceSplit, Inputs, View, moved, ten_crop
+from repro.data.device.images import (
+    Augment,
+    Crop,
+    DeviceData,
+    DeviceSplit,
+    Inputs,
+    View,
+    moved,
+    ten_crop,
+)
 from repro.data.device.statistics import (
     Colour,
     colour_components,

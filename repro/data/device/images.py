@@ -8,7 +8,8 @@ Inputs are what the paper feeds its nets, raw RGB less the per-pixel mean of the
 (sec. 2), or the same at unit variance. The mean is taken away before the crop: a pixel's own mean,
 wherever the crop lies.
 
-B images, S pixels a side of the crop.
+B images, S pixels a side of the crop. What is drawn for them, (B, 6) float32: row and column where
+each crop begins, in the padded image; 1 where it is mirrored; noise of its colours, in grey levels.
 """
 
 import os
@@ -63,6 +64,7 @@ class Augment:
 
     `padding`: pixels around an image that is cropped at random.
     `components`: what alpha is multiplied with, (3, 3), one a row, in grey levels; None: no noise.
+    They stay on the host, as all that is drawn.
     """
 
     crop: bool
@@ -165,6 +167,7 @@ class DeviceSplit:
         generators: Sequence[torch.Generator],
         first: int = 0,
         of: int | None = None,
+        crop: "Crop | None" = None,
     ) -> Tensor:
         """As `inputs`, each image cut, mirrored and coloured at random.
 
@@ -172,41 +175,65 @@ class DeviceSplit:
         for by its own generator alone. Where they are a part of `of` images, from the image
         `first` on, all are drawn for: an image gets its own numbers, whoever works on it.
         """
-        rows, mean = _padded(rows, augment.padding), _padded(self.mean, augment.padding)
-        count, height, width = rows.shape[:3]
-        device = rows.device
+        count = len(rows)
         each = (of or count) // len(generators)
+        rooms = [side + 2 * augment.padding - size for side in self.mean.shape[:2]]
+        draws = torch.cat([_draw(augment, rooms, each, generator) for generator in generators])
+        draws = _sent(draws[first : first + count], rows.device)
+        return (crop or crop_windows)(self, rows, draws, augment, size)
 
-        def drawn(draw: Callable[[torch.Generator], Tensor]) -> Tensor:
-            return torch.cat([draw(generator) for generator in generators])[first : first + count]
 
-        def places(room: int) -> Tensor:
-            if not augment.crop:
-                return torch.full((count,), room // 2, device=device)
-            return drawn(
-                lambda by: torch.randint(room + 1, (each, 1), generator=by, device=device)
-            ).squeeze(1)
+# What is drawn for images (B, H, W, 3) of the split, done to them: (B, 3, S, S) in channels_last.
+Crop = Callable[[DeviceSplit, Tensor, Tensor, Augment, int], Tensor]
 
-        top, left = places(height - size), places(width - size)
-        sides, means = rows[None], mean[None]
-        side = torch.zeros_like(top)
-        if augment.flip:
-            # A crop that is mirrored is one of the mirrored image, as far from its other edge.
-            chance = drawn(lambda by: torch.rand(each, 1, generator=by, device=device)).squeeze(1)
-            side = (chance < 0.5).long()
-            left = torch.where(side == 1, width - size - left, left)
-            sides = torch.stack((rows, rows.flip(2)))
-            means = torch.stack((mean, mean.flip(1)))
-        image = torch.arange(count, device=device)
-        pixels = _windows(sides, size)[side, image, top, left].to(torch.float32)
-        pixels.sub_(_windows(means, size)[side, top, left])
-        if augment.components is not None:
-            alpha = drawn(lambda by: torch.randn(each, 3, generator=by, device=device))
-            alpha = alpha * _COLOUR_STD
-            noise = (alpha @ augment.components)[:, None, None].expand(-1, -1, size, -1)
-            pixels.add_(noise.contiguous()).mul_(augment.shrink)  # by rows: three are too few
-        pixels.mul_(self.scale[:size, :size])  # the same at every place
-        return pixels.permute(0, 3, 1, 2)
+
+def crop_windows(
+    split: DeviceSplit, rows: Tensor, draws: Tensor, augment: Augment, size: int
+) -> Tensor:
+    """By PyTorch's operations, in float32."""
+    rows, mean = _padded(rows, augment.padding), _padded(split.mean, augment.padding)
+    top, left, side = draws[:, :3].long().unbind(1)
+    sides, means = rows[None], mean[None]
+    if augment.flip:
+        # A crop that is mirrored is one of the mirrored image, as far from its other edge.
+        left = torch.where(side == 1, rows.shape[2] - size - left, left)
+        sides = torch.stack((rows, rows.flip(2)))
+        means = torch.stack((mean, mean.flip(1)))
+    image = torch.arange(len(rows), device=rows.device)
+    pixels = _windows(sides, size)[side, image, top, left].to(torch.float32)
+    pixels.sub_(_windows(means, size)[side, top, left])
+    if augment.components is not None:
+        noise = draws[:, None, None, 3:].expand(-1, -1, size, -1)
+        pixels.add_(noise.contiguous()).mul_(augment.shrink)  # by rows: three are too few
+    pixels.mul_(split.scale[:size, :size])  # the same at every place
+    return pixels.permute(0, 3, 1, 2)
+
+
+def _draw(augment: Augment, rooms: Sequence[int], count: int, generator: torch.Generator) -> Tensor:
+    """On the host, so that a trial's crops are the same on every device, and one copy brings them.
+
+    `rooms`: rows and columns that an image has more than its crop.
+    """
+
+    def place(room: int) -> Tensor:
+        if not augment.crop:
+            return torch.full((count, 1), room // 2)
+        return torch.randint(room + 1, (count, 1), generator=generator)
+
+    top, left = map(place, rooms)
+    mirrored, noise = torch.zeros(count, 1), torch.zeros(count, 3)
+    if augment.flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    if augment.components is not None:
+        alpha = torch.randn(count, 3, generator=generator) * _COLOUR_STD
+        noise = alpha @ augment.components
+    return torch.cat((top, left, mirrored, noise), 1)
+
+
+def _sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """To the device; a GPU need not have done all its work for that."""
+    on_gpu = device.type == "cuda"
+    return (numbers.pin_memory() if on_gpu else numbers).to(device, non_blocking=on_gpu)
 
 
 def _padded(images: Tensor, by: int) -> Tensor:
@@ -255,7 +282,7 @@ class DeviceData:
             held = used.nbytes + dataset.test.images.nbytes <= _free_bytes(device) / 2
 
         def floats(array: npt.NDArray[np.float64]) -> Tensor:
-            return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32, device=device)
+            return torch.tensor(np.ascontiguousarray(array), dtype=torch.float32)
 
         self.classes = len(dataset.classes)
         self.size = crop or side
@@ -277,8 +304,8 @@ class DeviceData:
             return DeviceSplit(
                 images=_tensor(images).to(device) if held else images,
                 labels=_tensor(part.labels[:first]).to(device),
-                mean=floats(statistics.mean),
-                scale=floats(np.broadcast_to(factor, statistics.mean.shape)),
+                mean=floats(statistics.mean).to(device),
+                scale=floats(np.broadcast_to(factor, statistics.mean.shape)).to(device),
             )
 
         self.train = split(dataset.train, images)
@@ -291,15 +318,23 @@ class DeviceData:
         *,
         first: int = 0,
         of: int | None = None,
+        crop: Crop | None = None,
     ) -> Tensor:
         """What nets are trained on, a batch for each; no generators where nothing is random.
 
-        `rows`: all images, or those from the image `first` on of `of` images.
+        `rows`: all images, or those from the image `first` on of `of` images. `crop`: what does
+        to them what was drawn; None: PyTorch's operations.
         """
         if not generators:
             return self.train.inputs(rows, self.centre)
         return self.train.random_inputs(
-            rows, self.augment, size=self.size, generators=generators, first=first, of=of
+            rows,
+            self.augment,
+            size=self.size,
+            generators=generators,
+            first=first,
+            of=of,
+            crop=crop,
         )
 
 
