@@ -119,7 +119,12 @@ def read_text(path: File | str, *, most: int = _MOST_BYTES) -> str:
 
     Line ends are as in the file.
     """
-    return read_bytes(path, most=most).decode("utf-8-sig")
+    return decoded(read_bytes(path, most=most))
+
+
+def decoded(content: bytes) -> str:
+    """What `read_text` makes of it."""
+    return content.decode("utf-8-sig")
 
 
 def reason_of(error: Exception) -> str:

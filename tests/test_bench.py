@@ -1,5 +1,7 @@
 """Benchmarks: contestants take turns, ratios are of the same round, and what is missing is said."""
 
+import os
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -193,6 +195,28 @@ def test_a_store_that_is_made_for_measuring_is_sound(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "120 trials (120 finished)" in done.output
     assert "belong to no plan" not in done.output
+
+
+def test_report_and_verify_open_each_curve_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For its checksum, the analysis, the figures and the tables, of claims of either kind."""
+    make_store(tmp_path, claims=2, seeds=6)
+    store, claims = tmp_path / "store", tmp_path / "claims"
+    opened: Counter[str] = Counter()
+    open_file = os.open
+
+    def counted(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        opened[str(path)] += 1
+        return open_file(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", counted)
+    curves = {str(path): 1 for path in store.glob("trials/*/curve.csv")}
+    for words in (["report", "--store", store, "--out", tmp_path / "out"], ["verify", store]):
+        opened.clear()
+        done = repro(*words, "--claims", claims)
+        assert done.exit_code == 0, done.output
+        assert {path: opened[path] for path in opened if path.endswith("curve.csv")} == curves
 
 
 @pytest.mark.gpu

@@ -44,7 +44,7 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
     if not _files(store):
         raise NothingMeasuredError(f"{store.root} holds no plan, no trial and no facts")
     verification = Verification()
-    verification.contradictions += checksums.damage(store.root).values()
+    verification.contradictions += store.damaged_files().values()
     try:
         store.ids()
     except IntegrityError as error:  # one of the contradictions already

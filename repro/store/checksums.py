@@ -117,32 +117,45 @@ def _by_trial(sums: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return {trial_id: files for trial_id, files in trials.items() if "result.json" in files}
 
 
-def damage(root: Path) -> dict[Path, str]:
+def file_digest(path: File) -> str:
+    """Of a file's content; IntegrityError where it cannot be read."""
+    most = _MOST_BYTES.get(os.path.splitext(path.name)[1], 1 << 26)  # noqa: PTH122 - as above
+    try:
+        return sha256_of(path, most=most)
+    except OSError as error:
+        raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+
+
+Digest = Callable[[File], str]  # of a file; IntegrityError where it cannot be read
+
+
+def damage(root: Path, digest: Digest = file_digest) -> dict[Path, str]:
     """What is wrong with each file that is not as a checksum says, is missing, or was added.
 
     Of a store in which trials are trained meanwhile: their checksums go before their files change.
+    `digest`: reads the files, for a caller who needs their contents as well.
     """
     is_crate = (root / CRATE).exists()
     of_all = _of_crate if is_crate else _of_store
-    wrong = _damage(root / SUMS, of_all) if is_sealed(root) else {}
+    wrong = _damage(root / SUMS, of_all, digest) if is_sealed(root) else {}
     if is_crate and not is_sealed(root):
         wrong[root / SUMS] = (
             f"{root / SUMS}: missing, though {root / CRATE} says that it is a crate"
         )
     for pattern in _BESIDE_IN:
         for path in root.glob(pattern):
-            wrong |= _damage(path, partial(_present, names=[path.stem]))
+            wrong |= _damage(path, partial(_present, names=[path.stem]), digest)
     for name, is_folder in _entries(root / "trials").items():
         if is_folder:
-            wrong |= _damage(root / "trials" / name / SUMS, _of_trial)
+            wrong |= _damage(root / "trials" / name / SUMS, _of_trial, digest)
     holders: dict[str, Path] = {}
     for archive in archives(root):
         if archive not in wrong:
-            wrong |= _damage_in(archive, holders)
+            wrong |= _damage_in(archive, holders, digest)
     return wrong
 
 
-def _damage_in(archive: Path, holders: dict[str, Path]) -> dict[Path, str]:
+def _damage_in(archive: Path, holders: dict[str, Path], digest: Digest) -> dict[Path, str]:
     """The same of the trials in an archive, and what `holders` have already."""
     trials: defaultdict[str, dict[str, Part]] = defaultdict(dict)
     wrong: dict[Path, str] = {}
@@ -155,13 +168,15 @@ def _damage_in(archive: Path, holders: dict[str, Path]) -> dict[Path, str]:
         for trial_id, parts in trials.items():
             folder = archive / "trials" / trial_id
             sums = _read(parts.pop(SUMS, folder / SUMS))
-            wrong |= _differences(folder / SUMS, sums, parts)
+            wrong |= _differences(folder / SUMS, sums, parts, digest)
     except IntegrityError as error:
         wrong[archive] = str(error)
     return wrong
 
 
-def _damage(path: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> dict[Path, str]:
+def _damage(
+    path: Path, list_files: Callable[[Path], Mapping[str, Path]], digest: Digest
+) -> dict[Path, str]:
     """The same of the files of which one file has the checksums, and of others that are listed."""
     folder = path.parent
     try:
@@ -170,9 +185,9 @@ def _damage(path: Path, list_files: Callable[[Path], Mapping[str, Path]]) -> dic
         # Not of a folder that cannot be read: nothing says that there are checksums.
         return {path: str(error)} if os.path.exists(path) else {}  # noqa: PTH110 - it raises nothing
     present = {**_present(folder, before), **list_files(folder)}
-    wrong = dict(_differences(path, before, present))
+    wrong = dict(_differences(path, before, present, digest))
     if wrong and not _is_unchanged(path, before):  # trained further, or ended, meanwhile
-        return _damage(path, list_files)
+        return _damage(path, list_files, digest)
     return wrong
 
 
@@ -194,12 +209,12 @@ def _is_unchanged(path: Path, before: Mapping[str, str]) -> bool:
 
 
 def _differences(
-    path: Path, sums: Mapping[str, str], present: Mapping[str, File]
+    path: Path, sums: Mapping[str, str], present: Mapping[str, File], digest: Digest
 ) -> Iterator[tuple[Path, str]]:
     for name in sorted(sums.keys() | present.keys()):
         place = path.parent / name
         try:
-            why = _difference(path, sums.get(name), present.get(name))
+            why = _difference(path, sums.get(name), present.get(name), digest)
         except IntegrityError as error:
             yield place, str(error)
         else:
@@ -207,12 +222,12 @@ def _differences(
                 yield place, f"{place}: {why}"
 
 
-def _difference(path: Path, digest: str | None, file: File | None) -> str:
+def _difference(path: Path, expected: str | None, file: File | None, digest: Digest) -> str:
     if file is None:
         return f"missing, though {path} has its checksum"
-    if digest is None:
+    if expected is None:
         return f"added since {path} was written"
-    return "" if _sha256(file) == digest else f"changed since {path} was written"
+    return "" if digest(file) == expected else f"changed since {path} was written"
 
 
 def _of_trial(folder: Path) -> dict[str, Path]:
@@ -260,15 +275,7 @@ def _files(folder: Path, patterns: Iterable[str]) -> dict[str, Path]:
 
 
 def _digests(files: Mapping[str, Path]) -> dict[str, str]:
-    return {name: _sha256(path) for name, path in files.items()}
-
-
-def _sha256(path: File) -> str:
-    most = _MOST_BYTES.get(os.path.splitext(path.name)[1], 1 << 26)  # noqa: PTH122 - as above
-    try:
-        return sha256_of(path, most=most)
-    except OSError as error:
-        raise IntegrityError(f"cannot read {path}: {error.strerror}") from error
+    return {name: file_digest(path) for name, path in files.items()}
 
 
 def _read(path: File) -> dict[str, str]:

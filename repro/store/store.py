@@ -35,6 +35,7 @@ import hashlib
 import json
 import os
 import secrets
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -90,6 +91,10 @@ MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
 _MOST_ROWS = 1 << 17
 _MOST_ARRAY_BYTES = 1 << 25
 
+_CURVE = "curve.csv"
+
+_State = Part | tuple[int, ...]  # of a file: what changes when it does
+
 T = TypeVar("T")
 
 
@@ -144,7 +149,8 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._known: dict[str, tuple[Part | tuple[int, ...], Result]] = {}
+        self._known: dict[str, tuple[_State, Result]] = {}
+        self._curves: dict[str, tuple[_State, bytes]] = {}
         self._rows: _Latest[tuple[Row, ...]] = _Latest(_MOST_ROWS)
         self._arrays: _Latest[dict[str, Array]] = _Latest(_MOST_ARRAY_BYTES)
         self._tokens: dict[str, bytes] = {}
@@ -180,9 +186,21 @@ class Store:
         path = file.archive if isinstance(file, Part) else file
         return checksums.is_sealed(self.root) or checksums.beside(path).exists()
 
+    def damaged_files(self) -> dict[Path, str]:
+        """What is wrong with each file that is not as its checksum says."""
+        return checksums.damage(self.root, self._digest)
+
+    def _digest(self, file: File) -> str:
+        if file.name != _CURVE:
+            return checksums.file_digest(file)
+        try:
+            return checksums.sha256(self._curve_bytes(file))
+        except OSError as error:
+            raise IntegrityError(f"cannot read {file}: {error.strerror}") from error
+
     def check(self) -> None:
         """IntegrityError when a file is not as its checksum says."""
-        wrong = list(checksums.damage(self.root).values())
+        wrong = list(self.damaged_files().values())
         if wrong:
             more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise IntegrityError(
@@ -337,10 +355,9 @@ class Store:
     def result(self, trial_id: str) -> Result | None:
         """What one trial gave; None while it is unfinished."""
         path = f"{self.root}/trials/{trial_id}/result.json"
-        state: Part | tuple[int, ...]
+        state: _State
         try:
-            about = os.stat(path)  # noqa: PTH116 - of thousands: a Path takes longer than the file
-            state = (about.st_ino, about.st_mtime_ns, about.st_size)
+            state = _state(path)
         except (FileNotFoundError, NotADirectoryError):
             file = self.file(trial_id, "result.json")
             if isinstance(file, Path):
@@ -374,13 +391,26 @@ class Store:
         return rows
 
     def _read_rows(self, trial_id: str) -> tuple[Row, ...]:
-        path = self.file(trial_id, "curve.csv")
+        path = self.file(trial_id, _CURVE)
         if not exists(path):
             return ()
         try:
-            return rows_in(read_file(path))
+            return rows_in(read_file(path, self._curve_bytes))
         except ValueError as error:
             raise IntegrityError(f"{path}: not a curve: {error}") from error
+
+    def _curve_bytes(self, file: File) -> bytes:
+        """What is in the file of a curve. It is kept, so that no file is read twice for what it is.
+
+        Compressed, it takes about as much memory as the trial's result.
+        """
+        state = file if isinstance(file, Part) else _state(file)
+        kept = self._curves.get(str(file))
+        if kept is not None and kept[0] == state:
+            return zlib.decompress(kept[1])
+        content = read_bytes(file)
+        self._curves[str(file)] = state, zlib.compress(content, 1)
+        return content
 
     def numbers(self, trial_id: str) -> str:
         """All that the trial's code and seed decide, as text: no clock, no machine.
@@ -653,6 +683,12 @@ def _plan_digest(record: PlanRecord) -> str:
 def facts_in(path: File) -> list[FactOutcome]:
     """What one file of facts holds; IntegrityError when it holds none."""
     return read_record(list[FactOutcome], path, "a list of facts", hint=f"remove {path}, run again")
+
+
+def _state(path: Path | str) -> tuple[int, ...]:
+    """Another one once the file was replaced."""
+    about = os.stat(path)  # noqa: PTH116 - of thousands: a Path takes longer than the file
+    return about.st_ino, about.st_mtime_ns, about.st_size
 
 
 _HEAD_BYTES = len("sha256 \n") + 64

@@ -5,6 +5,7 @@ another type; "5" is not taken for 5.
 """
 
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, TypeVar
@@ -19,7 +20,7 @@ from pydantic import (
 )
 
 from repro.errors import IntegrityError
-from repro.files import File, read_text, reason_of
+from repro.files import File, decoded, read_bytes, reason_of
 
 STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -49,10 +50,10 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
-def read_file(path: File) -> str:
+def read_file(path: File, read: Callable[[File], bytes] = read_bytes) -> str:
     """Text of a store's file; IntegrityError where it cannot be read safely."""
     try:
-        return read_text(path)
+        return decoded(read(path))
     except (OSError, UnicodeDecodeError) as error:
         raise IntegrityError(
             f"cannot read {path}: {reason_of(error)}", hint="is the store folder complete?"
