@@ -660,3 +660,78 @@ def test_a_changed_program_is_said_to_make_new_trials(tmp_path: Path) -> None:
     assert [said in ran.output for ran in (first, again, last)] == [False, False, True]
     assert why.exit_code == 0, why.output
     assert "the command's files and inputs, which have changed" in why.output
+
+
+def smoke_run(path: Path, store: Path) -> tuple[str, ...]:
+    """The words of a run of the claim at smoke scale, in one worker."""
+    return (
+        "run",
+        str(path),
+        "--scale",
+        "smoke",
+        "--store",
+        str(store),
+        "--trust",
+        "--workers",
+        "1",
+    )
+
+
+def texts_about(path: Path, store: Path) -> dict[str, str]:
+    """What each command that reads a store says of the claim."""
+    report = path.parent / "report"
+    ran = repro("report", "--claims", path.parent, "--store", store, "--out", report)
+    assert "Traceback" not in ran.output
+    return {
+        "why": repro("why", path, "--store", store).output,
+        "verify": repro("verify", store, "--claims", path.parent).output,
+        "report.md": (report / "report.md").read_text(),
+        "report.html": (report / "report.html").read_text(),
+    }
+
+
+def test_every_command_says_that_results_are_of_another_version_of_a_file(tmp_path: Path) -> None:
+    """By one rule: the present files, and before their first run the newest plan."""
+    path, store, program = claim_file(tmp_path), tmp_path / "store", tmp_path / "program.py"
+    assert repro(*smoke_run(path, store)).exit_code == 0
+    before, first = program.read_text(), texts_about(path, store)
+    changed(program, "0.001", "0.002")
+    edited = texts_about(path, store)
+    (tmp_path / "gate").touch()
+    repro(*smoke_run(path, store), "--max-seeds", "1")
+    run_again = texts_about(path, store)
+    program.write_text(before)
+    reverted = texts_about(path, store)
+
+    assert not [name for name, text in first.items() if "another version" in text]
+    assert all(
+        "easured with another version of program.py than the command has now" in text
+        for text in edited.values()
+    ), edited
+    assert "6 trials are hits, 6 are wanted next" in edited["why"]
+    said = "6 trials with another version of program.py do not count (3 seeds an arm)"
+    assert all(said in text for text in plain(run_again).values()), run_again
+    assert "2 trials are hits, 4 are wanted next" in run_again["why"]
+    said = "2 trials with another version of program.py do not count (1 seed an arm)"
+    assert all(said in text for text in plain(reverted).values()), reverted
+    assert "6 trials are hits, 0 are wanted next" in reverted["why"]
+    assert "nothing contradicts anything" in reverted["verify"]
+
+
+def plain(texts: dict[str, str]) -> dict[str, str]:
+    """Without the backslashes of Markdown."""
+    return {name: text.replace("\\", "") for name, text in texts.items()}
+
+
+def test_a_program_that_is_edited_while_a_run_goes_on_trains_none_of_its_trials(
+    tmp_path: Path,
+) -> None:
+    """They would carry the identity of the earlier program."""
+    path = claim_file(tmp_path)
+    cell = cells_of(path, tmp_path / "store")[0]
+    changed(tmp_path / "program.py", "0.001", "0.002")
+
+    with pytest.raises(CommandError, match="was not begun: a file of its command has changed"):
+        train_cells([cell], machine(tmp_path), stop=PlainFlag(), on_event=lambda _: None)
+
+    assert not (tmp_path / "ran").exists()

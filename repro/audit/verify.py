@@ -23,6 +23,7 @@ from repro.store.archive import archives
 from repro.trial import FactOutcome, Result
 from repro.verdict import Verdict
 from repro.verdict.judge import judge
+from repro.verdict.versions import version_notes
 
 
 @dataclass(kw_only=True, slots=True)
@@ -251,6 +252,11 @@ def _check_verdicts(
             if any(derived.get(name) is not results[name] for name in trials):
                 again = judge(claim, scale, store, derived)
             used.update(trials)
+            if isinstance(claim, TrainedClaim):
+                verification.notes += [
+                    f"{claim.id} at {scale} scale: {note}"
+                    for note in version_notes(claim, scale, store, results)
+                ]
             for stored, anew in zip(judged.verdicts, again.verdicts, strict=True):
                 if stored.word == "not run" == anew.word:
                     continue

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from repro.claim import Claim, TrainedClaim
+from repro.claim.trainer import files_now
 from repro.errors import ClaimError, NothingMeasuredError
-from repro.plan import Cell, next_cells
+from repro.plan import Cell
 from repro.store import Store
 from repro.trial import Result, Trial
-from repro.verdict.judge import judge, registered_plan
+from repro.verdict.judge import judge, next_trials, registered_plan
+from repro.verdict.versions import version_notes
 
 _TRIAL_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -23,8 +25,8 @@ class _Place:
     claim: TrainedClaim
     scale: str
     used: frozenset[str]
-    pending: tuple[Cell, ...]
-    changed: bool  # whether the claim file is another than the one that was planned
+    pending: tuple[Cell, ...]  # of a command, with its files as they are now
+    notes: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -70,13 +72,17 @@ def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterat
         current = registered_plan(claim, scale, store)
         records = [current] if current else store.plans(claim.id, scale)[-1:]
         for record in records:
-            evidence = judge(claim, scale, store).evidence
+            judged = judge(claim, scale, store, results)
+            files, rule = files_now(claim), judged.claim
+            assert isinstance(rule, TrainedClaim)
+            fingerprint = files.fingerprint if files else record.fingerprint
+            changed = ["the claim file has changed since it was planned"] * (current is None)
             yield _Place(
                 claim=claim,
                 scale=scale,
-                used=frozenset(evidence.trials if evidence else ()),
-                pending=tuple(next_cells(claim, scale, record.fingerprint, results)),
-                changed=current is None,
+                used=frozenset(judged.evidence.trials if judged.evidence else ()),
+                pending=tuple(next_trials(rule, scale, fingerprint, results, records=store)),
+                notes=(*changed, *version_notes(claim, scale, store, results)),
             )
 
 
@@ -110,7 +116,7 @@ def _trial(
 def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterator[str]:
     yield (
         f"{place.name}: {len(place.used)} trials are hits, {len(place.pending)} are wanted next"
-        + ("; the claim file has changed since it was planned" if place.changed else "")
+        + "".join(f"; {note}" for note in place.notes)
     )
     spare = [store.trial(name) for name in results.keys() - place.used]
     for cell in place.pending:

@@ -41,6 +41,7 @@ class ScaleSection:
     tables: tuple[Table, ...]
     command: str
     registered: str = ""  # of measured scales that are no smoke
+    notes: tuple[str, ...] = ()
 
     @property
     def leading(self) -> tuple[Drawing, ...]:
@@ -307,6 +308,7 @@ def _scale(page: Page | FactPage) -> ScaleSection:
         tables=evidence_tables(page) if page.evidence.trials else (),
         command=command(page),
         registered=registration(page) if page.evidence.trials else "",
+        notes=page.notes,
     )
 
 

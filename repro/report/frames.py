@@ -162,7 +162,7 @@ def _trial_rows(page: Page) -> Iterator[Cells]:
 def trial_table(rows: Iterable[Cells], results: Iterable[Result]) -> Rows:
     """The rows, with a column for each metric of these results that a claim's own command names."""
     names = {name for result in results for name in result.metrics}
-    return Rows(columns=(*TRIAL_COLUMNS, *sorted(names - {*OWN_METRICS})), cells=rows)
+    return Rows(columns=(*TRIAL_COLUMNS, *sorted(names - {*TRIAL_COLUMNS})), cells=rows)
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
@@ -185,7 +185,7 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
         "evaluate_seconds": result.seconds.evaluate,
         "other_seconds": result.seconds.other,
         "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
-        **{name: v for name, v in result.metrics.items() if name not in OWN_METRICS},
+        **{name: v for name, v in result.metrics.items() if name not in TRIAL_COLUMNS},
     }
 
 

@@ -108,7 +108,8 @@ def _scale(part: ScaleSection, *, figures: bool) -> Iterator[str]:
     yield from (f"### {_escape(part.title)}", "")
     for recipe, word, reason in part.verdicts:
         yield f"- **{_escape(word)}** with the {_escape(recipe)} recipe: {_escape(reason)}"
-    if part.verdicts:
+    yield from (f"- {_escape(note)}" for note in part.notes)
+    if part.verdicts or part.notes:
         yield ""
     if figures:
         for drawing in part.drawings:

@@ -23,7 +23,8 @@ class Page:
     """One claim at one scale; `verdicts` one a recipe.
 
     `trials`, `results`, `curves` and `arrays` hold what is finished, by trial id; the latter two
-    may be read only when they are asked for. `plan` is None while nothing was registered.
+    may be read only when they are asked for. `plan` is None while nothing was registered. `notes`:
+    on other versions of a command's files.
     """
 
     claim: TrainedClaim
@@ -34,6 +35,7 @@ class Page:
     curves: Mapping[str, Sequence[Row]]
     arrays: Mapping[str, Arrays]
     plan: PlanRecord | None
+    notes: tuple[str, ...] = ()
 
     @property
     def scale(self) -> Scale:

@@ -12,6 +12,7 @@ from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.trial import Result, Trial
 from repro.verdict.judge import judge, registered_plan
+from repro.verdict.versions import version_notes
 
 T = TypeVar("T")
 
@@ -47,6 +48,7 @@ def _page(claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, R
         curves=_Lazy(evidence.trials, store.rows),
         arrays=_Lazy(evidence.trials, store.arrays),
         plan=plan,
+        notes=tuple(version_notes(claim, scale, store, results)),
     )
 
 

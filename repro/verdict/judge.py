@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from repro.claim import SCALES, Claim, TrainedClaim
+from repro.claim.trainer import files_now
 from repro.errors import DataError
 from repro.plan import Cell, next_cells, possible_cells
 from repro.registry import DATASETS
@@ -95,10 +96,20 @@ def as_registered(claim: TrainedClaim, scale: str, store: Store) -> TrainedClaim
 
 
 def registered_plan(claim: TrainedClaim, scale: str, store: Store) -> PlanRecord | None:
-    """The record of the current claim file; the newest, if there are several data sets."""
+    """The record of the current claim file by which it is judged.
+
+    Of several, that of the command's files as they are now; without one, the newest.
+    """
+    records = registered_plans(claim, scale, store)
+    files = files_now(claim) if len(records) > 1 else None
+    present = [record for record in records if files and record.fingerprint == files.fingerprint]
+    return next(iter(present or records[-1:]), None)
+
+
+def registered_plans(claim: TrainedClaim, scale: str, store: Store) -> list[PlanRecord]:
+    """All of the current claim file, on whatever data or files of a command, oldest first."""
     digest = as_registered(claim, scale, store).digest(scale)
-    records = [record for record in store.plans(claim.id, scale) if record.digest == digest]
-    return records[-1] if records else None
+    return [record for record in store.plans(claim.id, scale) if record.digest == digest]
 
 
 def next_trials(
@@ -139,15 +150,20 @@ def judge(
         facts = store.facts(claim.id, claim.digest())
         return Judgement(claim=claim, evidence=None, verdicts=(decide_exact(claim, facts),))
     claim = as_registered(claim, scale, store)
-    evidence = _evidence(claim, scale, store, store.results() if results is None else results)
+    results = store.results() if results is None else results
+    evidence = evidence_by(registered_plan(claim, scale, store), claim, scale, store, results)
     verdicts = tuple(decide(claim, evidence, recipe) for recipe in claim.recipes)
     return Judgement(claim=claim, evidence=evidence, verdicts=verdicts)
 
 
-def _evidence(
-    claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, Result]
+def evidence_by(
+    record: PlanRecord | None,
+    claim: TrainedClaim,
+    scale: str,
+    store: Store,
+    results: Mapping[str, Result],
 ) -> Evidence:
-    record = registered_plan(claim, scale, store)
+    """The evidence on the data, or by the command's files, of the plan."""
     fingerprint = record.fingerprint if record else None
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=store)
     return replace(evidence, finished_before=record.finished_before if record else 0)

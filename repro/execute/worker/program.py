@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, command_line
+from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, Files, command_line
 from repro.errors import CommandError, IntegrityError, WriteError
 from repro.execute.machine import Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
@@ -83,6 +83,7 @@ class _Program:
         with _program_lock(self.lock, self.stop) as lock:
             if lock is None:
                 return TrainedCell(outcome="paused")
+            files = self._unchanged_files()
             self._continue()
             try:
                 if self.training.status is None:
@@ -93,7 +94,8 @@ class _Program:
                 self._save()
         if self.training.status is None:
             return TrainedCell(outcome="paused")
-        facts = provenance(self.machine.device) | {"data": self.cell.trial.data or OWN_DATA}
+        data = self.cell.trial.data or OWN_DATA
+        facts = {**provenance(self.machine.device), "data": data, **files.facts}
         result = result_of(self.training, self._clocks(), facts)
         self.store.finish(result)
         return TrainedCell(outcome="finished", result=result)
@@ -105,6 +107,20 @@ class _Program:
         return CommandError(f"the command of trial {self.cell.trial.id} {fault}{ending}")
 
     # Before it starts
+
+    def _unchanged_files(self) -> Files:
+        """CommandError if they are not those of the trial's identity, as after an edit."""
+        trial, home = self.cell.trial, self.cell.home
+        assert trial.trainer is not None
+        assert home is not None
+        files = Files.read(trial.trainer, home)
+        if files.fingerprint != trial.fingerprint:
+            raise CommandError(
+                f"trial {trial.id} was not begun: a file of its command has changed since the run "
+                "began",
+                hint="run the same command again: it trains with the files as they are then",
+            )
+        return files
 
     def _continue(self) -> None:
         """Load the metrics of earlier starts, the last lines from the file itself."""
