@@ -3,9 +3,9 @@
 May import all but `cli`. `crate`, which draws pages, is imported where it is wanted.
 """
 
-from repro.audit.diff import Difference, compare
+from repro.audit.diff import compare
 from repro.audit.export import copy_evidence, export
-from repro.audit.merge import Merged, merge
+from repro.audit.merge import merge
 from repro.audit.text import (
     difference_fields,
     difference_text,
@@ -13,5 +13,5 @@ from repro.audit.text import (
     verification_fields,
     verification_text,
 )
-from repro.audit.verify import Verification, claims_beside, verify
+from repro.audit.verify import claims_beside, verify
 from repro.audit.why import why

@@ -6,8 +6,6 @@
 from repro.models.activation import ScaledTanh, activation
 from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012
 from repro.models.build import build
-from repro.models.cifar import CifarNet, cifar_19pct, cifar_80sec
-from repro.models.conv_local import ConvLocalNet, LocallyConnected2d, cifar_conv_local
+from repro.models.conv_local import LocallyConnected2d
 from repro.models.dropout import Dropout
 from repro.models.lrn import LocalResponseNorm
-from repro.models.resnet import CifarResNet, cifar_resnet

@@ -14,6 +14,5 @@ from repro.train.epochs import epoch_order, window_steps
 from repro.train.loop import device_context, train, train_all
 from repro.train.out_of_memory import is_out_of_memory, may_be_out_of_memory
 from repro.train.population import Population
-from repro.train.progress import Progress
 from repro.train.stopwatch import Stopwatch
 from repro.train.trial_run import CheckpointError, Run, device_data, untrained

@@ -21,4 +21,4 @@ from repro.report.figures.forest import ForestRow, forest, forest_height
 from repro.report.figures.images import confusion, examples, kernels, nearest
 from repro.report.figures.rates import ArmRates, RatePoint, rate_sensitivity
 from repro.report.figures.seeds import CrossingRow, MetricRow, Seeds, crossing_times, metric_points
-from repro.report.figures.style import GREY, INK, MARKS, SCHEME, STYLE
+from repro.report.figures.style import GREY, INK, SCHEME, STYLE
