@@ -59,16 +59,12 @@ def _placeholder_rules(data: Mapping[str, Any], command: list[str]) -> Iterator[
             if name not in {*mapping(scale_spec, "arguments"), *mapping(arm_spec, "arguments")}
         ]
         if unset:
-            allowed = [*PLACEHOLDERS, *_arguments(data)]
+            parts = [*mapping(data, "arms").values(), *mapping(data, "scales").values()]
+            allowed = set(PLACEHOLDERS).union(*(mapping(part, "arguments") for part in parts))
             yield (
                 ("trainer", "command"),
                 f"{{{name}}} has no value for {unset[0]}{choices(name, allowed)}",
             )
-
-
-def _arguments(data: Mapping[str, Any]) -> list[str]:
-    parts = [*mapping(data, "arms").values(), *mapping(data, "scales").values()]
-    return list(dict.fromkeys(key for part in parts for key in mapping(part, "arguments")))
 
 
 def _texts(value: Mapping[str, Any], key: str) -> list[str]:

@@ -52,7 +52,8 @@ def checks(
     yield Check(name="python", state="ok", text=_python())
     yield _torch()
     yield from _devices()
-    yield Check(name="machine", state="ok", text=_machine())
+    memory = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB memory"
+    yield Check(name="machine", state="ok", text=f"{cores()} cores for this process, {memory}")
     yield _folder("store", store)
     yield _folder("cache", cache_dir)
     for one in status(data_dirs, cache_dir):
@@ -185,11 +186,6 @@ def fast_paths(device: torch.device) -> Check:
     paths = choose_fast_paths([Run(one, data, until=1.0) for one in trials])
     text = f"{_TOGETHER} nets together, {str(paths) or 'nothing to choose'}"
     return Check(name=f"{device} steps", state="ok", text=text)
-
-
-def _machine() -> str:
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return f"{cores()} cores for this process, {memory:.0f} GiB memory"
 
 
 def _folder(name: str, folder: Path) -> Check:

@@ -6,7 +6,7 @@ from functools import cached_property, partial
 
 from matplotlib.axes import Axes
 
-from repro.claim import LevelClaim, TimeClaim, TrainedClaim, metric_of
+from repro.claim import LevelClaim, TimeClaim, metric_of
 from repro.registry import metric_facts
 from repro.report import figure_data, figures
 from repro.report.page import Page
@@ -83,11 +83,20 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
         )
         for recipe, curves in curves_by_recipe.items()
     ]
+    # Where full passes decide, online error curves end above the threshold.
+    measure, lagging = (
+        (
+            "full passes over the training set",
+            " and ends the trial; the batches' error lags, so that its curve ends higher",
+        )
+        if claim.decided_by == "full"
+        else ("it", "")
+    )
     caption = (
         "Training error: online error of the batches, averaged over the epoch that ends there. "
         "Band: smallest to largest of the seeds, as far as all of them ran; from there thin "
-        f"lines, one a seed. Filled markers on the dashed line: where {_measure(claim)} crossed "
-        f"{100 * page.threshold:g} %, which is what counts{_lagging(claim)}. "
+        f"lines, one a seed. Filled markers on the dashed line: where {measure} crossed "
+        f"{100 * page.threshold:g} %, which is what counts{lagging}. "
         "A triangle: stopped without having crossed."
     )
     if paper:
@@ -97,12 +106,6 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     return _curves(
         page, panels, f"Training error of {_arms(page)} against epochs, for {_names(page)}", caption
     )
-
-
-def _lagging(claim: TimeClaim) -> str:
-    """Why online error curves end above the threshold when full passes decide."""
-    full = claim.decided_by == "full"
-    return " and ends the trial; the batches' error lags, so that its curve ends higher" * full
 
 
 def _count_of_them(bands: Iterable[figures.Band | None]) -> str:
@@ -225,10 +228,12 @@ def _effects(page: Page) -> Drawing:
         label=label,
     )
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"
+    several = f" under every recipe, of which {claim.verdict_recipe} gives the verdict"
+    under = several * (len(claim.recipes) > 1)
     caption = (
         f"The {'ratio' if ratio else 'effect'} with its interval{', on a log axis' * ratio}; small "
         "diamonds below: its values seed by seed. Green: where the interval has to lie for "
-        f"“reproduced”, drawn for the contrast that decides{_under(claim)}. "
+        f"“reproduced”, drawn for the contrast that decides{under}. "
         "Arrow: an end that is open, or beyond the axis. Small arrow: a seed beyond the axis."
     )
     if any(row.doubtful for row in rows):
@@ -240,13 +245,6 @@ def _effects(page: Page) -> Drawing:
         panels=[("", draw)],
         inches=(WIDTH * 1.3, max(SMALL, 1.2 + 0.45 * len(rows))),
     )
-
-
-def _under(claim: TrainedClaim) -> str:
-    """That the contrast is drawn under every recipe, and which recipe decides."""
-    if len(claim.recipes) == 1:
-        return ""
-    return f" under every recipe, of which {claim.verdict_recipe} gives the verdict"
 
 
 def _effect_text(row: figures.EffectRow) -> str:
@@ -427,10 +425,6 @@ def _picture(page: Page, picture: Picture) -> Iterator[Drawing]:
 def _arms(page: Page) -> str:
     arms_run = {o.arm for evidence in page.evidence.recipes.values() for o in evidence.outcomes}
     return _listed([arm for arm in page.claim.arms if arm in arms_run] or list(page.claim.arms))
-
-
-def _measure(claim: TimeClaim) -> str:
-    return "full passes over the training set" if claim.decided_by == "full" else "it"
 
 
 def _names(page: Page) -> str:

@@ -193,12 +193,8 @@ def _damage(
 
 def _present(folder: Path, names: Iterable[str]) -> dict[str, Path]:
     """Those of the files that are there; none outside the folder."""
-    paths = {name: folder / name for name in names if _is_inside(name)}
-    return {name: path for name, path in paths.items() if os.path.lexists(path)}
-
-
-def _is_inside(name: str) -> bool:
-    return not name.startswith("/") and ".." not in name.split("/")
+    inside = (name for name in names if not name.startswith("/") and ".." not in name.split("/"))
+    return {name: folder / name for name in inside if os.path.lexists(folder / name)}
 
 
 def _is_unchanged(path: Path, before: Mapping[str, str]) -> bool:

@@ -427,7 +427,11 @@ def _times(
     """(lower, upper] in epochs; another claim may have trained it beyond this one's budget."""
     budget = cell.until - lag(claim)
     if claim.decided_by is None:
-        crossing = first_below(_tests(result, records), threshold_for(claim, scale))
+        rows = () if records is None else records.rows(result.trial_id)  # a command's, at any time
+        tests = [(row.epoch, row.error) for row in rows if row.source == "test"]
+        crossing = first_below(
+            tests or [*enumerate(result.test_errors, 1)], threshold_for(claim, scale)
+        )
     else:
         crossing = result.crossing(claim.decided_by)
     if crossing is None or crossing[1] > budget + 1e-9:
@@ -439,13 +443,6 @@ def _times(
     return measured_lower(
         records.rows(result.trial_id), cell.trial.threshold, crossing[1]
     ), crossing[1]
-
-
-def _tests(result: Result, records: Records | None) -> list[tuple[float, float]]:
-    """(epoch, error) of each; a command tests when it likes."""
-    rows = () if records is None else records.rows(result.trial_id)
-    tests = [(row.epoch, row.error) for row in rows if row.source == "test"]
-    return tests or [*enumerate(result.test_errors, 1)]
 
 
 # The same nets, tested in two ways

@@ -147,6 +147,7 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         *_deciding_interval(of_recipe),
         *_paper_excluded(claim, evidence, of_recipe),
     )
+    last = of_recipe.look.seeds if of_recipe.look else math.inf
     return Verdict(
         claim_id=claim.id,
         scale=evidence.scale,
@@ -165,13 +166,10 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
         look=of_recipe.look,
         basis=of_recipe.basis,
         effect=_effect(claim, evidence.scale, of_recipe) if is_valid else None,
-        trials=frozenset(_counted_trials(claim, of_recipe)),
+        trials=frozenset(
+            o.trial_id for o in of_recipe.outcomes if o.arm in arms_of(claim) and o.seed < last
+        ),
     )
-
-
-def _counted_trials(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterator[str]:
-    last = evidence.look.seeds if evidence.look else math.inf
-    return (o.trial_id for o in evidence.outcomes if o.arm in arms_of(claim) and o.seed < last)
 
 
 def _paper_excluded(

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from repro.errors import ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.execute.monitor.progress import Fault, Overview, Pace, TrialProgress, trial_progress
+from repro.execute.monitor.progress import Overview, Pace, TrialProgress, trial_progress
 from repro.messages import printable, say
 from repro.plan import Cell
 from repro.text import duration
@@ -197,14 +197,13 @@ def _progress(trial: TrialProgress) -> str:
 def overview_lines(state: Overview) -> list[str]:
     return [
         *(f"train {trial.trial_id} {trial.name}: {_progress(trial)}" for trial in state.running),
-        *map(_fault_line, state.faults),
+        *(
+            f"fault {fault.trial_id} {fault.name}, {fault.told}: "
+            f"error[{fault.code}]: {_first_line(fault.message)}\n      next: {fault.hint}"
+            for fault in state.faults
+        ),
         _count_line(state),
     ]
-
-
-def _fault_line(fault: Fault) -> str:
-    message = f"error[{fault.code}]: {_first_line(fault.message)}"
-    return f"fault {fault.trial_id} {fault.name}, {fault.told}: {message}\n      next: {fault.hint}"
 
 
 def _first_line(text: str) -> str:
