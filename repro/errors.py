@@ -135,7 +135,10 @@ class CommandError(MachineError):
 
     code = "E306"
     where = "the last lines that it wrote, in the message; all of them in the trial's folder"
-    remedy = "mend the program, then run the same command again: it finds its folder as it left it"
+    remedy = (
+        "mend the program, then run the same command again: where it is a file that the claim's "
+        "command names, or an input, its trials start anew, else it finds its folder as it left it"
+    )
 
 
 class StatisticsError(ReproError):

@@ -281,6 +281,14 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
 
     assert ran.exit_code == 5
+    assert "after a change of program.py all its trials start anew" in ran.output
+    assert "; its last lines: no such layer" in ran.output
+    verified = repro("verify", store, "--claims", tmp_path).output
+    assert "note: 3 trials are unfinished, as after an interruption" in verified
+    changed(tmp_path / "program.py", "sys.exit(3)", "sys.exit(4)")
+    verified = repro("verify", store, "--claims", tmp_path).output
+    assert "note: 3 unfinished trials are of files that no claim's command has now" in verified
+    assert "`repro run` continues them" not in verified
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -11,6 +11,7 @@ from repro.audit import printed
 from repro.audit.curves import FROM_CURVE, contradictions, rederived
 from repro.audit.merge import APART
 from repro.claim import Claim, ExactClaim, TimeClaim, TrainedClaim, arms_of, metric_of
+from repro.claim.trainer import files_now
 from repro.data import fingerprint
 from repro.errors import IntegrityError, NothingMeasuredError, ReproError
 from repro.execute.monitor.progress import Fault, TrialProgress, read_report
@@ -60,7 +61,7 @@ def verify(store: Store, claims: Sequence[Claim], *, report: Path | None = None)
         f"{path}: kept apart by `repro merge`, since it contradicts this store"
         for path in sorted(store.root.glob(f"{APART}/*"))
     ]
-    derived = _check_trials(store, verification)
+    derived = _check_trials(store, claims, verification)
     _check_plans(store, claims, verification)
     _check_facts(store, claims, verification)
     if verification.contradictions:
@@ -103,7 +104,9 @@ def _say_what_has_sums(store: Store, verification: Verification) -> None:
         )
 
 
-def _check_trials(store: Store, verification: Verification) -> dict[str, Result]:
+def _check_trials(
+    store: Store, claims: Sequence[Claim], verification: Verification
+) -> dict[str, Result]:
     """The results of finished trials, as they follow from the curves."""
     derived: dict[str, Result] = {}
     litter: list[Path] = []
@@ -121,15 +124,20 @@ def _check_trials(store: Store, verification: Verification) -> dict[str, Result]
                     f"{folder / 'trial.json'}: missing beside other files"
                 )
     finished = store.finished()
-    unfinished = [name for name in store.ids() if name not in finished]
+    unfinished = {*store.ids()} - finished
+    outdated = _outdated(unfinished, store, claims)
     verification.checked.append(
         f"{len(names)} trials ({len(finished)} finished): identities, files, and results against "
         "their curves and arrays"
     )
-    if unfinished:
+    if waiting := len(unfinished) - len(outdated):
         verification.notes.append(
-            f"{len(unfinished)} trials are unfinished, as after an interruption: "
-            "`repro run` continues them"
+            f"{waiting} trials are unfinished, as after an interruption: `repro run` continues them"
+        )
+    if outdated:
+        verification.notes.append(
+            f"{len(outdated)} unfinished trials are of files that no claim's command has now, such "
+            f"as {min(outdated)}: no run continues them"
         )
     if litter:
         verification.notes.append(
@@ -137,6 +145,19 @@ def _check_trials(store: Store, verification: Verification) -> dict[str, Result]
             "nothing reads them"
         )
     return derived
+
+
+def _outdated(names: Iterable[str], store: Store, claims: Sequence[Claim]) -> set[str]:
+    """The trials of commands whose files have changed since, or are not here."""
+    versions = [files_now(claim) for claim in claims if isinstance(claim, TrainedClaim)]
+    present = {version.fingerprint for version in versions if version}
+    outdated = set()
+    for name in names:
+        with suppress(IntegrityError):  # one of the contradictions already
+            trial = store.trial(name)
+            if trial.trainer is not None and trial.fingerprint not in present:
+                outdated.add(name)
+    return outdated
 
 
 _REPORTS: dict[str, type[TrialProgress | Fault]] = {

@@ -130,7 +130,7 @@ class ConsoleObserver(Observer):
     def fail(self, cell: Cell, error: ReproError) -> None:
         """Show the first line; the full message follows at the end of the run."""
         self.rows.pop(cell.trial.id, None)
-        self._say("fault", cell, f"error[{error.code}]: {_first_line(str(error))}")
+        self._say("fault", cell, f"error[{error.code}]: {_in_a_line(str(error))}")
 
     def stop(self) -> None:
         """Show it at once: saving takes up to a tenth of an epoch."""
@@ -199,15 +199,17 @@ def overview_lines(state: Overview) -> list[str]:
         *(f"train {trial.trial_id} {trial.name}: {_progress(trial)}" for trial in state.running),
         *(
             f"fault {fault.trial_id} {fault.name}, {fault.told}: "
-            f"error[{fault.code}]: {_first_line(fault.message)}\n      next: {fault.hint}"
+            f"error[{fault.code}]: {_in_a_line(fault.message)}\n      next: {fault.hint}"
             for fault in state.faults
         ),
         _count_line(state),
     ]
 
 
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
+def _in_a_line(text: str) -> str:
+    """The first line of a message; with the last one where it ends in a colon."""
+    first, *more = text.splitlines() or [""]
+    return f"{first} {more[-1].strip()}" if more and first.endswith(":") else first
 
 
 def _count_line(state: Overview) -> str:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, Files, command_line
+from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, Files, changed_names, command_line
 from repro.errors import CommandError, IntegrityError, WriteError
 from repro.execute.machine import Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
@@ -83,32 +83,36 @@ class _Program:
         with _program_lock(self.lock, self.stop) as lock:
             if lock is None:
                 return TrainedCell(outcome="paused")
-            files = self._unchanged_files()
+            facts = self._facts_of_files()
             self._continue()
             try:
                 if self.training.status is None:
                     self._run(lock)
             except _Fault as fault:
-                raise self._error(fault) from None
+                raise self._error(fault, changed_names({}, facts)) from None
             finally:
                 self._save()
         if self.training.status is None:
             return TrainedCell(outcome="paused")
         data = self.cell.trial.data or OWN_DATA
-        facts = {**provenance(self.machine.device), "data": data, **files.facts}
-        result = result_of(self.training, self._clocks(), facts)
+        origin = {**provenance(self.machine.device), "data": data, **facts}
+        result = result_of(self.training, self._clocks(), origin)
         self.store.finish(result)
         return TrainedCell(outcome="finished", result=result)
 
-    def _error(self, fault: "_Fault") -> CommandError:
+    def _error(self, fault: "_Fault", files: Sequence[str]) -> CommandError:
         lines = self.tail.content().decode(errors="replace").strip().splitlines()
         printed = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:])
         ending = f"; its last lines:{printed}" if printed else "; it printed nothing"
-        return CommandError(f"the command of trial {self.cell.trial.id} {fault}{ending}")
+        again = "mend the program, then run the same command again: after a change of"
+        return CommandError(
+            f"the command of trial {self.cell.trial.id} {fault}{ending}",
+            hint=f"{again} {' or '.join(files)} all its trials start anew" if files else "",
+        )
 
     # Before it starts
 
-    def _unchanged_files(self) -> Files:
+    def _facts_of_files(self) -> Mapping[str, str]:
         """CommandError if they are not those of the trial's identity, as after an edit."""
         trial, home = self.cell.trial, self.cell.home
         assert trial.trainer is not None
@@ -120,7 +124,7 @@ class _Program:
                 "began",
                 hint="run the same command again: it trains with the files as they are then",
             )
-        return files
+        return files.facts
 
     def _continue(self) -> None:
         """Load the metrics of earlier starts, the last lines from the file itself."""
