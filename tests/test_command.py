@@ -1,6 +1,8 @@
 """A command as trainer: trusted once, heard by its metrics, ended with all that it has started."""
 
 import errno
+import hashlib
+import html
 import json
 import os
 import re
@@ -200,6 +202,12 @@ def test_a_command_decides_a_claim(tmp_path: Path) -> None:
     trials = (report / "trials.csv").read_text().splitlines()
     assert trials[0].endswith(",depth")
     assert [line.rpartition(",")[2] for line in trials[1:4]] == ["20.0", "21.0", "22.0"]
+    program = hashlib.sha256((tmp_path / "program.py").read_bytes()).hexdigest()[:12]
+    for name in ("report.md", "report.html"):
+        text = re.sub(r"\\|</?t[hrd][^>]*>", "", html.unescape((report / name).read_text()))
+        assert "program.py '{mode}' '{rate}'" in text
+        assert re.search(f"file program.py[ |]*{program}", text), text
+        assert "torch" not in text.rpartition("Where the numbers come from")[2].partition("##")[0]
 
 
 PYKEEN = """\

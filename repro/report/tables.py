@@ -1,6 +1,7 @@
 """The tables of a page as plain text, for HTML and Markdown."""
 
 import math
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -387,13 +388,15 @@ def _provenance(page: Page) -> Table:
         for recipe in claim.recipes
         for arm in claim.arms
     }
-    of_recipe = [("precision", ", ".join(sorted(precisions)))] if claim.trainer is None else []
+    trainer, fingerprint = claim.trainer, plan.fingerprint if plan else NOT_RUN
     rows = [
         ("data", plan.data_title if plan else NOT_RUN),
-        ("fingerprint of the data", plan.fingerprint if plan else NOT_RUN),
+        (f"fingerprint of the {'files and inputs' if trainer else 'data'}", fingerprint),
         ("registered", registration(page)),
         ("digest of the claim at this scale", claim.digest(scale)),
-        *of_recipe,
+        ("command", shlex.join(trainer.command))
+        if trainer
+        else ("precision", ", ".join(sorted(precisions))),
         *(("kind of claim", f"of {name} {which}") for name, which in versions(claim.kind).items()),
     ]
     names = {name for name, _ in rows}

@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -97,15 +98,18 @@ def cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def provenance(device: str) -> dict[str, str]:
-    """What a reader needs to repeat a result; `device` is the accelerator's name or 'cpu'."""
+def provenance(device: str, packages: Sequence[str] = _PACKAGES) -> dict[str, str]:
+    """What a reader needs to repeat a result; `device` is the accelerator's name or 'cpu'.
+
+    `packages`: those of this environment that trained; a command may have its own.
+    """
     name = f"{cpu_name()} ({os.cpu_count()} cores)" if device == "cpu" else device
     return {
         "device": name,
         "code": code_version(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        **{package: _version(package) for package in _PACKAGES},
+        **{package: _version(package) for package in packages},
     }
 
 

@@ -95,7 +95,7 @@ class _Program:
         if self.training.status is None:
             return TrainedCell(outcome="paused")
         data = self.cell.trial.data or OWN_DATA
-        origin = {**provenance(self.machine.device), "data": data, **facts}
+        origin = {**provenance(self.machine.device, packages=()), "data": data, **facts}
         result = result_of(self.training, self._clocks(), origin)
         self.store.finish(result)
         return TrainedCell(outcome="finished", result=result)
