@@ -1,8 +1,14 @@
 """The figures of a page, each with its caption and with words for those who do not see it."""
 
+import gc
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from multiprocessing import get_context
 
 from matplotlib.axes import Axes
 
@@ -40,6 +46,40 @@ class Drawing:
     @cached_property
     def svg(self) -> str:
         return svg(self.name, self.panels, inches=self.inches)
+
+
+_MANY = 60  # figures, of which a second process is worth its start
+
+
+def draw(some: Sequence[Drawing]) -> None:
+    """Draw the figures now, and where they are many every other one in a second process.
+
+    It shares the memory of this one, so that it takes little of its own.
+    """
+    mine, others = some[::2], some[1::2]
+    if len(some) < _MANY or sys.platform != "linux":  # elsewhere a fork may not draw
+        return
+    gc.freeze()  # what is collected in one process would be copied for the other
+    process = ProcessPoolExecutor(1, get_context("fork"), initializer=_ignore_interrupts)
+    try:
+        texts = process.map(_svg, others)
+        for drawing in mine:
+            _svg(drawing)
+        for drawing, text in zip(others, texts, strict=True):
+            drawing.__dict__["svg"] = text
+    except BrokenProcessPool:  # it was killed: they are drawn here, when they are looked at
+        pass
+    finally:
+        process.shutdown(cancel_futures=True)
+        gc.unfreeze()
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _svg(drawing: Drawing) -> str:
+    return drawing.svg
 
 
 def drawings(page: Page) -> tuple[Drawing, ...]:

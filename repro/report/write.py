@@ -5,6 +5,7 @@ from pathlib import Path
 
 from repro.files import write_together
 from repro.report.document import document
+from repro.report.drawings import draw
 from repro.report.frames import csv_files
 from repro.report.html import render_html
 from repro.report.markdown import render_markdown, render_summary
@@ -25,6 +26,8 @@ def write_report(
     """
     chosen_formats = frozenset(formats)
     report = document(pages, refused)
+    if chosen_formats & {"html", "svg"}:
+        draw([drawing for claim in report.claims for drawing in claim.drawings])
     # In the order in which a reader would open them.
     makers: dict[str, Callable[[], Files]] = {
         "html": lambda: {"report.html": [render_html(report)]},

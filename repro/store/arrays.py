@@ -9,6 +9,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -86,20 +87,27 @@ def _members(archive: zipfile.ZipFile) -> Iterator[tuple[str, Array]]:
 
 def _array(content: bytes, kind: Kind, lengths: dict[str, int]) -> Array:
     """ValueError unless type, shape and size are as the table has them."""
-    file = io.BytesIO(content)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("its header is of another version")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    start = 10 + int.from_bytes(content[8:10], "little")  # after the header
+    shape, is_fortran, dtype = _header(content[:start])
     if kind.dtype not in (dtype.name, dtype.kind):
         raise ValueError(f"its type is {dtype}, not {kind.dtype}")
     if len(shape) != len(kind.shape) or not all(
         _fits(length, expected, lengths) for length, expected in zip(shape, kind.shape, strict=True)
     ):
         raise ValueError(f"its shape is {shape}, not {kind.shape}")
-    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+    if math.prod(shape) * dtype.itemsize != len(content) - start:
         raise ValueError("its length is not that of its shape")
     order: Literal["F", "C"] = "F" if is_fortran else "C"
-    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order=order)
+    return np.frombuffer(content, dtype, offset=start).reshape(shape, order=order)
+
+
+@lru_cache
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Shape, whether it is in Fortran's order, and type. The arrays of an arm have the same."""
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("its header is of another version")
+    return np.lib.format.read_array_header_1_0(file)
 
 
 def _fits(length: int, expected: int | str, lengths: dict[str, int]) -> bool:

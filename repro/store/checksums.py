@@ -184,7 +184,8 @@ def _damage(
     except IntegrityError as error:
         # Not of a folder that cannot be read: nothing says that there are checksums.
         return {path: str(error)} if os.path.exists(path) else {}  # noqa: PTH110 - it raises nothing
-    present = {**_present(folder, before), **list_files(folder)}
+    listed = list_files(folder)
+    present = {**_present(folder, before.keys() - listed.keys()), **listed}
     wrong = dict(_differences(path, before, present, digest))
     if wrong and not _is_unchanged(path, before):  # trained further, or ended, meanwhile
         return _damage(path, list_files, digest)
@@ -208,13 +209,13 @@ def _differences(
     path: Path, sums: Mapping[str, str], present: Mapping[str, File], digest: Digest
 ) -> Iterator[tuple[Path, str]]:
     for name in sorted(sums.keys() | present.keys()):
-        place = path.parent / name
         try:
             why = _difference(path, sums.get(name), present.get(name), digest)
         except IntegrityError as error:
-            yield place, str(error)
+            yield path.parent / name, str(error)
         else:
             if why:
+                place = path.parent / name
                 yield place, f"{place}: {why}"
 
 

@@ -124,7 +124,8 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
         _range(ax, band, mark)
         label = f"{arm.arm}: {_seeds(band)}"
         ax.plot(band.epochs, 100 * band.median, color=colour, linewidth=1.8, label=label, gid=gid)
-    for epochs, errors in arm.tails:
+    if arm.tails:  # one line with gaps: a hundred lines take most of the time of a figure
+        epochs, errors = map(_with_gaps, zip(*arm.tails, strict=True))
         ax.plot(epochs, 100 * errors, color=colour, linewidth=0.8, gid=gid)
     if arm.crossed:
         ax.plot(
@@ -154,6 +155,10 @@ def _arm_curves(ax: Axes, arm: ArmCurves, *, mark: int, threshold: float) -> Non
         )
     if arm.diverged:
         _points(ax, arm.diverged, mark, "x", f"{arm.arm}: diverged")
+
+
+def _with_gaps(values: Sequence[Floats]) -> Floats:
+    return np.concatenate([part for each in values for part in (each, [np.nan])])
 
 
 def _points(
