@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -34,6 +36,7 @@ from tests.pages import (
 )
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
+STORE = GOLDEN.with_name("store-1")
 ALL = ["html", "md", "summary", "csv", "svg", "card"]
 REGENERATE = "WRITE_GOLDEN=1 python -m pytest tests/test_report.py -k golden"
 
@@ -560,3 +563,23 @@ def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Pa
     assert {"href": "https://example.org/paper"} in elements.all("a")
     assert "0 of 1 measured claim reproduced; 1 inconclusive." in elements.text
     assert "No results yet beyond smoke tests." in elements.text
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="figures are drawn by one process there")
+def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
+    """The same bytes; the figures of a second process that is killed are drawn by the first."""
+    killed = "drawings._ignore_interrupts = lambda: os._exit(9)"
+    many = "drawings._MANY = 1"
+    folders = [tmp_path / name for name in ("one", "two", "killed")]
+    for folder, code in zip(folders, ("", many, f"{many}; {killed}"), strict=True):
+        words = ["report", "--store", str(STORE), "--claims", str(STORE.parent / "claims")]
+        script = (
+            f"import os; from repro.report import drawings; {code}\n"
+            f"from repro.cli import main; main({[*words, '--out', str(folder)]!r})"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True)
+
+    one, two, alone = ({p.name: p.read_bytes() for p in f.glob("figures/*")} for f in folders)
+    assert len(one) > 2
+    assert one == two == alone
