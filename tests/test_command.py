@@ -751,3 +751,62 @@ def test_a_program_that_is_edited_while_a_run_goes_on_trains_none_of_its_trials(
         train_cells([cell], machine(tmp_path), stop=PlainFlag(), on_event=lambda _: None)
 
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("program.py", "nosuch.py", "there is no file 'nosuch.py' in {home}, where the command"),
+        ("program.py", "{home}/program.py", "its changes make no new trials: write program.py"),
+        ('"{seed}", ', '"0", ', "the command has no {seed}: every seed trains the same, unless"),
+        ('"{rate}", ', '"0", ', "the command has no {rate}: every rate trains the same, unless"),
+    ],
+)
+def test_what_is_probably_a_mistake_in_a_command_is_warned_of(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    """The claim stays valid: files may come later, and a program may read its environment."""
+    path = claim_file(tmp_path)
+    assert "warning" not in repro("validate", path).output
+    changed(path, old, new.replace("{home}", str(tmp_path)))
+
+    warned = repro("validate", path)
+
+    assert warned.exit_code == 0
+    assert f"warning: {said.replace('{home}', str(tmp_path))}" in warned.output.replace(
+        f"{tmp_path}/program.py is not hashed, so ", ""
+    )
+
+
+def test_a_program_that_reads_its_seed_is_not_warned_of(tmp_path: Path) -> None:
+    """From the environment, in place of an argument."""
+    path = changed(claim_file(tmp_path), '"{seed}", ', '"0", ')
+    changed(tmp_path / "program.py", "int(sys.argv[3])", "int(os.environ['REPRO_SEED'])")
+
+    assert "warning" not in repro("validate", path).output
+
+
+def test_code_that_makes_no_new_trials_is_named(tmp_path: Path) -> None:
+    """Before the first run, by `repro trust` and `repro plan`."""
+    path = claim_file(tmp_path)
+    (tmp_path / "helper.py").touch()
+    plan = ("plan", path, "--scale", "smoke", "--store", tmp_path / "store")
+
+    said = "hashed: program.py; not hashed: helper.py (`inputs` adds them)"
+    assert said in repro("trust", path).output
+    assert said in repro(*plan).output
+    changed(path, "trainer:\n", "trainer:\n  inputs: [helper.py]\n")
+    assert "hashed: program.py, helper.py\n" in repro(*plan).output
+
+
+def test_equal_seeds_of_a_command_without_a_seed_have_a_cause(tmp_path: Path) -> None:
+    """As have rates: the verdict names what the command does not hand on."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    changed(path, '"{rate}", "{seed}", ', '"0.1", "0", ')
+    search = "search: {rates: [0.1, 0.2, 0.3], rungs: [1], seeds: 1, refine: null}"
+    equal_seeds = repro(*smoke_run(path, store)).output
+    changed(path, "rate: 0.1", search)
+    equal_rates = repro(*smoke_run(path, store)).output
+
+    assert "the command has no {seed}: every seed trains the same" in " ".join(equal_seeds.split())
+    assert "the command has no {rate}: every rate trains the same" in " ".join(equal_rates.split())

@@ -1,6 +1,7 @@
 """A claim trained by a command: its placeholders, and the fingerprint of its files."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from repro.claim.spec import Claim, TrainedClaim, Trainer
 from repro.errors import ClaimError
-from repro.files import sha256_of
+from repro.files import read_bytes, sha256_of
 
 OWN_DATA = "the command's own data"  # if the claim file names no data
 
@@ -21,6 +22,10 @@ _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_BYTES = 1 << 40
 _FACT = "file "  # with its name, the key of a fact
 _SHOWN_DIGITS = 12
+_SHOWN_FILES = 8
+_MOST_CODE = 1 << 20
+# A word that can hardly be anything but a file; output files are below {folder}.
+_CODE = re.compile(r"[\w./+-]+\.(?:py|sh|jl|R|lua|js|ya?ml|toml|json|cfg|ini|ipynb)")
 
 
 def placeholders_in(word: str) -> list[str]:
@@ -101,6 +106,58 @@ def changed_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]
     return [name.removeprefix(_FACT) for name in names if one.get(name) != other.get(name)]
 
 
+def hashed_text(claim: TrainedClaim) -> str:
+    """What makes new trials if it changes, and the Python code beside it that does not."""
+    home, hashed = claim.path.parent, {Path(name) for name in files_of(claim)}
+    folders = {file.parent for file in hashed if file.suffix == ".py"}
+    beside = {folder / path.name for folder in folders for path in (home / folder).glob("*.py")}
+    others = sorted(str(file) for file in beside - hashed)
+    more = f" and {len(others) - _SHOWN_FILES} more" * (len(others) > _SHOWN_FILES)
+    text = f"hashed: {', '.join(_named(claim.trainer, home)) or 'no file of the program'}"
+    if not others:
+        return text
+    return f"{text}; not hashed: {', '.join(others[:_SHOWN_FILES])}{more} (`inputs` adds them)"
+
+
+def command_warnings(claim: TrainedClaim) -> Iterator[str]:
+    """What is probably a mistake in a command, for `repro validate`."""
+    if claim.trainer is None:
+        return
+    home = claim.path.parent.resolve()
+    for name in (word.rpartition("=")[2] for word in claim.trainer.command):
+        if not _CODE.fullmatch(name):
+            continue
+        if not _is_file(home / name):
+            yield f"there is no file {name!r} in {home}, where the command starts"
+        elif Path(name).is_absolute():
+            relative = os.path.relpath(name, home)
+            yield f"{name} is not hashed, so its changes make no new trials: write {relative}"
+    code = b"".join(_code(home / name) for name in files_of(claim))
+    for name in ("seed", "rate"):
+        note = unused_note(claim, name)
+        if note and f"REPRO_{name.upper()}".encode() not in code:
+            yield note
+
+
+def unused_note(claim: TrainedClaim, name: str) -> str:
+    """That a command does not hand on its `seed` or `rate`; empty if it does."""
+    words = claim.trainer.command if claim.trainer else (f"{{{name}}}",)
+    if any(name in placeholders_in(word) for word in words):
+        return ""
+    return (
+        f"the command has no {{{name}}}: every {name} trains the same, unless the program reads "
+        f"REPRO_{name.upper()}"
+    )
+
+
+def _code(path: Path) -> bytes:
+    """The text of a program; nothing of a file that is too large for one."""
+    try:
+        return read_bytes(path, most=_MOST_CODE)
+    except OSError:
+        return b""
+
+
 def _digest(hashes: Mapping[str, str], files: Iterable[str]) -> str:
     lines = (f"{file}\0{hashes[file]}\n" for file in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -140,8 +197,12 @@ def _input(home: Path, name: str) -> Iterator[str]:
 
 
 def _is_relative_file(home: Path, name: str) -> bool:
+    return bool(name) and not Path(name).is_absolute() and _is_file(home / name)
+
+
+def _is_file(path: Path) -> bool:
     """Whether a word names a file; False for an impossible name, too."""
     try:
-        return bool(name) and not Path(name).is_absolute() and (home / name).is_file()
+        return path.is_file()
     except (OSError, ValueError):
         return False

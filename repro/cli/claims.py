@@ -181,18 +181,20 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
 
     A warning, with which a claim stays valid, says which word its runs can hardly come to: where
     the paper's number lies on an edge of the region or outside, and where the seeds planned are
-    too few for the `scatter` that the file expects; or what of a schedule has no effect.
+    too few for the `scatter` that the file expects; what of a schedule has no effect; or a file of
+    a command that is not there, and a seed or rate that it is not given.
 
     Nets are not built here: `repro plan` builds each and trains it a step.
     """  # noqa: D301 - click wants the character itself
     from repro.claim import TrainedClaim
     from repro.claim.recipe_rules import idle_keys
+    from repro.claim.trainer import command_warnings
     from repro.verdict.forecast import warnings
 
     for claim in load_claims(names or claims_in(claims)):
         echo(f"{claim.id}: valid")
         if isinstance(claim, TrainedClaim):
-            for sentence in (*idle_keys(claim), *warnings(claim)):
+            for sentence in (*idle_keys(claim), *command_warnings(claim), *warnings(claim)):
                 say(f"{claim.path}: warning: {sentence}")
 
 
@@ -210,6 +212,8 @@ def trust(names: tuple[Path, ...]) -> None:
     A claim file whose `trainer` is a command runs it with your rights. Read it, and what it runs.
     Trust is of the file's content and place: once either changes you are asked again.
     """
+    from repro.claim import TrainedClaim
+    from repro.claim.trainer import hashed_text
     from repro.execute.trust import commands_of, trust
 
     for claim in load_claims(names):
@@ -217,8 +221,8 @@ def trust(names: tuple[Path, ...]) -> None:
         if commands:
             trust(claim, user_folder("config"))
         may = (
-            f"trusted, and may run {commands}"
-            if commands
+            f"trusted, and may run {commands}\n  {hashed_text(claim)}"
+            if isinstance(claim, TrainedClaim) and commands
             else "runs no command, and needs no trust"
         )
         echo(f"{claim.id}: {may}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from repro.claim import Claim, TimeClaim, TrainedClaim
-from repro.claim.trainer import fingerprint_of
+from repro.claim.trainer import fingerprint_of, hashed_text
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.prepare import open_images
@@ -61,6 +61,7 @@ def describe_plan(
         return "\n".join([f"{name}: nothing left to run", *notes])
     if dataset is None:
         lines = [f"{name}, by its command: {len(cells)} trials can run now"]
+        lines.append(f"  {hashed_text(claim)}")
         lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
         most = most_epochs_left(claim, scale, fingerprint, results, max_seeds=max_seeds)
         lines.append(_time_of_command(evidence, results, most / machine.workers))

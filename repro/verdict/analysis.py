@@ -26,6 +26,7 @@ from repro.claim import (
     recipe_for,
     threshold_for,
 )
+from repro.claim.trainer import unused_note
 from repro.plan import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import Clocks, Result, Row, first_below
@@ -517,7 +518,10 @@ def _caveats(
         yield f"{seeds} beyond the analysis at n = {look.seeds}: shown, not counted"
     estimate = evidence.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
-        yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval"
+        cause = unused_note(claim, "seed")
+        yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval" + (
+            f" ({cause})" if cause else ""
+        )
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)

@@ -49,6 +49,7 @@ from repro.claim import (
     arms_of,
     is_paired,
 )
+from repro.claim.trainer import unused_note
 from repro.stats import ERROR, Estimate, holm, over_all_looks
 from repro.text import estimate_text, level_percent, level_text, paper_text, seeds_text
 from repro.trial import FactOutcome
@@ -435,10 +436,11 @@ def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None
             )
     edges = [arm for arm in arms if evidence.rates[arm].at_edge]
     if edges:
+        cause = unused_note(claim, "rate")
         return Ruling(
             "inconclusive",
             f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
-            "extended once: a better one may lie outside",
+            "extended once: a better one may lie outside" + (f" ({cause})" if cause else ""),
         )
     seed_limit = evidence.look.seeds if evidence.look else math.inf
     diverged = sum(
