@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from timm.data.loader import create_loader
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
 from timm.utils.metrics import AverageMeter
 from torch import Tensor, nn
 from torch.nn import functional as F

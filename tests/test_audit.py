@@ -657,3 +657,23 @@ def test_a_printed_table_that_is_none_is_named(text: str, problem: str, tmp_path
     (sentence,) = contradictions(tmp_path, {"verdicts.csv": "claim\nlrn\n"})
 
     assert sentence.startswith(f"{tmp_path / 'verdicts.csv'}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("printed", "stored", "same"),
+    [
+        ("0.0", "3e-17", True),  # as another processor adds up
+        ("1e-05", "1.00000000001e-05", True),
+        ("0=0.12345678950000001;1=2.5", "0=0.12345678949999999;1=2.5", True),
+        ("0.1234567", "0.1234568", False),
+        ("torch=2.10.0", "torch=2.1.0", False),
+    ],
+)
+def test_a_printed_number_may_differ_in_its_last_digits_alone(
+    printed: str, stored: str, same: bool, tmp_path: Path
+) -> None:
+    """Within a billionth of it, wherever it stands in a cell; a version is no number."""
+    (tmp_path / "verdicts.csv").write_text(f"claim,value\nlrn,{printed}\n")
+    found = list(contradictions(tmp_path, {"verdicts.csv": f"claim,value\nlrn,{stored}\n"}))
+
+    assert (found == []) == same

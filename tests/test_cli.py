@@ -1,6 +1,7 @@
 """The command line: what it prints where, and with which exit code."""
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ import torch
 from click.testing import Result
 
 from repro.claim import TrainedClaim, load
+from repro.cli.options import print_json
 from repro.data import fingerprint
 from repro.plan import next_cells
 from repro.registry import DATASETS
@@ -66,6 +68,16 @@ def test_json_goes_to_stdout_alone() -> None:
 
     assert "relu_speedup" in [one["id"] for one in listed]
     assert json.loads(repro("show", SHIPPED, "--json").stdout)["threshold"] == 0.25
+
+
+def test_json_has_null_for_what_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """Wherever it stands: other languages read neither NaN nor Infinity."""
+    print_json({"a": math.nan, "b": [-math.inf, 1.5], "c": ({"d": math.inf},)})
+
+    text = capsys.readouterr().out
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": None, "b": [None, 1.5], "c": [{"d": None}],
+    }  # fmt: skip
 
 
 def test_validate_prints_every_problem_and_exits_2(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -201,9 +202,15 @@ def _t(level: float, df: int) -> float:
     return float(scipy_stats.t.ppf((1 + level) / 2, df))
 
 
-def test_one_look_has_the_whole_error_and_a_single_seed_no_interval() -> None:
-    """Two one-sided tests at 5 %: an interval of 90 %."""
-    assert look_levels((5,), paired=True) == pytest.approx((0.9,))
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("spending", get_args(Spending))
+def test_one_look_has_the_whole_error_and_a_single_seed_no_interval(
+    spending: Spending, paired: bool
+) -> None:
+    """Two one-sided tests at 5 %: an interval of 90 %; at 2.5 %, one of 95 %."""
+    for error, level in ((0.05, 0.9), (0.025, 0.95)):
+        levels = look_levels((5,), paired=paired, spending=spending, error=error)
+        assert levels == pytest.approx((level,))
     assert look_levels((1, 2), paired=True)[0] == 1.0
 
 

@@ -80,6 +80,8 @@ def test_an_even_window_is_refused() -> None:
     """It has no middle map."""
     with pytest.raises(ValueError, match="size 4 is even"):
         LocalResponseNorm(8, size=4)
+    with pytest.raises(ValueError, match="size 4 is even"):
+        SpatialResponseNorm(size=4)
 
 
 def test_silent_maps_are_scaled_by_the_constant() -> None:

@@ -177,6 +177,7 @@ def _builder(name: str) -> Any:
 
 
 def optimiser_facts(name: str) -> OptimiserFacts | None:
+    """None for an unknown name."""
     return _timm_facts(name[5:]) if name.startswith("timm:") else OPTIMISERS.get(name)
 
 

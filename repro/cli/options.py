@@ -229,7 +229,7 @@ def print_json(value: object) -> None:
     """The value as JSON, which knows neither NaN nor infinity: both are null."""
     import json
 
-    echo(json.dumps(_nullable(value), indent=2))
+    echo(json.dumps(_nullable(value), indent=2, allow_nan=False))
 
 
 def _nullable(value: object) -> object:

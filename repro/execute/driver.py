@@ -54,7 +54,9 @@ class Backend(Protocol):
         """Train a group. The future raises BrokenExecutor if the worker is lost."""
         ...
 
-    def events(self) -> Iterable[Event]: ...
+    def events(self) -> Iterable[Event]:
+        """Those since the last call."""
+        ...
 
     def stop(self) -> None:
         """Save each trial at its next tenth of an epoch, then pause it."""

@@ -145,13 +145,16 @@ def _inverse_power(values: Tensor, beta: float) -> Tensor:
 class SpatialResponseNorm(nn.Module):
     """Normalisation over a window of the same map: layer 2 of the authors' code, not in the paper.
 
-    x / (k + alpha * mean of x^2 over size x size)^beta, zeros beyond the edge.
+    x / (k + alpha * mean of x^2 over size x size)^beta, zeros beyond the edge. Raises ValueError
+    for an even `size`, which has no middle.
     """
 
     def __init__(
         self, *, size: int = 5, alpha: float = 1e-3, beta: float = 0.75, k: float = 1.0
     ) -> None:
         super().__init__()
+        if size % 2 == 0:
+            raise ValueError(f"size {size} is even: as many neighbours on either side are needed")
         self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
 
     def forward(self, x: Tensor) -> Tensor:

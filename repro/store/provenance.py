@@ -83,6 +83,7 @@ def sources(package: Path = Path(repro.__file__).parent) -> str:
 
 
 def cores() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -7,7 +7,7 @@ with the generation of its numbers:
 
     train.Run 1 0f3a5b7c9d1e
 
-A definition may have several hashes of one generation: they were shown to give equal bits. With
+A definition may have several hashes of one generation: they gave equal bits on a CPU. With
 all that a trial reaches at generation 1 its `numerics` is 1; otherwise it says what differs, so
 that results of changed code never pass for those of released code, and differing changes never
 for one another. `python tools/numerics.py` compares and records.

@@ -1,6 +1,6 @@
 """Crops on a GPU: one Triton kernel from stored bytes to what the net is given.
 
-Written out as PyTorch's operations it is twenty kernels, and images go through memory as often.
+Written out as PyTorch's operations it is nineteen kernels, and images go through memory as often.
 Each number is computed as there, in the same order, so that in float32 its bits are the same.
 """
 
@@ -54,7 +54,8 @@ def crop(
     *,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """As `crop_windows`; in another type rounded once."""
+    """As `crop_windows`; in another type rounded once. `rows` lie whole in memory."""
+    assert rows.is_contiguous(), "the kernel counts bytes from the first on"
     count, height, width, _ = rows.shape
     crops = torch.empty(count, size, size, 3, dtype=dtype, device=rows.device)
     with torch.cuda.device(rows.get_device()):  # Triton starts it on the current one; -1: no GPU

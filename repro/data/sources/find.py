@@ -140,6 +140,7 @@ def _regular(file: Path) -> os.stat_result:
 
 @contextmanager
 def data_errors(folder: Path) -> Iterator[None]:
+    """OSError becomes DataError."""
     try:
         yield
     except OSError as error:

@@ -31,6 +31,7 @@ class Event:
 
     @property
     def seconds_an_epoch(self) -> float:
+        """By the speed now where images are counted, else the mean so far."""
         if self.images:
             return self.images / self.images_per_second
         return self.seconds / self.epoch if self.epoch else 0.0

@@ -84,6 +84,7 @@ def _has_axis(rows: Sequence[ForestRow]) -> bool:
 
 
 def forest_height(rows: Sequence[ForestRow], width: float, *, stacked: bool) -> float:
+    """In points, of a figure that is `width` points wide."""
     axis = TOP + BOTTOM if _has_axis(rows) else 0.0
     return axis + sum(_row_height(row, width, stacked=stacked) for row in rows)
 
