@@ -12,6 +12,7 @@ from hypothesis import given
 
 from repro.claim import Recipe, Trainer
 from repro.errors import IntegrityError
+from repro.report.frames import trial_cells, trial_table
 from repro.trial import Clocks, Result, Trial, derive_seed
 from repro.trial.strict_json import read_record
 
@@ -120,3 +121,13 @@ def test_seeds_are_functions_of_names(name: str, number: int) -> None:
     assert seed == derive_seed(name, number)
     assert 0 <= seed < 2**63
     assert seed != derive_seed(name, number + 1)
+
+
+def test_a_metric_that_is_called_like_a_column_has_one_of_its_own() -> None:
+    """A program may call its loss `loss`, as the table calls that of the batches."""
+    logged = replace(RESULT, metrics={"loss": 0.25, "test_error": 0.5, "bleu": 31.0})
+    table = trial_table([trial_cells(TRIAL, logged)], [logged])
+    (row,) = table.cells
+
+    assert table.columns[-2:] == ("bleu", "metric_loss")
+    assert (row["metric_loss"], row["loss"], row["test_error"]) == (0.25, math.inf, 0.5)

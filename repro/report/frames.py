@@ -142,9 +142,14 @@ def _fact_rows(pages: Sequence[Page | FactPage]) -> Iterator[Cells]:
     """A row for each fact that needs no training."""
     for page in pages:
         for fact in page.facts if isinstance(page, FactPage) else ():
-            printed = None if fact.printed is None else float(fact.printed)
-            cells = {**asdict(fact), "printed": printed, "ours": float(fact.ours)}
+            printed = None if fact.printed is None else _decimal(fact.printed)
+            cells = {**asdict(fact), "printed": printed, "ours": _decimal(fact.ours)}
             yield {"claim": page.claim.id, **cells}
+
+
+def _decimal(value: float) -> float:
+    """As a float, but for integers of which a float would lose digits."""
+    return value if isinstance(value, int) and abs(value) > 2**53 else float(value)
 
 
 def _trial_rows(page: Page) -> Iterator[Cells]:
@@ -161,8 +166,14 @@ def _trial_rows(page: Page) -> Iterator[Cells]:
 
 def trial_table(rows: Iterable[Cells], results: Iterable[Result]) -> Rows:
     """The rows, with a column for each metric of these results that a claim's own command names."""
-    names = {name for result in results for name in result.metrics}
+    names = {_column(name) for result in results for name in result.metrics}
     return Rows(columns=(*TRIAL_COLUMNS, *sorted(names - {*TRIAL_COLUMNS})), cells=rows)
+
+
+def _column(metric: str) -> str:
+    """Its name; `metric_` before one of a command's that is called like another column."""
+    taken = metric in TRIAL_COLUMNS and metric not in OWN_METRICS
+    return f"metric_{metric}" if taken else metric
 
 
 def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
@@ -185,7 +196,7 @@ def trial_cells(trial: Trial, result: Result) -> dict[str, object]:
         "evaluate_seconds": result.seconds.evaluate,
         "other_seconds": result.seconds.other,
         "provenance": "; ".join(f"{k}={v}" for k, v in result.provenance.items()),
-        **{name: v for name, v in result.metrics.items() if name not in TRIAL_COLUMNS},
+        **{_column(name): v for name, v in result.metrics.items()},
     }
 
 
