@@ -542,7 +542,7 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         ("mode: plain", "seed: 3", "arguments.seed: the command has this placeholder anyway"),
         ("trainer:\n", "trainer:\n  inputs: [nowhere]\n", "there is no 'nowhere' in the claim"),
         ("trainer:\n", "trainer:\n  data: x\n", r"unknown key \(known: command, inputs, steps"),
-        ("rate: 0.1, ", "", "has no rates here"),
+        ("rate: 0.1, ", "", "the command has no rates here: add `rate: 0.01`, or a `search`"),
     ],
 )
 def test_what_a_command_cannot_be_told_is_named(
@@ -810,3 +810,47 @@ def test_equal_seeds_of_a_command_without_a_seed_have_a_cause(tmp_path: Path) ->
 
     assert "the command has no {seed}: every seed trains the same" in " ".join(equal_seeds.split())
     assert "the command has no {rate}: every rate trains the same" in " ".join(equal_rates.split())
+
+
+SCRIPT = """\
+import json, os, sys
+
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+error = 0.5 - 0.1 * float(given["--smoothing"]) + 0.001 * int(given["--seed"])
+with open(os.environ["REPRO_METRICS"], "a") as file:
+    for epoch in range(1, int(given["--epochs"]) + 1):
+        file.write(json.dumps({"epoch": epoch, "name": "test_error", "value": error}) + "\\n")
+"""
+
+
+def test_a_claim_begun_for_a_script_runs_it_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the folder of claims, with the options of the template, which this script takes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT)
+
+    begun = repro("new", "smooth", "--command", "train.py")
+    validated = repro("validate", "smooth")
+    ran = repro("run", "smooth", "--scale", "smoke", "--trust", "--workers", "1")
+
+    assert begun.exit_code == 0, begun.output
+    assert "next: give its command the options of your script, then repro trust smooth" in (
+        begun.output
+    )
+    assert '"{python}", "../train.py", --smoothing' in Path("claims/smooth.yaml").read_text()
+    assert "no file" not in validated.output
+    assert ran.exit_code == 0, ran.output
+    assert re.search(r"ours +1\b", ran.output), ran.output
+
+
+@pytest.mark.parametrize("option", [("--kind", "level"), ("--from", "lrn")])
+def test_a_script_goes_with_one_kind_of_template(tmp_path: Path, option: tuple[str, str]) -> None:
+    """The others are told to change the file."""
+    (tmp_path / "train.py").touch()
+
+    refused = repro("new", "x", "--command", tmp_path / "train.py", *option, "--claims", tmp_path)
+
+    assert refused.exit_code == 2
+    assert "--command begins a claim of the kind difference" in refused.output
+    assert not (tmp_path / "x.yaml").exists()

@@ -591,7 +591,15 @@ def _rate_rules(
         if recipe in searches and recipe in rates:
             yield (*at, "rate", recipe), "this recipe has a search for its rate already"
         if recipe not in searches and recipe not in rates:
-            yield (*at, "rate" if rates else "search"), f"the recipe {recipe!r} has no rates here"
+            name, rate = (
+                ("the command", "0.01")
+                if recipe == COMMAND
+                else (f"the recipe {recipe!r}", f"{{{recipe}: 0.01}}")
+            )
+            yield (
+                (*at, "rate" if rates else "search"),
+                f"{name} has no rates here: add `rate: {rate}`, or a `search`",
+            )
     for recipe, search in searches.items():
         rungs = search.get("rungs") if isinstance(search, Mapping) else None
         last = rungs[-1] if isinstance(rungs, tuple) and rungs else None

@@ -109,7 +109,8 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
     short_help="Begin a claim file that is valid and runs as it stands.",
     examples="""
     repro new gelu_speedup                        # two arms, times to a training error
-    repro new wd_cifar --kind difference
+    repro new wd_cifar --kind difference          # of nets that repro trains
+    repro new smoothing --command train.py        # of a script of yours: also a difference
     repro new my_lrn --from lrn                   # a copy of a claim, under its own name
     repro new gelu_speedup --project my_paper     # a folder for a paper of your own
     """,
@@ -122,34 +123,55 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
     "--from", "source", type=ClaimPath(template=True), help="Copy this claim instead of a template."
 )
 @click.option(
+    "--command",
+    "script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Train by this script: a difference of two arms, from what it writes.",
+)
+@click.option(
     "--project", type=FOLDER, help="Create a folder for a paper: claims/, README, CI workflow."
 )
 @option_claims
 def new(
-    name: str, kind: str, source: Path | None, project: Path | None, claims: Path | None
+    name: str,
+    kind: str,
+    source: Path | None,
+    script: Path | None,
+    project: Path | None,
+    claims: Path | None,
 ) -> None:
     """Create a claim file: commented, valid, and with a smoke scale that runs.
 
+    With --command, the options in the file's command are an example: write those of the script.
     Existing files are not changed.
     """
     from repro.claim.scaffold import scaffold, scaffold_project
 
     source_of = click.get_current_context().get_parameter_source
-    if source is not None and source_of("kind") is ParameterSource.COMMANDLINE:
+    given = {name for name in ("kind", "claims") if source_of(name) is ParameterSource.COMMANDLINE}
+    if source is not None and "kind" in given:
         raise click.UsageError("--from copies the kind, too: give it or --kind")
-    if project is not None and source_of("claims") is ParameterSource.COMMANDLINE:
+    if script is not None and (source is not None or ("kind" in given and kind != "difference")):
+        raise click.UsageError(
+            "--command begins a claim of the kind difference, and copies none: give it without "
+            "--from and another --kind, and change the file (docs/how-to/kind.md)"
+        )
+    if project is not None and "claims" in given:
         raise click.UsageError("--project has a folder of claims: give it or --claims")
     folder = project / OWN if project else claims or OWN
-    claim = scaffold(name, folder, kind=kind, source=source)
+    claim = scaffold(name, folder, kind=kind, source=source, script=script)
     echo(claim.path)
     scale = " --scale smoke" if _scales(claim) != ["no training"] else ""
+    where = f" --claims {shlex.quote(str(claims))}" if claims and not project else ""
+    steps = [f"repro run {name}{where}{scale}"]
+    if script is not None:
+        steps.insert(0, f"repro trust {name}{where}")
     if project:
         for path in scaffold_project(project):
             echo(path)
-        say(f"next: cd {shlex.quote(str(project))} && repro validate && repro run {name}{scale}")
-    else:
-        where = f" --claims {shlex.quote(str(claims))}" if claims else ""
-        say(f"next: repro run {name}{where}{scale}")
+        steps = [f"cd {shlex.quote(str(project))}", "repro validate", *steps]
+    edit = "" if script is None else "give its command the options of your script, then "
+    say(f"next: {edit}{' && '.join(steps)}")
 
 
 @command(

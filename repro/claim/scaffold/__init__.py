@@ -3,6 +3,8 @@
 A project is a folder for the claims of a paper, with a README and a workflow that runs them.
 """
 
+import json
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -21,8 +23,12 @@ _PROJECT = {
 _NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 
 
-def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) -> Claim:
+def scaffold(
+    name: str, folder: Path, *, kind: str, source: Path | None = None, script: Path | None = None
+) -> Claim:
     """Write `folder/name.yaml`, of the kind or as a copy of `source`, and return its claim.
+
+    `script`: trained by this program, of the kind `difference`.
 
     Also copies the tables beside `source`. Raises ClaimError, and writes nothing, if the name is
     invalid or the file exists.
@@ -41,7 +47,9 @@ def scaffold(name: str, folder: Path, *, kind: str, source: Path | None = None) 
             )
     for file, content in copies.items():
         write_atomic(file, content)
-    text = _text(kind, source).replace("my_claim", name)
+    text = _text("command" if script else kind, source).replace("my_claim", name)
+    if script is not None:
+        text = text.replace('"{python}", my_script.py', _words(script, folder))
     own_id = re.sub(r"""(?m)^id:\s*["']?[A-Za-z0-9_]+["']?""", f"id: {name}", text, count=1)
     write_atomic(path, own_id)
     return load(path)
@@ -71,8 +79,15 @@ def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
     return copies
 
 
+def _words(script: Path, folder: Path) -> str:
+    """How the script is started from the folder; what is no Python starts by itself."""
+    path = os.path.relpath(script.resolve(), folder.resolve())
+    words = ["{python}", path] if script.suffix == ".py" else [f"./{path}"]
+    return ", ".join(map(json.dumps, words))
+
+
 def _text(kind: str, source: Path | None) -> str:
     if source is not None:
         return read_text(source)
-    assert kind in OWN_KINDS
+    assert kind in (*OWN_KINDS, "command")
     return (files(__package__) / f"{kind}.yaml").read_text(encoding="utf-8")
