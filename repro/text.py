@@ -20,9 +20,14 @@ from repro.stats import Estimate
 NOT_RUN = "not run"
 
 
+def counted(count: int, noun: str) -> str:
+    """`5 trials`, `1 trial`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def seeds_text(seeds: int) -> str:
     """`5 seeds an arm`, `1 seed an arm`."""
-    return f"{seeds} seed{'s' * (seeds != 1)} an arm"
+    return f"{counted(seeds, 'seed')} an arm"
 
 
 def percent(fraction: float) -> str:

@@ -316,7 +316,7 @@ def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:
     )
 
     assert verdict.word == "inconclusive"
-    assert "1 trials diverged" in verdict.reason
+    assert "1 trial diverged" in verdict.reason
     assert "1 of 4 without trials diverged" in verdict.reason
 
 
@@ -418,7 +418,10 @@ def test_a_lost_seed_is_named(tmp_path: Path) -> None:
     }
     verdict = decide(claim, analyse(claim, "paper", PRINT, results), "authors")
 
-    assert "0 seeds an arm; the first look is at 4 (seeds), and seed 0 is missing" in verdict.reason
+    assert (
+        "0 seeds an arm without a gap, since seed 0 is missing; the first look is at 4"
+        in verdict.reason
+    )
 
 
 def test_an_arm_beside_the_contrast_may_guess(tmp_path: Path) -> None:

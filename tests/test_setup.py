@@ -33,6 +33,28 @@ def test_a_claim_begins_valid_and_commented(kind: str, tmp_path: Path) -> None:
     assert "my_claim" not in path.read_text()
 
 
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_texts_of_a_template_are_warned_of_until_they_are_your_own(
+    kind: str, tmp_path: Path
+) -> None:
+    """By their keys; the claim is valid."""
+    repro("new", "mine", "--kind", kind, "--claims", tmp_path)
+    path = tmp_path / "mine.yaml"
+
+    begun = repro("validate", path)
+    path.write_text(
+        re.sub(r"confounds: .*", "confounds: The order of the images.", path.read_text())
+    )
+    edited = repro("validate", path)
+
+    said = (
+        "warning: still as in the template: paper.title, paper.authors, paper.link, paper.section"
+    )
+    assert f"{said}, confounds, reconsidered_if" in begun.output
+    assert f"{said}, reconsidered_if" in edited.output
+    assert begun.exit_code == edited.exit_code == 0
+
+
 @pytest.mark.parametrize("kind", ["difference", "exact"])
 def test_what_was_begun_runs(kind: str, tmp_path: Path) -> None:
     """Cut short here: an epoch on a few images."""

@@ -14,7 +14,7 @@ from repro.execute.worker.probe import check_nets
 from repro.execute.worker.train_cells import claim_errors, training_images
 from repro.plan import Cell, most_epochs_left
 from repro.store import Store
-from repro.text import duration
+from repro.text import counted, duration
 from repro.train import Population, Run, device_context, device_data
 from repro.trial import WINDOWS, Result, Trial
 from repro.verdict import settles
@@ -60,14 +60,14 @@ def describe_plan(
     if not cells:
         return "\n".join([f"{name}: nothing left to run", *notes])
     if dataset is None:
-        lines = [f"{name}, by its command: {len(cells)} trials can run now"]
+        lines = [f"{name}, by its command: {counted(len(cells), 'trial')} can run now"]
         lines.append(f"  {hashed_text(claim)}")
         lines += [f"  {cell.name} to epoch {cell.until:g}  {cell.trial.id}" for cell in cells]
         most = most_epochs_left(claim, scale, fingerprint, results, max_seeds=max_seeds)
         lines.append(_time_of_command(evidence, results, most / machine.workers))
     else:
         check_nets(claim, scale, cells, dataset, machine)
-        lines = [f"{name} on {dataset.title}: {len(cells)} trials can run now"]
+        lines = [f"{name} on {dataset.title}: {counted(len(cells), 'trial')} can run now"]
         most = most_epochs_left(claim, scale, fingerprint, {}, max_seeds=max_seeds)
         lines += _timed_cells(claim, cells, results, dataset, machine, most)
     lines += [*notes, *_earlier_results(claim, scale, fingerprint, store)]

@@ -12,6 +12,7 @@ from repro.execute.machine import Machine
 from repro.execute.monitor.console import decoding_bar
 from repro.messages import say
 from repro.store import Store
+from repro.text import counted
 from repro.verdict.judge import as_registered, default_scale, judge, register, runnable_hint
 
 
@@ -66,8 +67,8 @@ def prepare(
         register(claim, claim_scale, fingerprint=item.fingerprint, title=title, store=store)
         work.append(replace(item, claim=as_registered(claim, claim_scale, store)))
         evidence = judge(claim, claim_scale, store).evidence
-        count = len(evidence.trials) if evidence else 0
-        say(f"{claim.id} at {claim_scale} scale on {title}: {count} trials already finished")
+        finished = counted(len(evidence.trials) if evidence else 0, "trial")
+        say(f"{claim.id} at {claim_scale} scale on {title}: {finished} already finished")
     return work, faults
 
 

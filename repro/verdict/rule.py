@@ -51,7 +51,7 @@ from repro.claim import (
 )
 from repro.claim.trainer import unused_note
 from repro.stats import ERROR, Estimate, holm, over_all_looks
-from repro.text import estimate_text, level_percent, level_text, paper_text, seeds_text
+from repro.text import counted, estimate_text, level_percent, level_text, paper_text, seeds_text
 from repro.trial import FactOutcome
 from repro.verdict.analysis import Evidence, Look, RecipeEvidence
 from repro.verdict.effects import Contrast
@@ -447,13 +447,14 @@ def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None
         o.status == "diverged" and o.arm in arms and o.seed < seed_limit for o in evidence.outcomes
     )
     if diverged and not isinstance(claim, TimeClaim):
-        why = f"{diverged} trials diverged, and a mean over the others would flatter their arm"
+        lost = counted(diverged, "trial")
+        why = f"{lost} diverged, and a mean over the others would flatter their arm"
         return Ruling("inconclusive", why)
     if evidence.look is None:
         has_gap = _least_seeds(claim, evidence) > evidence.seeds
-        gap = f", and seed {evidence.seeds} is missing" * has_gap
+        gap = f" without a gap, since seed {evidence.seeds} is missing" * has_gap
         first = f"the first look is at {evidence.target_seeds}"
-        why = f"{seeds_text(evidence.seeds)}; {first} (seeds){gap}"
+        why = f"{seeds_text(evidence.seeds)}{gap}; {first} (seeds)"
         return Ruling("inconclusive", why, open=True)
     if evidence.look.seeds < LEAST_SEEDS:
         why = f"{seeds_text(evidence.look.seeds)}; at least {LEAST_SEEDS} are needed"

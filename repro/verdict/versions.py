@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from repro.claim import TrainedClaim
 from repro.claim.trainer import changed_names, files_now
 from repro.store import PlanRecord, Store
-from repro.text import seeds_text
+from repro.text import counted, seeds_text
 from repro.trial import Result
 from repro.verdict.analysis import Evidence
 from repro.verdict.judge import as_registered, evidence_by, registered_plan, registered_plans
@@ -43,7 +43,7 @@ def version_notes(
             verdict = decide(claim, other, claim.verdict_recipe)
             result = f"{verdict.word}, " * verdict.decides + seeds_text(verdict.seeds)
             yield (
-                f"{len(other.trials)} trials with another version of "
+                f"{counted(len(other.trials), 'trial')} with another version of "
                 f"{changed(other, _facts(measured) or present)} do not count ({result})"
             )
 

@@ -65,6 +65,19 @@ def scaffold_project(folder: Path) -> list[Path]:
     return written
 
 
+def template_keys(claim: Claim) -> list[str]:
+    """The keys of texts that are still a template's."""
+    templates = [file for file in files(__package__).iterdir() if file.name.endswith(".yaml")]
+    texts = [template.read_text(encoding="utf-8") for template in templates]
+    lines = {line.strip() for text in texts for line in text.splitlines()}
+    of_paper = ("title", "authors", "link", "section")
+    values = {f"paper.{key}": getattr(claim.paper, key) for key in of_paper} | {
+        "confounds": claim.confounds,
+        "reconsidered_if": claim.reconsidered_if,
+    }
+    return [key for key, value in values.items() if f"{key.rpartition('.')[2]}: {value}" in lines]
+
+
 def _copies(source: Path, folder: Path) -> dict[Path, bytes]:
     copies = {}
     for name in files_beside(load(source)):  # errors name the source file

@@ -23,7 +23,7 @@ from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.execute.monitor.progress import Overview, Pace, TrialProgress, trial_progress
 from repro.messages import printable, say
 from repro.plan import Cell
-from repro.text import duration
+from repro.text import counted, duration
 from repro.trial import Clocks
 
 LOG_EVERY_SECONDS = 30.0
@@ -150,7 +150,7 @@ class ConsoleObserver(Observer):
     def _summary(self) -> str:
         seconds = self.pace.seconds_left()
         time_left = "" if seconds is None else f", at most {duration(seconds)} left"
-        return f"{self.finished_count} trials done, {len(self.rows)} running{time_left}"
+        return f"{counted(self.finished_count, 'trial')} done, {len(self.rows)} running{time_left}"
 
     def _render(self) -> RenderableType:
         table = _table([row.standing for row in list(self.rows.values())])
@@ -221,7 +221,7 @@ def _count_line(state: Overview) -> str:
     again = "which the same `repro run` tries again, unless the claim file or the code has changed"
     fault_note = f"; {count} with a fault, {again}" if count else ""
     return (
-        f"{len(state.running)} trials running, {state.finished} finished, "
+        f"{counted(len(state.running), 'trial')} running, {state.finished} finished, "
         f"{state.unfinished} begun and waiting to go on{fault_note}{time_left}"
     )
 
