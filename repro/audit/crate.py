@@ -16,7 +16,7 @@ from repro import __version__
 from repro.claim import Claim, Paper
 from repro.claim.trainer import files_beside
 from repro.errors import ClaimError
-from repro.files import read_bytes, reason_of, write_atomic
+from repro.files import read_bytes, reason_of, write_together
 from repro.report.document import document
 from repro.report.frames import csv_files
 from repro.report.html import render_html
@@ -46,20 +46,21 @@ def write_crate(
     `write_report` takes it. `licence`: its address.
     """
     report = document(pages, refused)
-    files: dict[str, str | bytes] = {
-        "index.html": render_html(report),
-        **{f"data/{name}": "".join(parts) for name, parts in csv_files(pages).items()},
-        **{f"figures/{name}": svg for name, svg in report.figures.items()},
-        **claims,
+    files: dict[str, Iterable[str | bytes]] = {
+        "index.html": [render_html(report)],
+        **{f"data/{name}": parts for name, parts in csv_files(pages).items()},
+        **{f"figures/{name}": [svg] for name, svg in report.figures.items()},
+        **{name: [content] for name, content in claims.items()},
     }
     parts = [*(path.name for path in archives(out)), checksums.TABLE, *sorted(files)]
+    left_out = [f"Left out, since it is not valid: {problem}." for problem in refused]
+    description = " ".join([report.summary, *left_out])
     metadata = {
         "@context": "https://w3id.org/ro/crate/1.2/context",
-        "@graph": _entities(pages, parts, refused, published, licence),
+        "@graph": _entities(pages, parts, description, published, licence),
     }
-    files[checksums.CRATE] = json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"
-    for name, content in files.items():
-        write_atomic(out / name, content)
+    files[checksums.CRATE] = [json.dumps(metadata, indent=1, ensure_ascii=False) + "\n"]
+    write_together({out / name: content for name, content in files.items()})
     checksums.seal(out, files)
     return out / "index.html"
 
@@ -95,14 +96,13 @@ def _content(claim: Claim, name: str) -> bytes:
 def _entities(
     pages: Sequence[Page | FactPage],
     parts: Sequence[str],
-    refused: Sequence[str],
+    description: str,
     published: dt.date,
     licence: str | None,
 ) -> list[_Entity]:
     papers = {entity["@id"]: entity for page in pages for entity in [_paper(page.claim.paper)]}
     verdicts = [(page, verdict) for page in pages for verdict in _verdicts(page)]
     reviews = [_review(page, verdict) for page, verdict in verdicts]
-    left_out = [f"Left out, since it is not valid: {problem}." for problem in refused]
     ratings = {entity["@id"]: entity for _, verdict in verdicts for entity in [_rating(verdict)]}
     return [
         {
@@ -115,7 +115,7 @@ def _entities(
             "@id": "./",
             "@type": "Dataset",
             "name": "Measured claims of " + "; ".join(paper["name"] for paper in papers.values()),
-            "description": " ".join([document(pages).summary, *left_out]),
+            "description": description,
             "datePublished": published.isoformat(),
             "license": {"@id": licence} if licence else "not stated",
             "citation": _references(papers),
