@@ -12,6 +12,7 @@ from repro.plan import Cell, next_cells, rate_search
 from repro.report.page import Page
 from repro.stats import Estimate
 from repro.store import PlanRecord
+from repro.store.curves import curve_text
 from repro.trial import WINDOWS, Clocks, Result, Row
 from repro.verdict import Verdict
 from repro.verdict.analysis import Evidence, RecipeEvidence
@@ -102,6 +103,7 @@ def planted_page(
     """A page on which the recipes in `planted` were run and the others were not."""
     cells = planted_cells(claim, scale, planted)
     results = {cell.trial.id: result for cell, result in cells}
+    curves = {cell.trial.id: planted_rows(result) for cell, result in cells}
     recipes = {
         recipe: _evidence(claim, scale, recipe, planted.get(recipe), cells=cells, results=results)
         for recipe in claim.recipes
@@ -119,7 +121,8 @@ def planted_page(
         verdicts=tuple(_verdict(claim, scale, r, planted.get(r), clocks) for r in claim.recipes),
         trials={cell.trial.id: cell.trial for cell, _ in cells},
         results=results,
-        curves={cell.trial.id: planted_rows(result) for cell, result in cells},
+        curves=curves,
+        curve_csv={name: curve_text(rows) for name, rows in curves.items()},
         arrays={},
         plan=_registered(claim, scale) if registered else None,
     )

@@ -13,8 +13,7 @@ from repro.report.describe import estimate_fields, verdict_fields
 from repro.report.figure_data import evaluation_outcomes, tuning_trials
 from repro.report.page import FactPage, Page
 from repro.report.verdict_table import command
-from repro.store.curves import row_lines
-from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
+from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Trial
 from repro.verdict.effects import DECIDING
 
 if TYPE_CHECKING:
@@ -207,23 +206,26 @@ def _curve_rows(pages: Sequence[Page | FactPage]) -> Rows:
     """All curves; the columns of the store, and the trial."""
     return Rows(
         columns=_CURVE_COLUMNS,
-        cells=({"trial": name, **row._asdict()} for name, curve in _curves(pages) for row in curve),
+        cells=(
+            {"trial": trial_id, **row._asdict()}
+            for trial_id, page in _pages_of_trials(pages)
+            for row in page.curves[trial_id]
+        ),
     )
 
 
 def _curve_texts(pages: Sequence[Page | FactPage]) -> Iterator[str]:
     """The same as CSV, a part for each curve."""
     yield f"{','.join(_CURVE_COLUMNS)}\n"
-    for trial_id, curve in _curves(pages):
-        yield row_lines(curve, f"{trial_id},")
+    for trial_id, page in _pages_of_trials(pages):
+        _, *lines = page.curve_csv[trial_id].splitlines() or [""]
+        yield "".join([f"{trial_id},{line}\n" for line in lines])
 
 
-def _curves(pages: Sequence[Page | FactPage]) -> Iterator[tuple[str, Sequence[Row]]]:
+def _pages_of_trials(pages: Sequence[Page | FactPage]) -> Iterator[tuple[str, Page]]:
     """Each trial once, though claims may share it."""
     given: set[str] = set()
     for page in pages:
         if isinstance(page, Page):
-            for trial_id in page.curves:
-                if trial_id not in given:
-                    given.add(trial_id)
-                    yield trial_id, page.curves[trial_id]
+            yield from ((trial_id, page) for trial_id in page.curves if trial_id not in given)
+            given |= page.curves.keys()

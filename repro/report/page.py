@@ -22,9 +22,9 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 class Page:
     """One claim at one scale; `verdicts` one a recipe.
 
-    `trials`, `results`, `curves` and `arrays` hold what is finished, by trial id; the latter two
-    may be read only when they are asked for. `plan` is None while nothing was registered. `notes`:
-    on other versions of a command's files.
+    `trials`, `results`, `curves` (and as CSV) and `arrays` hold what is finished, by trial id; the
+    latter three may be read only when they are asked for. `plan` is None while nothing was
+    registered. `notes`: on other versions of a command's files.
     """
 
     claim: TrainedClaim
@@ -33,6 +33,7 @@ class Page:
     trials: Mapping[str, Trial]
     results: Mapping[str, Result]
     curves: Mapping[str, Sequence[Row]]
+    curve_csv: Mapping[str, str]
     arrays: Mapping[str, Arrays]
     plan: PlanRecord | None
     notes: tuple[str, ...] = ()

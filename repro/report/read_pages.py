@@ -46,6 +46,7 @@ def _page(claim: TrainedClaim, scale: str, store: Store, results: Mapping[str, R
         trials={name: planned.get(name) or store.trial(name) for name in evidence.trials},
         results={name: results[name] for name in evidence.trials},
         curves=_Lazy(evidence.trials, store.rows),
+        curve_csv=_Lazy(evidence.trials, store.curve_csv),
         arrays=_Lazy(evidence.trials, store.arrays),
         plan=plan,
         notes=tuple(version_notes(claim, scale, store, results)),

@@ -12,13 +12,9 @@ _MOST_IMAGES = 1 << 53  # beyond it a float is none of them
 
 
 def curve_text(curve: Iterable[Row]) -> str:
-    return f"{','.join(CURVE_COLUMNS)}\n{row_lines(curve)}"
-
-
-def row_lines(curve: Iterable[Row], start: str = "") -> str:
-    """A line for each row, which begins with `start`; numbers in full, NaN left empty."""
-    line = f"{start}{_LINE}".format
-    return "".join(starmap(line, curve)).replace("nan", "")  # which no source has in its name
+    """A line for each row; numbers in full, NaN left empty."""
+    lines = "".join(starmap(_LINE.format, curve))
+    return f"{','.join(CURVE_COLUMNS)}\n" + lines.replace("nan", "")  # which no source has in it
 
 
 def rows_in(text: str) -> tuple[Row, ...]:

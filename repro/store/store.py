@@ -390,6 +390,11 @@ class Store:
             self._rows.keep(trial_id, result, rows, size=len(rows))
         return rows
 
+    def curve_csv(self, trial_id: str) -> str:
+        """The same as a file has it, its columns CURVE_COLUMNS; empty when there is none."""
+        path = self.file(trial_id, _CURVE)
+        return read_file(path, self._curve_bytes) if self.rows(trial_id) else ""
+
     def _read_rows(self, trial_id: str) -> tuple[Row, ...]:
         path = self.file(trial_id, _CURVE)
         if not exists(path):
