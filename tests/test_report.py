@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from repro.claim import Claim, load
 from repro.report.drawings import drawings
 from repro.report.figure_data import arm_curves, rolling_error
+from repro.report.frames import Rows
 from repro.report.page import Page
 from repro.report.read_pages import pages
 from repro.report.tables import evidence_tables
@@ -563,6 +565,21 @@ def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Pa
     assert {"href": "https://example.org/paper"} in elements.all("a")
     assert "0 of 1 measured claim reproduced; 1 inconclusive." in elements.text
     assert "No results yet beyond smoke tests." in elements.text
+
+
+def test_a_table_has_one_row_in_memory_at_a_time() -> None:
+    """Whoever writes it holds a line, however many trials there are; what is not known is empty."""
+    made: list[int] = []
+
+    def cells() -> Iterator[dict[str, object]]:
+        for trial in range(1000):
+            made.append(trial)
+            yield {"trial": trial, "error": float("nan"), "note": None}
+
+    lines = Rows(columns=("trial", "error", "note"), cells=cells()).csv()
+
+    assert [next(lines) for _ in range(3)] == ["trial,error,note\n", "0,,\n", "1,,\n"]
+    assert made == [0, 1]
 
 
 @pytest.mark.process
