@@ -56,10 +56,18 @@ def draw(some: Sequence[Drawing]) -> None:
 
     It shares the memory of this one, so that it takes little of its own.
     """
-    mine, others = some[::2], some[1::2]
     if len(some) < _MANY or sys.platform != "linux":  # elsewhere a fork may not draw
         return
     gc.freeze()  # what is collected in one process would be copied for the other
+    try:
+        _draw_by_two(some[::2], some[1::2])
+    except (BrokenProcessPool, OSError, NotImplementedError):  # killed, or there can be none:
+        pass  # the figures are drawn here, when they are looked at
+    finally:
+        gc.unfreeze()
+
+
+def _draw_by_two(mine: Sequence[Drawing], others: Sequence[Drawing]) -> None:
     process = ProcessPoolExecutor(1, get_context("fork"), initializer=_ignore_interrupts)
     try:
         texts = process.map(_svg, others)
@@ -67,11 +75,8 @@ def draw(some: Sequence[Drawing]) -> None:
             _svg(drawing)
         for drawing, text in zip(others, texts, strict=True):
             drawing.__dict__["svg"] = text
-    except BrokenProcessPool:  # it was killed: they are drawn here, when they are looked at
-        pass
     finally:
         process.shutdown(cancel_futures=True)
-        gc.unfreeze()
 
 
 def _ignore_interrupts() -> None:
