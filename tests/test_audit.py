@@ -71,7 +71,7 @@ def test_a_store_of_every_format_opens(path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "10 trials (10 finished)" in done.stdout
     assert "times, small recipe, smoke scale: inconclusive" in done.stdout
-    assert "belong to no plan" not in done.stdout
+    assert "count for no verdict" not in done.stdout
 
 
 RESULT_EDITS = {

@@ -194,7 +194,7 @@ def test_a_store_that_is_made_for_measuring_is_sound(tmp_path: Path) -> None:
 
     assert done.exit_code == 0, done.output
     assert "120 trials (120 finished)" in done.output
-    assert "belong to no plan" not in done.output
+    assert "count for no verdict" not in done.output
 
 
 def test_report_and_verify_open_each_curve_once(

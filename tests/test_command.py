@@ -734,6 +734,24 @@ def test_every_command_says_that_results_are_of_another_version_of_a_file(tmp_pa
     assert "nothing contradicts anything" in reverted["verify"]
 
 
+def test_a_claim_whose_present_program_fails_is_not_run_and_says_what_another_one_gave(
+    tmp_path: Path,
+) -> None:
+    """Beside the command that would run it, in both formats."""
+    path, store = claim_file(tmp_path), tmp_path / "store"
+    changed(path, "smoke: {", "proxy: {")
+    run = ("run", path, "--store", store, "--trust", "--workers", "1")
+    repro(*run)
+    changed(tmp_path / "program.py", "import json", "import nothing, json")
+    assert repro(*run).exit_code == 5
+
+    texts = plain(texts_about(path, store))
+
+    said = "6 trials with another version of program.py do not count (reproduced, 3 seeds an arm)"
+    for name in ("report.md", "report.html"):
+        assert said in texts[name].rpartition("Not run")[2]
+
+
 def plain(texts: dict[str, str]) -> dict[str, str]:
     """Without the backslashes of Markdown."""
     return {name: text.replace("\\", "") for name, text in texts.items()}

@@ -21,6 +21,7 @@ from repro.report.frames import csv_files
 from repro.report.read_pages import pages
 from repro.store import Store, checksums, facts_in
 from repro.store.archive import archives
+from repro.text import counted
 from repro.trial import FactOutcome, Result
 from repro.verdict import Verdict
 from repro.verdict.judge import judge
@@ -127,8 +128,8 @@ def _check_trials(
     unfinished = {*store.ids()} - finished
     outdated = _outdated(unfinished, store, claims)
     verification.checked.append(
-        f"{len(names)} trials ({len(finished)} finished): identities, files, and results against "
-        "their curves and arrays"
+        f"{counted(len(names), 'trial')} ({len(finished)} finished): identities, files, and "
+        "results against their curves and arrays"
     )
     if waiting := len(unfinished) - len(outdated):
         verification.notes.append(
@@ -229,7 +230,7 @@ def _check_plans(store: Store, claims: Sequence[Claim], verification: Verificati
         with _noting(verification, path):
             record = store.plan(path)
             older += (record.claim_id, record.scale, record.digest) not in digests
-    verification.checked.append(f"{len(store.plan_files())} plans: names and digests")
+    verification.checked.append(f"{counted(len(store.plan_files()), 'plan')}: names and digests")
     if older:
         verification.notes.append(
             f"{older} plans are of claims that are not in the claims folder, or of older files"
@@ -288,7 +289,7 @@ def _check_verdicts(
                         f"recipe: {stored.word} by its results, {anew.word} by its curves"
                     )
     verification.checked.append(
-        f"{len(verification.verdicts)} verdicts, derived from the curves once more"
+        f"{counted(len(verification.verdicts), 'verdict')}, derived from the curves once more"
     )
     judged_claims = {verdict.claim_id for verdict in verification.verdicts}
     stored_only = sorted(_metrics(c for c in claims if c.id in judged_claims) - FROM_CURVE)
@@ -300,7 +301,7 @@ def _check_verdicts(
     others = len(derived.keys() - used)
     if others:
         verification.notes.append(
-            f"{others} finished trials belong to no plan of the claims folder"
+            f"{counted(others, 'finished trial')} count for no verdict of the claims folder"
         )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from repro.claim.spec import Claim, TrainedClaim, Trainer
@@ -20,6 +21,7 @@ PLACEHOLDERS = (
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_BYTES = 1 << 40
+_LARGE = 1 << 24  # bytes: what takes longer to hash than to look at
 _FACT = "file "  # with its name, the key of a fact
 _SHOWN_DIGITS = 12
 _SHOWN_FILES = 8
@@ -164,12 +166,22 @@ def _digest(hashes: Mapping[str, str], files: Iterable[str]) -> str:
 
 
 def _hash(home: Path, name: str) -> str:
+    path = home / name
     try:
-        return sha256_of(home / name, most=_MOST_BYTES)
+        about = path.stat()
+        if about.st_size < _LARGE:
+            return sha256_of(path)
+        return _known_hash(path.resolve(), about.st_ino, about.st_mtime_ns, about.st_size)
     except OSError as error:
         raise ClaimError(
             f"{home}: cannot read {name!r}, which the trainer names: {error.strerror}"
         ) from error
+
+
+@lru_cache(maxsize=1024)
+def _known_hash(path: Path, _inode: int, _changed: int, _size: int) -> str:
+    """Of a large file, which every trial and every page of a report asks for."""
+    return sha256_of(path, most=_MOST_BYTES)
 
 
 def _named(trainer: Trainer | None, home: Path) -> dict[str, list[str]]:

@@ -49,6 +49,7 @@ class Row:
     region: str = ""
     value: float = math.nan
     printed: float = math.nan
+    notes: tuple[str, ...] = ()
 
     @property
     def measured(self) -> bool:
@@ -126,6 +127,7 @@ def _trained_rows(page: Page) -> Iterator[Row]:
             command=command(page),
             value=estimate.value if estimate else math.nan,
             printed=math.nan if value is None else value,
+            notes=page.notes,
         )
 
 
