@@ -512,7 +512,7 @@ def test_more_pauses_are_no_more_training(tmp_path: Path) -> None:
         for epochs in lengths:
             path.write_text(text.replace("epochs: 1", f"epochs: {epochs}"))
             repro("run", path, "--store", store, "--workers", "1", "--scale", "smoke")
-    rows = [len(Store(store).curve(name)) for store in stores for name in Store(store).ids()]
+    rows = [len(Store(store).rows(name)) for store in stores for name in Store(store).ids()]
     into = [shutil.copytree(store, tmp_path / f"into {store.name}") for store in stores]
     for target, source in zip(into, reversed(stores), strict=True):
         assert repro("merge", target, source).exit_code == 0

@@ -265,7 +265,7 @@ def test_a_row_that_no_curve_has_is_told(row: str, store: Path) -> None:
     path.write_text(f"{head}\n{ROWS[row]}\n")
 
     with pytest.raises(IntegrityError, match=f"{path}: not a curve: "):
-        Store(store).curve(FINISHED)
+        Store(store).rows(FINISHED)
 
 
 def claimed(name: str, shape: tuple[int, ...], descr: str) -> bytes:

@@ -4,14 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
 from repro.cli import main
 from repro.store import Store
+from repro.trial import Row
 from tests.worlds import quick_claim_file
 
 READ_TRACKIO = """
@@ -38,10 +39,9 @@ def run_with(folder: Path, *logs: str, workers: int = 1) -> tuple[Store, Result]
     return Store(folder / "runs"), done
 
 
-def online(curve: pd.DataFrame) -> dict[int, float]:
+def online(curve: Sequence[Row]) -> dict[int, float]:
     """Error by tenth of an epoch."""
-    rows = curve[curve["source"] == "online"]
-    return dict(zip((rows["epoch"] * 10).round().astype(int), rows["error"], strict=True))
+    return {round(10 * row.epoch): row.error for row in curve if row.source == "online"}
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.process)])
@@ -59,7 +59,7 @@ def test_tensorboard_reads_the_curves_of_every_trial(tmp_path: Path, workers: in
         events = EventAccumulator(str(folders[trial[:8]])).Reload()
         read = {one.step: one.value for one in events.Scalars("online/error")}
         (final,) = events.Scalars("final/test_error")
-        assert read == pytest.approx(online(store.curve(trial)))
+        assert read == pytest.approx(online(store.rows(trial)))
         assert final.value == pytest.approx(result.metrics["test_error"])
         assert "settings/text_summary" in events.Tags()["tensors"]
 
@@ -83,7 +83,7 @@ def test_trackio_reads_the_curves_of_every_trial(tmp_path: Path) -> None:
         rows = runs[trial]["rows"]
         errors = {row["step"]: row["online/error"] for row in rows if "online/error" in row}
         finals = [row["final/test_error"] for row in rows if "final/test_error" in row]
-        assert errors == pytest.approx(online(store.curve(trial)))
+        assert errors == pytest.approx(online(store.rows(trial)))
         assert finals == [pytest.approx(result.metrics["test_error"])]
 
 

@@ -465,7 +465,7 @@ def test_a_population_is_stored_as_single_trials(dataset: Dataset, tmp_path: Pat
         assert result is not None
         assert result.provenance["population"] == "2"
         assert store.checkpoint(cell.trial.id) is not None
-        assert len(store.curve(cell.trial.id)) == 3
+        assert len(store.rows(cell.trial.id)) == 3
 
 
 def test_velocity_of_a_net_that_was_never_stepped_is_at_rest() -> None:

@@ -42,7 +42,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -62,11 +62,8 @@ from repro.store import checksums
 from repro.store.archive import TRIAL_FILES, Contents, contents
 from repro.store.arrays import Array, pack, unpack
 from repro.store.curves import curve_text, rows_in
-from repro.trial import CURVE_COLUMNS, FactOutcome, Result, Row, Trial
+from repro.trial import FactOutcome, Result, Row, Trial
 from repro.trial.strict_json import STRICT, Amount, Moment, read_file, read_record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Written by this version, and read by it: a new format keeps reading the old ones, of which
 # tests/golden has a store each.
@@ -375,14 +372,11 @@ class Store:
         self._known[trial_id] = state, result
         return result
 
-    def curve(self, trial_id: str) -> "pd.DataFrame":
-        """All measurements of one trial so far, columns CURVE_COLUMNS; empty when none."""
-        import pandas as pd  # a second, which whoever needs no table does not wait for
-
-        return pd.DataFrame(self._read_rows(trial_id), columns=list(CURVE_COLUMNS))
-
     def rows(self, trial_id: str) -> tuple[Row, ...]:
-        """The same as rows. Of finished trials the latest are kept until their results change."""
+        """All measurements of one trial so far; empty when none.
+
+        Of finished trials the latest are kept until their results change.
+        """
         result = self.result(trial_id)
         rows = self._rows.get(trial_id, result)
         if rows is None:
