@@ -42,7 +42,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict, Field
 
@@ -53,7 +53,6 @@ from repro.files import (
     Part,
     exists,
     open_handle,
-    parse_json,
     read_bytes,
     reason_of,
     write_atomic,
@@ -141,6 +140,13 @@ class NetRecord:
     epochs: Amount | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Format:
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    format: int
+
+
 class Store:
     """The facts under one folder. Reading needs no lock; training a trial takes the trial's."""
 
@@ -156,15 +162,13 @@ class Store:
     def _check_format(self) -> None:
         path = self.root / "store.json"
         if os.path.lexists(path):
-            content = _read_mapping(path)
-            version = content.get("format")
-            if type(version) is not int or version not in READABLE:
+            hint = f"remove {path} and run the claim again"
+            version = read_record(_Format, path, "a store's format", hint=hint).format
+            if version not in READABLE:
                 read = ", ".join(map(str, READABLE))
                 raise OtherFormatError(
                     f"{path}: store format {version!r}, this version reads {read}"
                 )
-            if unknown := content.keys() - {"format"}:
-                raise IntegrityError(f"{path}: not a store's format: {', '.join(unknown)}: unknown")
 
     def prepare(self, version: int = FORMAT) -> None:
         """Write down the format, before anything else is written."""
@@ -725,15 +729,3 @@ class _Latest(Generic[T]):
             self.size += size
         while self.size > self.most:
             self.size -= self._kept.popitem(last=False)[1][2]
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        value = parse_json(read_file(path))
-    except ValueError as error:
-        raise IntegrityError(
-            f"{path}: not JSON: {error}", hint=f"remove {path} and run the claim again"
-        ) from error
-    if not isinstance(value, dict):
-        raise IntegrityError(f"{path}: not a JSON object", hint=f"remove {path} and run again")
-    return value
