@@ -3,7 +3,6 @@
 Imports nothing heavy before a command runs, so that `repro --help` answers at once.
 """
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -229,12 +228,6 @@ def print_json(value: object) -> None:
     """The value as JSON, which knows neither NaN nor infinity: both are null."""
     import json
 
-    echo(json.dumps(_nullable(value), indent=2, allow_nan=False))
+    from repro.trial.strict_json import finite
 
-
-def _nullable(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _nullable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nullable(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    echo(json.dumps(finite(value, lambda _odd: None), indent=2, allow_nan=False))

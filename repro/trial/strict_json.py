@@ -45,6 +45,15 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # seconds, epochs
 Moment = Annotated[str, AfterValidator(_moment)]  # ISO 8601, UTC
 
 
+def finite(value: Any, word: Callable[[float], object]) -> Any:
+    """The value, with a word for each float in it that is NaN or infinite."""
+    if isinstance(value, dict):
+        return {key: finite(each, word) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each, word) for each in value]
+    return word(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)

@@ -19,7 +19,7 @@ from pydantic import ConfigDict, Field
 
 from repro.claim import Recipe, Scalar, Trainer
 from repro.registry import OWN_AUGMENTATIONS
-from repro.trial.strict_json import STRICT, Amount, Finite, Number
+from repro.trial.strict_json import STRICT, Amount, Finite, Number, finite
 
 # What trials of one shape may differ in, and what they share: see `Trial.shape`.
 _FREE_ARGUMENTS = ("drop_rate", "fc_std", "hidden_bias")
@@ -128,13 +128,8 @@ class Clocks:
         return self.train + self.evaluate + self.other
 
     def __add__(self, more: "Clocks") -> "Clocks":
-        return Clocks(
-            train=self.train + more.train,
-            evaluate=self.evaluate + more.evaluate,
-            other=self.other + more.other,
-            waiting=self.waiting + more.waiting,
-            saving=self.saving + more.saving,
-        )
+        sums = {f.name: getattr(self, f.name) + getattr(more, f.name) for f in fields(self)}
+        return Clocks(**sums)
 
 
 Status = Literal["crossed", "censored", "finished", "plateaued", "diverged"]
@@ -182,16 +177,9 @@ class Result:
 
     def to_json(self) -> str:
         """JSON has no NaN and no infinity: they are written as texts, which are read back."""
-        return json.dumps(_finite(asdict(self)), indent=1, sort_keys=True, allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    odd = isinstance(value, float) and not math.isfinite(value)
-    return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(value, "NaN") if odd else value
+        words = {math.inf: "Infinity", -math.inf: "-Infinity"}
+        content = finite(asdict(self), lambda odd: words.get(odd, "NaN"))
+        return json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
