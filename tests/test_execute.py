@@ -1,7 +1,6 @@
 """Running cells: processes, interruption, kill -9, damaged checkpoints, other holders."""
 
 import json
-import math
 import multiprocessing
 import os
 import signal
@@ -50,7 +49,7 @@ from repro.trial import Row
 from repro.verdict.judge import judge
 from tests.provoked import provoked
 from tests.shell import started, wait_for
-from tests.worlds import RECIPE, claim_file, lasting_claim_file, quick_claim_file, trial_on
+from tests.worlds import claim_file, lasting_claim_file, quick_claim_file, trial_on
 
 Curves = dict[str, list[str]]
 
@@ -193,37 +192,6 @@ def test_waiting_and_saving_are_parts_of_the_clocks(tmp_path: Path) -> None:
     assert result is not None
     assert 0 < result.seconds.waiting < result.seconds.train
     assert 0 < result.seconds.saving < result.seconds.other
-
-
-def test_stopped_past_the_tenth_epoch_it_goes_on_from_the_last(tmp_path: Path) -> None:
-    """Of tenths 9.9 and 10.0 the later one; the table has one header, and no row twice."""
-    dataset = open_dataset("digits", (tmp_path,), tmp_path)
-    recipe = RECIPE.model_copy(update={"batch_size": 4})
-    trial = trial_on(dataset, data="digits", images=40, recipe=recipe, rate=0.00003)
-    cell = Cell(recipe="period", arm="fast", purpose="tune", trial=trial, until=12.0, decides=True)
-    whole, stopped = Store(tmp_path / "whole"), Store(tmp_path / "stopped")
-
-    def go_on(store: Store, until: float) -> float:
-        """To so many epochs, or to the end; where it began."""
-        stop, epochs = threading.Event(), list[float]()
-
-        def on_event(event: Event) -> None:
-            epochs.append(event.epoch)
-            if event.epoch >= until:
-                stop.set()
-
-        where = replace(machine(tmp_path), store=store.root)
-        train_cells([cell], where, stop=stop, on_event=on_event)
-        return epochs[0]
-
-    go_on(whole, math.inf)
-    begun = [go_on(stopped, until) for until in (9.0, 9.9, 10.0, 10.1, 11.5, math.inf)]
-    lines = (stopped.folder(trial.id) / "curve.csv").read_text().splitlines()
-
-    assert begun == pytest.approx([0.1, 9.1, 10.0, 10.1, 10.2, 11.6])
-    assert len(lines) == len(set(lines))
-    assert sum(line.startswith("epoch") for line in lines) == 1
-    assert stopped.numbers(trial.id) == whole.numbers(trial.id)
 
 
 def test_a_net_is_trained_on_while_its_checkpoint_is_written(tmp_path: Path) -> None:
