@@ -65,7 +65,7 @@ def test_a_trial_that_begins_anew_leaves_the_curve_of_its_result(tmp_path: Path)
     store.save(TRIAL.id, checkpoint=b"at 0.2", curve=[*again, (0.2, "online", 0.4, 1.0, 128, 9.5)])
 
     assert len(kept) == len(CURVE)
-    assert [row.train_seconds for row in store.rows(TRIAL.id)] == [9.0, 9.5]
+    assert [row.train_seconds for row in Store(tmp_path).rows(TRIAL.id)] == [9.0, 9.5]
 
 
 def test_an_unfinished_trial_has_no_result(tmp_path: Path) -> None:
