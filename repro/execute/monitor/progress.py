@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -87,15 +87,12 @@ def trial_progress(cell: Cell, event: Event | None, *, now: datetime) -> TrialPr
     initial = TrialProgress(**_trial_fields(cell, now), epoch=0.0, until=cell.until)
     if event is None:
         return initial
-    seconds_left = max(0.0, cell.until - event.epoch) * event.seconds_an_epoch
-    return TrialProgress(
-        **{
-            **asdict(initial),
-            "epoch": event.epoch,
-            "error": event.error,
-            "images_per_second": event.images_per_second or None,
-            "seconds_left": seconds_left,
-        }
+    return replace(
+        initial,
+        epoch=event.epoch,
+        error=event.error,
+        images_per_second=event.images_per_second or None,
+        seconds_left=max(0.0, cell.until - event.epoch) * event.seconds_an_epoch,
     )
 
 
@@ -203,10 +200,10 @@ class ProgressFiles(Observer):
 
     def _write(self, cell: Cell, event: Event | None) -> None:
         self.write_times[cell.trial.id] = self.clock()
-        fields = asdict(trial_progress(cell, event, now=datetime.now(UTC)))
-        fields["plan_seconds_left"] = self.pace.seconds_left()
+        progress = trial_progress(cell, event, now=datetime.now(UTC))
+        progress = replace(progress, plan_seconds_left=self.pace.seconds_left())
         with suppress(WriteError):
-            self.store.keep_report(cell.trial.id, "progress.json", json.dumps(fields))
+            self.store.keep_report(cell.trial.id, "progress.json", json.dumps(asdict(progress)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
