@@ -6,11 +6,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
-from pyarrow import parquet
 
 from repro.data import Dataset, find, open_dataset, status, synthetic, verify
 from repro.data.arrays import Images
@@ -312,16 +310,6 @@ def test_unknown_names_are_refused(name: str, tmp_path: Path) -> None:
         find(name, (tmp_path,))
 
 
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
-    """`-of-00002` with one file: half a data set is not read as a whole one."""
-    write_parquet(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES)
-    train = tmp_path / "tiny/train-00000-of-00001.parquet"
-    train.rename(train.with_name("train-00000-of-00002.parquet"))
-
-    with pytest.raises(DataError, match=r"holds 1 of 2 shards of .*: train-00000-of-00002"):
-        opened(tmp_path)
-
-
 def test_a_registered_name_wants_all_its_images(tmp_path: Path) -> None:
     """A part of CIFAR-10 is not CIFAR-10."""
     write_parquet(tmp_path / "cifar10", train=TRAIN_FILES, test=TEST_FILES)
@@ -360,18 +348,6 @@ def test_parquet_that_cannot_be_meant(
         opened(tmp_path)
 
 
-def test_labels_have_to_be_whole_numbers(tmp_path: Path) -> None:
-    """A column of names is not guessed at."""
-    write_parquet(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES)
-    file = tmp_path / "tiny/train-00000-of-00001.parquet"
-    table = parquet.read_table(file)
-    column = pa.array([CLASSES[i % 2] for i in range(len(TRAIN))])
-    parquet.write_table(table.set_column(1, "label", column), file)
-
-    with pytest.raises(DataError, match="column 'label' is string with 0 nulls"):
-        opened(tmp_path)
-
-
 def test_broken_parquet_is_named(tmp_path: Path) -> None:
     """A download that stopped half way."""
     write_parquet(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES)
@@ -388,14 +364,6 @@ def test_one_class_is_nothing_to_tell_apart(tmp_path: Path) -> None:
     write_folders(tmp_path / "tiny", train=ants[0], test=ants[1])
 
     with pytest.raises(DataError, match="all images are of one class"):
-        opened(tmp_path)
-
-
-def test_both_splits_have_the_same_classes(tmp_path: Path) -> None:
-    """A class without test images shifts no number behind one's back."""
-    write_folders(tmp_path / "tiny", train=TRAIN_FILES, test=TEST_FILES[:1])
-
-    with pytest.raises(DataError, match="1 classes have images in one split only: bee"):
         opened(tmp_path)
 
 
@@ -426,15 +394,6 @@ def test_status_names_every_data_set(original: Path) -> None:
     assert "CIFAR-10 (original release), 10 + 2 images; found in" in after["cifar10"]
     assert "fingerprint" in after["digits"]
     assert after["tiny-imagenet"].endswith("100,000 + 10,000 images; not found")
-
-
-def test_status_tells_a_problem_and_goes_on(original: Path) -> None:
-    """One broken data set does not hide the others."""
-    (original / "data_batch_2").unlink()
-    lines = {line.name: str(line) for line in status((original.parent,), original / "cache")}
-
-    assert "cannot look into" in lines["cifar10"]
-    assert "fingerprint" in lines["synthetic"]
 
 
 def test_verify_sees_a_changed_pixel_in_the_cache(tmp_path: Path) -> None:

@@ -107,26 +107,6 @@ def test_images_of_the_right_size_are_left_as_they_are(tmp_path: Path) -> None:
     assert np.array_equal(image, picture(3, height=32, width=32))
 
 
-@pytest.mark.parametrize(
-    ("mode", "kind"), [("L", "JPEG"), ("L", "PNG"), ("LA", "PNG"), ("1", "PNG")]
-)
-def test_grey_images_have_three_equal_channels(mode: str, kind: str, tmp_path: Path) -> None:
-    """After resizing too."""
-    (image,) = resized(tmp_path, encoded(smooth(50, 70), mode=mode, kind=kind))
-
-    assert np.array_equal(image[..., 0], image[..., 1])
-    assert np.array_equal(image[..., 0], image[..., 2])
-    assert image.std() > 10
-
-
-def test_cmyk_is_converted_before_it_is_resized(tmp_path: Path) -> None:
-    """As ILSVRC-2012 has some; of one colour, so that JPEG loses next to nothing."""
-    flat = np.full((40, 60, 3), (200, 100, 50), dtype=np.uint8)
-    (image,) = resized(tmp_path, encoded(flat, mode="CMYK", kind="JPEG"))
-
-    assert np.abs(image.astype(int) - flat[0, 0]).max() <= 3
-
-
 def test_what_cannot_be_decoded_is_named_at_any_size(tmp_path: Path) -> None:
     """A truncated image is no smaller image."""
     good = encoded(picture(0, height=40, width=50), kind="JPEG")

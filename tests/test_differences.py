@@ -298,14 +298,6 @@ def test_further_contrasts_are_measured_and_do_not_decide(tmp_path: Path) -> Non
     assert verdict.word == "reproduced"
 
 
-def test_two_seeds_are_too_few(tmp_path: Path) -> None:
-    """Whatever they say."""
-    _, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02), seeds=2)
-
-    assert verdict.word == "inconclusive"
-    assert "2 seeds an arm; the first look is at 4" in verdict.reason
-
-
 def test_a_diverged_trial_leaves_no_mean(tmp_path: Path) -> None:
     """The other seeds' mean would flatter the arm that lost one."""
     errors = planted(0.02)
