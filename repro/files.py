@@ -146,16 +146,14 @@ def write_atomic(path: Path, *content: bytes | str) -> None:
     Its folder is made when missing; who may read it follows the umask, as for any new file.
     Raises WriteError when the disk is full or the folder cannot be written.
     """
-    write_parts(path, content)
-
-
-def write_parts(path: Path, parts: Iterable[bytes | str]) -> None:
-    """The same of parts that are made while they are written."""
-    write_together({path: parts})
+    write_together({path: content})
 
 
 def write_together(files: Mapping[Path, Iterable[bytes | str]]) -> None:
-    """The same of several files: none is replaced before all are written."""
+    """The same of several files: none is replaced before all are written.
+
+    Parts may be made while they are written.
+    """
     new = {path: path.with_name(f".{path.name}.{secrets.token_hex(4)}") for path in files}
     try:
         for path, parts in files.items():

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import termios
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from repro.data import open_dataset
 from repro.errors import LockLostError
 from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Event, TrainedCell
-from repro.execute.monitor.progress import Pace, ProgressFiles, overview, trial_progress
+from repro.execute.monitor.progress import Pace, ProgressFiles, begun, overview
 from repro.plan import Cell, most_epochs_left, next_cells
 from repro.store import Store
 from repro.trial import Clocks, Result
@@ -98,7 +97,7 @@ def test_a_trial_whose_process_was_killed_does_not_run(tmp_path: Path) -> None:
     _, (cell, *_) = cells_of(tmp_path)
     store = Store(tmp_path / "runs")
     store.begin(cell.trial)
-    standing = asdict(trial_progress(cell, None, now=datetime.now(UTC)))
+    standing = asdict(begun(cell))
     with store.lock(cell.trial.id):
         store.keep_report(cell.trial.id, "progress.json", json.dumps(standing))
         during = overview(store)

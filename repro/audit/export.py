@@ -15,7 +15,7 @@ import numpy as np
 from repro.audit.merge import content_of, disagreement
 from repro.claim import Claim, TrainedClaim
 from repro.errors import ContradictionError, NothingMeasuredError
-from repro.files import File, exists, write_parts
+from repro.files import File, exists, write_together
 from repro.plan import TUNING_SEEDS_FROM, next_cells
 from repro.registry import DATASETS, METRICS
 from repro.report.frames import trial_cells, trial_table
@@ -84,8 +84,8 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     target.unseal()
     for name, archive in archives.items():
         checksums.drop_beside(out / f"{name}.tar")
-        write_parts(out / f"{name}.tar", pack(_members(archive)))
-    write_parts(out / checksums.TABLE, _table(Store(out), arms))
+        write_together({out / f"{name}.tar": pack(_members(archive))})
+    write_together({out / checksums.TABLE: _table(Store(out), arms)})
     return len(results) - len(further), len(further)
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from repro.errors import ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.execute.monitor.progress import Overview, Pace, TrialProgress, trial_progress
+from repro.execute.monitor.progress import Overview, Pace, TrialProgress, begun
 from repro.messages import printable, say
 from repro.plan import Cell
 from repro.text import counted, duration
@@ -48,16 +48,6 @@ def decoding_bar() -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
-@dataclass(kw_only=True, slots=True)
-class _Row:
-    cell: Cell
-    event: Event | None = None
-
-    @property
-    def standing(self) -> TrialProgress:
-        return trial_progress(self.cell, self.event, now=datetime.now(UTC))
-
-
 @dataclass(kw_only=True)
 class ConsoleObserver(Observer):
     """Shows the trials of a run.
@@ -69,7 +59,7 @@ class ConsoleObserver(Observer):
 
     pace: Pace
     clock: Callable[[], float] = time.monotonic
-    rows: dict[str, _Row] = field(default_factory=dict)
+    rows: dict[str, TrialProgress] = field(default_factory=dict)
     finished_count: int = 0
     stopping: bool = False
 
@@ -96,18 +86,18 @@ class ConsoleObserver(Observer):
         say(f"training on {place}")
 
     def start(self, cell: Cell) -> None:
-        self.rows[cell.trial.id] = _Row(cell=cell)
+        self.rows[cell.trial.id] = begun(cell)
         if not self.interactive:
             self._say("start", cell, f"to at most {cell.until:g} epochs")
 
     def event(self, event: Event) -> None:
         if event.trial_id in self.rows:
-            self.rows[event.trial_id].event = event
+            self.rows[event.trial_id] = self.rows[event.trial_id].after(event)
         if not self.interactive and self.clock() - self.last_log >= LOG_EVERY_SECONDS:
             self.last_log = self.clock()
             for row in list(self.rows.values()):
-                if row.event is not None:
-                    self._say("train", row.cell, _progress(row.standing))
+                if row.seconds_left is not None:
+                    self._print("train", f"{row.trial_id} {row.name}: {_progress(row)}")
             self._print("plan", self._summary())
 
     def finish(self, cell: Cell, outcome: TrainedCell) -> None:
@@ -153,7 +143,7 @@ class ConsoleObserver(Observer):
         return f"{counted(self.finished_count, 'trial')} done, {len(self.rows)} running{time_left}"
 
     def _render(self) -> RenderableType:
-        table = _table([row.standing for row in list(self.rows.values())])
+        table = _table(list(self.rows.values()))
         hint = _STOPPING if self.stopping else "Ctrl-C saves and stops"
         return Group(table, Text(f"{self._summary()}; {hint}", style="dim"))
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import ConfigDict
 
@@ -61,6 +61,16 @@ class TrialProgress(_TrialReport):
     seconds_left: Amount | None = None
     plan_seconds_left: Amount | None = None
 
+    def after(self, event: Event) -> Self:
+        return replace(
+            self,
+            told=_now(),
+            epoch=event.epoch,
+            error=event.error,
+            images_per_second=event.images_per_second or None,
+            seconds_left=max(0.0, self.until - event.epoch) * event.seconds_an_epoch,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Fault(_TrialReport):
@@ -71,7 +81,11 @@ class Fault(_TrialReport):
     hint: str
 
 
-def _trial_fields(cell: Cell, now: datetime) -> dict[str, Any]:
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _trial_fields(cell: Cell) -> dict[str, Any]:
     return {
         "trial_id": cell.trial.id,
         "recipe": cell.recipe,
@@ -79,21 +93,12 @@ def _trial_fields(cell: Cell, now: datetime) -> dict[str, Any]:
         "purpose": cell.purpose,
         "rate": cell.trial.rate,
         "seed": cell.trial.seed,
-        "told": now.isoformat(timespec="seconds"),
+        "told": _now(),
     }
 
 
-def trial_progress(cell: Cell, event: Event | None, *, now: datetime) -> TrialProgress:
-    initial = TrialProgress(**_trial_fields(cell, now), epoch=0.0, until=cell.until)
-    if event is None:
-        return initial
-    return replace(
-        initial,
-        epoch=event.epoch,
-        error=event.error,
-        images_per_second=event.images_per_second or None,
-        seconds_left=max(0.0, cell.until - event.epoch) * event.seconds_an_epoch,
-    )
+def begun(cell: Cell) -> TrialProgress:
+    return TrialProgress(**_trial_fields(cell), epoch=0.0, until=cell.until)
 
 
 @dataclass(kw_only=True)
@@ -162,26 +167,26 @@ class ProgressFiles(Observer):
     store: Store
     pace: Pace
     clock: Callable[[], float] = time.monotonic
-    cells: dict[str, Cell] = field(default_factory=dict)
+    rows: dict[str, TrialProgress] = field(default_factory=dict)
     write_times: dict[str, float] = field(default_factory=dict)
 
     def start(self, cell: Cell) -> None:
         """Write the first file; remove an earlier fault."""
-        self.cells[cell.trial.id] = cell
+        self.rows[cell.trial.id] = begun(cell)
         with suppress(OSError):
             self.store.forget_report(cell.trial.id, "fault.json")
-        self._write(cell, None)
+        self._write(self.rows[cell.trial.id])
 
     def event(self, event: Event) -> None:
         """Write a new file, at most once a second."""
-        cell = self.cells.get(event.trial_id)
+        row = self.rows.get(event.trial_id)
         is_due = self.clock() - self.write_times.get(event.trial_id, 0.0) >= WRITE_EVERY_SECONDS
-        if cell is not None and is_due:
-            self._write(cell, event)
+        if row is not None and is_due:
+            self._write(row.after(event))
 
     def finish(self, cell: Cell, outcome: TrainedCell) -> None:
         """Remove the file, unless another process writes it."""
-        self.cells.pop(cell.trial.id, None)
+        self.rows.pop(cell.trial.id, None)
         if outcome.outcome != "busy":
             with suppress(OSError):
                 self.store.forget_report(cell.trial.id, "progress.json")
@@ -189,21 +194,17 @@ class ProgressFiles(Observer):
                 self.store.forget_report(cell.trial.id, "fault.json")
 
     def fail(self, cell: Cell, error: ReproError) -> None:
-        self.cells.pop(cell.trial.id, None)
-        now = datetime.now(UTC)
-        fault = Fault(
-            **_trial_fields(cell, now), code=error.code, message=str(error), hint=error.hint
-        )
+        self.rows.pop(cell.trial.id, None)
+        fault = Fault(**_trial_fields(cell), code=error.code, message=str(error), hint=error.hint)
         with suppress(OSError, WriteError):  # it is reported at the end of the run, too
             self.store.keep_report(cell.trial.id, "fault.json", json.dumps(asdict(fault)))
             self.store.forget_report(cell.trial.id, "progress.json")
 
-    def _write(self, cell: Cell, event: Event | None) -> None:
-        self.write_times[cell.trial.id] = self.clock()
-        progress = trial_progress(cell, event, now=datetime.now(UTC))
+    def _write(self, progress: TrialProgress) -> None:
+        self.write_times[progress.trial_id] = self.clock()
         progress = replace(progress, plan_seconds_left=self.pace.seconds_left())
         with suppress(WriteError):
-            self.store.keep_report(cell.trial.id, "progress.json", json.dumps(asdict(progress)))
+            self.store.keep_report(progress.trial_id, "progress.json", json.dumps(asdict(progress)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
