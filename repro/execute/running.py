@@ -4,7 +4,7 @@ Torch is imported only where it is needed: on a CPU each worker process imports 
 process would only wait for the import.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
@@ -18,6 +18,7 @@ from repro.messages import print_error, print_errors, say
 from repro.plan import Cell, merge_cells, most_epochs_left
 from repro.registry import CHAINS
 from repro.store import Store
+from repro.trial import Result
 from repro.verdict.judge import Judgement, default_scale, judge, next_trials
 
 EXIT_INTERRUPTED = 130
@@ -111,14 +112,7 @@ def _check_nets(
     faults: list[ReproError] = []
     unbatched: list[str] = []
     for item in work:
-        cells = next_trials(
-            item.claim,
-            item.scale,
-            item.fingerprint,
-            store.results(),
-            max_seeds=max_seeds,
-            records=store,
-        )
+        cells = _next_cells(item, store.results(), store, max_seeds)
         foreign = [cell for cell in cells if cell.trial.model not in CHAINS]
         if foreign or not all(cell.trial.batches for cell in cells):
             unbatched.append(item.claim.id)
@@ -136,6 +130,13 @@ def _check_nets(
             "whose net or recipe does not batch"
         )
     return valid, faults
+
+
+def _next_cells(
+    item: Work, results: Mapping[str, Result], store: Store, max_seeds: int | None
+) -> list[Cell]:
+    place = item.claim, item.scale, item.fingerprint
+    return next_trials(*place, results, max_seeds=max_seeds, records=store)
 
 
 def _report_missing_weights(outcome: RunOutcome, store: Store) -> None:
@@ -177,16 +178,7 @@ def _train(
     def plan() -> list[Cell]:
         results = store.results()
         return merge_cells(
-            cell
-            for item in work
-            for cell in next_trials(
-                item.claim,
-                item.scale,
-                item.fingerprint,
-                results,
-                max_seeds=max_seeds,
-                records=store,
-            )
+            cell for item in work for cell in _next_cells(item, results, store, max_seeds)
         )
 
     def epochs_left() -> float:
