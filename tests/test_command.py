@@ -1,5 +1,6 @@
 """A command as trainer: trusted once, heard by its metrics, ended with all that it has started."""
 
+import csv
 import errno
 import hashlib
 import html
@@ -199,9 +200,8 @@ def test_a_command_decides_a_claim(tmp_path: Path) -> None:
     assert "ours   12." in ran.output
     assert told.exit_code == 0, told.output
     assert verified.exit_code == 0, verified.output
-    trials = (report / "trials.csv").read_text().splitlines()
-    assert trials[0].endswith(",depth")
-    assert [line.rpartition(",")[2] for line in trials[1:4]] == ["20.0", "21.0", "22.0"]
+    trials = csv.DictReader((report / "trials.csv").read_text().splitlines())
+    assert [row["depth"] for row in trials][:3] == ["20.0", "21.0", "22.0"]
     program = hashlib.sha256((tmp_path / "program.py").read_bytes()).hexdigest()[:12]
     for name in ("report.md", "report.html"):
         text = re.sub(r"\\|</?t[hrd][^>]*>", "", html.unescape((report / name).read_text()))
