@@ -804,6 +804,33 @@ def test_a_program_that_reads_its_seed_is_not_warned_of(tmp_path: Path) -> None:
     assert "warning" not in repro("validate", path).output
 
 
+def test_a_file_that_an_arm_names_is_hashed_as_an_input_alone(tmp_path: Path) -> None:
+    """The command has only its placeholder: the warning says where it has to stand, too."""
+    path = changed(claim_file(tmp_path), "good: {}", "good: {arguments: {mode: plain.txt}}")
+    (tmp_path / "plain.txt").touch()
+
+    warned = repro("validate", path).output
+    changed(path, "trainer:\n", "trainer:\n  inputs: [plain.txt]\n")
+
+    assert (
+        "plain.txt is not hashed, so its changes make no new trials: add it to `inputs`" in warned
+    )
+    assert "warning" not in repro("validate", path).output
+
+
+def test_a_large_input_that_changes_makes_new_trials(tmp_path: Path) -> None:
+    """Though its hash is kept while it stays the same."""
+    path = changed(claim_file(tmp_path), "trainer:\n", "trainer:\n  inputs: [big]\n")
+    with (tmp_path / "big").open("wb") as file:
+        file.truncate(1 << 24)
+    first, again = (fingerprint_of(trained_claim(path)) for _ in range(2))
+    with (tmp_path / "big").open("ab") as file:
+        file.write(b"1")
+
+    assert first == again
+    assert fingerprint_of(trained_claim(path)) != first
+
+
 def test_code_that_makes_no_new_trials_is_named(tmp_path: Path) -> None:
     """Before the first run, by `repro trust` and `repro plan`."""
     path = claim_file(tmp_path)

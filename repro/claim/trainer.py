@@ -109,11 +109,12 @@ def changed_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]
 
 
 def hashed_text(claim: TrainedClaim) -> str:
-    """What makes new trials if it changes, and the Python code beside it that does not."""
+    """What makes new trials if it changes; and what does not, of arguments and code beside it."""
     home, hashed = claim.path.parent, {Path(name) for name in files_of(claim)}
     folders = {file.parent for file in hashed if file.suffix == ".py"}
     beside = {folder / path.name for folder in folders for path in (home / folder).glob("*.py")}
-    others = sorted(str(file) for file in beside - hashed)
+    arguments = {Path(name) for name in _files_of_arguments(claim)}
+    others = sorted(str(file) for file in (beside | arguments) - hashed)
     more = f" and {len(others) - _SHOWN_FILES} more" * (len(others) > _SHOWN_FILES)
     text = f"hashed: {', '.join(_named(claim.trainer, home)) or 'no file of the program'}"
     if not others:
@@ -134,11 +135,23 @@ def command_warnings(claim: TrainedClaim) -> Iterator[str]:
         elif Path(name).is_absolute():
             relative = os.path.relpath(name, home)
             yield f"{name} is not hashed, so its changes make no new trials: write {relative}"
+    for name in _files_of_arguments(claim):
+        if Path(name) not in map(Path, files_of(claim)):
+            yield f"{name} is not hashed, so its changes make no new trials: add it to `inputs`"
     code = b"".join(_code(home / name) for name in files_of(claim))
     for name in ("seed", "rate"):
         note = unused_note(claim, name)
         if note and f"REPRO_{name.upper()}".encode() not in code:
             yield note
+
+
+def _files_of_arguments(claim: TrainedClaim) -> list[str]:
+    """Relative files among the arguments of arms and scales."""
+    of_arms = [arm.arguments for arm in claim.arms.values()]
+    of_scales = [scale.arguments for scale in claim.scales.values()]
+    values = (str(value) for each in (*of_arms, *of_scales) for value in each.values())
+    home = claim.path.parent
+    return [value for value in dict.fromkeys(values) if _is_relative_file(home, value)]
 
 
 def unused_note(claim: TrainedClaim, name: str) -> str:

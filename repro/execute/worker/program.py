@@ -122,7 +122,8 @@ class _Program:
             raise CommandError(
                 f"trial {trial.id} was not begun: a file of its command has changed since the run "
                 "began",
-                hint="run the same command again: it trains with the files as they are then",
+                hint="run the same command again: it trains with the files as they are then; what "
+                "the program itself writes must not lie in its `inputs`",
             )
         return files.facts
 
