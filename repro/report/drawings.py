@@ -48,7 +48,7 @@ class Drawing:
         return svg(self.name, self.panels, inches=self.inches)
 
 
-_MANY = 60  # figures, of which a second process is worth its start
+_MANY = 30  # figures, of which a second process is worth its start
 
 
 def draw(some: Sequence[Drawing]) -> None:
