@@ -297,6 +297,9 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     verified = repro("verify", store, "--claims", tmp_path).output
     assert "note: 3 unfinished trials are of files that no claim's command has now" in verified
     assert "`repro run` continues them" not in verified
+    path.rename(tmp_path / "elsewhere")  # whose files nobody knows
+    verified = repro("verify", store, "--claims", tmp_path).output
+    assert "note: 3 trials are unfinished, as after an interruption" in verified
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output

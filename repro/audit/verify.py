@@ -149,14 +149,18 @@ def _check_trials(
 
 
 def _outdated(names: Iterable[str], store: Store, claims: Sequence[Claim]) -> set[str]:
-    """The trials of commands whose files have changed since, or are not here."""
-    versions = [files_now(claim) for claim in claims if isinstance(claim, TrainedClaim)]
-    present = {version.fingerprint for version in versions if version}
+    """The trials of commands of these claims whose files have changed since."""
+    versions = [
+        (claim.trainer, files.fingerprint)
+        for claim in claims
+        if isinstance(claim, TrainedClaim) and (files := files_now(claim))
+    ]
     outdated = set()
     for name in names:
         with suppress(IntegrityError):  # one of the contradictions already
             trial = store.trial(name)
-            if trial.trainer is not None and trial.fingerprint not in present:
+            present = {fingerprint for trainer, fingerprint in versions if trainer == trial.trainer}
+            if present and trial.fingerprint not in present:
                 outdated.add(name)
     return outdated
 

@@ -66,7 +66,10 @@ def files_beside(claim: Claim) -> list[str]:
 def fingerprint_of(claim: TrainedClaim) -> str:
     """Of the files that the command names and of its inputs, by their names and contents."""
     assert claim.trainer is not None
-    return Files.read(claim.trainer, claim.path.parent).fingerprint
+    try:
+        return Files.read(claim.trainer, claim.path.parent).fingerprint
+    except ClaimError as error:
+        raise ClaimError(f"{claim.path}: {error}") from error
 
 
 def files_now(claim: TrainedClaim) -> "Files | None":
@@ -187,7 +190,7 @@ def _hash(home: Path, name: str) -> str:
         return _known_hash(path.resolve(), about.st_ino, about.st_mtime_ns, about.st_size)
     except OSError as error:
         raise ClaimError(
-            f"{home}: cannot read {name!r}, which the trainer names: {error.strerror}"
+            f"cannot read {name!r} in {home}, which the trainer names: {error.strerror}"
         ) from error
 
 
@@ -210,7 +213,7 @@ def _input(home: Path, name: str) -> Iterator[str]:
     """A file, or all files of a folder, hidden ones and compiled code aside."""
     path = home / name
     if not path.exists():
-        raise ClaimError(f"{home}: there is no {name!r}, which the trainer names")
+        raise ClaimError(f"there is no {name!r} in {home}, which the trainer names")
     if not path.is_dir():
         yield name
         return
