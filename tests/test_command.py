@@ -30,6 +30,7 @@ from repro.trial import Trial
 from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line
 from tests.commands import repro
 from tests.shell import started, wait_for
+from tests.worlds import quick_claim_file
 
 ROOT = Path(__file__).parents[1]
 
@@ -297,8 +298,10 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     verified = repro("verify", store, "--claims", tmp_path).output
     assert "note: 3 unfinished trials are of files that no claim's command has now" in verified
     assert "`repro run` continues them" not in verified
-    path.rename(tmp_path / "elsewhere")  # whose files nobody knows
-    verified = repro("verify", store, "--claims", tmp_path).output
+    others = tmp_path / "others"
+    others.mkdir()
+    quick_claim_file(others)
+    verified = repro("verify", store, "--claims", others).output  # nobody knows its files
     assert "note: 3 trials are unfinished, as after an interruption" in verified
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
