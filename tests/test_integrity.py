@@ -374,6 +374,18 @@ def test_an_export_is_sealed_as_sha256sum_would_do_it(tmp_path: Path) -> None:
     assert "checked: checksums of the whole store" in verified(store).stdout
 
 
+def test_a_store_is_read_anew_for_its_checksums(store: Path) -> None:
+    """Also by the same object, of a file that keeps its size and its time."""
+    kept, curve = Store(store), store / "trials" / FINISHED / "curve.csv"
+    kept.check()
+    before = curve.stat()
+    curve.write_bytes(curve.read_bytes().replace(b"epoch", b"epoce"))
+    os.utime(curve, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    with pytest.raises(IntegrityError, match=r"curve\.csv: changed since"):
+        kept.check()
+
+
 @pytest.fixture(scope="module")
 def seal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export that no test leaves changed."""

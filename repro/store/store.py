@@ -86,6 +86,7 @@ MOST_BYTES = 1 << 34  # of a net, or of a checkpoint
 # Kept in memory of what was read: about 32 MB each.
 _MOST_ROWS = 1 << 17
 _MOST_ARRAY_BYTES = 1 << 25
+_MOST_CURVE_BYTES = 1 << 27  # compressed: those of some fifty thousand trials
 
 _CURVE = "curve.csv"
 
@@ -154,6 +155,7 @@ class Store:
         self.root = root
         self._known: dict[str, tuple[_State, Result]] = {}
         self._curves: dict[str, tuple[_State, bytes]] = {}
+        self._curve_size = 0  # bytes
         self._rows: _Latest[tuple[Row, ...]] = _Latest(_MOST_ROWS)
         self._arrays: _Latest[dict[str, Array]] = _Latest(_MOST_ARRAY_BYTES)
         self._tokens: dict[str, bytes] = {}
@@ -195,7 +197,7 @@ class Store:
         if file.name != _CURVE:
             return checksums.file_digest(file)
         try:
-            return checksums.sha256(self._curve_bytes(file))
+            return checksums.sha256(self._read_curve(file))  # anew: it may have been changed
         except OSError as error:
             raise IntegrityError(f"cannot read {file}: {error.strerror}") from error
 
@@ -403,16 +405,23 @@ class Store:
             raise IntegrityError(f"{path}: not a curve: {error}") from error
 
     def _curve_bytes(self, file: File) -> bytes:
-        """What is in the file of a curve. It is kept, so that no file is read twice for what it is.
-
-        Compressed, it takes about as much memory as the trial's result.
-        """
-        state = file if isinstance(file, Part) else _state(file)
+        """What is in the file of a curve; the file is not read twice for it."""
         kept = self._curves.get(str(file))
-        if kept is not None and kept[0] == state:
+        if kept is not None and kept[0] == (file if isinstance(file, Part) else _state(file)):
             return zlib.decompress(kept[1])
+        return self._read_curve(file)
+
+    def _read_curve(self, file: File) -> bytes:
+        """From the file; kept compressed, as long as all of them take little memory."""
+        state = file if isinstance(file, Part) else _state(file)
         content = read_bytes(file)
-        self._curves[str(file)] = state, zlib.compress(content, 1)
+        before = self._curves.pop(str(file), None)
+        compressed = zlib.compress(content, 1)
+        self._curve_size += len(compressed) - (len(before[1]) if before else 0)
+        if self._curve_size <= _MOST_CURVE_BYTES:
+            self._curves[str(file)] = state, compressed
+        else:
+            self._curve_size -= len(compressed)
         return content
 
     def numbers(self, trial_id: str) -> str:
