@@ -81,7 +81,7 @@ def copy_evidence(store: Store, out: Path, claims: Sequence[Claim] = ()) -> tupl
     arms = _arms(claims)
     archives = _cut(store, target, holders, arms)
     target.prepare(ARCHIVED)
-    target.unseal()
+    checksums.unseal(out)
     for name, archive in archives.items():
         checksums.drop_beside(out / f"{name}.tar")
         write_together({out / f"{name}.tar": pack(_members(archive))})

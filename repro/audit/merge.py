@@ -154,7 +154,7 @@ def _facts(into: Store, path: File, merged: Merged) -> None:
         into.keep_record(place, content)
     elif content_of(ours) != content:
         apart = into.root / APART / f"{place.stem}-{_short(content)}.json"
-        into.unseal()
+        checksums.unseal(into.root)
         write_atomic(apart, content)
         merged.apart.append(f"{path} differs from {ours}: kept apart in {apart}")
 
@@ -191,7 +191,7 @@ def _trial(into: Store, source: Store, name: str, merged: Merged) -> None:
             merged.notes += _left_behind(into, source, name)
             return
         apart = into.root / APART / f"{name}-{_short(source.numbers(name).encode())}"
-        into.unseal()
+        checksums.unseal(into.root)
         _copy(source, name, apart, (*_FILES, *WEIGHTS))
         merged.apart.append(
             f"{source.folder(name)} contradicts {into.folder(name)} ({why}): kept apart in {apart}"

@@ -125,3 +125,7 @@ def correlation(one: Array, two: Array) -> float:
     if len(one) < 3 or one.std() == 0 or two.std() == 0:
         return math.nan
     return float(np.corrcoef(one, two)[0, 1])
+
+
+def exp(value: float) -> float:
+    return math.inf if value > 700 else math.exp(value)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from repro.stats.estimate import Array, Estimate
+from repro.stats.estimate import Array, Estimate, exp
 
 _ERROR = 0.05  # of a one-sided test against the best rate
 
@@ -45,7 +45,7 @@ def widened(estimate: Estimate, sd: float, *, log: bool = False) -> Estimate:
     if estimate.bound != "two-sided":
         value = low if estimate.bound == "lower" else high
     if log:
-        value, low, high = _exp(value), _exp(low), _exp(high)
+        value, low, high = exp(value), exp(low), exp(high)
     method = f"{estimate.method}, and between near-best rates"
     return replace(estimate, value=value, low=low, high=high, p=p, method=method)
 
@@ -63,7 +63,3 @@ def _p(estimate: Estimate, distance: float, sd: float, *, excludes_none: bool) -
 
 def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
-
-
-def _exp(value: float) -> float:
-    return math.inf if value > 700 else math.exp(value)

@@ -14,7 +14,7 @@ import scipy
 
 from repro.errors import StatisticsError
 from repro.stats.censored import Arm, CommonSpread
-from repro.stats.estimate import Array, Estimate
+from repro.stats.estimate import Array, Estimate, exp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -132,7 +132,7 @@ def _welch(slow: _Points, fast: _Points, level: float) -> Estimate:
     return Estimate(
         value=math.exp(difference),
         low=math.exp(difference - half),
-        high=_exp(difference + half),
+        high=exp(difference + half),
         level=level,
         seeds=n,
         method="Welch's t on log epochs",
@@ -161,16 +161,16 @@ def _censored(slow: _Points, fast: _Points, level: float) -> Estimate:
         common = CommonSpread(one, two)
         p = min(1.0, max(2 * common.p_of_none(), p))
         if slow.censored.all():
-            value = _exp(min(difference - below, common.limit(-1.0, both)))
+            value = exp(min(difference - below, common.limit(-1.0, both)))
             return Estimate(value=value, low=value, high=math.inf, level=level, seeds=n,
                             method=method, bound="lower", p=p)  # fmt: skip
-        value = _exp(max(difference + above, common.limit(1.0, both)))
+        value = exp(max(difference + above, common.limit(1.0, both)))
         return Estimate(value=value, low=0.0, high=value, level=level, seeds=n,
                         method=method, bound="upper", p=p)  # fmt: skip
     return Estimate(
-        value=_exp(difference),
-        low=_exp(difference - below),
-        high=_exp(difference + above),
+        value=exp(difference),
+        low=exp(difference - below),
+        high=exp(difference + above),
         level=level,
         seeds=n,
         method=method,
@@ -198,7 +198,3 @@ def _p_of_none(slow: Arm, fast: Arm, sure: float, level: float) -> float:
     df = total**2 / sum(v**2 / d for v, (_, d) in zip(variances, degrees, strict=True))
     p = float(2 * scipy.special.stdtr(df, -abs(difference) / math.sqrt(total)))
     return min(p, 1 - level) if abs(difference) > reach else max(p, 1 - level)
-
-
-def _exp(value: float) -> float:
-    return math.inf if value > 700 else math.exp(value)

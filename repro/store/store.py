@@ -178,10 +178,6 @@ class Store:
         if not path.exists():
             write_atomic(path, json.dumps({"format": version}))
 
-    def unseal(self) -> None:
-        """Call it before a file changes: from here on the checksums are each trial's own."""
-        checksums.unseal(self.root)
-
     def is_covered(self, trial_id: str) -> bool:
         return checksums.is_sealed(self.root) or exists(self.file(trial_id, checksums.SUMS))
 
@@ -284,7 +280,7 @@ class Store:
 
         A kill in between leaves no checksum, as in stores of earlier versions.
         """
-        self.unseal()
+        checksums.unseal(self.root)
         with os.fdopen(_take_lock(path.parent)):
             if replacing or not path.exists():
                 checksums.drop_beside(path)
@@ -472,7 +468,7 @@ class Store:
     def begin(self, trial: Trial) -> None:
         """Write what is to be trained, before it is; its files are about to change."""
         self.prepare()
-        self.unseal()
+        checksums.unseal(self.root)
         path = self.folder(trial.id) / "trial.json"
         if not path.exists():
             self._unpack(trial.id)
