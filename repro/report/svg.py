@@ -244,6 +244,9 @@ def _tidy(element: Element, ids: set[str]) -> None:
         _tidy(child, ids)
         children += _visible(child)
     element[:] = children
+    styles = {child.get("style") for child in children if child.tag != f"{{{_SVG}}}defs"}
+    if len(children) > 1 and len(styles) == 1 and element.tag == f"{{{_SVG}}}g":
+        _share_style(element, styles.pop())
 
 
 def _tidy_attributes(attributes: dict[str, str], ids: set[str]) -> None:
@@ -274,3 +277,11 @@ def _visible(child: Element) -> list[Element]:
     if child.tag == f"{{{_SVG}}}defs" and not len(child):
         return []
     return list(child) if child.tag == f"{{{_SVG}}}g" and not child.attrib else [child]
+
+
+def _share_style(group: Element, style: str | None) -> None:
+    """Move a style that all children share to their group, from which they inherit it."""
+    if style and "style" not in group.attrib:
+        group.set("style", style)
+        for child in group:
+            child.attrib.pop("style", None)
