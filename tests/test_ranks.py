@@ -197,13 +197,14 @@ def test_a_lost_rank_and_ctrl_c_cost_nothing(tmp_path: Path) -> None:
     begun = [path.parent.name for path in store.glob("trials/*/curve.csv")]
     trained = max(row.epoch for trial in begun for row in Store(store).rows(trial))
     lasting_claim_file(tmp_path, epochs=math.ceil(trained) + 1, rate=SLOW, name="tiny")
-    ours, theirs = finish(tmp_path, "ranks"), finish(tmp_path, "alone")
-    assert ours.keys() == theirs.keys()
-    for trial in ours:
-        a, b = ours[trial], theirs[trial]
-        assert a[["epoch", "source", "images"]].equals(b[["epoch", "source", "images"]])
+    assert finish(tmp_path, "ranks").keys() == finish(tmp_path, "alone").keys()
+    for trial in Store(store).results():
+        a, b = (Store(tmp_path / name).rows(trial) for name in ("ranks", "alone"))
+        assert [(r.epoch, r.source, r.images) for r in a] == [
+            (r.epoch, r.source, r.images) for r in b
+        ]
         if Store(store).trial(trial).arguments["activation"] == "tanh":
-            np.testing.assert_allclose(a.loss, b.loss, rtol=BOUND)
+            np.testing.assert_allclose([r.loss for r in a], [r.loss for r in b], rtol=BOUND)
 
     process = torchrun(tmp_path, 2)  # with nothing left to train
     _, said = process.communicate()

@@ -5,7 +5,7 @@ Three folders: `sources` (where images come from), `decoded` (the cache of decod
 """
 
 from repro.data.catalogue import fingerprint, open_dataset
-from repro.data.dataset import Dataset, Split
+from repro.data.dataset import Dataset, Split, content_fingerprint
 from repro.data.sources.embedded import synthetic
 from repro.data.sources.fetch import fetch
 from repro.data.sources.find import find
