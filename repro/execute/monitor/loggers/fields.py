@@ -1,5 +1,6 @@
 """What our loggers record of a trial: its name, its settings, and its measurements."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,21 +11,21 @@ from repro.trial import WINDOWS, Result
 Measurement = tuple[str, float, int]  # name, value and step, a tenth of an epoch
 
 
-class TrialLogger(Observer):
+class TrialLogger(Observer, ABC):
     """A record for each running trial, of which a subclass says how it is written."""
 
     def __init__(self) -> None:
         self.records: dict[str, Any] = {}
 
+    @abstractmethod
     def begin(self, cell: Cell) -> Any:
         """The record of a trial, with its settings; that of a continued trial continues."""
-        raise NotImplementedError
 
-    def write(self, record: Any, values: Iterable[Measurement]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, record: Any, values: Iterable[Measurement]) -> None: ...
 
-    def end(self, record: Any) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def end(self, record: Any) -> None: ...
 
     def __exit__(self, *_: object) -> None:
         for record in self.records.values():
