@@ -171,12 +171,10 @@ class Curves:
         window = self.images // 10
         online = generator.binomial(window, np.clip(smooth + self.gap[arm], 0, 1)) / window
         three = np.convolve(online, np.ones(3) / 3)[: len(online)]
-        if self.crossing == "median":
-            three -= 2 * np.sqrt(three * (1 - three) / (3 * window))
         passed = three <= THRESHOLD + self.near
         passed[:2] = False
         if self.crossing == "median":
-            passed = np.maximum.accumulate(passed)
+            passed = self._passed(three, 2 * np.sqrt(three * (1 - three) / (3 * window)), full)
         seen = self._crossed(epochs, full, passed)
         rows = []
         for epoch, error, whole, has in zip(epochs, online, full, passed, strict=True):
@@ -186,6 +184,21 @@ class Curves:
             if seen is not None and epoch >= seen[1] + self._lag - 1e-9:
                 break
         return rows, seen
+
+    def _passed(self, online: Values, margin: Values, full: Values) -> npt.NDArray[np.bool_]:
+        """One an epoch from `near` on, each tenth an epoch before half of it."""
+        pace = np.append(np.full(12, math.inf), np.maximum(online[2:-10] - online[12:], 0))
+        passed, last, lowest = np.zeros(len(full), dtype=bool), -1, math.inf
+        for place in range(2, len(full)):
+            least = float(online[place] - margin[place])
+            if last < 0:
+                is_due = least <= THRESHOLD + self.near
+            else:
+                is_close = min(least, lowest) - pace[place] <= THRESHOLD + self.near / 2
+                is_due = is_close or last <= place - 10
+            if is_due:
+                passed[place], last, lowest = True, place, min(lowest, float(full[place]))
+        return passed
 
     @property
     def _lag(self) -> float:
@@ -198,13 +211,15 @@ class Curves:
         if self.crossing == "first":
             below = np.flatnonzero(passed & (full <= THRESHOLD))
             return None if not len(below) else (_tenth(epochs, below[0] - 1), epochs[below[0]])
-        begun = int(passed.argmax())
-        medians = np.median(np.lib.stride_tricks.sliding_window_view(full[begun:], PASSES), axis=1)
-        below = np.flatnonzero(medians <= THRESHOLD)
+        epoch_long = np.lib.stride_tricks.sliding_window_view
+        known = epoch_long(passed, PASSES).all(axis=1)
+        medians = np.median(epoch_long(full, PASSES), axis=1)
+        below = np.flatnonzero(known & (medians <= THRESHOLD))
         if not len(below):
             return None
-        middle = begun + int(below[0]) + PASSES // 2
-        return (_tenth(epochs, middle - 1) if below[0] else 0.0), float(epochs[middle])
+        above, middle = np.flatnonzero(known[: below[0]]), PASSES // 2
+        lower = _tenth(epochs, above[-1] + middle) if len(above) else 0.0
+        return lower, float(epochs[below[0] + middle])
 
 
 def _tenth(epochs: Values, place: int) -> float:

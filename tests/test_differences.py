@@ -483,12 +483,15 @@ def test_an_arm_that_learned_little_is_called_undertrained(tmp_path: Path) -> No
         errors = {"test_error": 0.7 + 0.001 * cell.trial.seed}
         return replace(result, metrics=result.metrics | errors)
 
-    said = "undertrained: early learning only (median test error: "
-    assert said + "without 70.2 %; floor 65.3 %)" in analysed(tmp_path, slow).reason
-    for floor, arms in ((0.75, ""), (0.3, "with 40.5 %, without 70.2 %, third 40.5 %")):
-        reason = analysed(tmp_path, slow, checks=f"floor: {floor}").reason
-        assert (said in reason) == bool(arms)
-        assert arms in reason
+    said = "early learning only (median test error: "
+    one = analysed(tmp_path, slow)
+    assert f"undertrained: {said}without 70.2 %; floor 65.3 %)" in one.reason
+    assert (one.word, one.exit_code) == ("direction only", 3)
+    none = analysed(tmp_path, slow, checks="floor: 0.75")
+    assert said not in none.reason
+    every = analysed(tmp_path, slow, checks="floor: 0.3")
+    assert every.reason == f"{said}with 40.5 %, without 70.2 %, third 40.5 %; floor 30.0 %)"
+    assert (every.word, every.exit_code, every.effect) == ("undertrained", 5, None)
 
 
 @pytest.mark.parametrize(

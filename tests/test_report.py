@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from repro.claim import Claim, load
+from repro.report.document import document
 from repro.report.drawings import drawings
 from repro.report.figure_data import arm_curves, rolling_error
 from repro.report.frames import Rows
@@ -402,6 +403,31 @@ def test_a_paper_without_results_has_no_part_beside_one_that_has(
     assert "Another paper" not in one
     assert "Another claim" in one
     assert "Another paper" in none.read_text()
+
+
+@pytest.mark.parametrize(
+    ("at_proxy", "leads", "others"),
+    [("inconclusive", "proxy", ["paper"]), ("invalid", "paper", ["proxy"]),
+     ("not run", "paper", [])],
+)  # fmt: skip
+def test_a_page_leads_with_the_highest_scale_that_can_be_judged(
+    claim: Claim, at_proxy: str, leads: str, others: list[str]
+) -> None:
+    """Nets that learned too little at a higher one are shown below it."""
+    scales = {**claim.scales, "proxy": claim.scales["paper"]}
+    both = claim.model_copy(update={"scales": scales})
+    planted = {
+        "paper": {"period": replace(PERIOD, word="undertrained")},
+        "proxy": {"period": replace(PERIOD, word=at_proxy)} if at_proxy != "not run" else {},
+    }
+    shown = [planted_page(both, planted[scale], scale=scale) for scale in ("paper", "proxy")]
+    (section,) = document(shown).claims
+
+    assert section.headline is not None
+    assert section.headline.scale == leads
+    assert section.best is not None
+    assert section.best.title == f"At {leads} scale"
+    assert [other.title for other in section.others] == [f"At {name} scale" for name in others]
 
 
 def test_smoke_is_no_verdict(claim: Claim, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import count, pairwise
 from pathlib import Path
@@ -25,9 +25,11 @@ from repro.train import (
     train_all,
     window_steps,
 )
+from repro.train.crossing import needs_full_pass
 from repro.train.evaluate import evaluate
 from repro.train.mixing import mix_batch
-from repro.trial import CURVE_COLUMNS, Trial
+from repro.train.progress import Progress
+from repro.trial import CURVE_COLUMNS, Row, Trial
 from tests.worlds import RECIPE, curve_of, tiny, trial_on
 
 CPU = torch.device("cpu")
@@ -317,6 +319,37 @@ def test_a_crossing_by_the_median_is_that_of_the_middle_of_an_epoch(dataset: Dat
     assert (lower, upper) == pytest.approx((result.epochs - 0.6, result.epochs - 0.5))
     assert medians[result.epochs] <= 0.3 < medians.iloc[-2]
     assert rederived(trial, crossed.progress.rows, result).crossing_full == result.crossing_full
+
+
+def test_by_the_median_full_passes_are_an_epoch_apart_until_the_error_is_close(
+    dataset: Dataset,
+) -> None:
+    """From `near` and two standard errors on; each tenth an epoch before half of `near`."""
+    trial = trial_on(dataset, threshold=0.25, near=0.1, crossing="median")
+
+    def epochs(online: Sequence[float], full: Sequence[float]) -> list[float]:
+        progress, made = Progress(), []
+        for error, whole in zip(online, full, strict=True):
+            progress.windows += 1
+            progress.rows.append(Row(progress.epoch, "online", error, 1.0, 5_000, 0.0))
+            if needs_full_pass(trial, progress, images=50_000):
+                progress.rows.append(Row(progress.epoch, "train", whole, 1.0, 50_000, 0.0))
+                made.append(progress.epoch)
+        return made
+
+    falling = [0.4 - 0.001 * window for window in range(120)]
+    by_both = epochs(falling, falling)  # a point an epoch
+    assert by_both[:5] == [4.5, 5.5, 6.5, 7.5, 8.5]
+    assert by_both[5:] == pytest.approx(np.arange(8.6, 12.05, 0.1))
+    # a full error that is lower than that of the batches is seen at its next pass
+    assert epochs(falling, [error - 0.02 for error in falling])[:5] == (
+        pytest.approx([4.5, 5.5, 6.5, 7.5, 7.6])
+    )
+    # nothing is skipped where it falls by more than half of `near` an epoch, or in the first one
+    steep = [0.6 - 0.006 * window for window in range(60)]
+    assert epochs(steep, steep) == pytest.approx(np.arange(4.3, 6.05, 0.1))
+    assert epochs([0.3] * 20, [0.3] * 20) == pytest.approx(np.arange(0.1, 2.05, 0.1))
+    assert epochs([0.9] * 50, [0.9] * 50) == []
 
 
 def test_full_passes_are_made_only_near_the_threshold(dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ from repro.report.verdict_table import Row, rows
 from repro.stats import Estimate
 from repro.text import duration, energy_text, estimate_text
 from repro.trial import Result, Trial
-from repro.verdict import EXACT
+from repro.verdict import EXACT, NOT_JUDGED
 from repro.verdict.effects import DECIDING
 
 __all__ = ["WORDS", "claims", "filled", "render", "summary"]
@@ -90,10 +90,12 @@ def _row(page: Page | FactPage) -> Row | None:
 
 
 def _best(found: Iterable[Page | FactPage]) -> list[Page | FactPage]:
-    """Of each claim the best scale that was measured, those without training first."""
+    """Of each claim the best scale that can be judged, else that was measured; facts first."""
     best: dict[str, Page | FactPage] = {}
-    measured = [(row.scale, page) for page in found if (row := _row(page)) is not None]
-    for _, page in sorted(measured, key=lambda pair: BEST_FIRST.index(pair[0])):
+    measured = [(row, page) for page in found if (row := _row(page)) is not None]
+    for _, page in sorted(
+        measured, key=lambda one: (one[0].word in NOT_JUDGED, BEST_FIRST.index(one[0].scale))
+    ):
         best.setdefault(page.claim.id, page)
     return list(best.values())
 
@@ -134,7 +136,7 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     for other in others:
         its = _row(other)
         assert its is not None
-        why = f", since {its.reason}" if its.word == "invalid" else ""
+        why = f", since {its.reason}" if its.word in NOT_JUDGED else ""
         yield f"*At {its.scale} scale*, {its.word}{why}: {_found(other, its)}"
     drawn = _drawing(page)
     if drawn is not None:

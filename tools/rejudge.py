@@ -101,6 +101,8 @@ def why(claim: TrainedClaim, before: dict[str, str] | None, new: Verdict) -> str
         cause = times if isinstance(claim, TimeClaim) else "images set a floor to the scatter: "
     elif before is not None and before["verdict"] == new.word:
         return "the same"
+    if before is not None and new.word == "not run":
+        return "the scale has other trials by now, as its claim file says under `amended`"
     return cause + new.reason
 
 

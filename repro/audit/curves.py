@@ -20,6 +20,7 @@ Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 # As in the training loop, whose numbers these are held against.
 _NEAR_WINDOWS = 3
+_EPOCH = 1 + 0.5 / WINDOWS  # with both its ends
 _MOST_DROPS = 3
 _PLATEAU = 0.005
 _PAPER_IMAGES = 90 * 1.2e6
@@ -135,7 +136,10 @@ def _crossings(
         if full is not None:
             continue
         if trial.crossing == "median":
-            latest = pass_errors[: bisect_right(pass_epochs, now)][-PASSES:]
+            of_epoch = slice(
+                bisect_right(pass_epochs, now - _EPOCH), bisect_right(pass_epochs, now)
+            )
+            latest = pass_errors[of_epoch]
             above, full = _by_median(latest, threshold, now, above)
             continue
         near = errors.mean(count, _NEAR_WINDOWS) <= threshold + trial.near
@@ -153,7 +157,7 @@ def _by_median(
 ) -> tuple[float, Crossing]:
     """Up to which epoch the median of an epoch's passes was above it, and when it was not.
 
-    `passes`: the latest, at most those of an epoch.
+    `passes`: those of the last epoch.
     """
     middle = round(now - LAG, 1)
     if len(passes) < PASSES:

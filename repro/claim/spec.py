@@ -361,9 +361,9 @@ class Checks(Strict):
     untrained net may lie off ln(classes), that of guessing; by default 2.3, a factor of ten
     in the probability of the right class. `above_chance`: the test error has to be below that of
     guessing. `equal_length`: no trial may have been trained for longer than the scale says, unless
-    times are compared. `floor`: a test error, a fraction, above which an arm's result is called
-    undertrained, early learning only, which leaves the word; by default half-way from guessing to
-    the best arm. `initial_loss: null` and `floor: 1` switch theirs off.
+    times are compared. `floor`: a test error, a fraction, above which an arm shows early learning
+    only, by default half-way from guessing to the best arm; where all arms that decide do, the
+    verdict is `undertrained`. `initial_loss: null` and `floor: 1` switch theirs off.
     """
 
     initial_loss: Positive | None = 2.3
@@ -576,8 +576,8 @@ class TimeClaim(TrainedClaim):
     the `online` error of the batches. `near`: full passes begin where the online error is this
     close. `crossing`: the `first` full pass at or below the threshold, or the tenth about which
     those of an epoch have their `median` there, since full errors jump; full passes then begin two
-    standard errors of the online error earlier. `contrast`: the ratio that decides. `also`: further
-    ones, measured and shown.
+    standard errors of the online error earlier, one an epoch, and come each tenth an epoch before
+    half of `near`. `contrast`: the ratio that decides. `also`: further ones, measured and shown.
     """
 
     kind: Literal["time_to_threshold"]

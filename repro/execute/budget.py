@@ -15,7 +15,7 @@ from repro.plan import most_epochs_left
 from repro.store import Store
 from repro.text import duration
 from repro.trial import Result
-from repro.verdict import decide, settles
+from repro.verdict import NOT_JUDGED, decide, settles
 from repro.verdict.analysis import Records, analyse
 from repro.verdict.forecast import Outlook, outlook
 from repro.verdict.judge import as_registered, default_scale
@@ -138,7 +138,7 @@ def describe_forecast(prediction: Forecast, seconds: float) -> str:
 def _time_text(prediction: Forecast, seconds: float) -> str:
     head = f"{prediction.claim_id} at {prediction.scale} scale"
     if prediction.settled:
-        has_verdict = prediction.word not in ("inconclusive", "invalid")
+        has_verdict = prediction.word not in {*NOT_JUDGED, "inconclusive"}
         end = "decided already" if has_verdict else "no more seeds can change it"
         return f"{head}: {end} ({prediction.word}, {prediction.measured} seeds an arm)"
     if prediction.seconds_an_epoch is None:

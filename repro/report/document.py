@@ -24,7 +24,7 @@ from repro.report.tables import (
 from repro.report.verdict_table import Row, command, rows
 from repro.stats import Estimate
 from repro.text import duration, level_percent, rule_text
-from repro.verdict import EXACT, Word
+from repro.verdict import EXACT, NOT_JUDGED, Word
 from repro.verdict.prior import prior
 
 _BEST_FIRST = (EXACT, *reversed(SCALES))
@@ -56,7 +56,8 @@ class ScaleSection:
 class ClaimSection:
     """One claim. `facts`: headings and texts: the statement, the comparison, the decision rule.
 
-    `headline`: the deciding verdict at the highest measured scale; `best`: that scale;
+    `headline`: the deciding verdict at the highest scale whose measurement can be judged, else at
+    the highest measured one; `best`: that scale;
     `forest`: the verdict as a row of the forest plot. All are None before the first result.
     """
 
@@ -250,7 +251,8 @@ def _claim(pages: Sequence[Page | FactPage]) -> ClaimSection:
         "What would change our mind": claim.reconsidered_if,
     }
     by_page = [(page, row) for page in pages for row in rows(page)]
-    best = next(((page, row) for page, row in by_page if row.decides and row.measured), None)
+    measured = [(page, row) for page, row in by_page if row.decides and row.measured]
+    best = min(measured, key=lambda one: one[1].word in NOT_JUDGED, default=None)
     scales = [_scale(page) for page in pages if not (isinstance(page, Page) and page.smoke)]
     return ClaimSection(
         anchor=claim.id,

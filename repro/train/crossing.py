@@ -18,15 +18,25 @@ def needs_full_pass(trial: Trial, progress: Progress, *, images: int) -> bool:
     """Whether the error on all training `images` is to be measured after this window.
 
     Where the online error is more than `near` above the threshold, the full error counts as above
-    it: the claim file says so, and full passes far from the threshold buy nothing.
+    it: the claim file says so, and full passes far from the threshold buy nothing. By the median
+    they begin one an epoch, and come each tenth once the online or a full error would be within
+    half of `near` an epoch later, if it fell as in the last one: it takes the passes of an epoch to
+    tell a crossing.
     """
     if trial.threshold is None or progress.crossing_full is not None:
         return False
     error, _ = progress.online(_NEAR_WINDOWS)
     if trial.crossing == "first":
         return error <= trial.threshold + trial.near
-    near = error - 2 * _online_se(error, images) <= trial.threshold + trial.near
-    return near or bool(progress.full())
+    least, passes = error - 2 * _online_se(error, images), progress.full()
+    if not passes:
+        return least <= trial.threshold + trial.near
+    before, _ = progress.online(_NEAR_WINDOWS, ago=WINDOWS)
+    pace = math.inf if math.isnan(before) else max(before - error, 0.0)
+    lowest = min(least, *(row.error for row in passes))
+    if lowest - pace <= trial.threshold + trial.near / 2:
+        return True
+    return round((progress.epoch - passes[-1].epoch) * WINDOWS) >= WINDOWS
 
 
 def _online_se(error: float, images: int) -> float:
@@ -55,12 +65,13 @@ def decide_crossing(trial: Trial, progress: Progress, threshold: float) -> None:
 
 
 def _decide_median(progress: Progress, threshold: float) -> None:
-    """By the passes of an epoch, of which the middle one is half an epoch ago."""
-    passes = progress.full()[-PASSES:]
-    if len(passes) < PASSES:
+    """By the passes of an epoch, each tenth, of which the middle one is half an epoch ago."""
+    begin = progress.epoch - 1 - 0.5 / WINDOWS
+    errors = [row.error for row in progress.full()[-PASSES:] if row.epoch > begin]
+    if len(errors) < PASSES:
         return
     middle = round(progress.epoch - LAG, 1)
-    if median(passes) <= threshold:
+    if median(errors) <= threshold:
         progress.crossing_full = (progress.above, middle)
     else:
         progress.above = middle

@@ -27,16 +27,20 @@ class Progress:
         """Epochs trained, in tenths."""
         return self.windows / WINDOWS
 
-    def online(self, last: int) -> tuple[float, int]:
-        """Mean online error of the last windows, by images; and how many windows there were."""
-        rows = [row for row in self.rows if row.source == "online"][-last:]
+    def online(self, last: int, *, ago: int = 0) -> tuple[float, int]:
+        """Mean online error of the last windows, by images; and how many windows there were.
+
+        `ago`: as it was so many windows ago.
+        """
+        until = max(self.windows - ago, 0)
+        rows = [row for row in self.rows if row.source == "online"][:until][-last:]
         if not rows:
             return math.nan, 0
         return _mean_error(rows), len(rows)
 
-    def full(self) -> list[float]:
-        """Training errors of all full passes."""
-        return [row.error for row in self.rows if row.source == "train"]
+    def full(self) -> list[Row]:
+        """All full passes over the training set."""
+        return [row for row in self.rows if row.source == "train"]
 
     def epoch_errors(self) -> tuple[float, ...]:
         """Online error of each whole epoch."""

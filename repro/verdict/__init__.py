@@ -5,6 +5,7 @@ May import `stats`, `plan` and `store`; never torch, and nothing that trains or 
 
 from repro.verdict.rule import (
     EXACT,
+    NOT_JUDGED,
     Effect,
     Member,
     Verdict,

@@ -30,7 +30,7 @@ from repro.claim.trainer import unused_note
 from repro.plan import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import Clocks, Result, Row, first_below
-from repro.verdict.checks import failed_checks, missing_metrics, undertrained_arms
+from repro.verdict.checks import failed_checks, missing_metrics, undertrained
 from repro.verdict.crossing_lower_end import measured_lower
 from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
 from repro.verdict.rate_sensitivity import (
@@ -67,7 +67,8 @@ class RecipeEvidence:
     all seeds before the first, the deciding one first; `bases`: the same at the level that decides.
     `seeds`: finished in all deciding arms, without a gap. `target_seeds`: needed per arm so far.
     `failed_checks`: a sentence for each failed sanity check of a deciding arm, which makes the
-    verdict invalid. `doubtful`: all arms that failed a check.
+    verdict invalid. `doubtful`: all arms that failed a check. `undertrained`: a sentence if every
+    deciding arm is; else it is among the `caveats`.
     """
 
     recipe: str
@@ -80,6 +81,7 @@ class RecipeEvidence:
     caveats: tuple[str, ...]
     failed_checks: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
+    undertrained: str = ""
     look: Look | None = None
     bases: tuple[Contrast, ...] = ()
     seeds: int = 0
@@ -253,6 +255,8 @@ def _evidence_at(
     effects = _effects(claim, trials, look, look.level if look else SHOWN)
     doubts = {arm: tuple(failed_checks(claim, scale, sample, arm)) for arm in claim.arms}
     notes = (sentence for arm in claim.arms if arm not in deciding for sentence in doubts[arm])
+    poor = undertrained(claim, scale, sample)
+    is_all = poor.arms.issuperset(deciding)
     return RecipeEvidence(
         recipe=recipe,
         rates=trials.rates,
@@ -263,12 +267,13 @@ def _evidence_at(
         diverged=sum(outcome.status == "diverged" for outcome in trials.outcomes),
         caveats=(
             *notes,
-            *undertrained_arms(claim, scale, sample),
+            *([f"undertrained: {poor.sentence}"] if poor.arms and not is_all else ()),
             *missing_metrics(claim, scale, sample, effects),
             *rate_caveats(claim, trials.rates, trials.near_best),
         ),
         failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
         doubtful=frozenset(arm for arm, sentences in doubts.items() if sentences),
+        undertrained=poor.sentence if is_all else "",
         look=look,
         bases=_bases(claim, trials, look, effects) if look else (),
     )

@@ -1,12 +1,13 @@
 """Sanity checks of a measurement, set in the claim file: medians over seeds.
 
-A failed check of a deciding arm makes the verdict invalid; of another arm it is a note. That an arm
-is undertrained is a note, too.
+A failed check of a deciding arm makes the verdict invalid; of another arm it is a note. The verdict
+is undertrained where every deciding arm is; where only some arms are, it is a note.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
+from typing import NamedTuple
 
 from repro.claim import Checks, TimeClaim, TrainedClaim
 from repro.registry import DATASETS, DatasetFacts
@@ -30,33 +31,34 @@ def failed_checks(
         yield from _initial_loss(of_arm, arm, facts, spec.checks)
 
 
-def undertrained_arms(
-    claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]
-) -> Iterator[str]:
-    """A sentence naming the arms with a test error above the floor of the scale.
+class Undertrained(NamedTuple):
+    """The arms with a median test error above the floor of the scale, and a sentence about them."""
 
-    Not for times: they are of how fast nets learn, and a net that never gets there is censored.
+    arms: frozenset[str] = frozenset()
+    sentence: str = ""
+
+
+def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -> Undertrained:
+    """Which arms learned too little.
+
+    None of times: they are of how fast nets learn, and a net that never gets there is censored.
     """
     spec, facts = claim.scales[scale], DATASETS.get(claim.scales[scale].data)
     if isinstance(claim, TimeClaim) or facts is None:
-        return
+        return Undertrained()
     errors = {arm: _median(_finished_outcomes(outcomes, arm), "test_error") for arm in claim.arms}
     measured = {arm: error for arm, error in errors.items() if not math.isnan(error)}
     if not measured:
-        return
+        return Undertrained()
     half_way = (_chance_error(facts) + min(measured.values())) / 2
     floor = half_way if spec.checks.floor is None else spec.checks.floor
     guessing = (
         _chance_error(facts) if spec.checks.above_chance else math.inf
     )  # another check reports these
-    poor = [
-        f"{arm} {100 * error:.1f} %" for arm, error in measured.items() if floor < error < guessing
-    ]
-    if poor:
-        yield (
-            f"undertrained: early learning only (median test error: {', '.join(poor)}; "
-            f"floor {100 * floor:.1f} %)"
-        )
+    poor = {arm: error for arm, error in measured.items() if floor < error < guessing}
+    listed = ", ".join(f"{arm} {100 * error:.1f} %" for arm, error in poor.items())
+    sentence = f"early learning only (median test error: {listed}; floor {100 * floor:.1f} %)"
+    return Undertrained(frozenset(poor), sentence if poor else "")
 
 
 def missing_metrics(

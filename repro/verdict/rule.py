@@ -26,7 +26,8 @@ has an equal part of the error.
 What would be reproduced or direction only of a gap between test and training error is `gap only`
 unless the test error of the same arms, or the rise of their test loss, shows it, too.
 
-Before that: a failed sanity check is `invalid`; no evaluation trial is `not run`; an unfinished
+Before that: a failed sanity check is `invalid`; deciding arms that are all above the floor of the
+scale are `undertrained`; no evaluation trial is `not run`; an unfinished
 search, fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
 averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
 
@@ -64,9 +65,11 @@ Word = Literal[
     "gap only",
     "not reproduced",
     "inconclusive",
+    "undertrained",
     "invalid",
     "not run",
 ]
+NOT_JUDGED: frozenset[Word] = frozenset({"undertrained", "invalid"})  # of a faulty measurement
 
 EXIT_CODES: dict[Word, int] = {
     "reproduced": 0,
@@ -75,6 +78,7 @@ EXIT_CODES: dict[Word, int] = {
     "not reproduced": 3,
     "inconclusive": 4,
     "not run": 4,
+    "undertrained": 5,
     "invalid": 5,
 }
 
@@ -143,7 +147,7 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     of_recipe = evidence.recipes[recipe]
     ruling = _judge(claim, of_recipe)
     word = ruling.word
-    is_valid = word not in ("invalid", "inconclusive") or ruling.open
+    is_valid = word not in {*NOT_JUDGED, "inconclusive"} or ruling.open
     notes = (
         *_deciding_interval(of_recipe),
         *_paper_excluded(claim, evidence, of_recipe),
@@ -296,6 +300,8 @@ def _judge(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling:
         return Ruling("not run", why, open=True)
     if evidence.failed_checks:
         return Ruling("invalid", "; ".join(evidence.failed_checks))
+    if evidence.undertrained:
+        return Ruling("undertrained", evidence.undertrained)
     open_reason = _open_reason(claim, evidence)
     if open_reason is not None:
         return open_reason

@@ -23,6 +23,7 @@ VERDICTS = {
     "gap only": "#7d4e00",
     "not reproduced": "#a40e26",
     "inconclusive": "#0b4f8a",
+    "undertrained": "#6e3aa8",
     "invalid": "#6e3aa8",
     "not run": GREY,
 }
