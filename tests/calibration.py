@@ -174,7 +174,8 @@ class Curves:
         passed = three <= THRESHOLD + self.near
         passed[:2] = False
         if self.crossing == "median":
-            passed = self._passed(three, 2 * np.sqrt(three * (1 - three) / (3 * window)), full)
+            least = three - 2 * np.sqrt(three * (1 - three) / (3 * window))
+            passed = self._passed(online, least, full)
         seen = self._crossed(epochs, full, passed)
         rows = []
         for epoch, error, whole, has in zip(epochs, online, full, passed, strict=True):
@@ -185,16 +186,20 @@ class Curves:
                 break
         return rows, seen
 
-    def _passed(self, online: Values, margin: Values, full: Values) -> npt.NDArray[np.bool_]:
-        """One an epoch from `near` on, each tenth an epoch before half of it."""
-        pace = np.append(np.full(12, math.inf), np.maximum(online[2:-10] - online[12:], 0))
+    def _passed(self, online: Values, least: Values, full: Values) -> npt.NDArray[np.bool_]:
+        """One an epoch from `near` on, each tenth an epoch before a quarter of it."""
+        means = [float(online[max(0, end - 10) : end].mean()) for end in range(1, len(online) + 1)]
+        pace = [math.inf] * 10 + [
+            max(0.0, before - now) for before, now in zip(means, means[10:], strict=False)
+        ]
         passed, last, lowest = np.zeros(len(full), dtype=bool), -1, math.inf
         for place in range(2, len(full)):
-            least = float(online[place] - margin[place])
             if last < 0:
-                is_due = least <= THRESHOLD + self.near
+                is_due = bool(least[place] <= THRESHOLD + self.near)
             else:
-                is_close = min(least, lowest) - pace[place] <= THRESHOLD + self.near / 2
+                is_close = (
+                    min(float(least[place]), lowest) - pace[place] <= THRESHOLD + self.near / 4
+                )
                 is_due = is_close or last <= place - 10
             if is_due:
                 passed[place], last, lowest = True, place, min(lowest, float(full[place]))

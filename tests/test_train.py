@@ -324,7 +324,7 @@ def test_a_crossing_by_the_median_is_that_of_the_middle_of_an_epoch(dataset: Dat
 def test_by_the_median_full_passes_are_an_epoch_apart_until_the_error_is_close(
     dataset: Dataset,
 ) -> None:
-    """From `near` and two standard errors on; each tenth an epoch before half of `near`."""
+    """From `near` and two standard errors on; each tenth an epoch before a quarter of it."""
     trial = trial_on(dataset, threshold=0.25, near=0.1, crossing="median")
 
     def epochs(online: Sequence[float], full: Sequence[float]) -> list[float]:
@@ -339,16 +339,15 @@ def test_by_the_median_full_passes_are_an_epoch_apart_until_the_error_is_close(
 
     falling = [0.4 - 0.001 * window for window in range(120)]
     by_both = epochs(falling, falling)  # a point an epoch
-    assert by_both[:5] == [4.5, 5.5, 6.5, 7.5, 8.5]
-    assert by_both[5:] == pytest.approx(np.arange(8.6, 12.05, 0.1))
+    assert by_both[:7] == [4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5]
+    assert by_both[7:] == pytest.approx(np.arange(11.0, 12.05, 0.1))
     # a full error that is lower than that of the batches is seen at its next pass
-    assert epochs(falling, [error - 0.02 for error in falling])[:5] == (
-        pytest.approx([4.5, 5.5, 6.5, 7.5, 7.6])
-    )
-    # nothing is skipped where it falls by more than half of `near` an epoch, or in the first one
-    steep = [0.6 - 0.006 * window for window in range(60)]
-    assert epochs(steep, steep) == pytest.approx(np.arange(4.3, 6.05, 0.1))
-    assert epochs([0.3] * 20, [0.3] * 20) == pytest.approx(np.arange(0.1, 2.05, 0.1))
+    lower = epochs(falling, [error - 0.02 for error in falling])
+    assert lower[5:9] == pytest.approx([9.5, 10.5, 10.6, 10.7])
+    # nothing is skipped where it falls by most of `near` an epoch, or in the first epoch
+    steep = [0.7 - 0.008 * window for window in range(60)]
+    assert epochs(steep, steep) == pytest.approx(np.arange(4.5, 6.05, 0.1))
+    assert epochs([0.3] * 20, [0.3] * 20) == pytest.approx([*np.arange(0.1, 1.05, 0.1), 2.0])
     assert epochs([0.9] * 50, [0.9] * 50) == []
 
 

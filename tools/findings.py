@@ -18,10 +18,10 @@ from repro.report.page import FactPage, Page
 from repro.report.tables import grid_table
 from repro.report.verdict_table import Row, rows
 from repro.stats import Estimate
-from repro.text import duration, energy_text, estimate_text
+from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
-from repro.verdict import EXACT, NOT_JUDGED
-from repro.verdict.effects import DECIDING
+from repro.verdict import EXACT, NOT_JUDGED, Word
+from repro.verdict.effects import DECIDING, Contrast
 
 __all__ = ["WORDS", "claims", "filled", "render", "summary"]
 
@@ -38,14 +38,12 @@ BEST_FIRST = (EXACT, *reversed(SCALES))
 INTRODUCTION = """\
 # Findings
 
-What of the papers holds, as far as it was measured; a page for each claim.
-All but the reading of each claim and what would change our mind is made of the evidence in
-[`reports/`](../../reports/README.md) by `python tools/evidence.py`; a test says when it is stale.
-How the words came about: [how a verdict is reached](../explanation/verdicts.md); why the scale
-stands with each of them: [what a proxy can say](../explanation/scales.md). *Reproduced* means that
-the interval lies in the claim file's region, not that it holds the paper's number. For most claims
-some trials were there when the plan that now stands was registered:
-[which, and why](../../reports/README.md)."""
+Which of AlexNet's choices mattered, by our evidence, which did not, and what nobody can tell at
+this scale. Each claim has a page; all numbers are of the evidence in
+[`reports/`](../../reports/README.md), written by `python tools/evidence.py`.
+[How a verdict is reached](../explanation/verdicts.md) and
+[what a proxy can say](../explanation/scales.md) say how far to trust them;
+[what was not measured, and what it cost](coverage.md) is a page of its own."""
 
 
 PICTURE = """\
@@ -55,6 +53,19 @@ PICTURE = """\
 
 *Each effect in units of the paper's; where the paper reports no number, of the smallest effect that
 counts as reproduced. Ratios are compared on a log scale.*"""
+
+COVERAGE = """\
+# What was not measured, and what it cost
+
+For most claims some trials were there when the plan that now stands was registered:
+[which, and why](../../reports/README.md)."""
+
+# The parts of the story: a heading, and the words of the claims that belong there.
+STORY: dict[str, tuple[Word, ...]] = {
+    "What mattered": ("reproduced", "direction only"),
+    "What did not, or not as claimed": ("gap only", "not reproduced"),
+    "What nobody can tell at this scale": ("inconclusive", "undertrained", "invalid"),
+}
 
 
 def claims(words: Path = WORDS) -> list[str]:
@@ -66,22 +77,45 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> dict[str, s
     """Pages in Markdown, by the names of their files; `found`: those of the report."""
     said = yaml.safe_load(words.read_text(encoding="utf-8"))
     measured = [page for page in found if isinstance(page, Page) and _row(page) is not None]
+    best = _best(found)
     index = [
         INTRODUCTION,
         PICTURE,
+        *_story(best, said["choices"]),
+        "## All claims",
         summary(found),
+    ]
+    coverage = [
+        COVERAGE,
         "## What was not measured",
         *_unmeasured(found, said["needs"], said["left_out"]),
         "## What it cost",
         *_cost(measured),
     ]
     pages: dict[str, Iterable[str]] = {
-        f"{page.claim.id}.md": _claim(page, said["readings"][page.claim.id], found)
-        for page in _best(found)
+        f"{page.claim.id}.md": _claim(page, said["readings"][page.claim.id], found) for page in best
     }
-    return {
-        name: "\n\n".join(parts) + "\n" for name, parts in ({"index.md": index} | pages).items()
-    }
+    whole = {"index.md": index, "coverage.md": coverage} | pages
+    return {name: "\n\n".join(parts) + "\n" for name, parts in whole.items()}
+
+
+def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Iterator[str]:
+    """What is known of each choice, in the order of the file, by what became of its claim."""
+    measured = {page.claim.id: row for page in best if (row := _row(page)) is not None}
+    for heading, words in STORY.items():
+        lines = [
+            f"- [{choice}]({name}.md): {row.word}, {row.effect} {row.unit}, "
+            f"where the paper {_theirs(row)}; {row.scale} scale."
+            for name, choice in choices.items()
+            if (row := measured.get(name)) is not None and row.word in words
+        ]
+        if lines:
+            yield f"## {heading}"
+            yield "\n".join(lines)
+
+
+def _theirs(row: Row) -> str:
+    return f"has {row.paper}" if not math.isnan(row.printed) else "gives no number"
 
 
 def _row(page: Page | FactPage) -> Row | None:
@@ -129,28 +163,25 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     assert row is not None
     claim = page.claim
     yield f"# {claim.title}"
-    yield f"**{row.word}** at {row.scale} scale: {row.reason}."
-    yield f"*The paper* ({claim.paper.section}): {' '.join(claim.paper.states.split())}"
-    yield f"*Here:* {_found(page, row)}"
+    yield f"**{row.word}** at {row.scale} scale."
+    yield f"**The paper** ({claim.paper.section}). {' '.join(claim.paper.states.split())}"
+    yield f"**What we found.** {_found(page, row)}"
     others = [one for one in found if one.claim.id == claim.id and one is not page and _row(one)]
     for other in others:
         its = _row(other)
         assert its is not None
-        why = f", since {its.reason}" if its.word in NOT_JUDGED else ""
-        yield f"*At {its.scale} scale*, {its.word}{why}: {_found(other, its)}"
+        yield f"*At {its.scale} scale, {its.word}.* {_found(other, its)}"
     drawn = _drawing(page)
     if drawn is not None:
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
-        yield f"*{drawn.caption}*"
+    yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}."
     yield _read(reading, [page, *others])
-    yield f"*What would change our mind:* {' '.join(claim.reconsidered_if.split())}"
-    yield f"*Cost:* {_spent(row)} To repeat it: `{row.command}`."
-    grid = grid_table(page) if isinstance(page, Page) else None
-    if grid is not None:
-        yield _folded(grid.caption, table(grid.columns, grid.rows))
-    if claim.amended:
-        yield _folded("Changed since trials were run", _listed(claim.amended))
-    yield _folded("Deviations from the paper", _listed(claim.deviations or ("None is known.",)))
+    yield f"**What would change our mind.** {' '.join(claim.reconsidered_if.split())}"
+    yield (
+        f"*Cost:* {_spent(row)} To repeat it: `{row.command}`. Deviations from the paper: "
+        f"[claim file](../../claims/{claim.id}.yaml); all else: "
+        f"[report](../../reports/report/report.md); [how to read the figure](../how-to/figures.md)."
+    )
 
 
 def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
@@ -159,20 +190,19 @@ def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
         text = filled(reading, page)
         row = _row(page)
         if UNKNOWN not in text and row is not None:
-            where = "" if page is scales[0] else f", by the numbers at {row.scale} scale"
-            return f"*How to read it{where}:* {text}"
-    return f"*How to read it:* {filled(reading, scales[0])}"
+            where = "" if page is scales[0] else f" (by the numbers at {row.scale} scale)"
+            return f"**What it means{where}.** {text}"
+    return f"**What it means.** {filled(reading, scales[0])}"
 
 
 def _found(page: Page | FactPage, row: Row) -> str:
     if isinstance(page, FactPage):
-        return f"computed from the layers, {row.estimate} hold."
+        return f"Computed from the layers, {row.estimate} hold."
     (verdict,) = (one for one in page.verdicts if one.decides)
-    theirs = "gives no number" if page.claim.paper.value is None else f"has {row.paper}"
     unit = row.unit if row.unit.startswith("ratio") else row.measure
     return (
-        f"on {row.data}, with {verdict.seeds} seed{'s' * (verdict.seeds != 1)} an arm, "
-        f"{_estimate(verdict.estimate, unit)}; the paper {theirs}.{_errors(page)}"
+        f"On {row.data}, with {verdict.seeds} seed{'s' * (verdict.seeds != 1)} an arm, "
+        f"{_estimate(verdict.estimate, unit)}; the paper {_theirs(row)}.{_errors(page)}"
     )
 
 
@@ -227,28 +257,26 @@ def _spent(row: Row) -> str:
     return f"{row.time} of trials on {row.device}." if row.time else "a second, without training."
 
 
-def _listed(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences)
-
-
-def _folded(heading: str, content: str) -> str:
-    return f'<details markdown="1">\n<summary>{heading}</summary>\n\n{content}\n\n</details>'
-
-
 def filled(text: str, page: Page | FactPage) -> str:
     """A sentence with its numbers; an unknown contrast or recipe is an error."""
     values: dict[str, dict[str, str]] = {"also": {}, "recipe": {}}
     if isinstance(page, Page):
         recipes = page.evidence.recipes
         values["also"] = {
-            contrast.name: _estimate(contrast.estimate, contrast.unit)
+            contrast.name: _short(contrast)
             for contrast in recipes[page.claim.verdict_recipe].contrasts
             if contrast.name != DECIDING
         }
-        values["recipe"] = {
-            name: _estimate(one.estimate, one.deciding.unit) for name, one in recipes.items()
-        }
+        values["recipe"] = {name: _short(one.deciding) for name, one in recipes.items()}
     return _WORDS.from_string(" ".join(text.split())).render(**values)
+
+
+def _short(contrast: Contrast) -> str:
+    """`0.84 [0.62, 1.08]`, with the unit of a difference."""
+    if contrast.estimate is None:
+        return UNKNOWN
+    unit = "" if contrast.unit.startswith("ratio") else f" {contrast.unit}"
+    return f"{effect_text(contrast.estimate)}{unit}"
 
 
 _WORDS = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)

@@ -24,7 +24,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Give each claim's findings a place in the navigation, in the order of their table."""
     found = next(entry["Findings"] for entry in config.nav or [] if "Findings" in entry)
     index = (ROOT / "docs" / found[0]).read_text(encoding="utf-8")
-    found += [f"findings/{name}" for name in re.findall(r"(?m)^\| \[.*\]\((\w+\.md)\)", index)]
+    names = re.findall(r"(?m)^\| \[.*\]\((\w+\.md)\)", index)
+    found += [f"findings/{name}" for name in ("coverage.md", *names)]
     return config
 
 

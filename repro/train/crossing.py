@@ -20,8 +20,8 @@ def needs_full_pass(trial: Trial, progress: Progress, *, images: int) -> bool:
     Where the online error is more than `near` above the threshold, the full error counts as above
     it: the claim file says so, and full passes far from the threshold buy nothing. By the median
     they begin one an epoch, and come each tenth once the online or a full error would be within
-    half of `near` an epoch later, if it fell as in the last one: it takes the passes of an epoch to
-    tell a crossing.
+    a quarter of `near` an epoch later, if it fell as in the last one: it takes the passes of an
+    epoch to tell a crossing.
     """
     if trial.threshold is None or progress.crossing_full is not None:
         return False
@@ -31,10 +31,10 @@ def needs_full_pass(trial: Trial, progress: Progress, *, images: int) -> bool:
     least, passes = error - 2 * _online_se(error, images), progress.full()
     if not passes:
         return least <= trial.threshold + trial.near
-    before, _ = progress.online(_NEAR_WINDOWS, ago=WINDOWS)
-    pace = math.inf if math.isnan(before) else max(before - error, 0.0)
+    before, now = progress.online(WINDOWS, ago=WINDOWS)[0], progress.online(WINDOWS)[0]
+    pace = math.inf if math.isnan(before) else max(before - now, 0.0)
     lowest = min(least, *(row.error for row in passes))
-    if lowest - pace <= trial.threshold + trial.near / 2:
+    if lowest - pace <= trial.threshold + trial.near / 4:
         return True
     return round((progress.epoch - passes[-1].epoch) * WINDOWS) >= WINDOWS
 

@@ -25,6 +25,7 @@ from repro.train.steps import stack_models
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _BATCH = 1000
+_AT_ONCE = 250  # images that a CPU puts through a net: maps of more leave its cache
 _BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
@@ -58,7 +59,9 @@ def evaluate(
 ) -> Evaluation:
     """The net as it stands on one view of the split's (first) images. A NaN is never right."""
     model.eval()
-    ((evaluation,),) = _evaluate(model, split, [view], [_mean_logits], autocast, first, ranks)
+    ((evaluation,),) = _evaluate(
+        _in_parts(model), split, [view], [_mean_logits], autocast, first, ranks
+    )
     return evaluation
 
 
@@ -93,7 +96,7 @@ def evaluate_batched(
         return [evaluate(models[0], split, view, autocast=autocast, ranks=ranks)]
     net = stack_models(models)
     evaluations = _evaluate(
-        net, split, [view], [_mean_logits], autocast, None, ranks, nets=len(models)
+        _in_parts(net), split, [view], [_mean_logits], autocast, None, ranks, nets=len(models)
     )
     return [evaluation for (evaluation,) in evaluations]
 
@@ -109,9 +112,21 @@ def evaluate_views(
     """Over several views: softmax outputs averaged, as the authors did (sec. 4.1); logits."""
     model.eval()
     ((probabilities, logits),) = _evaluate(
-        model, split, views, [_mean_probabilities, _mean_logits], autocast, None, ranks
+        _in_parts(model), split, views, [_mean_probabilities, _mean_logits], autocast, None, ranks
     )
     return probabilities, logits
+
+
+def _in_parts(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same logits; on a CPU, of a batch in equal parts."""
+
+    def logits(images: Tensor) -> Tensor:
+        if images.is_cuda or len(images) <= _AT_ONCE:
+            return model(images)
+        parts = images.chunk(-(-len(images) // _AT_ONCE))
+        return torch.cat([model(part) for part in parts], -2)
+
+    return logits
 
 
 def _evaluate(
