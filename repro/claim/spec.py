@@ -576,8 +576,8 @@ class TimeClaim(TrainedClaim):
     the `online` error of the batches. `near`: full passes begin where the online error is this
     close. `crossing`: the `first` full pass at or below the threshold, or the tenth about which
     those of an epoch have their `median` there, since full errors jump; full passes then begin two
-    standard errors of the online error earlier, one an epoch, and come each tenth an epoch before
-    a quarter of `near`. `contrast`: the ratio that decides. `also`: further ones, measured and shown.
+    standard errors of the online error earlier, one an epoch, and come each tenth an epoch before a
+    quarter of `near`. `contrast`: the ratio that decides. `also`: further ones, measured and shown.
     """
 
     kind: Literal["time_to_threshold"]
