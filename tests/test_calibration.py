@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from repro.trial import Result
+from repro.train.crossing import decide_crossing, needs_full_pass
+from repro.train.progress import Progress
+from repro.trial import Result, Row
 from repro.verdict import decide, settles
 from repro.verdict.analysis import analyse
 from repro.verdict.crossing_lower_end import measured_lower
@@ -53,6 +55,32 @@ def test_a_line_that_is_finished_is_kept(tmp_path: Path) -> None:
     assert compute([(0, False, 40)], lines) == [kept]
 
 
+def test_simulated_curves_have_the_full_passes_and_crossings_that_training_makes() -> None:
+    """By the median: the schedule of the simulation is a copy, for speed."""
+    one, generator = (
+        world(BY_NAME["times, read off curves that jump, median", 6.0]),
+        (np.random.default_rng(3)),
+    )
+    curves = one.case.curves
+    assert curves is not None
+    (trial, *_) = (cell.trial for cell in next_trials(one.claim, "paper", PRINT, {}))
+    trial = replace(trial, threshold=0.25, near=curves.near, crossing="median", decided_by="full")
+    for crosses in (0.8, 4.0, 24.0):
+        rows, seen = curves.trial(generator, crosses, 0)
+        passes = {row.epoch: row for row in rows if row.source == "train"}
+        progress = Progress()
+        for row in (row for row in rows if row.source == "online"):
+            progress.windows += 1
+            progress.rows.append(row)
+            due = needs_full_pass(trial, progress, images=curves.images)
+            assert due == (row.epoch in passes)
+            progress.rows += [passes[row.epoch]] if due else []
+            decide_crossing(trial, progress, 0.25)
+
+        assert seen is not None
+        assert progress.crossing_full == pytest.approx(seen)
+
+
 def test_a_crossing_that_is_seen_late_lies_in_its_bracket() -> None:
     """A bracket is read off the simulated curve, whose full passes begin after the crossing."""
     one, generator = world(BY_NAME["times, read off curves", 6.0]), np.random.default_rng(2)
@@ -89,3 +117,35 @@ def test_what_is_out_of_bounds_is_said() -> None:
         "falsely reproduced 20.0 %",
         "falsely direction only 10.0 %",
     ]
+
+
+def test_a_bracket_between_full_passes_begins_at_the_last_one_above() -> None:
+    """Which a trial does not note: an epoch's passes had no median since epoch 4."""
+    one, generator = (
+        world(BY_NAME["times, read off curves that jump, median", 6.0]),
+        np.random.default_rng(4),
+    )
+    trials = one.trials(generator)
+    name, result = next((n, r) for n, r in trials.results.items() if r.crossing_full is not None)
+    trials.results[name] = replace(result, crossing_full=(4.0, 10.6), epochs=11.1)
+    trials.curves[name] = [
+        Row(9.0, "train", 0.27, 1.0, 1, 0.0),
+        Row(10.0, "train", 0.26, 1.0, 1, 0.0),
+    ]
+    evidence = analyse(one.claim, "paper", PRINT, trials.results, records=trials)
+    (outcome,) = (o for o in evidence.recipes["period"].outcomes if o.trial_id == name)
+
+    assert (outcome.lower, outcome.upper) == (10.0, 10.6)
+
+
+def test_the_tenth_before_the_first_pass_below_is_no_lower_end() -> None:
+    """Which a trial notes whether it was measured or not: the curve has the last word."""
+    one, generator = world(BY_NAME["times, read off curves", 6.0]), np.random.default_rng(5)
+    trials = one.trials(generator)
+    name, result = next((n, r) for n, r in trials.results.items() if r.crossing_full is not None)
+    trials.results[name] = replace(result, crossing_full=(10.5, 10.6), epochs=10.6)
+    trials.curves[name] = []
+    evidence = analyse(one.claim, "paper", PRINT, trials.results, records=trials)
+    (outcome,) = (o for o in evidence.recipes["period"].outcomes if o.trial_id == name)
+
+    assert (outcome.lower, outcome.upper) == (0.0, 10.6)

@@ -3,7 +3,7 @@
 import pytest
 
 from repro.trial import Row
-from repro.verdict.crossing_lower_end import measured_lower
+from repro.verdict.crossing_lower_end import last_above, measured_lower
 
 IMAGES = 50_000  # of a tenth of an epoch, so that standard errors are a tenth of a point
 
@@ -55,6 +55,15 @@ def test_a_pass_above_does_not_say_what_was_before_it() -> None:
     jumps = [row(0.7, "train", 0.255), row(0.8, "train", 0.2)]  # a gap of 6 points at the end
 
     assert measured_lower([*FALLING, *jumps], 0.25, 0.8) == pytest.approx(0.5)
+
+
+def test_by_the_median_the_last_pass_above_is_the_lower_end() -> None:
+    """Until half an epoch before the crossing, about which single passes jump."""
+    curve = [row(9.0, "train", 0.27), row(10.0, "train", 0.26), row(10.4, "train", 0.255)]
+
+    assert last_above(curve, 0.25, 10.1) == 10.0
+    assert last_above(curve, 0.25, 8.9) == 0
+    assert last_above([row(9.0, "train", 0.25)], 0.25, 10.1) == 0
 
 
 def test_a_lower_end_is_never_assumed() -> None:

@@ -474,8 +474,8 @@ def test_each_check_can_be_set(
     assert analysed(tmp_path, off, checks=checks).word != "invalid"
 
 
-def test_an_arm_that_learned_little_is_called_undertrained(tmp_path: Path) -> None:
-    """Above half-way from chance to the best arm, or above the floor that the scale sets."""
+def test_nets_that_all_learned_little_are_no_evidence(tmp_path: Path) -> None:
+    """All that decide above the floor of the scale; by default its best arm is what counts."""
 
     def slow(cell: Cell, result: Result) -> Result:
         if cell.arm != "without":
@@ -491,7 +491,43 @@ def test_an_arm_that_learned_little_is_called_undertrained(tmp_path: Path) -> No
     assert said not in none.reason
     every = analysed(tmp_path, slow, checks="floor: 0.3")
     assert every.reason == f"{said}with 40.5 %, without 70.2 %, third 40.5 %; floor 30.0 %)"
-    assert (every.word, every.exit_code, every.effect) == ("undertrained", 5, None)
+    assert (every.word, every.exit_code, every.effect) == ("undertrained", 4, None)
+
+
+def test_an_arm_that_only_explains_makes_no_others_undertrained(tmp_path: Path) -> None:
+    """However much better it is, as with more images."""
+
+    def better(cell: Cell, result: Result) -> Result:
+        learned = -0.35 if cell.arm == "third" else 0.25
+        errors = {"test_error": result.metrics["test_error"] + learned}
+        return replace(result, metrics=result.metrics | errors)
+
+    verdict = analysed(tmp_path, better)
+    assert (verdict.word, "undertrained" in verdict.reason) == ("reproduced", False)
+
+
+def test_before_the_first_look_nothing_is_called_undertrained(tmp_path: Path) -> None:
+    """One seed may have learned little by chance: it is noted."""
+    claim, errors = claim_of(tmp_path), planted(0.02)
+    text = claim.path.read_text()
+    claim.path.write_text(
+        text.replace("    seeds: 4\n", "    seeds: 4\n    checks: {floor: 0.3}\n")
+    )
+    claim = claim_at(claim.path)
+    results = {
+        cell.trial.id: replace(
+            FINISHED,
+            trial_id=cell.trial.id,
+            epochs=cell.until,
+            metrics={"test_error": errors(cell), "gap": errors(cell) / 2, "initial_loss": 2.3},
+        )
+        for cell in next_cells(claim, "paper", PRINT, {})
+        if cell.trial.seed == 0
+    }
+    verdict = decide(claim, analyse(claim, "paper", PRINT, results), "authors")
+
+    assert verdict.word == "inconclusive"
+    assert "undertrained: early learning only" in verdict.reason
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def evidence() -> list[Page | FactPage]:
 def texts(found: Sequence[Page | FactPage], whole: Document) -> dict[Path, str]:
     """The files that are made of results, or have a part of them, as they have to be."""
     return {
-        **{FINDINGS / name: text for name, text in findings.render(found).items()},
+        **{FINDINGS / name: text for name, text in findings.render(found, Store(STORE)).items()},
         Path("README.md"): _with_results("README.md", _results(whole)),
         Path("reports/README.md"): _with_results("reports/README.md", _measurements(found, whole)),
     }

@@ -11,13 +11,14 @@ import jinja2
 import yaml
 from reference import table
 
-from repro.claim import SCALES, arms_of, metric_of
+from repro.claim import SCALES, TrainedClaim, arms_of, metric_of
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.page import FactPage, Page
 from repro.report.tables import grid_table
 from repro.report.verdict_table import Row, rows
 from repro.stats import Estimate
+from repro.store import Store
 from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT, NOT_JUDGED, Word
@@ -38,8 +39,8 @@ BEST_FIRST = (EXACT, *reversed(SCALES))
 INTRODUCTION = """\
 # Findings
 
-Which of AlexNet's choices mattered, by our evidence, which did not, and what nobody can tell at
-this scale. Each claim has a page; all numbers are of the evidence in
+Which of AlexNet's choices mattered, by our evidence, which did not, and what is not settled.
+Each claim has a page; all numbers are of the evidence in
 [`reports/`](../../reports/README.md), written by `python tools/evidence.py`.
 [How a verdict is reached](../explanation/verdicts.md) and
 [what a proxy can say](../explanation/scales.md) say how far to trust them;
@@ -60,11 +61,12 @@ COVERAGE = """\
 For most claims some trials were there when the plan that now stands was registered:
 [which, and why](../../reports/README.md)."""
 
-# The parts of the story: a heading, and the words of the claims that belong there.
+# The parts of the story, and the words of the claims that belong there.
 STORY: dict[str, tuple[Word, ...]] = {
     "What mattered": ("reproduced", "direction only"),
-    "What did not, or not as claimed": ("gap only", "not reproduced"),
-    "What nobody can tell at this scale": ("inconclusive", "undertrained", "invalid"),
+    "An effect is shown, its size is open": ("inconclusive",),
+    "What did not matter, or not as claimed": ("gap only", "not reproduced"),
+    "What is not settled": ("inconclusive", "undertrained", "invalid"),
 }
 
 
@@ -73,9 +75,9 @@ def claims(words: Path = WORDS) -> list[str]:
     return sorted(yaml.safe_load(words.read_text(encoding="utf-8"))["readings"])
 
 
-def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> dict[str, str]:
-    """Pages in Markdown, by the names of their files; `found`: those of the report."""
-    said = yaml.safe_load(words.read_text(encoding="utf-8"))
+def render(found: Sequence[Page | FactPage], store: Store) -> dict[str, str]:
+    """Pages in Markdown, by the names of their files; `found`: those of the report of `store`."""
+    said = yaml.safe_load(WORDS.read_text(encoding="utf-8"))
     measured = [page for page in found if isinstance(page, Page) and _row(page) is not None]
     best = _best(found)
     index = [
@@ -90,7 +92,7 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> dict[str, s
         "## What was not measured",
         *_unmeasured(found, said["needs"], said["left_out"]),
         "## What it cost",
-        *_cost(measured),
+        *_cost(measured, store),
     ]
     pages: dict[str, Iterable[str]] = {
         f"{page.claim.id}.md": _claim(page, said["readings"][page.claim.id], found) for page in best
@@ -101,17 +103,31 @@ def render(found: Sequence[Page | FactPage], words: Path = WORDS) -> dict[str, s
 
 def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Iterator[str]:
     """What is known of each choice, in the order of the file, by what became of its claim."""
-    measured = {page.claim.id: row for page in best if (row := _row(page)) is not None}
-    for heading, words in STORY.items():
-        lines = [
-            f"- [{choice}]({name}.md): {row.word}, {row.effect} {row.unit}, "
-            f"where the paper {_theirs(row)}; {row.scale} scale."
-            for name, choice in choices.items()
-            if (row := measured.get(name)) is not None and row.word in words
-        ]
-        if lines:
+    lines: dict[str, list[str]] = {heading: [] for heading in STORY}
+    pages = {page.claim.id: page for page in best}
+    for name, choice in choices.items():
+        page = pages.get(name)
+        row = None if page is None else _row(page)
+        if page is not None and row is not None:
+            lines[_part(page, row)].append(
+                f"- [{filled(choice, page)}]({name}.md): {row.word}. {row.unit.capitalize()}: "
+                f"{row.effect} (paper: {row.paper}); {row.scale} scale."
+            )
+    for heading, listed in lines.items():
+        if listed:
             yield f"## {heading}"
-            yield "\n".join(lines)
+            yield "\n".join(listed)
+
+
+def _part(page: Page | FactPage, row: Row) -> str:
+    """The heading of the story: an open verdict may have an interval beyond no effect."""
+    headings = [heading for heading, words in STORY.items() if row.word in words]
+    (verdict,) = (
+        (one for one in page.verdicts if one.decides) if isinstance(page, Page) else (None,)
+    )
+    low = -math.inf if verdict is None or verdict.basis is None else verdict.basis.low
+    no_effect = page.claim.no_effect if isinstance(page.claim, TrainedClaim) else None
+    return headings[0] if no_effect is not None and low > no_effect else headings[-1]
 
 
 def _theirs(row: Row) -> str:
@@ -170,17 +186,20 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     for other in others:
         its = _row(other)
         assert its is not None
-        yield f"*At {its.scale} scale, {its.word}.* {_found(other, its)}"
+        why = f", since {its.reason}" if its.word in NOT_JUDGED else ""
+        yield f"*At {its.scale} scale, {its.word}{why}.* {_found(other, its)}"
     drawn = _drawing(page)
     if drawn is not None:
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
-    yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}."
+        yield "*[How to read the figure](../how-to/figures.md)*"
+    if isinstance(page, Page):
+        yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}."
     yield _read(reading, [page, *others])
     yield f"**What would change our mind.** {' '.join(claim.reconsidered_if.split())}"
     yield (
         f"*Cost:* {_spent(row)} To repeat it: `{row.command}`. Deviations from the paper: "
         f"[claim file](../../claims/{claim.id}.yaml); all else: "
-        f"[report](../../reports/report/report.md); [how to read the figure](../how-to/figures.md)."
+        f"[report](../../reports/report/report.md)."
     )
 
 
@@ -233,7 +252,7 @@ def _errors(page: Page) -> str:
         return ""
     listed = ", ".join(f"{mean} ({' and '.join(arms)})" for (mean, *_), arms in means.items())
     guessing = 100 * (1 - 1 / DATASETS[page.scale.data].classes)
-    return f" Test errors{average}: {listed}; guessing has {guessing:.1f} %."
+    return f" Test errors{average}: {listed}; chance level: {guessing:.1f} %."
 
 
 def _estimate(estimate: Estimate | None, unit: str) -> str:
@@ -309,7 +328,7 @@ def _unmeasured(
 # What it cost
 
 
-def _cost(measured: Sequence[Page]) -> Iterator[str]:
+def _cost(measured: Sequence[Page], store: Store) -> Iterator[str]:
     rate = PAPER_IMAGES / PAPER_SECONDS
     yield (
         "Time is that of all trials, training, evaluation and the rest; on a CPU a trial has one "
@@ -324,6 +343,13 @@ def _cost(measured: Sequence[Page]) -> Iterator[str]:
         trials = {name: (page.trials[name], page.results[name]) for name in page.trials}
         every |= trials
         lines.append((page.claim.id, page.evidence.scale, *_sums(trials.values())))
+    earlier = {
+        name: (store.trial(name), result)
+        for name, result in store.results().items()
+        if name not in every
+    }
+    every |= earlier
+    lines.append(("earlier trials, which count no longer", "", *_sums(earlier.values())))
     yield table(
         (
             "Claim",

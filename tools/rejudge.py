@@ -29,8 +29,8 @@ HEAD = """\
 # Kept verdicts, judged again
 
 The rules by which verdicts are reached changed after the trials of `reports/store` had been run.
-Nothing was trained for this table, and no trial left out: the same curves, judged by the report as
-it was kept at commit `{commit}` and by the claim files of today.
+Nothing was trained for this table: the same curves, judged by the report as it was kept at commit
+`{commit}` and by the claim files of today. Trials of earlier large proxies count no longer.
 Looks that were taken before the rules changed keep their level (`taken` in the claim file);
 [how a verdict is reached](explanation/verdicts.md) says why.
 """

@@ -362,8 +362,8 @@ class Checks(Strict):
     in the probability of the right class. `above_chance`: the test error has to be below that of
     guessing. `equal_length`: no trial may have been trained for longer than the scale says, unless
     times are compared. `floor`: a test error, a fraction, above which an arm shows early learning
-    only, by default half-way from guessing to the best arm; where all arms that decide do, the
-    verdict is `undertrained`. `initial_loss: null` and `floor: 1` switch theirs off.
+    only, by default half-way from guessing to the best arm that decides; where all arms that decide
+    do, the verdict is `undertrained`. `initial_loss: null` and `floor: 1` switch theirs off.
     """
 
     initial_loss: Positive | None = 2.3
@@ -576,8 +576,9 @@ class TimeClaim(TrainedClaim):
     the `online` error of the batches. `near`: full passes begin where the online error is this
     close. `crossing`: the `first` full pass at or below the threshold, or the tenth about which
     those of an epoch have their `median` there, since full errors jump; full passes then begin two
-    standard errors of the online error earlier, one an epoch, and come each tenth an epoch before a
-    quarter of `near`. `contrast`: the ratio that decides. `also`: further ones, measured and shown.
+    standard errors of the online error earlier, one per epoch, and one every tenth once the error
+    may be within a quarter of `near` an epoch later. `contrast`: the ratio that decides. `also`:
+    further ones, measured and shown.
     """
 
     kind: Literal["time_to_threshold"]

@@ -20,9 +20,9 @@ Exit codes:
   0    decided as claimed (at smoke scale: everything ran)
   2    usage or claim file
   3    not reproduced, direction only or gap only; stores that differ
-  4    inconclusive, or nothing measured
-  5    invalid: a check of the measurement failed; undertrained; or a fault of data,
-       machine or store, or a bug (`repro explain CODE`)
+  4    inconclusive, undertrained, or nothing measured
+  5    invalid: a check of the measurement failed; or a fault of data, machine or
+       store, or a bug (`repro explain CODE`)
   130  interrupted; the same command continues
   141  the reader of standard output has gone, such as `| head`
 """

@@ -25,7 +25,7 @@ from repro.train.steps import stack_models
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 _BATCH = 1000
-_AT_ONCE = 250  # images that a CPU puts through a net: maps of more leave its cache
+_AT_ONCE = 250  # images that a CPU puts through nets: maps of more leave its cache
 _BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
@@ -96,7 +96,14 @@ def evaluate_batched(
         return [evaluate(models[0], split, view, autocast=autocast, ranks=ranks)]
     net = stack_models(models)
     evaluations = _evaluate(
-        _in_parts(net), split, [view], [_mean_logits], autocast, None, ranks, nets=len(models)
+        _in_parts(net, nets=len(models)),
+        split,
+        [view],
+        [_mean_logits],
+        autocast,
+        None,
+        ranks,
+        nets=len(models),
     )
     return [evaluation for (evaluation,) in evaluations]
 
@@ -117,14 +124,14 @@ def evaluate_views(
     return probabilities, logits
 
 
-def _in_parts(model: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same logits; on a CPU, of a batch in equal parts."""
+def _in_parts(model: Callable[[Tensor], Tensor], *, nets: int = 1) -> Callable[[Tensor], Tensor]:
+    """The same logits; on a CPU, of a batch in equal parts. `nets`: that the model stacks."""
 
     def logits(images: Tensor) -> Tensor:
-        if images.is_cuda or len(images) <= _AT_ONCE:
+        parts = 1 if images.is_cuda else math.ceil(len(images) * nets / _AT_ONCE)
+        if parts <= 1:
             return model(images)
-        parts = images.chunk(-(-len(images) // _AT_ONCE))
-        return torch.cat([model(part) for part in parts], -2)
+        return torch.cat([model(part) for part in images.chunk(parts)], -2)
 
     return logits
 

@@ -7,8 +7,9 @@ with the generation of its numbers:
 
     train.Run 1 0f3a5b7c9d1e
 
-A definition may have several hashes of one generation: they gave equal bits on a CPU. With
-all that a trial reaches at generation 1 its `numerics` is 1; otherwise it says what differs, so
+A definition may have several hashes of one generation: they gave equal bits on a CPU (but how many
+full passes a trial makes, which are measurements of the same nets, may differ). With all that a
+trial reaches at generation 1 its `numerics` is 1; otherwise it says what differs, so
 that results of changed code never pass for those of released code, and differing changes never
 for one another. `python tools/numerics.py` compares and records.
 

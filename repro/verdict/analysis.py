@@ -29,9 +29,9 @@ from repro.claim import (
 from repro.claim.trainer import unused_note
 from repro.plan import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
-from repro.trial import Clocks, Result, Row, first_below
+from repro.trial import LAG, WINDOWS, Clocks, Result, Row, first_below
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained
-from repro.verdict.crossing_lower_end import measured_lower
+from repro.verdict.crossing_lower_end import last_above, measured_lower
 from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
 from repro.verdict.rate_sensitivity import (
     TuningOutcomes,
@@ -68,7 +68,7 @@ class RecipeEvidence:
     `seeds`: finished in all deciding arms, without a gap. `target_seeds`: needed per arm so far.
     `failed_checks`: a sentence for each failed sanity check of a deciding arm, which makes the
     verdict invalid. `doubtful`: all arms that failed a check. `undertrained`: a sentence if every
-    deciding arm is; else it is among the `caveats`.
+    deciding arm is, at a look; else it is among the `caveats`.
     """
 
     recipe: str
@@ -256,7 +256,7 @@ def _evidence_at(
     doubts = {arm: tuple(failed_checks(claim, scale, sample, arm)) for arm in claim.arms}
     notes = (sentence for arm in claim.arms if arm not in deciding for sentence in doubts[arm])
     poor = undertrained(claim, scale, sample)
-    is_all = poor.arms.issuperset(deciding)
+    is_all = look is not None and poor.arms.issuperset(deciding)
     return RecipeEvidence(
         recipe=recipe,
         rates=trials.rates,
@@ -442,13 +442,18 @@ def _times(
         crossing = result.crossing(claim.decided_by)
     if crossing is None or crossing[1] > budget + 1e-9:
         return budget, math.inf
-    is_exact = claim.decided_by != "full" or (claim.crossing == "median" and crossing[0] > 0)
-    is_exact = is_exact or claim.trainer is not None  # a command says each of its full passes
+    lower, upper = crossing
+    # By the median: else the epoch before had too few full passes to have one.
+    by_passes = claim.crossing == "median" and upper - lower < 1.5 / WINDOWS
+    # A command says each of its full passes.
+    is_exact = claim.decided_by != "full" or by_passes or claim.trainer is not None
     if is_exact or records is None or cell.trial.threshold is None:
         return crossing
-    return measured_lower(
-        records.rows(result.trial_id), cell.trial.threshold, crossing[1]
-    ), crossing[1]
+    rows, threshold = records.rows(result.trial_id), cell.trial.threshold
+    above = 0.0  # of the first pass below, the trial noted the tenth before, measured or not
+    if claim.crossing == "median":
+        above = max(lower, last_above(rows, threshold, upper - LAG))
+    return above or measured_lower(rows, threshold, upper), upper
 
 
 # The same nets, tested in two ways

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import NamedTuple
 
-from repro.claim import Checks, TimeClaim, TrainedClaim
+from repro.claim import Checks, TimeClaim, TrainedClaim, arms_of
 from repro.registry import DATASETS, DatasetFacts
 from repro.verdict.effects import Contrast, Outcome
 
@@ -39,23 +39,22 @@ class Undertrained(NamedTuple):
 
 
 def undertrained(claim: TrainedClaim, scale: str, outcomes: Sequence[Outcome]) -> Undertrained:
-    """Which arms learned too little.
+    """Which arms learned too little: by default, less than half as much as the best that decides.
 
     None of times: they are of how fast nets learn, and a net that never gets there is censored.
     """
     spec, facts = claim.scales[scale], DATASETS.get(claim.scales[scale].data)
-    if isinstance(claim, TimeClaim) or facts is None:
-        return Undertrained()
     errors = {arm: _median(_finished_outcomes(outcomes, arm), "test_error") for arm in claim.arms}
     measured = {arm: error for arm, error in errors.items() if not math.isnan(error)}
-    if not measured:
+    best = min((measured[arm] for arm in arms_of(claim) if arm in measured), default=math.nan)
+    chance = math.nan if facts is None else _chance_error(facts)
+    floor = (chance + best) / 2 if spec.checks.floor is None else spec.checks.floor
+    if isinstance(claim, TimeClaim) or math.isnan(floor):
         return Undertrained()
-    half_way = (_chance_error(facts) + min(measured.values())) / 2
-    floor = half_way if spec.checks.floor is None else spec.checks.floor
-    guessing = (
-        _chance_error(facts) if spec.checks.above_chance else math.inf
-    )  # another check reports these
-    poor = {arm: error for arm, error in measured.items() if floor < error < guessing}
+    reported = chance if spec.checks.above_chance else math.nan  # from there on by another check
+    poor = {
+        arm: error for arm, error in measured.items() if floor < error and not error >= reported
+    }
     listed = ", ".join(f"{arm} {100 * error:.1f} %" for arm, error in poor.items())
     sentence = f"early learning only (median test error: {listed}; floor {100 * floor:.1f} %)"
     return Undertrained(frozenset(poor), sentence if poor else "")

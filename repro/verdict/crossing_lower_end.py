@@ -37,6 +37,15 @@ def measured_lower(rows: Sequence[Row], threshold: float, upper: float) -> float
     return lower
 
 
+def last_above(rows: Sequence[Row], threshold: float, until: float) -> float:
+    """The epoch of the last full pass above the threshold, up to `until`; zero without one.
+
+    Of a crossing by the median, which no jump of a single pass makes: until half an epoch before.
+    """
+    passes = (row for row in rows if row.source == "train" and row.epoch < until + 1e-9)
+    return max((row.epoch for row in passes if row.error > threshold), default=0.0)
+
+
 def _online(rows: Sequence[Row]) -> dict[float, tuple[float, float]]:
     """The online error of the last windows, and its standard error, at each tenth of an epoch.
 

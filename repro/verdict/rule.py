@@ -27,7 +27,7 @@ What would be reproduced or direction only of a gap between test and training er
 unless the test error of the same arms, or the rise of their test loss, shows it, too.
 
 Before that: a failed sanity check is `invalid`; deciding arms that are all above the floor of the
-scale are `undertrained`; no evaluation trial is `not run`; an unfinished
+scale, at a look, are `undertrained`; no evaluation trial is `not run`; an unfinished
 search, fewer finished seeds an arm than the first look has, a trial that diverged where a metric is
 averaged, or a best rate at the edge of a grid that was extended once are inconclusive.
 
@@ -78,7 +78,7 @@ EXIT_CODES: dict[Word, int] = {
     "not reproduced": 3,
     "inconclusive": 4,
     "not run": 4,
-    "undertrained": 5,
+    "undertrained": 4,
     "invalid": 5,
 }
 
