@@ -593,7 +593,7 @@ def test_a_store_is_not_merged_into_itself(store: Path) -> None:
     ("target", "code", "said"),
     [
         ("tims", 2, "next: did you mean 'times'?"),
-        ("nothing", 2, "next: claims: differences, levels, times"),
+        ("nothing", 2, "next: claims: differences, levels, median, times"),
         ("tests/golden/claims/times.yaml", 0, "times at smoke scale"),
     ],
 )
