@@ -199,7 +199,7 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     yield (
         f"*Cost:* {_spent(row)} To repeat it: `{row.command}`. Deviations from the paper: "
         f"[claim file](../../claims/{claim.id}.yaml); all else: "
-        f"[report](../../reports/report/report.md)."
+        f"[report](../../reports/report/report.html#{claim.id})."
     )
 
 
