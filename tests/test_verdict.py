@@ -13,6 +13,7 @@ from hypothesis import given
 
 from repro.claim import Claim, Region
 from repro.plan import RateOutcome, RateSearch
+from repro.report.describe import describe_verdict
 from repro.stats import Estimate, Times, ratio_of_times
 from repro.trial import Clocks
 from repro.verdict import Effect, Verdict, decide, family
@@ -183,6 +184,16 @@ def test_two_seeds_are_too_few(claim: Claim) -> None:
     """And none is `not run`."""
     assert "2 seeds an arm; the first look is at 3" in judged(claim, estimate(4, 8), seeds=2).reason
     assert judged(claim, None, seeds=0).word == "not run"
+
+
+def test_of_what_was_not_run_a_terminal_says_no_more(claim: Claim) -> None:
+    """No estimate, no seeds, no time of other recipes' trials."""
+    verdict = judged(claim, None, seeds=0)
+    head, *rest = describe_verdict(claim, verdict).splitlines()
+
+    assert head.endswith(": not run")
+    assert [line.split()[0] for line in rest] == ["why"]
+    assert "ours" in describe_verdict(claim, judged(claim, estimate(4, 8)))
 
 
 def seeds_of(mean: float, sd: float, n: int, *, step: float = 1e-3) -> Times:

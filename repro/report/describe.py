@@ -12,6 +12,7 @@ from repro.claim.trainer import OWN_DATA
 from repro.data import status
 from repro.stats import Estimate
 from repro.text import (
+    NOT_RUN,
     duration,
     estimate_text,
     looks_text,
@@ -32,6 +33,9 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
     assert isinstance(claim, TrainedClaim)
     role = "" if verdict.recipe == claim.verdict_recipe else " (sensitivity)"
     evidence = "" if verdict.decides or role else " (not evidence)"
+    head = f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}"
+    if verdict.word == NOT_RUN:
+        return _sheet(f"{head}: {verdict.word}", {"why": verdict.reason})
     unit = f" {claim.paper.unit}"
     rows = {
         "ours": f"{estimate_text(verdict.estimate)}{unit * (verdict.estimate is not None)}",
@@ -44,7 +48,6 @@ def describe_verdict(claim: Claim, verdict: Verdict) -> str:
     paper_evidence = prior(claim) if verdict.decides else None
     if paper_evidence is not None:
         rows["note"] = f"the paper's own evidence: {paper_evidence.sentence}"
-    head = f"{claim.id}, {verdict.recipe} recipe{role}, {verdict.scale} scale{evidence}"
     return _sheet(f"{head}: {verdict.word}", rows)
 
 
