@@ -210,7 +210,7 @@ def test_tables_are_copied(open_page: "sync_api.Page", written: Path) -> None:
         "navigator.clipboard.writeText = async (text) => { window.copied = text; };"
     )
     page.goto((written / "report.html").as_uri())
-    name = "Claims, at the highest scale that was run"
+    name = "Claims, at the highest scale that can be judged"
 
     page.get_by_role("button", name=f"Copy as TSV: {name}").click()
     head, *rows = [line.split("\t") for line in page.evaluate("window.copied").split("\n")]
