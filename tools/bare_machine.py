@@ -36,15 +36,15 @@ LEAST = 15.0  # seconds under which no stage is begun
 # By value for the time: name, scale, minutes at most in one turn, and claims, which share workers.
 CLAIMS = (
     ("relu_speedup", "paper", 4.0, ["relu_speedup"]),
+    ("paper_grids", "paper", 8.0, ["relu_speedup_grid", "relu_speedup_grid_19pct"]),
+    ("large_proxies", "large_proxy", 8.0,
+     ["two_gpu_split", "dropout", "lrn", "depth", "overlapping_pooling", "color_pca",
+      "conv1_specialisation", "retrieval", "lrn_grid"]),
     ("proxies", "proxy", 6.0,
      ["two_gpu_split", "ten_crop", "overlapping_pooling", "depth", "color_pca", "weight_decay",
       "weight_decay_tuned", "lrn", "dropout", "crop_flip", "lrn_cifar", "lrn_cifar_steps",
       "conv1_specialisation", "retrieval", "bias_init", "lrn_grid"]),
     ("relu_grids", "proxy", 4.0, ["relu_speedup_grid", "relu_speedup_grid_19pct"]),
-    ("large_proxies", "large_proxy", 8.0,
-     ["two_gpu_split", "dropout", "lrn", "depth", "overlapping_pooling", "color_pca",
-      "conv1_specialisation", "retrieval", "lrn_grid"]),
-    ("paper_grids", "paper", 8.0, ["relu_speedup_grid", "relu_speedup_grid_19pct"]),
 )  # fmt: skip
 OPEN = {"not run", "inconclusive", "invalid"}  # words that more trials may change
 # By name: collecting all tests would import what a bare machine lacks.
