@@ -316,8 +316,10 @@ SKEWED = "errors that are skewed in one arm: means of few seeds lie to one side"
 FAILING = "seeds that fail in one arm: few seeds may show none of them"
 SEARCHED = "that another rate may be the best is not in the interval of a search without `refine`"
 
-# Just outside of the region, where words are false most often.
+# Just outside of the region, where `reproduced` is false most often, and just inside, where `not
+# reproduced` and `direction only` are.
 BELOW, ABOVE = 0.499, 2.501
+LEAST, MOST = 0.501, 2.499
 
 
 def _differences(name: str, *truths: float, limit: str = "", **noise: object) -> tuple[Case, ...]:
@@ -350,21 +352,23 @@ def _grid(step: float, *, seeds: int, refine: float | None = None) -> Search:
 
 
 CASES: tuple[Case, ...] = (
-    *_differences("normal", 0.0, BELOW, 1.4, ABOVE),
-    *_differences("heavy tails", BELOW, 1.4, noise=_student),
-    *_differences("skewed alike", BELOW, 1.4, noise=_skewed, correlated=0.0),
-    *_differences("one arm skewed", BELOW, 1.4, ABOVE, first=_skewed, correlated=0.0, limit=SKEWED),
-    *_differences("all scatter skewed", BELOW, 1.4, ABOVE, **ALONE, first=_skewed, limit=SKEWED),
-    *_differences("a tenth fails, alike", BELOW, 1.4, noise=_failing, correlated=0.0),
-    *_differences("a tenth of one arm fails", BELOW, 1.4, ABOVE, first=_failing, correlated=0.0,
-                  limit=FAILING),
-    *_differences("a tenth fails, all scatter", BELOW, 1.4, ABOVE, **ALONE, first=_failing,
-                  limit=FAILING),
+    *_differences("normal", 0.0, BELOW, LEAST, 1.4, MOST, ABOVE),
+    *_differences("heavy tails", BELOW, LEAST, 1.4, noise=_student),
+    *_differences("skewed alike", BELOW, LEAST, 1.4, noise=_skewed, correlated=0.0),
+    *_differences("one arm skewed", BELOW, LEAST, 1.4, MOST, ABOVE, first=_skewed, correlated=0.0,
+                  limit=SKEWED),
+    *_differences("all scatter skewed", BELOW, LEAST, 1.4, MOST, ABOVE, **ALONE, first=_skewed,
+                  limit=SKEWED),
+    *_differences("a tenth fails, alike", BELOW, LEAST, 1.4, noise=_failing, correlated=0.0),
+    *_differences("a tenth of one arm fails", BELOW, LEAST, 1.4, MOST, ABOVE, first=_failing,
+                  correlated=0.0, limit=FAILING),
+    *_differences("a tenth fails, all scatter", BELOW, LEAST, 1.4, MOST, ABOVE, **ALONE,
+                  first=_failing, limit=FAILING),
     *_differences("arms not correlated", BELOW, 1.4, correlated=0.0),
     *_differences("arms correlated 0.95", BELOW, 1.4, correlated=0.95),
     *(
         replace(case, name="difference, Welch", comparison="welch")
-        for case in _differences("", BELOW, 1.4, correlated=0.0)
+        for case in _differences("", BELOW, LEAST, 1.4, correlated=0.0)
     ),
     *(
         replace(case, name="difference, a tenth diverges", diverging=0.1)
@@ -380,7 +384,7 @@ CASES: tuple[Case, ...] = (
     ),
     *(
         replace(case, name="no difference", region=(-1.5, 1.5))
-        for case in _differences("", 0.0, 1.501)
+        for case in _differences("", 0.0, 1.499, 1.501)
     ),
     *(
         replace(case, name=f"difference, region of {width:g}",
@@ -403,9 +407,11 @@ CASES: tuple[Case, ...] = (
              region=POINTS, draw=_four(1.4, second))
         for second in (0.0, BELOW, 1.4)
     ),
-    Case(name="level, normal", kind="level", truth=37.5, draw=_one(37.5), region=(36.5, 38.5)),
-    Case(name="level, normal", kind="level", truth=38.51, draw=_one(38.51), region=(36.5, 38.5)),
-    *_ratios("normal", 1.0, 2.99, 6.0),
+    *(
+        Case(name="level, normal", kind="level", truth=truth, draw=_one(truth), region=(36.5, 38.5))
+        for truth in (37.5, 38.49, 38.51)
+    ),
+    *_ratios("normal", 1.0, 2.99, 3.01, 6.0, 8.99),
     *_ratios("unequal spread", 2.99, 6.0, sd=(0.2, 0.05)),
     *_ratios("seen late, unequally", 2.9, 6.0, late=(0.16, 0.07)),
     *_ratios("half censored", 6.0, budget=48.0),
@@ -421,6 +427,9 @@ CASES: tuple[Case, ...] = (
     *_ratios("a tenth of one arm is slow", 2.99, 6.0, first=_failing, limit=FAILING),
     *_ratios("read off curves", 2.9, 6.0, fast=4.0,
              curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.002, near=0.01,
+                           crossing="first")),
+    *_ratios("read off curves that jump", 2.9, 6.0, fast=4.0,
+             curves=Curves(images=5_000, gap=(0.015, 0.005), jump=0.012, near=0.01,
                            crossing="first")),
     *_ratios("read off curves that jump, median", 2.9, 6.0, fast=4.0,
              curves=Curves(images=20_000, gap=(0.015, 0.005), jump=0.01, near=0.05,

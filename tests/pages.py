@@ -77,7 +77,7 @@ class Planted:
     slow: Sequence[float | None]
     estimate: Estimate | None
     word: str = "reproduced"
-    reason: str = "the CI lies in the pre-registered range"
+    reason: str = "the CI lies in the claim's range"
 
 
 def written_claim(folder: Path, *, title: str = "One arm is faster", epochs: float = 20) -> Claim:

@@ -125,11 +125,11 @@ def planted(effect: float, noise: float = 0.001) -> Errors:
 @pytest.mark.parametrize(
     ("effect", "word", "reason"),
     [
-        (0.02, "reproduced", "the CI lies in the pre-registered range 1 to 3"),
-        (0.005, "direction only", "below the pre-registered range"),
-        (0.06, "direction only", "above the pre-registered range"),
-        (0.0, "not reproduced", "no effect, and lies wholly below the pre-registered range"),
-        (-0.02, "not reproduced", "has no effect in the claimed direction"),
+        (0.02, "reproduced", "the CI lies in the claim's range 1 to 3"),
+        (0.005, "direction only", "below the claim's range"),
+        (0.06, "direction only", "above the claim's range"),
+        (0.0, "not reproduced", r"no effect \(0\), and lies wholly below the claim's range"),
+        (-0.02, "not reproduced", "no part of the CI lies above no effect"),
         (0.0101, "inconclusive", "crosses the edge 1"),
     ],
 )

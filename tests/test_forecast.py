@@ -19,6 +19,7 @@ from tests.test_looks import OPEN, SETTLED, at, looking, results
 from tests.worlds import claim_file, tiny_claim
 
 SEEDS = 12
+SEARCH = "scatter: 0.1\n    search: {authors: {rates: [0.01, 0.03], rungs: [5]}}"
 
 
 def by_truth(found: tuple[Chance, ...]) -> dict[str, Chance]:
@@ -187,6 +188,8 @@ def test_times_to_come_have_brackets_as_wide_as_those_so_far(tmp_path: Path) -> 
         (("seeds: 4\n", "seeds: 4\n    scatter: 3\n"), "`not reproduced` comes out in "),
         (("seeds: 4\n", "seeds: 4\n    scatter: 0.1\n"), None),
         (("low: 1.0", "low: 1.1"), None),
+        (("rate: {authors: 0.01}", SEARCH), "scales.paper.search: how far near-best learning"),
+        (("rate: {authors: 0.01}", SEARCH.replace("[5]", "[5], refine: null")), None),
     ],
 )  # fmt: skip
 def test_a_word_that_can_hardly_come_out_is_warned_of(

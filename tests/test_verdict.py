@@ -106,14 +106,14 @@ def claim(tmp_path_factory: pytest.TempPathFactory) -> Claim:
 
 
 TABLE = [
-    (estimate(4, 8), "reproduced", "the CI lies in the pre-registered range 3 to 9"),
-    (estimate(3, 9), "reproduced", "the CI lies in the pre-registered range"),
-    (estimate(1.5, 2.9), "direction only", "below the pre-registered range 3 to 9"),
-    (estimate(9.5, 20), "direction only", "above the pre-registered range 3 to 9"),
+    (estimate(4, 8), "reproduced", "the CI lies in the claim's range 3 to 9"),
+    (estimate(3, 9), "reproduced", "the CI lies in the claim's range"),
+    (estimate(1.5, 2.9), "direction only", "below the claim's range 3 to 9"),
+    (estimate(9.5, 20), "direction only", "above the claim's range 3 to 9"),
     (estimate(2, 5), "inconclusive", "the direction holds, but the CI crosses the edge 3"),
     (estimate(5, 12), "inconclusive", "crosses the edge 9"),
-    (estimate(0.5, 5), "inconclusive", "includes no effect"),
-    (estimate(0.2, 0.9), "not reproduced", "has no effect in the claimed direction"),
+    (estimate(0.5, 5), "inconclusive", r"includes no effect \(1\)"),
+    (estimate(0.2, 0.9), "not reproduced", "no part of the CI lies above no effect"),
     (estimate(10, math.inf, "lower"), "direction only", "already above the region"),
     (estimate(4, math.inf, "lower"), "inconclusive", "censoring.*the direction holds"),
     (estimate(0.8, math.inf, "lower"), "inconclusive", "only a lower bound is known"),
@@ -222,7 +222,7 @@ def test_a_bound_below_the_region_is_no_reproduction_to_come(claim: Claim) -> No
     assert verdict.estimate is not None
     assert 1 < verdict.estimate.high < 3
     assert verdict.word == "not reproduced"
-    assert "the bound lies below the pre-registered range 3 to 9" in verdict.reason
+    assert "the bound lies below the claim's range 3 to 9" in verdict.reason
 
 
 def test_smoke_never_decides(claim: Claim) -> None:

@@ -37,7 +37,7 @@ PICTURE = f"""\
 <picture>
   <source media="(max-width: 40rem)" srcset="{FIGURES}/claims-narrow.svg">
   <img src="{FIGURES}/claims.svg" alt="Every measured claim: the effect in units of the paper's,
-  its confidence interval, the pre-registered range, the verdict and the scale">
+  its confidence interval, the claim's range, the verdict and the scale">
 </picture>"""
 
 

@@ -63,9 +63,9 @@ For most claims some trials were there when the plan that now stands was registe
 
 # The parts of the story, and the words of the claims that belong there.
 STORY: dict[str, tuple[Word, ...]] = {
-    "What mattered": ("reproduced", "direction only"),
-    "An effect is shown, its size is open": ("inconclusive",),
-    "What did not matter, or not as claimed": ("gap only", "not reproduced"),
+    "What had an effect as claimed, at least in its direction": ("reproduced", "direction only"),
+    "The interval leaves out no effect, but the size is open": ("inconclusive",),
+    "Not as claimed, or not shown to matter": ("gap only", "not reproduced"),
     "What is not settled": ("inconclusive", "undertrained", "invalid"),
 }
 

@@ -23,7 +23,7 @@ from repro.verdict import Verdict
 class Row:
     """A verdict with its estimate, data and cost, as text.
 
-    `unit`: short; `measure`: as in the claim file; `region`: the pre-registered range.
+    `unit`: short; `measure`: as in the claim file; `region`: the claim's range.
     `value`, `printed`: sort keys, NaN without a number. `anchor`: of the section
     with the evidence.
     """

@@ -170,10 +170,14 @@ def outlook(
 
 def _rates_unknown(claim: TrainedClaim, scale: str, evidence: RecipeEvidence) -> bool:
     """Whether a search that will say how far near-best rates differ has not done so yet."""
-    search = claim.scales[scale].search.get(evidence.recipe)
-    if search is None or search.refine is None:
-        return False
-    return any(arm.trials and not arm.finalists for arm in evidence.rates.values())
+    return _refines(claim, scale, evidence.recipe) and any(
+        arm.trials and not arm.finalists for arm in evidence.rates.values()
+    )
+
+
+def _refines(claim: TrainedClaim, scale: str, recipe: str) -> bool:
+    search = claim.scales[scale].search.get(recipe)
+    return search is not None and search.refine is not None
 
 
 def measured_scatter(evidence: RecipeEvidence) -> Scatter | None:
@@ -280,6 +284,8 @@ def warnings(claim: TrainedClaim) -> Iterator[str]:
                     f"(scatter {scatter.sd:g}); more seeds, or an edge of the region further from "
                     "it, would make it likelier"
                 )
+        if _refines(claim, name, claim.verdict_recipe):
+            yield f"scales.{name}.search: {_RATES}; this is not checked"
 
 
 def _truths(

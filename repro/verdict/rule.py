@@ -471,8 +471,8 @@ def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None
 def _bounds(region: Region) -> tuple[float, str]:
     """The region's upper end, and the region in words."""
     if region.high is None:
-        return math.inf, f"the pre-registered range {region.low:g} or above"
-    return region.high, f"the pre-registered range {region.low:g} to {region.high:g}"
+        return math.inf, f"the claim's range {region.low:g} or above"
+    return region.high, f"the claim's range {region.low:g} to {region.high:g}"
 
 
 def _level(region: Region, estimate: Estimate) -> Ruling:
@@ -493,18 +493,19 @@ def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
     if region.low <= estimate.low and estimate.high <= top:
         return Ruling("reproduced", f"the CI lies in {inside}")
     if estimate.high <= nothing:
-        return Ruling("not reproduced", "the CI has no effect in the claimed direction")
+        why = f"no part of the CI lies above no effect ({nothing:g})"
+        return Ruling("not reproduced", why)
     if estimate.low <= nothing and estimate.high < region.low:
-        return Ruling(
-            "not reproduced", f"the CI includes no effect, and lies wholly below {inside}"
-        )
+        why = f"the CI includes no effect ({nothing:g}), and lies wholly below {inside}"
+        return Ruling("not reproduced", why)
     if estimate.low <= nothing:
-        why = f"the CI includes no effect {_missing(estimate)}"
+        why = f"the CI includes no effect ({nothing:g}) {_missing(estimate)}"
         return Ruling("inconclusive", why, open=True)
+    shown = f"the CI lies above no effect ({nothing:g})"
     if estimate.high < region.low:
-        return Ruling("direction only", f"the CI lies beyond no effect, and wholly below {inside}")
+        return Ruling("direction only", f"{shown}, and wholly below {inside}")
     if estimate.low > top:
-        return Ruling("direction only", f"the CI lies beyond no effect, and wholly above {inside}")
+        return Ruling("direction only", f"{shown}, and wholly above {inside}")
     edge = region.low if estimate.low < region.low else top
     return Ruling(
         "inconclusive",

@@ -191,7 +191,7 @@ def _scale(ax: Axes, axis: _Axis, top: float) -> None:
 def _legend(ax: Axes, y: float, *, stacked: bool) -> None:
     """What the signs are: in one line, or in two."""
     ax.add_patch(Rectangle((0, y - 5), 18, 10, color=SHADE, alpha=0.22, linewidth=0))
-    _text(ax, 24, y, "pre-registered range", color=GREY, size=8)
+    _text(ax, 24, y, "the claim's range", color=GREY, size=8)
     ax.plot(128, y, color=INK, marker="D", markersize=6, markerfacecolor=PAPER)
     _text(ax, 136, y, "the paper's number", color=GREY, size=8)
     x, y = (0, y + LINE) if stacked else (236, y)
