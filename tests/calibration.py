@@ -263,6 +263,14 @@ def _four(first: float, second: float, *, sd: float = 1.2) -> Draw:
     return lambda generator, n: np.concatenate([draw(generator, n) for draw in draws])
 
 
+def _trend(step: float, *, sd: float = 1.2) -> Draw:
+    """Four arms, each worse than the last by `step`; `sd`: of the mean step that a seed shows."""
+    each = sd / math.sqrt(sum(weight**2 for weight in TREND))
+    return lambda generator, n: (
+        40 + step * np.arange(4)[:, np.newaxis] + generator.normal(0, each, (4, n))
+    )
+
+
 def _counted(draw: Draw, *, step: float) -> Draw:
     """The same, where a metric counts images of which one is `step` points."""
     return lambda generator, n: step * np.round(draw(generator, n) / step)
@@ -298,6 +306,7 @@ LATER, WORSE = 0.14, 2.2  # at a factor of three: log epochs, points
 
 
 THRESHOLD = 0.25
+TREND = (-0.3, -0.1, 0.1, 0.3)  # the least-squares slope of four arms in order
 
 
 def _rises(mean: float, *, sd: float = 0.06) -> Draw:
@@ -401,6 +410,11 @@ CASES: tuple[Case, ...] = (
         Case(name="interaction", kind="interaction", truth=truth, region=POINTS,
              draw=_four(truth, 0.0, sd=1.2 / math.sqrt(2)))
         for truth in (0.0, BELOW, 1.4)
+    ),
+    *(
+        Case(name="trend of four arms", kind="trend", truth=truth, region=POINTS,
+             draw=_trend(truth))
+        for truth in (0.0, BELOW, LEAST, 1.4)
     ),
     *(
         Case(name=f"two contrasts, the second {second:g}", kind="both", truth=1.4, second=second,
@@ -525,6 +539,11 @@ PARTS = {
     "interaction": {
         "metric": "test_error",
         "keys": "contrast: {weights: {one: 1, two: -1, three: -1, four: 1}}", "arms": FOUR,
+    },
+    "trend": {
+        "metric": "test_error",
+        "keys": "contrast: {{weights: {{one: {}, two: {}, three: {}, four: {}}}}}".format(*TREND),
+        "arms": FOUR,
     },
     "both": {
         "metric": "test_error", "keys": "contrast: {higher: one, lower: two}\n"
