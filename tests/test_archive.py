@@ -339,6 +339,18 @@ def test_names_as_long_as_a_file_may_have_are_kept(tmp_path: Path) -> None:
         assert archive.getnames() == [f"facts/{claim}-{'0' * 12}.json"]
 
 
+def test_an_export_says_which_claim_files_it_could_not_read(tmp_path: Path) -> None:
+    """Their trials are exported all the same, and lie with those that no claim asks for."""
+    claims = shutil.copytree(CLAIMS, tmp_path / "claims")
+    broken = next(claims.glob("times.yaml"))
+    broken.write_text(broken.read_text() + "lengths: 3\n")
+    done = repro("export", "--store", KEPT, "--claims", claims, tmp_path / "out")
+
+    assert done.exit_code == 2
+    assert str(broken) in done.stderr
+    assert Store(tmp_path / "out").ids() == Store(KEPT).ids()
+
+
 def test_an_export_does_not_mix_with_a_store_that_is_run_into(tmp_path: Path) -> None:
     """Its folders would stand before the archives."""
     runs = shutil.copytree(FOLDERS, tmp_path / "runs")

@@ -188,16 +188,19 @@ def export(store: Path, claims: Path | None, out: Path) -> None:
     results.csv  a row for each trial and arm, for pandas and others
     SHA256SUMS   checksums, for `repro verify OUT` or `sha256sum -c SHA256SUMS`
 
-    All commands read OUT as they read STORE.
+    All commands read OUT as they read STORE. Trials of an invalid claim file go to `others.tar`;
+    the exit code is then 2.
     """  # noqa: D301 - click wants the character itself
     from repro.audit import export as export_evidence
     from repro.claim import load_valid
     from repro.store import Store
 
     _check_apart(store, out)
-    copied, skipped = export_evidence(Store(store), out, load_valid(claims_in(claims))[0])
+    valid, faults = load_valid(claims_in(claims))
+    copied, skipped = export_evidence(Store(store), out, valid)
     further = f"; {skipped} left, which it has trained or measured further" if skipped else ""
     echo(f"{copied} trials to {out}{further}")
+    end_by_faults(faults)
 
 
 def _check_apart(store: Path, out: Path) -> None:
