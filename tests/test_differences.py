@@ -128,7 +128,7 @@ def planted(effect: float, noise: float = 0.001) -> Errors:
         (0.02, "reproduced", "the CI lies in the claim's range 1 to 3"),
         (0.005, "direction only", "below the claim's range"),
         (0.06, "direction only", "above the claim's range"),
-        (0.0, "not reproduced", "no effect (0), and lies wholly below the claim's range"),
+        (0.0, "not reproduced", "no effect, 0, and lies wholly below the claim's range"),
         (-0.02, "not reproduced", "no part of the CI lies above no effect"),
         (0.0101, "inconclusive", "crosses the edge 1"),
     ],

@@ -112,7 +112,7 @@ TABLE = [
     (estimate(9.5, 20), "direction only", "above the claim's range 3 to 9"),
     (estimate(2, 5), "inconclusive", "the direction holds, but the CI crosses the edge 3"),
     (estimate(5, 12), "inconclusive", "crosses the edge 9"),
-    (estimate(0.5, 5), "inconclusive", r"includes no effect \(1\)"),
+    (estimate(0.5, 5), "inconclusive", "includes no effect, 1"),
     (estimate(0.2, 0.9), "not reproduced", "no part of the CI lies above no effect"),
     (estimate(10, math.inf, "lower"), "direction only", "already above the region"),
     (estimate(4, math.inf, "lower"), "inconclusive", "censoring.*the direction holds"),

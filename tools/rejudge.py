@@ -13,6 +13,7 @@ import io
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import findings
 import numpy as np
@@ -30,7 +31,8 @@ HEAD = """\
 
 The rules by which verdicts are reached changed after the trials of `reports/store` had been run.
 Nothing was trained for this table: the same curves, judged by the report as it was kept at commit
-`{commit}` and by the claim files of today. Trials of earlier large proxies count no longer.
+`{commit}` and by the claim files of today. Where a claim file asks for other trials by now, the new
+word is that of these.
 Looks that were taken before the rules changed keep their level (`taken` in the claim file);
 [how a verdict is reached](explanation/verdicts.md) says why.
 """
@@ -54,7 +56,7 @@ def main() -> None:
     table = Table(
         caption="Every verdict that was kept",
         columns=("Claim", "Scale", "Recipe", "Old word", "New word", "Why"),
-        rows=tuple(rows(claims, store, old_words(commit))),
+        rows=tuple(rows(claims, store, kept(commit))),
     )
     PAGE.write_text(
         "\n".join([HEAD.format(commit=commit[:12]), *markdown_table(table)]) + "\n",
@@ -70,39 +72,48 @@ def plan_again(claim: TrainedClaim, scale: str, store: Store) -> None:
         register(claim, scale, fingerprint=last.fingerprint, title=last.data_title, store=store)
 
 
-def old_words(commit: str) -> dict[tuple[str, str, str], dict[str, str]]:
-    """Rows of the report that was kept then, by claim, scale and recipe."""
-    command = ["git", "show", f"{commit}:reports/report/verdicts.csv"]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return {
-        (row["claim"], row["scale"], row["recipe"]): row
-        for row in csv.DictReader(io.StringIO(text))
-    }
+class Kept(NamedTuple):
+    """The report of then: its rows by claim, scale and recipe, and all its trials."""
+
+    words: dict[tuple[str, str, str], dict[str, str]]
+    trials: frozenset[str]
 
 
-def rows(
-    claims: list[TrainedClaim], store: Store, old: dict[tuple[str, str, str], dict[str, str]]
-) -> Iterator[tuple[str, ...]]:
-    """Those of which anything was measured, then or now."""
+def kept(commit: str) -> Kept:
+    def table(name: str) -> Iterator[dict[str, str]]:
+        command = ["git", "show", f"{commit}:reports/report/{name}"]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return csv.DictReader(io.StringIO(text))
+
+    return Kept(
+        words={(row["claim"], row["scale"], row["recipe"]): row for row in table("verdicts.csv")},
+        trials=frozenset(row["trial"] for row in table("trials.csv")),
+    )
+
+
+def rows(claims: list[TrainedClaim], store: Store, old: Kept) -> Iterator[tuple[str, ...]]:
+    """Those of which anything was measured then."""
     for claim in claims:
         for scale in claim.scales:
             for new in judge(claim, scale, store).verdicts:
-                before = old.get((claim.id, scale, new.recipe))
-                words = (before["verdict"] if before else "not run", new.word)
-                if words != ("not run", "not run"):
-                    yield (claim.id, scale, new.recipe, *words, why(claim, before, new))
+                before = old.words.get((claim.id, scale, new.recipe))
+                if before is not None and before["verdict"] != "not run":
+                    words = before["verdict"], new.word
+                    is_new = new.trials.isdisjoint(old.trials)
+                    yield (claim.id, scale, new.recipe, *words, why(claim, before, new, is_new))
 
 
-def why(claim: TrainedClaim, before: dict[str, str] | None, new: Verdict) -> str:
+def why(claim: TrainedClaim, before: dict[str, str], new: Verdict, is_new: bool) -> str:
     """The reason of the new word; of the same word, only where its interval is another."""
+    if is_new:
+        others = "other trials by now, as the claim file says under `amended`"
+        return f"{others}: {new.reason}" if new.word != "not run" else f"{others}: none was run"
     cause = ""
-    if before is not None and moved(before, new):
+    if moved(before, new):
         times = "crossings have wider, measured brackets: "
         cause = times if isinstance(claim, TimeClaim) else "images set a floor to the scatter: "
-    elif before is not None and before["verdict"] == new.word:
+    elif before["verdict"] == new.word:
         return "the same"
-    if before is not None and new.word == "not run":
-        return "the scale has other trials by now, as its claim file says under `amended`"
     return cause + new.reason
 
 

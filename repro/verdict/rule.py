@@ -493,15 +493,15 @@ def _two_sided(region: Region, nothing: float, estimate: Estimate) -> Ruling:
     if region.low <= estimate.low and estimate.high <= top:
         return Ruling("reproduced", f"the CI lies in {inside}")
     if estimate.high <= nothing:
-        why = f"no part of the CI lies above no effect ({nothing:g})"
+        why = f"no part of the CI lies above no effect, {nothing:g}"
         return Ruling("not reproduced", why)
     if estimate.low <= nothing and estimate.high < region.low:
-        why = f"the CI includes no effect ({nothing:g}), and lies wholly below {inside}"
+        why = f"the CI includes no effect, {nothing:g}, and lies wholly below {inside}"
         return Ruling("not reproduced", why)
     if estimate.low <= nothing:
-        why = f"the CI includes no effect ({nothing:g}) {_missing(estimate)}"
+        why = f"the CI includes no effect, {nothing:g} {_missing(estimate)}"
         return Ruling("inconclusive", why, open=True)
-    shown = f"the CI lies above no effect ({nothing:g})"
+    shown = f"the CI lies above no effect, {nothing:g}"
     if estimate.high < region.low:
         return Ruling("direction only", f"{shown}, and wholly below {inside}")
     if estimate.low > top:
