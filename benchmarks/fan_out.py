@@ -30,7 +30,7 @@ from repro.data import open_dataset
 from repro.execute import Backend, CellOutcomes, Local, Machine, group_cells, run_cells
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.execute.running import run_claims
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.train import train
 from repro.trial import Clocks, Result, Trial

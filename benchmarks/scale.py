@@ -28,7 +28,7 @@ import click
 
 from repro.claim import SCALES, Claim, TrainedClaim, load_all
 from repro.models.facts import epoch_work
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 from repro.text import duration
 from repro.trial import Clocks, Result, Trial

@@ -23,7 +23,7 @@ from repro.claim import TrainedClaim
 from repro.data import open_dataset
 from repro.execute import Backend, Local, Machine, run_cells
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 
 

@@ -22,7 +22,7 @@ import torch
 from benchmarks.race import Table
 from repro.audit.curves import rederived
 from repro.claim import TrainedClaim, load
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 from repro.store.arrays import Array
 from repro.store.provenance import provenance

@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from repro.claim import Analysis, Region, Search, TimeClaim, TrainedClaim, arms_of, load
 from repro.files import write_atomic
-from repro.plan import TUNING_SEEDS_FROM, Cell, cells_of, rate_search
+from repro.planning import TUNING_SEEDS_FROM, Cell, cells_of, rate_search
 from repro.trial import LAG, PASSES, Clocks, Result, Row
 from repro.verdict import Word, decide, settles
 from repro.verdict.analysis import analyse

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from repro.claim import Claim, load
-from repro.plan import Cell, next_cells, rate_search
+from repro.planning import Cell, next_cells, rate_search
 from repro.report.page import Page
 from repro.stats import Estimate
 from repro.store import PlanRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repro.claim import Claim, TrainedClaim, load
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 from repro.trial import Result
 from repro.verdict.analysis import analyse

@@ -24,7 +24,7 @@ from repro.claim import (
 )
 from repro.claim.yaml_source import read_yaml
 from repro.errors import ClaimError
-from repro.plan import cells, next_cells
+from repro.planning import cells, next_cells
 from tests.commands import repro
 from tests.worlds import claim_file
 

@@ -8,7 +8,7 @@ import pytest
 
 from repro.claim import Claim, DifferenceClaim, ExactClaim, TrainedClaim, load, recipe_for
 from repro.data import open_dataset
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.registry import MODELS
 from repro.trial.numerics import numerics
 

@@ -15,7 +15,7 @@ from click.testing import Result
 from repro.claim import TrainedClaim, load
 from repro.cli.options import print_json
 from repro.data import fingerprint
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.registry import DATASETS
 from repro.store import Store
 from repro.train import Population

@@ -24,7 +24,7 @@ from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.train_cells import train_cells
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 from repro.trial import Trial
 from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line

@@ -14,7 +14,7 @@ from scipy import stats as scipy_stats
 
 from repro.claim import TrainedClaim, load
 from repro.errors import ClaimError, StatisticsError
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.registry import METRICS
 from repro.stats import correlation, mean_level, paired_difference
 from repro.store import Store

@@ -42,7 +42,7 @@ from repro.execute.worker.train_cells import (
     population_bytes,
     train_cells,
 )
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from repro.store import Store
 from repro.train import Run, train_all
 from repro.trial import Row

@@ -11,7 +11,7 @@ from repro.claim import TrainedClaim, load, spec
 from repro.claim.identity import FIELDS
 from repro.data import Dataset
 from repro.execute import Machine
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.trial import Trial
 
 CLAIMS = Path(__file__).parent / "golden" / "claims"

@@ -28,7 +28,7 @@ from repro.errors import IntegrityError
 from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.worker.train_cells import train_cells
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.report.figures import kernels
 from repro.report.read_pages import pages
 from repro.report.svg import svg

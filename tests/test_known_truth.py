@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from repro.claim import TrainedClaim, load
 from repro.cli import main
 from repro.data import open_dataset
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.store import Store
 from repro.trial import Row
 from tests.worlds import claim_file, planted

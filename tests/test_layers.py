@@ -29,7 +29,7 @@ FLOW = (
     "data",
     "train",
     "store",
-    "plan",
+    "planning",
     "verdict",
     "execute",
     "report",
@@ -44,7 +44,7 @@ RANKS = {room: rank for rank, room in enumerate(FLOW)}
 FORBIDDEN = {
     "report": {"execute", "models", "train"},
     "store": {"data", "models", "stats", "train"},
-    "plan": {"data", "models", "store", "train"},
+    "planning": {"data", "models", "store", "train"},
     "train": {"claim", "files"},
     "trial": {"stats"},
     "verdict": {"data", "files", "models", "train"},
@@ -184,7 +184,7 @@ def imported_by(code: str, *packages: str) -> set[str]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("room", ["claim", "plan", "store", "verdict", "report"])
+@pytest.mark.parametrize("room", ["claim", "planning", "store", "verdict", "report"])
 def test_the_report_path_leaves_torch_unimported(room: str) -> None:
     """From a claim file to a page, nothing waits for torch."""
     assert imported_by(f"import repro.{room}", "torch") == set()

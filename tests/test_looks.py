@@ -10,7 +10,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from repro.claim import Region, TrainedClaim, load
-from repro.plan import Cell, possible_cells
+from repro.planning import Cell, possible_cells
 from repro.stats import (
     ERROR,
     SHOWN,

@@ -29,7 +29,7 @@ from repro.execute.backends import local
 from repro.execute.monitor.observer import TrainedCell
 from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.messages import print_error
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.report.svg import svg
 from repro.store import Store
 from repro.store.provenance import code_commit, code_version, cores, sources

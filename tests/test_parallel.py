@@ -14,7 +14,7 @@ from repro.data import open_dataset
 from repro.errors import ClaimError, WorkerKilledError
 from repro.execute import Machine
 from repro.execute.backends import torchrun as ranks
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.train import Run, device_data
 from repro.train.ranks import Ranks, check_splits
 from tests.worlds import RECIPE, planned, tiny, trial_on

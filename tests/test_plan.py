@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from repro.claim import Claim, Search, TrainedClaim, load
-from repro.plan import Cell, cells_of, merge_cells, most_epochs_left, next_cells, rate_search
+from repro.planning import Cell, cells_of, merge_cells, most_epochs_left, next_cells, rate_search
 from repro.trial import Result
 from tests.worlds import claim_file, planted, tiny_claim
 

@@ -15,7 +15,7 @@ from repro.claim import KINDS, TrainedClaim, load
 from repro.cli import main
 from repro.errors import ClaimError, MachineError
 from repro.models.build import builder
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.registry import DATASETS, MODELS, plugins
 from repro.registry.plugins import versions
 from repro.store import Store

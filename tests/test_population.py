@@ -14,7 +14,7 @@ from repro.data import Dataset
 from repro.execute import Machine, group_cells
 from repro.execute.worker.train_cells import train_cells
 from repro.models import Dropout, build
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.registry import CHAINS
 from repro.store import Store
 from repro.train import Population, Run, device_data, train, train_all

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from repro.claim import DifferenceClaim, Region, TrainedClaim, arms_of, load
 from repro.errors import ClaimError
-from repro.plan import cells_of, next_cells
+from repro.planning import cells_of, next_cells
 from repro.stats import Estimate
 from repro.store import Store
 from repro.trial import Result, Row, Status

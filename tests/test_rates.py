@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from repro.claim import Search, TimeClaim, TrainedClaim
-from repro.plan import TUNING_SEEDS_FROM, Cell
+from repro.planning import TUNING_SEEDS_FROM, Cell
 from repro.stats import mean_level, near_best, paired_difference, widened
 from repro.trial import Result
 from repro.verdict.analysis import RecipeEvidence, analyse

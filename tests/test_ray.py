@@ -12,7 +12,7 @@ import pytest
 from repro.errors import MachineError
 from repro.execute import Local, Outcome, run_cells
 from repro.execute.monitor.observer import Event, Observer
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.store.provenance import sources
 from tests.gated import FREE_STEPS, gate, gated_claim_file

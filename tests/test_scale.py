@@ -9,7 +9,7 @@ import pytest
 from benchmarks.scale import Devices, Forecast, Measured, Unmeasured, forecast
 from repro.claim import TrainedClaim, load
 from repro.models.facts import multiply_adds
-from repro.plan import Cell, next_cells
+from repro.planning import Cell, next_cells
 from tests.worlds import claim_file, planted, tiny_claim
 
 START = 5.0

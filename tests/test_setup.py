@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from repro.claim import OWN_KINDS, load
-from repro.plan import next_cells
+from repro.planning import next_cells
 from repro.registry import DATASETS
 from tests.commands import repro
 from tests.worlds import claim_file, tiny_claim

@@ -20,7 +20,7 @@ from repro.errors import LockLostError
 from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.monitor.progress import Pace, ProgressFiles, begun, overview
-from repro.plan import Cell, most_epochs_left, next_cells
+from repro.planning import Cell, most_epochs_left, next_cells
 from repro.store import Store
 from repro.trial import Clocks, Result
 from tests.commands import repro

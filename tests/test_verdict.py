@@ -12,7 +12,7 @@ import scipy
 from hypothesis import given
 
 from repro.claim import Claim, Region
-from repro.plan import RateOutcome, RateSearch
+from repro.planning import RateOutcome, RateSearch
 from repro.report.describe import describe_verdict
 from repro.stats import Estimate, Times, ratio_of_times
 from repro.trial import Clocks

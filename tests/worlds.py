@@ -10,7 +10,7 @@ import pandas as pd
 
 from repro.claim import Claim, Recipe, load
 from repro.data import Dataset, open_dataset
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.train import Run
 from repro.trial import CURVE_COLUMNS, Clocks, Result, Trial
 

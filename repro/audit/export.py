@@ -16,7 +16,7 @@ from repro.audit.merge import content_of, disagreement
 from repro.claim import Claim, TrainedClaim
 from repro.errors import ContradictionError, NothingMeasuredError
 from repro.files import File, exists, write_together
-from repro.plan import TUNING_SEEDS_FROM, next_cells
+from repro.planning import TUNING_SEEDS_FROM, next_cells
 from repro.registry import DATASETS, METRICS
 from repro.report.frames import trial_cells, trial_table
 from repro.store import ARCHIVED, Store, checksums, facts_in

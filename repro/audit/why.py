@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from repro.claim import Claim, TrainedClaim
 from repro.claim.trainer import files_now
 from repro.errors import ClaimError, NothingMeasuredError
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.trial import Result, Trial
 from repro.verdict.judge import judge, next_trials, registered_plan

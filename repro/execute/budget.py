@@ -11,7 +11,7 @@ from statistics import fmean
 from repro.claim import Claim, TrainedClaim
 from repro.execute.machine import Machine
 from repro.execute.prepare import claims_with_scale
-from repro.plan import most_epochs_left
+from repro.planning import most_epochs_left
 from repro.store import Store
 from repro.text import duration
 from repro.trial import Result

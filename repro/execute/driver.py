@@ -18,7 +18,7 @@ from repro.claim import Trainer
 from repro.errors import CommandError, OutOfMemoryError, ReproError, WorkerKilledError
 from repro.execute.machine import SIGNALS, CellOutcomes
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.plan import Cell
+from repro.planning import Cell
 
 _MAX_LOSSES = 3  # of workers, without progress of the trial in between
 _MAX_COMMAND_FAULTS = 3  # in a row: a program at fault would fail once more, hours later

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from repro.errors import ReproError
 from repro.execute.machine import Machine
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.registry import CHAINS
 from repro.trial import Trial
 

@@ -12,7 +12,7 @@ from repro.execute import Machine
 from repro.execute.prepare import open_images
 from repro.execute.worker.probe import check_nets
 from repro.execute.worker.train_cells import claim_errors, training_images
-from repro.plan import Cell, most_epochs_left
+from repro.planning import Cell, most_epochs_left
 from repro.store import Store
 from repro.text import counted, duration
 from repro.train import Population, Run, device_context, device_data

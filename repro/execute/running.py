@@ -15,7 +15,7 @@ from repro.execute.monitor.observer import Observer, Observers
 from repro.execute.monitor.progress import Pace, ProgressFiles
 from repro.execute.prepare import Work, claims_with_scale, prepare
 from repro.messages import print_error, print_errors, say
-from repro.plan import Cell, merge_cells, most_epochs_left
+from repro.planning import Cell, merge_cells, most_epochs_left
 from repro.registry import CHAINS
 from repro.store import Store
 from repro.trial import Result

@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 
 from repro.claim import metric_of, read_figure
-from repro.plan import RateOutcome
+from repro.planning import RateOutcome
 from repro.report.figures import (
     ArmCurves,
     ArmErrors,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from repro.claim import SCALES, Claim, ExactClaim, TrainedClaim
-from repro.plan.cells import cells_of
+from repro.planning.cells import cells_of
 from repro.report.page import FactPage, Page
 from repro.store import Store
 from repro.trial import Result, Trial

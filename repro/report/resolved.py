@@ -19,7 +19,7 @@ from repro.claim import (
 from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import fingerprint
 from repro.errors import ClaimError
-from repro.plan import Cell, cells_of, rate_search
+from repro.planning import Cell, cells_of, rate_search
 from repro.store import Store
 from repro.trial import Result
 

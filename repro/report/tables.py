@@ -8,7 +8,7 @@ from functools import partial
 from itertools import product
 
 from repro.claim import Region, TimeClaim, recipe_for
-from repro.plan import RateOutcome, RateSearch
+from repro.planning import RateOutcome, RateSearch
 from repro.registry import metric_facts
 from repro.registry.plugins import versions
 from repro.report.figure_data import ending, evaluation_outcomes, metrics_shown

@@ -1,6 +1,6 @@
 """From results to an effect with its interval, and from that to a verdict.
 
-May import `stats`, `plan` and `store`; never torch, and nothing that trains or formats.
+May import `stats`, `planning` and `store`; never torch, and nothing that trains or formats.
 """
 
 from repro.verdict.rule import (

@@ -27,7 +27,7 @@ from repro.claim import (
     threshold_for,
 )
 from repro.claim.trainer import unused_note
-from repro.plan import Cell, RateSearch, cells_of, lag, rate_search
+from repro.planning import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import LAG, WINDOWS, Clocks, Result, Row, first_below
 from repro.verdict.checks import failed_checks, missing_metrics, undertrained

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from repro.claim import SCALES, Claim, TrainedClaim
 from repro.claim.trainer import files_now
 from repro.errors import DataError
-from repro.plan import Cell, next_cells, possible_cells
+from repro.planning import Cell, next_cells, possible_cells
 from repro.registry import DATASETS
 from repro.store import PlanRecord, Store
 from repro.trial import Result

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from repro.claim import DifferenceClaim, LevelClaim, TimeClaim, TrainedClaim, arms_of
-from repro.plan import Finalist, RateSearch
+from repro.planning import Finalist, RateSearch
 from repro.stats import near_best, widened
 from repro.verdict.effects import Contrast, Outcome, values_of
 

@@ -17,7 +17,7 @@ from repro.execute import Local, Machine
 from repro.execute.monitor.observer import Event
 from repro.execute.monitor.progress import overview
 from repro.execute.worker.train_cells import CellOutcomes
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.train import Run, device_data, train_all
 from tests.faults import smoke

@@ -27,7 +27,7 @@ from repro.execute.grouping import group_cells
 from repro.execute.machine import SIGNALS, CellOutcomes, Flag, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.messages import say_warnings
-from repro.plan import Cell
+from repro.planning import Cell
 
 
 class Local:

@@ -24,7 +24,7 @@ from repro.execute.grouping import group_cells
 from repro.execute.machine import CellOutcomes, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.train_cells import fault_of, population_bytes, train_cells
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.store.provenance import code_version, sources
 

@@ -31,7 +31,7 @@ from repro.execute.machine import CellOutcomes, Machine, PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.device import resolve_device
 from repro.execute.worker.train_cells import train_cells
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.trial import Row
 

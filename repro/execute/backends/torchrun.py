@@ -23,7 +23,7 @@ from repro.errors import MachineError, WorkerKilledError
 from repro.execute.machine import SIGNALS, CellOutcomes, Machine, PlainFlag
 from repro.execute.monitor.observer import Event
 from repro.execute.worker.train_cells import data_for, train_cells
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.train import Run, train_all
 from repro.train.ranks import Ranks
 from repro.trial import Trial

@@ -22,7 +22,7 @@ from repro.errors import ReproError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.execute.monitor.progress import Overview, Pace, TrialProgress, begun
 from repro.messages import printable, say
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.text import counted, duration
 from repro.trial import Clocks
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 from repro.errors import ReproError
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.trial import Result, Row
 
 

@@ -19,7 +19,7 @@ from pydantic import ConfigDict
 
 from repro.errors import IntegrityError, ReproError, WriteError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.trial.strict_json import STRICT, Amount, Moment, Number, read_record
 

@@ -13,7 +13,7 @@ from repro.data import Dataset
 from repro.errors import ClaimError
 from repro.execute.machine import Machine
 from repro.execute.worker.train_cells import check_size, claim_errors, fault_of, training_images
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.train import untrained
 from repro.trial import Trial
 

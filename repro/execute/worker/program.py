@@ -25,7 +25,7 @@ from repro.execute.machine import Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker import command_guard
 from repro.files import open_handle, open_regular, parse_json, write_atomic
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.store import Store
 from repro.store.provenance import cores, provenance
 from repro.trial import Clocks, Trial

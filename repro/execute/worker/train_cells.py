@@ -33,7 +33,7 @@ from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.checkpoint_thread import Checkpoints
 from repro.execute.worker.program import train_by_command
 from repro.execute.worker.weights import weight_files
-from repro.plan import Cell, code
+from repro.planning import Cell, code
 from repro.registry.plugins import versions
 from repro.store import Store
 from repro.store.provenance import provenance

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
-from repro.plan import Cell
+from repro.planning import Cell
 from repro.trial import WINDOWS, Result
 
 Measurement = tuple[str, float, int]  # name, value and step, a tenth of an epoch

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from repro.execute.monitor.loggers.fields import Measurement, TrialLogger, run_name, settings
-from repro.plan import Cell
+from repro.planning import Cell
 
 
 class Logger(TrialLogger):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.execute.monitor.loggers.fields import Measurement, TrialLogger, run_name, settings
-from repro.plan import Cell
+from repro.planning import Cell
 
 
 class Logger(TrialLogger):

@@ -10,8 +10,8 @@ is measured on evaluation seeds.
 from collections.abc import Iterable, Mapping
 
 from repro.claim import TrainedClaim, arms_of, rate_for
-from repro.plan.cells import Cell, cells_of
-from repro.plan.rate_search import (
+from repro.planning.cells import Cell, cells_of
+from repro.planning.rate_search import (
     epochs_of_later_rungs,
     possible_rates,
     rate_search,

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import median
 
 from repro.claim import Search, TimeClaim, TrainedClaim, rate_for, threshold_for
-from repro.plan.cells import ArmCells, Cell, cells_of
+from repro.planning.cells import ArmCells, Cell, cells_of
 from repro.trial import LAG, Result, first_below
 
 
