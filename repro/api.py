@@ -1,14 +1,6 @@
-"""For notebooks and scripts: claims, plans, runs and results as Python values and data frames.
+"""What `import repro` offers notebooks and scripts: claims, runs and results as Python values.
 
-    from repro import api
-
-    claim = api.load("claims/lrn.yaml")
-    api.plan(claim, "smoke")                     # the trials that come next
-    results = api.run(claim, "smoke")            # trains what is missing
-    results.verdicts, results.effects, results.trials, results.curves
-    results.draw(ax, "curves")                   # on axes of yours
-
-Importing this imports no torch; `run` does when it trains.
+Importing this imports no torch and no pandas; functions do when they need them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from repro.claim import Claim, TrainedClaim, load_all, load_valid
 from repro.cli.options import cache_dir_for, data_dirs_for, machine_from
 from repro.cli.settings import user_folder
-from repro.errors import ClaimError
-from repro.registry.shipped import claim_files
+from repro.errors import ClaimError, ReproError
+from repro.registry.shipped import claim_files, find_claim
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,16 +20,19 @@ if TYPE_CHECKING:
 
     from repro.report.page import FactPage, Page
 
-Named = Claim | str | Path
+__all__ = ["Claim", "ReproError", "Results", "load", "plan", "results", "run", "validate"]
+
+Named = Claim | str | Path  # a claim, its name, or the path of its file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """What a store says of claims, as tables whose rows carry claim, scale, recipe, arm and seed.
 
-    `verdicts`: a row a claim, scale and recipe. `effects`: each contrast with its interval.
-    `trials`: each finished trial with its metrics, as stored: errors are fractions. `curves`: all
-    that was measured on the way. `pages`: what figures are drawn from.
+    `verdicts`: a row a claim, scale and recipe, with the `arms` that it compares. `effects`: each
+    contrast with its arms, interval and values by seed. `trials`: each finished trial with its
+    metrics, as stored: errors are fractions. `curves`: all that was measured on the way. `pages`:
+    what figures are drawn from.
     """
 
     verdicts: "pd.DataFrame"
@@ -92,14 +87,17 @@ class Results:
         raise ValueError(f"no {figure} of that claim and scale; there are {there or 'none'}")
 
 
-def load(path: str | Path) -> Claim:
-    """The claim of a file; ClaimError has a line for everything that is wrong with it."""
-    return load_all([Path(path)])[0]
+def load(claim: str | Path) -> Claim:
+    """The claim of a file or a name; ClaimError has a line for everything that is wrong with it.
+
+    A name is found in `claims/` of the working folder, then among those that come with repro.
+    """
+    return load_all([find_claim(claim)])[0]
 
 
-def validate(path: str | Path) -> list[str]:
+def validate(claim: str | Path) -> list[str]:
     """All that is wrong with a claim file, each with line and column; empty where it is valid."""
-    _, faults = load_valid([Path(path)])
+    _, faults = load_valid([find_claim(claim)])
     return [line for fault in faults for line in str(fault).splitlines()]
 
 
@@ -108,10 +106,14 @@ def plan(
     scale: str | None = None,
     *,
     store: str | Path = "runs",
-    data_dir: Path | None = None,
-    cache_dir: Path | None = None,
+    data_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
 ) -> "pd.DataFrame":
-    """The trials that come next, a row each; nothing is trained."""
+    """The trials that come next, a row each; nothing is trained.
+
+    `scale`: by default the largest of the claim file. `store`: folder of results. `data_dir`:
+    folder of data sets, searched before the default one. `cache_dir`: folder of decoded images.
+    """
     import pandas as pd
 
     from repro.execute.prepare import fingerprint_at
@@ -122,7 +124,7 @@ def plan(
     if not isinstance(target, TrainedClaim):
         raise ClaimError(f"{target.id} needs no trials", hint="repro run computes its facts")
     at = scale or default_scale(target)
-    dirs, cache = data_dirs_for(data_dir), cache_dir_for(cache_dir)
+    dirs, cache = data_dirs_for(_folder(data_dir)), cache_dir_for(_folder(cache_dir))
     images = fingerprint_at(target, at, dirs, cache)
     facts = Store(Path(store))
     rule = as_registered(target, at, facts)
@@ -141,8 +143,8 @@ def run(
     *,
     store: str | Path = "runs",
     device: str = "auto",
-    data_dir: Path | None = None,
-    cache_dir: Path | None = None,
+    data_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
     max_seeds: int | None = None,
     seconds: float | None = None,
     trust: bool = False,
@@ -150,7 +152,11 @@ def run(
     """Run what is missing of the claims in this process; what the store says of them then.
 
     Ctrl-C saves and stops, and the same call continues. A fault of data or machine is raised once
-    all else has run. `trust`: run a claim file's own command, as `repro run --trust` does.
+    all else has run.
+
+    `scale` to `cache_dir`: as `plan` takes them. `device`: `auto`, `cpu`, `cuda` or `cuda:N`.
+    `max_seeds`: stop after the last interim analysis that needs no more. `seconds`: the budget.
+    `trust`: run a claim file's own command, as `repro run --trust` does.
     """
     from repro.execute import Local
     from repro.execute.running import run_claims
@@ -160,7 +166,11 @@ def run(
     if not trust:
         require_trust(chosen, user_folder("config"))
     machine = machine_from(
-        store=Path(store), data_dir=data_dir, cache_dir=cache_dir, device=device, workers=1
+        store=Path(store),
+        data_dir=_folder(data_dir),
+        cache_dir=_folder(cache_dir),
+        device=device,
+        workers=1,
     )
     outcome = run_claims(
         chosen,
@@ -192,6 +202,10 @@ def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None =
         curves=trials[[*whose, "trial"]].merge(frames["curves"], on="trial"),
         pages=tuple(report_pages),
     )
+
+
+def _folder(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def _claims(named: Named | Iterable[Named]) -> list[Claim]:

@@ -25,6 +25,7 @@ import reference
 import yaml
 from click.testing import CliRunner
 
+import repro
 from repro.claim import Claim, load, load_all
 from repro.cli import main
 from repro.models.facts import multiply_adds
@@ -213,6 +214,15 @@ def test_every_key_of_a_claim_file_has_a_meaning() -> None:
 
     assert [row for row in page.splitlines() if re.fullmatch(r"\|.*\|\s*\|", row)] == []
     assert "`verdict_recipe`" in page
+
+
+def test_the_reference_has_every_name_of_the_package() -> None:
+    """Each function with its signature, and the columns of each table."""
+    page = reference.pages()["reference/python.md"]
+
+    assert all(re.search(rf"^## .*\brepro\.{name}\b", page, re.MULTILINE) for name in repro.__all__)
+    assert "def draw(\n    self," in page
+    assert re.search(r"^\| `curves` \| `claim`, .*`arm`, .*`seed`", page, re.MULTILINE)
 
 
 @pytest.mark.parametrize("page", reference.pages().values())

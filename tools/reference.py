@@ -1,4 +1,4 @@
-"""The reference part of the documentation, made of the code: commands, claim files, names, errors.
+"""The reference part of the documentation, made of the code: commands, claim files, Python, errors.
 
 `pages` gives Markdown by the page's place below docs/; tools/mkdocs_hooks.py puts it there when
 the site is built, so nothing of it can become stale.
@@ -7,11 +7,12 @@ the site is built, so nothing of it can become stale.
 import inspect
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
+import repro
 from repro.claim import KINDS, json_schema
 from repro.cli import main
 from repro.cli.settings import Setting
@@ -37,6 +38,7 @@ def pages() -> dict[str, str]:
         "reference/commands.md": _commands_page(),
         "reference/claim-file.md": _claim_file_page(),
         "reference/names.md": _names_page(),
+        "reference/python.md": _python_page(),
         "reference/errors.md": _errors_page(),
         "reference/settings.md": _settings_page(),
     }
@@ -265,6 +267,47 @@ def _names_page() -> str:
             + ".",
         )
     ) + "\n"  # fmt: skip
+
+
+# Python
+
+
+def _python_page() -> str:
+    empty = repro.results("no folder of results", [])
+    tables = ("verdicts", "effects", "trials", "curves")
+    parts = [
+        "# Python",
+        "What `import repro` offers, for [notebooks and scripts](../how-to/python.md). `Named` is "
+        "a claim, its name, or the path of its file.",
+    ]
+    for name in repro.__all__:
+        value = getattr(repro, name)
+        if inspect.isfunction(value):
+            parts += [f"## repro.{name}", *_function(value)]
+    parts += [
+        "## repro.Results",
+        inspect.getdoc(repro.Results) or "",
+        table(
+            ("Table", "Columns"),
+            ((code(name), ", ".join(map(code, getattr(empty, name)))) for name in tables),
+        ),
+    ]
+    for name, method in inspect.getmembers(repro.Results, inspect.isfunction):
+        if not name.startswith("_"):
+            parts += [f"### Results.{name}", *_function(method)]
+    parts += [
+        "## repro.Claim, repro.ReproError",
+        "What `load` returns, a frozen value with the [keys of its file](claim-file.md), and the "
+        "class of [all errors](errors.md).",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _function(function: Callable[..., Any]) -> Iterator[str]:
+    """Its signature, as it stands in the code, and its docstring."""
+    signature = inspect.cleandoc(inspect.getsource(function).partition('    """')[0])
+    yield f"```python\n{signature}\n```"
+    yield inspect.getdoc(function) or ""
 
 
 # Errors and exit codes

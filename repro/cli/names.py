@@ -9,7 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from repro.cli.settings import Setting, expanded
-from repro.registry.shipped import OWN, claim_files
+from repro.errors import ClaimError
+from repro.registry.shipped import claim_files, find_claim
 
 if TYPE_CHECKING:
     from repro.claim import Claim
@@ -41,28 +42,10 @@ class ClaimPath(click.ParamType[Path]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The file; a usage error says what was meant."""
-        path = Path(value)
-        if path.is_file():
-            return path
-        if path.is_dir() and path.suffix:
-            raise click.BadParameter(f"{value!r} is a folder, no claim file", ctx=ctx, param=param)
-        named = path.suffix == "" and len(path.parts) == 1
-        folder = _claims_dir(ctx) if named else path.parent
-        folders = [folder, None] if self.template else [folder]
-        files = [file for each in folders for file in claim_files(each)]
-        known = {file.stem: file for file in reversed(files)}
-        if named and path.stem in known:
-            return known[path.stem]
-        close = difflib.get_close_matches(path.stem, known, n=1)
-        if close:
-            meant = close[0] if named else str(known[close[0]])
-            why = f" (did you mean {meant!r}?)"
-        elif known:
-            why = f": there are {', '.join(sorted(known))}"
-        else:
-            why = ": there is no claim file (*.yaml); --claims names another folder"
-        where = f"{OWN}, and none that comes with repro" if folder is None else folder
-        raise click.BadParameter(f"no claim {value!r} in {where}{why}", ctx=ctx, param=param)
+        try:
+            return find_claim(value, _claims_dir(ctx), template=self.template)
+        except ClaimError as error:
+            raise click.BadParameter(str(error), ctx=ctx, param=param) from error
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -133,7 +116,6 @@ def _claims_dir(ctx: click.Context | None) -> Path | None:
 def _claims_of(ctx: click.Context) -> "list[Claim]":
     """Those on the line; none where a file cannot be read, since nobody is there to be told."""
     from repro.claim import load_all
-    from repro.errors import ClaimError
 
     one, several = ctx.params.get("claim"), ctx.params.get("claims")
     paths = [one] if isinstance(one, Path) else list(several or [])

@@ -1,8 +1,10 @@
 """Claim files by name: those of a folder, and those that come with repro."""
 
+import difflib
 from pathlib import Path
 
 import repro
+from repro.errors import ClaimError
 
 OWN = Path("claims")  # in the working folder
 SUFFIXES = (".yaml", ".yml")
@@ -19,6 +21,35 @@ def claim_files(folder: Path | None) -> list[Path]:
         return own
     names = {path.stem for path in own}
     return [*own, *(path for path in _files_in(_shipped()) if path.stem not in names)]
+
+
+def find_claim(given: str | Path, folder: Path | None = None, *, template: bool = False) -> Path:
+    """The file of a path or of a claim's name; ClaimError says what was meant.
+
+    `folder`: as `claim_files` takes it. `template`: a name may also be of what it finds without.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    if path.is_dir() and path.suffix:
+        raise ClaimError(f"{str(given)!r} is a folder, no claim file")
+    named = path.suffix == "" and len(path.parts) == 1
+    folder = folder if named else path.parent
+    folders = [folder, None] if template else [folder]
+    files = [file for each in folders for file in claim_files(each)]
+    known = {file.stem: file for file in reversed(files)}
+    if named and path.stem in known:
+        return known[path.stem]
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    if close:
+        meant = close[0] if named else str(known[close[0]])
+        why = f" (did you mean {meant!r}?)"
+    elif known:
+        why = f": there are {', '.join(sorted(known))}"
+    else:
+        why = ": there is no claim file (*.yaml); --claims names another folder"
+    where = f"{OWN}, and none that comes with repro" if folder is None else folder
+    raise ClaimError(f"no claim {str(given)!r} in {where}{why}")
 
 
 def is_shipped(path: Path) -> bool:

@@ -3,11 +3,12 @@
 import csv
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+from repro.claim import arms_of
 from repro.registry import OWN_METRICS
 from repro.report.describe import estimate_fields, verdict_fields
 from repro.report.figure_data import evaluation_outcomes, tuning_trials
@@ -72,11 +73,12 @@ def csv_files(pages: Sequence[Page | FactPage]) -> dict[str, Iterator[str]]:
 
 
 def data_frames(pages: Sequence[Page | FactPage]) -> "dict[str, pd.DataFrame]":
-    """The tables, by name."""
-    return {
-        name: rows.frame()
-        for name, rows in {**_tables(pages), "curves": _curve_rows(pages)}.items()
-    }
+    """The tables, by name; verdicts and effects also have the arms that they compare."""
+    tables = {**_tables(pages), "curves": _curve_rows(pages)}
+    for name in ("verdicts", "effects"):
+        claim, scale, recipe, *others = tables[name].columns
+        tables[name] = replace(tables[name], columns=(claim, scale, recipe, "arms", *others))
+    return {name: rows.frame() for name, rows in tables.items()}
 
 
 def _tables(pages: Sequence[Page | FactPage]) -> dict[str, Rows]:
@@ -104,6 +106,7 @@ def _verdict_rows(page: Page | FactPage) -> Iterator[Cells]:
     for verdict in page.verdicts if isinstance(page, Page) else [page.verdict]:
         yield {
             **verdict_fields(verdict),
+            "arms": ", ".join(arms_of(page.claim)) if isinstance(page, Page) else "",
             "evidence": not (isinstance(page, Page) and page.smoke),
             "fingerprint": plan.fingerprint if plan else None,
             "registered": plan.registered if plan else None,
@@ -123,6 +126,7 @@ def _effect_rows(page: Page) -> Iterator[Cells]:
                 "claim": page.claim.id,
                 "scale": page.evidence.scale,
                 "recipe": recipe,
+                "arms": ", ".join(contrast.arms),
                 "evidence": not page.smoke,
                 "effect": contrast.name,
                 "decides": contrast.name == DECIDING,
