@@ -895,6 +895,23 @@ def test_a_claim_begun_for_a_script_runs_it_where_it_lies(
     assert re.search(r"ours +1\b", ran.output), ran.output
 
 
+def test_a_script_that_lies_elsewhere_is_not_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says where it has to lie: the claim file is valid, and would not."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    repro("new", "smooth", "--command", "train.py")
+
+    refused = repro("publish", "crate")
+
+    assert refused.exit_code == 2
+    assert "smooth.yaml names '../train.py': a crate holds files that lie beside it" in (
+        refused.stderr
+    )
+    assert "next: move it beside the claim file, and name it there as it lies" in refused.stderr
+
+
 @pytest.mark.parametrize("option", [("--kind", "level"), ("--from", "lrn")])
 def test_a_script_goes_with_one_kind_of_template(tmp_path: Path, option: tuple[str, str]) -> None:
     """The others are told to change the file."""

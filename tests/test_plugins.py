@@ -89,6 +89,30 @@ def test_the_example_s_net_is_as_large_as_it_says(
     assert sum(p.numel() for p in net.parameters()) == facts.parameters
 
 
+def test_the_net_of_a_new_project_is_known_once_it_is_installed(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the project's name; it is as large as it says, and a claim is decided with it."""
+    folder = tmp_path / "2014 Dropout"
+    CliRunner().invoke(main, ["new", "mine", "--kind", "level", "--project", str(folder)])
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    monkeypatch.syspath_prepend(str(folder))
+    install(project["name"], project["entry-points"])
+    path = folder / "claims" / "mine.yaml"
+    path.write_text(
+        path.read_text().replace("name: cifar_80sec", "name: net_2014_dropout")
+        .replace("epochs: 3", "epochs: 1")
+    )  # fmt: skip
+    run = ["run", str(path), "--scale", "smoke", "--store", str(tmp_path / "r"), "--workers", "1"]
+    done = CliRunner().invoke(main, run)
+
+    net = builder("net_2014_dropout")()
+    assert sum(p.numel() for p in net.parameters()) == MODELS["net_2014_dropout"].parameters
+    assert done.exit_code == 0, done.output
+    for result in Store(tmp_path / "r").results().values():
+        assert result.provenance["plugin-2014_dropout"].startswith("0.1+")
+
+
 @pytest.fixture
 def relative(install: Install, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The example of a kind of claim, installed; a claim file of it."""

@@ -14,6 +14,7 @@ from repro.claim import OWN_KINDS, load
 from repro.planning import next_cells
 from repro.registry import DATASETS
 from tests.commands import repro
+from tests.test_command import SCRIPT
 from tests.worlds import claim_file, tiny_claim
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,20 @@ def test_a_claim_begins_valid_and_commented(kind: str, tmp_path: Path) -> None:
     assert load(path).kind == kind
     assert path.read_text().count("#") > 5
     assert "my_claim" not in path.read_text()
+
+
+def test_nothing_that_is_installed_points_to_pages_that_are_not() -> None:
+    """The wheel has no docs/: templates and messages name a command."""
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for room in ("claim", "cli")
+        for path in (ROOT / "repro" / room).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+    assert ROOT / "repro" / "claim" / "scaffold" / "command.yaml" in texts
+    assert [path for path, text in texts.items() if "docs/" in text] == []
+    assert '{"epoch": 1, "name": "test_error", "value": 0.31}' in repro("new", "--help").stdout
 
 
 @pytest.mark.parametrize("kind", OWN_KINDS)
@@ -71,6 +86,22 @@ def test_what_was_begun_runs(kind: str, tmp_path: Path) -> None:
     assert done.stdout.startswith("mine")
 
 
+def workflow(project: Path) -> list[str]:
+    """What the project's workflow runs, line by line."""
+    text = (project / ".github" / "workflows" / "claims.yml").read_text()
+    return [step.get("run", "") for step in yaml.safe_load(text)["jobs"]["smoke"]["steps"]]
+
+
+def run_workflow(project: Path) -> None:
+    """Its commands of repro, in the project's folder; each succeeds."""
+    commands = [shlex.split(step)[1:] for step in workflow(project) if step.startswith("repro")]
+    assert [words[0] for words in commands] == ["validate", "run", "report"]
+    for words in commands:
+        done = repro(*("claims/mine.yaml" if "*" in word else word for word in words))
+
+        assert done.exit_code == 0, done.output
+
+
 def test_a_project_of_ones_own_runs_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,20 +110,51 @@ def test_a_project_of_ones_own_runs_at_once(
     (tmp_path / "paper" / "README.md").write_text("mine")
     done = repro("new", "mine", "--kind", "exact", "--project", tmp_path / "paper")
     monkeypatch.chdir(tmp_path / "paper")
-    workflow = yaml.safe_load(Path(".github/workflows/claims.yml").read_text())
-    steps = [step.get("run", "") for step in workflow["jobs"]["smoke"]["steps"]]
-    commands = [shlex.split(step)[1:] for step in steps if step.startswith("repro")]
 
     assert f"next: cd {tmp_path / 'paper'} && repro validate && repro run mine\n" in done.stderr
     assert Path("README.md").read_text() == "mine"
     assert Path(".gitignore").exists()
     assert repro("list").stdout.splitlines()[1].startswith("  mine ")
-    assert [words[0] for words in commands] == ["validate", "run", "report"]
-    for words in commands:
-        done = repro(*("claims/mine.yaml" if "*" in word else word for word in words))
-
-        assert done.exit_code == 0, done.output
+    run_workflow(Path())
     assert Path("report/summary.md").exists()
+
+
+def test_a_project_of_a_script_works_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy of the script comes along; its workflow trusts it, and has its packages."""
+    script, project = tmp_path / "train.py", tmp_path / "elsewhere" / "paper"
+    script.write_text(SCRIPT)
+    begun = repro("new", "mine", "--command", script, "--project", tmp_path / "paper")
+    script.unlink()
+    project.parent.mkdir()
+    (tmp_path / "paper").rename(project)
+    monkeypatch.chdir(project)
+
+    assert f"put what {tmp_path / 'paper' / 'claims' / 'train.py'} imports beside it" in (
+        begun.stderr
+    )
+    assert '"{python}", "train.py", --smoothing' in Path("claims/mine.yaml").read_text()
+    assert any("--with-editable ." in step for step in workflow(project))
+    run_workflow(project)
+    published = repro("publish", "crate")
+    assert published.exit_code == 0, published.output
+    assert Path("crate/claims/train.py").read_text() == SCRIPT
+
+
+def test_a_project_has_one_script_of_a_name(tmp_path: Path) -> None:
+    """Another one is refused before anything is written; a copy can be executed as its original."""
+    script, project = tmp_path / "train.sh", tmp_path / "paper"
+    script.touch(mode=0o700)
+    first, again = (repro("new", x, "--command", script, "--project", project) for x in "ab")
+    script.write_text("exit 1")
+    other = repro("new", "c", "--command", script, "--project", project)
+
+    assert first.exit_code == again.exit_code == 0
+    assert (project / "claims" / "train.sh").stat().st_mode & 0o100
+    assert other.exit_code == 2
+    assert f"{project / 'claims' / 'train.sh'} differs from {script}" in other.stderr
+    assert not (project / "claims" / "c.yaml").exists()
 
 
 def test_a_claim_begins_as_a_copy(tmp_path: Path) -> None:
@@ -159,7 +221,7 @@ def test_a_copy_brings_the_tables_beside_the_claim(tmp_path: Path) -> None:
     table.write_text("top1_error\n0.4\n0.5\n")
     done = repro("new", "third", "--from", path, "--claims", tmp_path / "new")
     assert done.exit_code == 2
-    assert f"{table} differs from the file beside" in done.stderr
+    assert f"{table} differs from {path.parent / 'paper_data' / 'siblings.csv'}" in done.stderr
     assert sorted(each.name for each in table.parent.parent.iterdir()) == [
         "paper_data", "yours.yaml",
     ]  # fmt: skip

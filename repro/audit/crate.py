@@ -85,7 +85,8 @@ def _content(claim: Claim, name: str) -> bytes:
     if place.is_absolute() or ".." in place.parts or not beside or not name.isprintable():
         raise ClaimError(
             f"{claim.path} names {name!r}: a crate holds files that lie beside it, by names that "
-            "can be printed"
+            "can be printed",
+            hint="move it beside the claim file, and name it there as it lies",
         )
     try:
         return read_bytes(path, most=_MOST_BYTES)

@@ -129,7 +129,9 @@ KIND = click.Choice(["time_to_threshold", "difference", "level", "exact"])
     help="Train by this script: a difference of two arms, from what it writes.",
 )
 @click.option(
-    "--project", type=FOLDER, help="Create a folder for a paper: claims/, README, CI workflow."
+    "--project",
+    type=FOLDER,
+    help="Create a folder for a paper: claims/, README, plug-in, CI workflow.",
 )
 @option_claims
 def new(
@@ -142,9 +144,20 @@ def new(
 ) -> None:
     """Create a claim file: commented, valid, and with a smoke scale that runs.
 
-    With --command, the options in the file's command are an example: write those of the script.
-    Existing files are not changed.
-    """
+    Existing files are not changed. With --command, the options in the file's command are an
+    example: write those of the script. With --project, too, the script is copied beside the claim.
+
+    The script is started in the claim file's folder, once for each arm, rate and seed. In its
+    command {arm}, {rate}, {seed}, {epochs}, {threshold}, {device}, {folder}, {metrics} and
+    {python} are filled in; its environment has them as REPRO_ARM and so on. For each metric of
+    each epoch it appends a line to the file {metrics}:
+
+    \b
+    {"epoch": 1, "name": "test_error", "value": 0.31}
+
+    After an interruption it is started again with the same {folder}, where it may keep a
+    checkpoint.
+    """  # noqa: D301 - click wants the character itself
     from repro.claim.scaffold import scaffold, scaffold_project
 
     source_of = click.get_current_context().get_parameter_source
@@ -154,12 +167,15 @@ def new(
     if script is not None and (source is not None or ("kind" in given and kind != "difference")):
         raise click.UsageError(
             "--command begins a claim of the kind difference, and copies none: give it without "
-            "--from and another --kind, and change the file (docs/how-to/kind.md)"
+            "--from and another --kind, and change the file; `repro new NAME --kind KIND` shows "
+            "the keys of a kind"
         )
     if project is not None and "claims" in given:
         raise click.UsageError("--project has a folder of claims: give it or --claims")
     folder = project / OWN if project else claims or OWN
-    claim = scaffold(name, folder, kind=kind, source=source, script=script)
+    claim = scaffold(
+        name, folder, kind=kind, source=source, script=script, copy_script=project is not None
+    )
     echo(claim.path)
     scale = " --scale smoke" if _scales(claim) != ["no training"] else ""
     where = f" --claims {shlex.quote(str(claims))}" if claims and not project else ""
@@ -171,6 +187,9 @@ def new(
             echo(path)
         steps = [f"cd {shlex.quote(str(project))}", "repro validate", *steps]
     edit = "" if script is None else "give its command the options of your script, then "
+    if project and script:
+        copy = folder / script.name
+        edit = f"put what {copy} imports beside it, its packages into pyproject.toml, {edit}"
     say(f"next: {edit}{' && '.join(steps)}")
 
 
