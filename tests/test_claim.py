@@ -12,6 +12,7 @@ import yaml
 from hypothesis import given, settings
 
 from repro.claim import (
+    OWN_KINDS,
     Claim,
     FigurePoint,
     TrainedClaim,
@@ -202,6 +203,7 @@ RULES = [
         r"colour_split is measured of alexnet_2012 alone, not of cifar_80sec \(arm tanh\)$",
     ),
     (recipe("optimiser: adamm"), r"optimiser 'adamm' is unknown \(did you mean 'adam.?'\? known: "),
+    (recipe("optimiser: AdamW"), r"optimiser 'AdamW' is unknown \(did you mean 'adamw'\? known: "),
     (recipe("optimiser: timm:lam"), r"optimiser 'timm:lam' is unknown .*; timm's are timm:NAME \("),
     (recipe("optimiser: timm:adahessian"), r"optimiser 'timm:adahessian' is unknown"),
     (recipe("optimiser: {nam: adamw}"), r"optimiser.nam: unknown key \(did you mean 'name'\? know"),
@@ -264,11 +266,11 @@ def test_one_cause_is_told_once(tmp_path: Path) -> None:
     )
 
     sentence = "the recipe has no `crop`, the size of the random crops of `augment`"
-    assert f" recipes.period: {sentence} (recipe period)" in everywhere
+    assert f" recipes.period.augment: {sentence} (recipe period)" in everywhere
     for message in (everywhere, somewhere, one_arm):
         assert len(message.splitlines()) == 1, message
-    assert f" scales.smoke: {sentence} (scale smoke)" in somewhere
-    assert f" arms.tanh: {sentence} (arm tanh)" in one_arm
+    assert f" scales.smoke.recipe.augment: {sentence} (scale smoke)" in somewhere
+    assert f" arms.tanh.recipe.augment: {sentence} (arm tanh)" in one_arm
 
 
 def test_an_unknown_key_lists_the_keys_that_there_are(tmp_path: Path) -> None:
@@ -391,6 +393,49 @@ def test_the_place_is_that_of_the_value(tmp_path: Path) -> None:
     column = TEXT.splitlines()[line - 1].index("low") + 1
 
     assert f":{line}:{column}: region.low:" in message
+
+
+@pytest.mark.parametrize("line", ["optimiser: adamm", "schedule: cosin", "augment: [randaugment]"])
+def test_the_place_of_an_unknown_name_in_a_recipe_is_its_key(tmp_path: Path, line: str) -> None:
+    """Not that of the recipe, which may have twenty keys."""
+    path = copied(tmp_path, recipe("momentum: 0.9", line))
+    key, row = line.partition(":")[0], path.read_text().splitlines().index(f"    {line}") + 1
+
+    with pytest.raises(ClaimError) as caught:
+        load(path)
+
+    assert f"{path}:{row}:5: recipes.period.{key}: " in str(caught.value)
+
+
+def test_a_kind_that_there_is_not_is_one_problem(tmp_path: Path) -> None:
+    """The keys of a kind that was not meant are no others."""
+    message = broken(tmp_path, ("kind: time_to_threshold", "kind: conjunction"))
+
+    kinds = "'time_to_threshold', 'difference', 'level', 'exact'"
+    assert message.endswith(f":5:1: kind: 'conjunction' is not one of {kinds}")
+
+
+@pytest.mark.parametrize("kind", OWN_KINDS)
+def test_a_missing_kind_is_one_problem(tmp_path: Path, kind: str) -> None:
+    """The other keys are checked as those of the kind that they fit."""
+    repro("new", "mine", "--kind", kind, "--claims", tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(re.sub(r"(?m)^kind: .*\n", "", path.read_text()))
+
+    with pytest.raises(ClaimError) as caught:
+        load(path)
+
+    assert str(caught.value) == f"{path}:3:1: kind: missing key"
+
+
+def test_the_next_step_of_a_broken_claim_can_be_typed(tmp_path: Path) -> None:
+    """Each command that the error names works as it stands."""
+    with pytest.raises(ClaimError) as caught:
+        load(copied(tmp_path, ("version: 1", "version: 2")))
+    commands = re.findall(r"`repro ([^`]+)`", caught.value.hint)
+
+    assert commands == ["schema", "show lrn"]
+    assert [repro(*command.split()).exit_code for command in commands] == [0, 0]
 
 
 def test_all_problems_of_a_file_are_told_at_once(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ import repro
 from repro.claim import Claim, load, load_all
 from repro.cli import main
 from repro.models.facts import multiply_adds
+from repro.registry import CHAINS, OWN_SCHEDULES
 from repro.report.read_pages import pages
 from repro.store import Store
 
@@ -232,6 +233,19 @@ def test_tables_of_the_reference_have_equal_rows(page: str) -> None:
         widths = {len(re.findall(r"(?<!\\)\|", row)) for row in rows.splitlines()}
 
         assert len(widths) == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [("how-to/another-paper.md", CHAINS), ("explanation/recipes.md", OWN_SCHEDULES)],
+)
+def test_a_page_that_says_what_there_is_not_names_all_that_there_is(
+    page: str, names: Iterable[str]
+) -> None:
+    """Nets that train together; schedules."""
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+
+    assert any(all(f"`{name}`" in line for name in names) for line in lines)
 
 
 WORDS = yaml.safe_load(findings.WORDS.read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -10,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 
-from repro.claim.raw_values import quoted, suggestion
+from repro.claim.raw_values import closest, quoted, suggestion
 from repro.claim.rules import (
     amount_rule,
     contrast_rules,
@@ -20,11 +19,11 @@ from repro.claim.rules import (
     sameness_rule,
     sentence,
 )
-from repro.claim.spec import KINDS, Claim, TrainedClaim
+from repro.claim.spec import KINDS, OWN_KINDS, Claim, TrainedClaim
 from repro.claim.yaml_source import KeyPath, Problem, Source, read_yaml
 from repro.errors import ClaimError
 
-HINT = "`repro schema` prints the schema of claim files; `repro show` prints a valid one"
+HINT = "`repro schema` prints the schema of claim files; `repro show lrn` explains a valid one"
 
 
 def load(path: Path) -> Claim:
@@ -75,7 +74,9 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
         return None, source.problems
     if not isinstance(source.data, dict):
         return None, [source.problem((), "a claim file holds a mapping of keys to values")]
-    kind = _kind(source.data.get("kind"))
+    kind = _kind(source.data)
+    if kind is None:
+        return None, [source.problem(("kind",), _kind_sentence(source.data["kind"]))]
     claim, problems = None, []
     try:
         claim = kind.model_validate(source.data)
@@ -96,10 +97,21 @@ def _check(path: Path) -> tuple[Claim | None, list[Problem]]:
     return claim, _causes(problems)
 
 
-def _kind(name: object) -> type[Claim]:
-    """The class of the kind; for a misspelled kind the closest, so that all else is checked."""
-    close = get_close_matches(str(name), KINDS, n=1, cutoff=0.0)
-    return KINDS[close[0] if close else "difference"]
+def _kind(data: Mapping[str, Any]) -> type[Claim] | None:
+    """The class of the kind; for a misspelled kind the closest, so that all else is checked.
+
+    For a missing kind the one whose keys are nearest. None for a kind that is none of ours:
+    whichever was chosen, the file's keys would be unknown.
+    """
+    if "kind" not in data:
+        return min(OWN_KINDS.values(), key=lambda kind: len(data.keys() ^ kind.model_fields.keys()))
+    close = closest(str(data["kind"]), KINDS)
+    return KINDS[close] if close else None
+
+
+def _kind_sentence(value: object) -> str:
+    kinds = ", ".join(map(repr, KINDS))
+    return f"{quoted(value)} is not one of {kinds}{suggestion(str(value), KINDS)}"
 
 
 _MISSPELLED = re.compile(r"unknown key \(did you mean '(\w+)'\?")
@@ -131,10 +143,7 @@ def _problem(kind: type[Claim], source: Source, details: Any) -> Problem:
             path[:-1], f"must be true, false, a finite number or a text, not {value}"
         )
     if path == ("kind",) and details["type"] == "literal_error":
-        kinds = ", ".join(map(repr, KINDS))
-        value = details["input"]
-        hint = suggestion(str(value), KINDS)
-        return source.problem(path, f"{quoted(value)} is not one of {kinds}{hint}")
+        return source.problem(path, _kind_sentence(details["input"]))
     return source.problem(path, sentence(details, _names_at(kind, path[:-1])))
 
 

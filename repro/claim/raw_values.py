@@ -14,17 +14,25 @@ SAFE_NAME = re.compile(r"[A-Za-z0-9_]+\Z")
 Finding = tuple[KeyPath, str]
 
 
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant, first of all that in another case; None if none is."""
+    names = list(names)
+    same = [each for each in names if each.lower() == name.lower()]
+    close = same or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return close[0] if close else None
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """` (did you mean 'relu'?)`; empty if no name is close."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+    close = closest(name, names)
+    return f" (did you mean {close!r}?)" if close else ""
 
 
 def choices(name: str, names: Iterable[str]) -> str:
     """The same, and all names in order: ` (did you mean 'relu'? known: elu, relu)`."""
     names = sorted(names)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f"did you mean {close[0]!r}? " if close else ""
+    close = closest(name, names)
+    guess = f"did you mean {close!r}? " if close else ""
     return f" ({guess}known: {', '.join(names) or 'none'})"
 
 

@@ -18,23 +18,27 @@ from repro.registry import (
     ScheduleFacts,
 )
 
+Cause = tuple[str, str]  # the key of the recipe, empty if it is none, and what is wrong
 
-def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[str]:
+
+def recipe_rules(recipe: Recipe, *, epochs: float, timed: bool) -> Iterator[Cause]:
     """The problems of a recipe that is trained for `epochs`.
 
     `timed`: the trial stops at a training error.
     """
     if recipe.padding and "crop" not in recipe.augment:
-        yield "`padding` has no effect: `augment` has no random crops"
+        yield "padding", "`padding` has no effect: `augment` has no random crops"
     for key in ("mixup", "cutmix", "ema"):
         if timed and getattr(recipe, key) is not None:
-            yield f"`{key}` does not go with times: training errors are then not of the net alone"
-    rates = [f"`{key}`" for key in ("drops", "patience", "schedule") if getattr(recipe, key)]
+            why = "does not go with times: training errors are then not of the net alone"
+            yield key, f"`{key}` {why}"
+    rates = [key for key in ("drops", "patience", "schedule") if getattr(recipe, key)]
     if len(rates) > 1:
-        yield f"the recipe has both {' and '.join(rates)}: the rate follows one"
+        both = " and ".join(f"`{key}`" for key in rates)
+        yield rates[-1], f"the recipe has both {both}: the rate follows one"
     if recipe.schedule is not None:
-        yield from _schedule_rules(recipe.schedule, epochs)
-    yield from _augmentation_rules(recipe.augment)
+        yield from (("schedule", cause) for cause in _schedule_rules(recipe.schedule, epochs))
+    yield from (("augment", cause) for cause in _augmentation_rules(recipe.augment))
     yield from _optimiser_rules(recipe)
 
 
@@ -119,20 +123,20 @@ _ELSEWHERE = {
 }
 
 
-def _optimiser_rules(recipe: Recipe) -> Iterator[str]:
+def _optimiser_rules(recipe: Recipe) -> Iterator[Cause]:
     name, arguments = recipe.optimiser.name, recipe.optimiser.arguments
     facts = optimiser_facts(name)
     if facts is None:
-        yield f"optimiser {name!r} is unknown{choices(name, OPTIMISERS)}; timm's are timm:NAME"
+        known = choices(name, OPTIMISERS)
+        yield "optimiser", f"optimiser {name!r} is unknown{known}; timm's are timm:NAME"
         return
-    misfits = list(_argument_rules(name, arguments, facts.arguments))
-    yield from misfits
-    if not misfits:
-        yield from _refusal(recipe)
+    misfits = list(_argument_rules(name, arguments, facts.arguments)) or list(_refusal(recipe))
+    yield from (("optimiser", misfit) for misfit in misfits)
     if name != "sgd" and "momentum" in recipe.model_fields_set:
-        yield f"`momentum` has no effect: it is that of sgd, and the optimiser is {name}"
+        why = f"`momentum` has no effect: it is that of sgd, and the optimiser is {name}"
+        yield "momentum", why
     if name == "sgd" and arguments.get("nesterov") and not recipe.momentum:
-        yield "`nesterov` has no effect without momentum"
+        yield "optimiser", "`nesterov` has no effect without momentum"
 
 
 def _argument_rules(

@@ -5,7 +5,7 @@ They read the raw values, so that they speak even where others fail.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from repro.claim.raw_values import (
     quoted,
     suggestion,
 )
-from repro.claim.recipe_rules import recipe_rules
+from repro.claim.recipe_rules import Cause, recipe_rules
 from repro.claim.spec import (
     COMMAND,
     LEAST_SEEDS,
@@ -174,21 +174,33 @@ def resolved_rules(claim: TrainedClaim) -> Iterator[Finding]:
     """Rules for the recipes after the changes of scale and arm; each cause is reported once."""
     if claim.trainer is not None:
         return
-    cases_by_cause: dict[str, list[_Case]] = {}
+    cases_by_cause: dict[Cause, list[_Case]] = {}
     for scale in claim.scales:
         for recipe in claim.recipes:
             for arm in claim.arms:
                 for cause in _case_rules(claim, scale, recipe, arm):
                     cases_by_cause.setdefault(cause, []).append((recipe, scale, arm))
-    for cause, cases in cases_by_cause.items():
-        yield _place(claim, cases), cause + _affected(claim, cases)
+    for (key, why), cases in cases_by_cause.items():
+        yield _place(claim, key, cases), why + _affected(claim, cases)
 
 
 _Case = tuple[str, str, str]  # recipe, scale and arm
 
 
-def _place(claim: TrainedClaim, cases: Iterable[_Case]) -> KeyPath:
-    """The arm or the scale, if only one has the problem; else the recipe."""
+def _place(claim: TrainedClaim, key: str, cases: Sequence[_Case]) -> KeyPath:
+    """The recipe's key, where it is set: by arm, by scale, or in the recipe.
+
+    Of what is no such key: the arm or the scale, if only one has the problem; else the recipe.
+    """
+    recipe, scale, arm = cases[0]
+    settings: list[tuple[KeyPath, Container[str]]] = [
+        (("arms", arm, "recipe"), claim.arms[arm].recipe),
+        (("scales", scale, "recipe"), claim.scales[scale].recipe),
+        (("recipes", recipe), claim.recipes[recipe].model_fields_set),
+    ]
+    for at, keys in settings:
+        if key in keys:
+            return (*at, key)
     recipes, scales, arms = (list(dict.fromkeys(values)) for values in zip(*cases, strict=True))
     if len(arms) < len(claim.arms):
         return "arms", arms[0]
@@ -213,36 +225,40 @@ def _affected(claim: TrainedClaim, cases: Iterable[_Case]) -> str:
 _OF_ALEXNET = {"colour_split", "neighbours_features", "neighbours_pixels"}
 
 
-def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[str]:
+def _case_rules(claim: TrainedClaim, scale: str, recipe: str, arm: str) -> Iterator[Cause]:
     try:
         settings = recipe_for(claim, scale, recipe, arm)
     except ValidationError as error:
-        yield from (sentence(details) for details in error.errors())
+        for details in error.errors():
+            yield str(details["loc"][0]) if details["loc"] else "", sentence(details)
         return
     yield from _fit_rules(claim, scale, arm, settings)
     crops = [name for name in _metrics_read(claim, arm) if "ten_crop" in name]
     facts = DATASETS.get(claim.scales[scale].data)
     if crops and settings.crop is None:
-        yield f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
+        yield "", f"the recipe has no `crop`, a size, of which {crops[0]} reads ten"
     elif crops and facts and settings.crop == facts.size:
-        yield f"a crop of {settings.crop} is the whole image: {crops[0]} reads ten smaller ones"
+        why = f"a crop of {settings.crop} is the whole image: {crops[0]} reads ten smaller ones"
+        yield "crop", why
     if "crop" in settings.augment and settings.crop is None:
-        yield "the recipe has no `crop`, the size of the random crops of `augment`"
+        yield "augment", "the recipe has no `crop`, the size of the random crops of `augment`"
     yield from recipe_rules(
         settings,
         epochs=claim.scales[scale].epochs,
         timed=isinstance(claim, TimeClaim) and claim.metric == "train_error",
     )
     if isinstance(claim, TimeClaim) and claim.metric == "test_error" and settings.patience:
-        yield "`patience` does not go with times to a test error: trials end before it may cross"
+        why = "`patience` does not go with times to a test error: trials end before it may cross"
+        yield "patience", why
     model = model_for(claim, scale, arm).name
     for name in _OF_ALEXNET.intersection(_metrics_read(claim, arm)):
         if model.startswith("timm:") or (model in OWN_MODELS and model != "alexnet_2012"):
-            yield f"{name} is measured of alexnet_2012 alone, not of {model}"
+            yield "", f"{name} is measured of alexnet_2012 alone, not of {model}"
     if model.startswith("timm:") and settings.initialisation != "framework":
         yield (
+            "initialisation",
             f"{model} draws its own initial weights, so that `initialisation: "
-            f"{settings.initialisation}` has no effect: write `framework`"
+            f"{settings.initialisation}` has no effect: write `framework`",
         )
 
 
@@ -262,21 +278,23 @@ def amount_rule(claim: TrainedClaim) -> Iterator[Finding]:
             )
 
 
-def _fit_rules(claim: TrainedClaim, scale: str, arm: str, settings: Recipe) -> Iterator[str]:
+def _fit_rules(claim: TrainedClaim, scale: str, arm: str, settings: Recipe) -> Iterator[Cause]:
     """Whether a registered data set has enough images, and large enough ones."""
     at, images = claim.scales[scale], images_for(claim, scale, arm)
     if at.images is None and claim.arms[arm].share is not None:
-        yield "`share` is of the scale's `images`, which it does not say"
+        yield "", "`share` is of the scale's `images`, which it does not say"
     facts = DATASETS.get(at.data)
     if facts and settings.crop is not None and settings.crop > facts.size:
-        yield f"crops of {settings.crop} pixels do not fit into {at.data}'s images of {facts.size}"
+        why = f"crops of {settings.crop} pixels do not fit into {at.data}'s images of {facts.size}"
+        yield "crop", why
     if images is None and facts and facts.images:
         images = facts.images[0] - at.further_test
     steps = TENTHS if images is None else math.ceil(images / settings.batch_size)
     if steps < TENTHS:
         yield (
+            "batch_size",
             f"{images} images in batches of {settings.batch_size} (recipe.batch_size) make {steps} "
-            f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it"
+            f"steps an epoch; at least {TENTHS} are needed: errors are measured in tenths of it",
         )
 
 
