@@ -92,6 +92,9 @@ if mode == "nan":
 if mode == "flood":
     for _ in range(200):
         sys.stdout.write("y" * 50_000 + "\\n")
+if mode == "shout":
+    print("z" * 50_000)
+    sys.exit(3)
 if mode == "hang":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
@@ -290,19 +293,8 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
 
     assert ran.exit_code == 5
-    assert "after a change of program.py all its trials start anew" in ran.output
+    assert "after a change of program.py or the command all its trials start anew" in ran.output
     assert "; its last lines: no such layer" in ran.output
-    verified = repro("verify", store, "--claims", tmp_path).output
-    assert "note: 3 trials are unfinished, as after an interruption" in verified
-    changed(tmp_path / "program.py", "sys.exit(3)", "sys.exit(4)")
-    verified = repro("verify", store, "--claims", tmp_path).output
-    assert "note: 3 unfinished trials are of files that no claim's command has now" in verified
-    assert "`repro run` continues them" not in verified
-    others = tmp_path / "others"
-    others.mkdir()
-    quick_claim_file(others)
-    verified = repro("verify", store, "--claims", others).output  # nobody knows its files
-    assert "note: 3 trials are unfinished, as after an interruption" in verified
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output
@@ -310,6 +302,48 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
         "three trials of a command failed in a row: its other trials were not begun" in ran.output
     )
     assert len((tmp_path / "starts").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("program.py", "sys.exit(3)", "sys.exit(4)"), ("mine.yaml", "{mode}", "--mode={mode}")],
+)
+def test_trials_of_a_command_that_was_mended_are_continued_by_no_run(
+    tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    """Whether its words were, or a file that it names; of other claims' trials nobody can tell."""
+    path, store = claim_file(tmp_path, mode="fail"), tmp_path / "store"
+    others = tmp_path / "others"
+    others.mkdir()
+    quick_claim_file(others)
+
+    repro(*smoke_run(path, store))
+    before = repro("verify", store, "--claims", tmp_path).output
+    changed(tmp_path / file, old, new)
+    after = repro("verify", store, "--claims", tmp_path).output
+    elsewhere = repro("verify", store, "--claims", others).output
+
+    interrupted = "note: 3 trials are unfinished, as after an interruption: `repro run` continues"
+    assert interrupted in before
+    assert "note: 3 unfinished trials are of a command, or of files of it, that no claim" in after
+    assert "`repro run` continues them" not in after
+    assert interrupted in elsewhere
+
+
+def test_an_error_of_a_program_says_what_ran_and_where_to_look(tmp_path: Path) -> None:
+    """Most first faults are wrong options in the claim's command: their place is told, too."""
+    path = claim_file(tmp_path, mode="fail")
+
+    ended = train(path)
+
+    assert isinstance(ended, CommandError)
+    assert "(arm good, rate 0.1, seed 0) ended with exit code 3" in str(ended)
+    (output,) = (tmp_path / "store").glob("trials/*/program/output.txt")
+    *_, ran, kept = str(ended).splitlines()
+    assert ran == f"  ran: {sys.executable} program.py fail 0.1 0 2 {output.parent}"
+    assert kept == f"  output: {output}"
+    assert "no such layer" in output.read_text()
+    assert f"or `trainer.command` in {path} (`repro trust` it again)" in ended.hint
 
 
 def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) -> None:
@@ -330,6 +364,7 @@ def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) 
     ("mode", "said"),
     [
         ("fail", r"ended with exit code 3; its last lines:\n.*epoch 2\n    no such layer"),
+        ("shout", r"its last lines:\n(    .{0,203}\n)+  ran: "),
         ("nonsense", "wrote what is no measurement: .*: loss: 3"),
         ("percent", "test_error is a fraction from 0 to 1, not 31"),
         ("long", "wrote a line of metrics of more than 65536 bytes"),
