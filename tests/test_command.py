@@ -577,7 +577,11 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"{mode}"', '"{mood}"', r"\{mood\} has no value for arm good at smoke scale \(did you"),
+        (
+            '"{mode}"',
+            '"{mood}"',
+            r"command: \{mood\} has no value in any arm or scale \(did you mean",
+        ),
         ("metric:", "verdict_recipe: x\nmetric:", "verdict_recipe: has no effect: the command"),
         ("good: {}", "good: {model: {a: 1}}", "arms.good.model: has no effect: the command"),
         ("mode: plain", "seed: 3", "arguments.seed: the command has this placeholder anyway"),
@@ -594,6 +598,39 @@ def test_what_a_command_cannot_be_told_is_named(
 
     with pytest.raises(ClaimError, match=said):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("arms", "scale", "said"),
+    [
+        (
+            "good: {arguments: {depth: 1}}, bad: {}", "mode: plain",
+            "arms.bad.arguments: {depth} has no value: add `arguments: {depth: ...}`",
+        ),
+        (
+            "good: {arguments: {depth: 1}}, bad: {arguments: {deph: 2}}", "mode: plain",
+            "arms.bad.arguments: {depth} has no value: add `arguments: {depth: ...}`, in place of "
+            "'deph'",
+        ),
+        (
+            "good: {}, bad: {}", "mode: plain}}\n  proxy: {data: more, epochs: 2, seeds: 3, "
+            "rate: 0.1, arguments: {mode: plain, depth: 3",
+            "scales.smoke.arguments: {depth} has no value: add `arguments: {depth: ...}`",
+        ),
+    ],
+)  # fmt: skip
+def test_an_argument_that_lacks_is_one_problem_at_the_arm_or_scale_that_lacks_it(
+    tmp_path: Path, arms: str, scale: str, said: str
+) -> None:
+    """Not a second factor of the arms as well."""
+    path = changed(claim_file(tmp_path), '"{mode}"', '"{mode}", "{depth}"')
+    changed(changed(path, "good: {}, bad: {}", arms), "mode: plain", scale)
+
+    with pytest.raises(ClaimError) as error:
+        load(path)
+
+    (problem,) = str(error.value).splitlines()
+    assert problem.endswith(said)
 
 
 def test_arguments_belong_to_a_command(tmp_path: Path) -> None:
