@@ -935,6 +935,48 @@ def test_equal_seeds_of_a_command_without_a_seed_have_a_cause(tmp_path: Path) ->
     assert "the command has no {rate}: every rate trains the same" in " ".join(equal_rates.split())
 
 
+def blind(path: Path) -> Path:
+    """The claim of a program that does not look who it is, with a factor under test."""
+    changed(
+        path, "good: {}, bad: {}", "good: {arguments: {depth: 1}}, bad: {arguments: {depth: 2}}"
+    )
+    changed(path.with_name("program.py"), "REPRO_ARM", "REPRO_SEED")
+    return path
+
+
+@pytest.mark.parametrize("command", [("validate",), ("trust",), ("plan",), ("run", "--trust")])
+def test_arms_that_a_command_cannot_tell_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Both would train the same, for a clean result of no effect."""
+    monkeypatch.chdir(tmp_path)
+    path = blind(claim_file(tmp_path))
+
+    refused = repro(command[0], path, *command[1:])
+    changed(path, '"{mode}"', '"{mode}-{depth}"')
+    told = repro("validate", path)
+
+    assert refused.exit_code == 2
+    assert "the command is the same for the arms bad and good" in refused.output
+    assert not (tmp_path / "ran").exists()
+    assert told.exit_code == 0
+    assert "warning" not in told.output
+
+
+def test_an_argument_that_no_placeholder_uses_is_warned_of(tmp_path: Path) -> None:
+    """Unless the program looks for it, or for its arm, in its environment."""
+    path = blind(claim_file(tmp_path))
+    changed(path, '"{mode}"', '"{mode}-{depth}"')
+    changed(path, "mode: plain", "mode: plain, width: 3")
+
+    warned = repro("validate", path).output
+    changed(tmp_path / "program.py", "import json", "# REPRO_ARGUMENTS\nimport json")
+    read = repro("validate", path).output
+
+    assert "the command has no {width}: this argument has no effect, unless the program" in warned
+    assert "warning" not in read
+
+
 SCRIPT = """\
 import json, os, sys
 
