@@ -24,10 +24,12 @@ from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.train_cells import train_cells
-from repro.planning import Cell, next_cells
+from repro.planning import Cell, next_cells, rate_search
 from repro.store import Store
-from repro.trial import Trial
-from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line
+from repro.trial import Clocks, Result, Trial
+from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line, result_of
+from repro.verdict import decide
+from repro.verdict.analysis import analyse
 from tests.commands import repro
 from tests.shell import started, wait_for
 from tests.worlds import quick_claim_file
@@ -740,6 +742,21 @@ def test_times_of_a_command_decide_a_claim(tmp_path: Path) -> None:
     assert verified.exit_code == 0, verified.output
 
 
+def test_times_of_a_command_need_the_error_that_is_timed(tmp_path: Path) -> None:
+    """Not censored trials, and a verdict on these."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+    changed(path, "kind: difference", "kind: time_to_threshold\nnear: 0\ndecided_by: full")
+    changed(path, "metric: test_error", "metric: train_error\nthreshold: 0.12")
+    changed(path, "{higher: bad, lower: good}", "{slow: bad, fast: good}")
+    changed(path, "{low: 0.5}", "{low: 1.2}")
+
+    ran = repro(*smoke_run(path, store))
+
+    assert ran.exit_code == 5
+    assert "the program wrote accuracy; the claim asks `train_error`" in ran.output
+    assert starts(tmp_path) == 1
+
+
 def test_a_changed_program_is_said_to_make_new_trials(tmp_path: Path) -> None:
     """By the next run, and by `repro why`, of a claim file wherever it lies."""
     path, store = claim_file(tmp_path), tmp_path / "store"
@@ -933,6 +950,124 @@ def test_equal_seeds_of_a_command_without_a_seed_have_a_cause(tmp_path: Path) ->
 
     assert "the command has no {seed}: every seed trains the same" in " ".join(equal_seeds.split())
     assert "the command has no {rate}: every rate trains the same" in " ".join(equal_rates.split())
+
+
+# Metrics that the claim or its search does not find
+
+ACCURATE = """\
+import json, os
+
+with open("starts", "a") as file:
+    print(os.environ["REPRO_ARM"], file=file)
+accuracy = {"good": 0.9, "bad": 0.8}[os.environ["REPRO_ARM"]]
+with open(os.environ["REPRO_METRICS"], "a") as file:
+    for epoch in range(1, int(os.environ["REPRO_EPOCHS"]) + 1):
+        value = accuracy + 0.001 * epoch + 0.001 * (int(os.environ["REPRO_SEED"]) % 10)
+        file.write(json.dumps({"epoch": epoch, "name": "accuracy", "value": value}) + "\\n")
+"""
+SEARCH = "search: {rates: [0.003, 0.01, 0.03], rungs: [1]}"
+
+
+def accurate(folder: Path) -> Path:
+    """The claim, which asks `test_error`, with a program that writes its accuracy alone."""
+    path = claim_file(folder)
+    (folder / "program.py").write_text(ACCURATE)
+    return path
+
+
+def starts(folder: Path) -> int:
+    """How often the program was started."""
+    return len((folder / "starts").read_text().splitlines())
+
+
+def test_a_metric_that_the_program_does_not_write_ends_the_run_after_one_trial(
+    tmp_path: Path,
+) -> None:
+    """With both names; once the claim asks for the right one, that trial counts."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+
+    ran = repro(*smoke_run(path, store))
+    planned = repro("plan", path, "--scale", "smoke", "--store", store)
+    again = repro(*smoke_run(path, store))
+    why = "the program wrote accuracy; the claim asks `test_error`"
+
+    assert (ran.exit_code, again.exit_code) == (5, 5)
+    assert f"error[E306]: mine at smoke scale: {why}" in ran.output
+    assert f"next: mend the program or {path}" in ran.output
+    assert "merge" not in ran.output
+    assert f"mine at smoke scale: nothing more is run: {why}" in planned.output
+    assert starts(tmp_path) == 1
+
+    changed(path, "metric: test_error", "metric: accuracy")
+    changed(path, "{higher: bad, lower: good}", "{higher: good, lower: bad}")
+    changed(path, "points of test error", "accuracy")
+    changed(path, "low: 0.5", "low: 0.05")
+    mended = repro(*smoke_run(path, store))
+
+    assert mended.exit_code == 0, mended.output
+    assert starts(tmp_path) == 6
+
+
+def test_a_search_that_finds_nothing_to_compare_ends_after_one_trial(tmp_path: Path) -> None:
+    """No rate has diverged; the same run once more, and the plan, say what to mend."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+    changed(path, "metric: test_error", "metric: accuracy")
+    changed(path, "rate: 0.1", SEARCH)
+
+    ran = repro(*smoke_run(path, store))
+    planned = repro("plan", path, "--scale", "smoke", "--store", store)
+    again = repro(*smoke_run(path, store))
+    why = (
+        "the search compares `test_error`; the program wrote accuracy: write `test_error`, too, "
+        "or give `rate` in place of `search`"
+    )
+
+    assert (ran.exit_code, again.exit_code) == (5, 5)
+    for told in (ran, planned, again):
+        assert why in told.output
+        assert "diverged" not in told.output
+    assert starts(tmp_path) == 1
+
+
+def searched_to_the_end(claim: TrainedClaim, **first: int) -> dict[str, Result]:
+    """Results of all trials of the plan, with these metrics, from their first epochs on."""
+    results: dict[str, Result] = {}
+    while cells := next_cells(claim, "smoke", fingerprint_of(claim), results):
+        for cell in cells:
+            heard = Training(trial=cell.trial, until=cell.until)
+            for epoch in range(1, int(cell.until) + 1):
+                for name in (name for name in first if epoch >= first[name]):
+                    heard.take(MetricLine(epoch, name, 0.5 / epoch + cell.trial.rate))
+            heard.end()
+            results[cell.trial.id] = result_of(heard, Clocks(), {})
+    return results
+
+
+def test_no_rate_of_trials_that_finished_is_said_to_diverge(tmp_path: Path) -> None:
+    """Also of a store whose searches ended without a number, by an earlier version."""
+    path = changed(claim_file(tmp_path), "metric: test_error", "metric: accuracy")
+    claim = trained_claim(changed(path, "rate: 0.1", SEARCH))
+    results = searched_to_the_end(claim, accuracy=1)
+
+    verdict = decide(claim, analyse(claim, "smoke", fingerprint_of(claim), results), "command")
+
+    assert len(results) == 18
+    assert verdict.word == "inconclusive"
+    assert "no search could compare its learning rates; the search compares" in verdict.reason
+    assert "diverged" not in verdict.reason
+
+
+def test_a_search_compares_training_errors_at_a_rung_before_the_first_test(tmp_path: Path) -> None:
+    """Also once some of its trials were trained further and tested."""
+    path = claim_file(tmp_path)
+    search = "search: {rates: [0.01, 0.02, 0.03], rungs: [1, 2], seeds: 1, refine: null}"
+    claim = trained_claim(changed(path, "rate: 0.1", search))
+
+    results = searched_to_the_end(claim, train_error=1, test_error=2)
+    found = rate_search(claim, "smoke", "command", "good", fingerprint_of(claim), results)
+
+    assert found.chosen is not None
+    assert results[found.trials[-1]].epochs == 1  # the highest rate, dropped at the first rung
 
 
 def blind(path: Path) -> Path:

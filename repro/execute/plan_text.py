@@ -58,6 +58,8 @@ def describe_plan(
         for sentence in missing_metrics(claim, scale, recipe.outcomes, recipe.contrasts)
     ]
     name = f"{claim.id} at {scale} scale"
+    if unwritten := evidence.recipes[claim.verdict_recipe].unwritten:
+        return f"{name}: nothing more is run: {unwritten}"
     if not cells:
         return "\n".join([f"{name}: nothing left to run", *notes])
     if dataset is None:
