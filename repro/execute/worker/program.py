@@ -256,24 +256,26 @@ class _Program:
         try:
             with open_regular(self.metrics) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size > _MOST_METRICS:
-                    raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
                 if size < self.offset:  # the program has truncated the file
                     self.offset = 0
                 file.seek(self.offset)
-                content = file.read(size - self.offset)
+                content = file.read(min(size, _MOST_METRICS) - self.offset)
         except FileNotFoundError:
             return
         except OSError as error:
             raise _Fault(f"left no readable file of metrics: {error.strerror}") from error
         complete, end, rest = content.rpartition(b"\n")
-        if len(rest) > _MOST_LINE:
-            raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
-        chunk = content if whole else complete + end
+        too_long = len(rest) > _MOST_LINE
+        chunk = content if whole and not too_long else complete + end
         for raw in chunk.splitlines():
             if raw.strip():
                 yield raw.decode(errors="replace")
         self.offset += len(chunk)
+        # Only now: the program may have saved what it wrote before, and will not write it again.
+        if size > _MOST_METRICS:
+            raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
+        if too_long:
+            raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
 
     # After it has ended
 
