@@ -134,11 +134,17 @@ class CommandError(MachineError):
     """The command that trains a trial failed, said what makes no sense, or said nothing."""
 
     code = "E306"
-    where = "the last lines that it wrote, in the message; all of them in the trial's folder"
+    where = "the last lines that it wrote, in the message, which names the file with more of them"
     remedy = (
-        "mend the program, then run the same command again: where it is a file that the claim's "
-        "command names, or an input, its trials start anew, else it finds its folder as it left it"
+        "mend the program, its packages, or `trainer.command` in the claim file (`repro trust` it "
+        "again), and run again: after a change of the command, of a file that it names or of an "
+        "input its trials start anew, else the program finds its folder as it left it"
     )
+
+    def __init__(self, message: str, *, hint: str = "", cause: str = "") -> None:
+        """`cause`: what the errors of several trials may have in common."""
+        super().__init__(message, hint=hint)
+        self.cause = cause or message
 
 
 class StatisticsError(ReproError):

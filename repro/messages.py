@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable
 from textwrap import TextWrapper
 
-from repro.errors import BugError, ClaimError, ReproError, known_errors
+from repro.errors import BugError, ClaimError, CommandError, ReproError, known_errors
 
 # Control characters, which steer a terminal; format characters, which reorder or hide text; the
 # separators of lines and paragraphs; halves of surrogate pairs, which cannot be encoded.
@@ -72,7 +72,8 @@ def print_errors(errors: Iterable[ReproError]) -> None:
     """Print each error once; errors that differ only in the trial are counted."""
     alike: dict[tuple[str, str], list[ReproError]] = {}
     for error in errors:
-        alike.setdefault((error.code, _TRIAL_ID.sub("", str(error))), []).append(error)
+        cause = error.cause if isinstance(error, CommandError) else str(error)
+        alike.setdefault((error.code, _TRIAL_ID.sub("", cause)), []).append(error)
     for first, *others in alike.values():
         print_error(first, more=len(others))
 

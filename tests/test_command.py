@@ -24,10 +24,12 @@ from repro.execute import Machine
 from repro.execute.machine import PlainFlag
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker.train_cells import train_cells
-from repro.planning import Cell, next_cells
+from repro.planning import Cell, next_cells, rate_search
 from repro.store import Store
-from repro.trial import Trial
-from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line
+from repro.trial import Clocks, Result, Trial
+from repro.trial.metric_lines import MetricLine, Training, by_epoch, parse_line, result_of
+from repro.verdict import decide
+from repro.verdict.analysis import analyse
 from tests.commands import repro
 from tests.shell import started, wait_for
 from tests.worlds import quick_claim_file
@@ -92,6 +94,9 @@ if mode == "nan":
 if mode == "flood":
     for _ in range(200):
         sys.stdout.write("y" * 50_000 + "\\n")
+if mode == "shout":
+    print("z" * 50_000)
+    sys.exit(3)
 if mode == "hang":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
@@ -290,19 +295,8 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     ran = repro("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
 
     assert ran.exit_code == 5
-    assert "after a change of program.py all its trials start anew" in ran.output
+    assert "after a change of program.py or the command all its trials start anew" in ran.output
     assert "; its last lines: no such layer" in ran.output
-    verified = repro("verify", store, "--claims", tmp_path).output
-    assert "note: 3 trials are unfinished, as after an interruption" in verified
-    changed(tmp_path / "program.py", "sys.exit(3)", "sys.exit(4)")
-    verified = repro("verify", store, "--claims", tmp_path).output
-    assert "note: 3 unfinished trials are of files that no claim's command has now" in verified
-    assert "`repro run` continues them" not in verified
-    others = tmp_path / "others"
-    others.mkdir()
-    quick_claim_file(others)
-    verified = repro("verify", store, "--claims", others).output  # nobody knows its files
-    assert "note: 3 trials are unfinished, as after an interruption" in verified
     errors = [line for line in ran.output.splitlines() if line.startswith("error[E306]")]
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output
@@ -310,6 +304,48 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
         "three trials of a command failed in a row: its other trials were not begun" in ran.output
     )
     assert len((tmp_path / "starts").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("program.py", "sys.exit(3)", "sys.exit(4)"), ("mine.yaml", "{mode}", "--mode={mode}")],
+)
+def test_trials_of_a_command_that_was_mended_are_continued_by_no_run(
+    tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    """Whether its words were, or a file that it names; of other claims' trials nobody can tell."""
+    path, store = claim_file(tmp_path, mode="fail"), tmp_path / "store"
+    others = tmp_path / "others"
+    others.mkdir()
+    quick_claim_file(others)
+
+    repro(*smoke_run(path, store))
+    before = repro("verify", store, "--claims", tmp_path).output
+    changed(tmp_path / file, old, new)
+    after = repro("verify", store, "--claims", tmp_path).output
+    elsewhere = repro("verify", store, "--claims", others).output
+
+    interrupted = "note: 3 trials are unfinished, as after an interruption: `repro run` continues"
+    assert interrupted in before
+    assert "note: 3 unfinished trials are of a command, or of files of it, that no claim" in after
+    assert "`repro run` continues them" not in after
+    assert interrupted in elsewhere
+
+
+def test_an_error_of_a_program_says_what_ran_and_where_to_look(tmp_path: Path) -> None:
+    """Most first faults are wrong options in the claim's command: their place is told, too."""
+    path = claim_file(tmp_path, mode="fail")
+
+    ended = train(path)
+
+    assert isinstance(ended, CommandError)
+    assert "(arm good, rate 0.1, seed 0) ended with exit code 3" in str(ended)
+    (output,) = (tmp_path / "store").glob("trials/*/program/output.txt")
+    *_, ran, kept = str(ended).splitlines()
+    assert ran == f"  ran: {sys.executable} program.py fail 0.1 0 2 {output.parent}"
+    assert kept == f"  output: {output}"
+    assert "no such layer" in output.read_text()
+    assert f"or `trainer.command` in {path} (`repro trust` it again)" in ended.hint
 
 
 def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) -> None:
@@ -330,6 +366,7 @@ def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) 
     ("mode", "said"),
     [
         ("fail", r"ended with exit code 3; its last lines:\n.*epoch 2\n    no such layer"),
+        ("shout", r"its last lines:\n(    .{0,203}\n)+  ran: "),
         ("nonsense", "wrote what is no measurement: .*: loss: 3"),
         ("percent", "test_error is a fraction from 0 to 1, not 31"),
         ("long", "wrote a line of metrics of more than 65536 bytes"),
@@ -542,7 +579,11 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('"{mode}"', '"{mood}"', r"\{mood\} has no value for arm good at smoke scale \(did you"),
+        (
+            '"{mode}"',
+            '"{mood}"',
+            r"command: \{mood\} has no value in any arm or scale \(did you mean",
+        ),
         ("metric:", "verdict_recipe: x\nmetric:", "verdict_recipe: has no effect: the command"),
         ("good: {}", "good: {model: {a: 1}}", "arms.good.model: has no effect: the command"),
         ("mode: plain", "seed: 3", "arguments.seed: the command has this placeholder anyway"),
@@ -559,6 +600,39 @@ def test_what_a_command_cannot_be_told_is_named(
 
     with pytest.raises(ClaimError, match=said):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("arms", "scale", "said"),
+    [
+        (
+            "good: {arguments: {depth: 1}}, bad: {}", "mode: plain",
+            "arms.bad.arguments: {depth} has no value: add `arguments: {depth: ...}`",
+        ),
+        (
+            "good: {arguments: {depth: 1}}, bad: {arguments: {deph: 2}}", "mode: plain",
+            "arms.bad.arguments: {depth} has no value: add `arguments: {depth: ...}`, in place of "
+            "'deph'",
+        ),
+        (
+            "good: {}, bad: {}", "mode: plain}}\n  proxy: {data: more, epochs: 2, seeds: 3, "
+            "rate: 0.1, arguments: {mode: plain, depth: 3",
+            "scales.smoke.arguments: {depth} has no value: add `arguments: {depth: ...}`",
+        ),
+    ],
+)  # fmt: skip
+def test_an_argument_that_lacks_is_one_problem_at_the_arm_or_scale_that_lacks_it(
+    tmp_path: Path, arms: str, scale: str, said: str
+) -> None:
+    """Not a second factor of the arms as well."""
+    path = changed(claim_file(tmp_path), '"{mode}"', '"{mode}", "{depth}"')
+    changed(changed(path, "good: {}, bad: {}", arms), "mode: plain", scale)
+
+    with pytest.raises(ClaimError) as error:
+        load(path)
+
+    (problem,) = str(error.value).splitlines()
+    assert problem.endswith(said)
 
 
 def test_arguments_belong_to_a_command(tmp_path: Path) -> None:
@@ -666,6 +740,21 @@ def test_times_of_a_command_decide_a_claim(tmp_path: Path) -> None:
     assert "ours   1.4" in ran.output
     assert told.exit_code == 0, told.output
     assert verified.exit_code == 0, verified.output
+
+
+def test_times_of_a_command_need_the_error_that_is_timed(tmp_path: Path) -> None:
+    """Not censored trials, and a verdict on these."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+    changed(path, "kind: difference", "kind: time_to_threshold\nnear: 0\ndecided_by: full")
+    changed(path, "metric: test_error", "metric: train_error\nthreshold: 0.12")
+    changed(path, "{higher: bad, lower: good}", "{slow: bad, fast: good}")
+    changed(path, "{low: 0.5}", "{low: 1.2}")
+
+    ran = repro(*smoke_run(path, store))
+
+    assert ran.exit_code == 5
+    assert "the program wrote accuracy; the claim asks `train_error`" in ran.output
+    assert starts(tmp_path) == 1
 
 
 def test_a_changed_program_is_said_to_make_new_trials(tmp_path: Path) -> None:
@@ -861,6 +950,166 @@ def test_equal_seeds_of_a_command_without_a_seed_have_a_cause(tmp_path: Path) ->
 
     assert "the command has no {seed}: every seed trains the same" in " ".join(equal_seeds.split())
     assert "the command has no {rate}: every rate trains the same" in " ".join(equal_rates.split())
+
+
+# Metrics that the claim or its search does not find
+
+ACCURATE = """\
+import json, os
+
+with open("starts", "a") as file:
+    print(os.environ["REPRO_ARM"], file=file)
+accuracy = {"good": 0.9, "bad": 0.8}[os.environ["REPRO_ARM"]]
+with open(os.environ["REPRO_METRICS"], "a") as file:
+    for epoch in range(1, int(os.environ["REPRO_EPOCHS"]) + 1):
+        value = accuracy + 0.001 * epoch + 0.001 * (int(os.environ["REPRO_SEED"]) % 10)
+        file.write(json.dumps({"epoch": epoch, "name": "accuracy", "value": value}) + "\\n")
+"""
+SEARCH = "search: {rates: [0.003, 0.01, 0.03], rungs: [1]}"
+
+
+def accurate(folder: Path) -> Path:
+    """The claim, which asks `test_error`, with a program that writes its accuracy alone."""
+    path = claim_file(folder)
+    (folder / "program.py").write_text(ACCURATE)
+    return path
+
+
+def starts(folder: Path) -> int:
+    """How often the program was started."""
+    return len((folder / "starts").read_text().splitlines())
+
+
+def test_a_metric_that_the_program_does_not_write_ends_the_run_after_one_trial(
+    tmp_path: Path,
+) -> None:
+    """With both names; once the claim asks for the right one, that trial counts."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+
+    ran = repro(*smoke_run(path, store))
+    planned = repro("plan", path, "--scale", "smoke", "--store", store)
+    again = repro(*smoke_run(path, store))
+    why = "the program wrote accuracy; the claim asks `test_error`"
+
+    assert (ran.exit_code, again.exit_code) == (5, 5)
+    assert f"error[E306]: mine at smoke scale: {why}" in ran.output
+    assert f"next: mend the program or {path}" in ran.output
+    assert "merge" not in ran.output
+    assert f"mine at smoke scale: nothing more is run: {why}" in planned.output
+    assert starts(tmp_path) == 1
+
+    changed(path, "metric: test_error", "metric: accuracy")
+    changed(path, "{higher: bad, lower: good}", "{higher: good, lower: bad}")
+    changed(path, "points of test error", "accuracy")
+    changed(path, "low: 0.5", "low: 0.05")
+    mended = repro(*smoke_run(path, store))
+
+    assert mended.exit_code == 0, mended.output
+    assert starts(tmp_path) == 6
+
+
+def test_a_search_that_finds_nothing_to_compare_ends_after_one_trial(tmp_path: Path) -> None:
+    """No rate has diverged; the same run once more, and the plan, say what to mend."""
+    path, store = accurate(tmp_path), tmp_path / "store"
+    changed(path, "metric: test_error", "metric: accuracy")
+    changed(path, "rate: 0.1", SEARCH)
+
+    ran = repro(*smoke_run(path, store))
+    planned = repro("plan", path, "--scale", "smoke", "--store", store)
+    again = repro(*smoke_run(path, store))
+    why = (
+        "the search compares `test_error`; the program wrote accuracy: write `test_error`, too, "
+        "or give `rate` in place of `search`"
+    )
+
+    assert (ran.exit_code, again.exit_code) == (5, 5)
+    for told in (ran, planned, again):
+        assert why in told.output
+        assert "diverged" not in told.output
+    assert starts(tmp_path) == 1
+
+
+def searched_to_the_end(claim: TrainedClaim, **first: int) -> dict[str, Result]:
+    """Results of all trials of the plan, with these metrics, from their first epochs on."""
+    results: dict[str, Result] = {}
+    while cells := next_cells(claim, "smoke", fingerprint_of(claim), results):
+        for cell in cells:
+            heard = Training(trial=cell.trial, until=cell.until)
+            for epoch in range(1, int(cell.until) + 1):
+                for name in (name for name in first if epoch >= first[name]):
+                    heard.take(MetricLine(epoch, name, 0.5 / epoch + cell.trial.rate))
+            heard.end()
+            results[cell.trial.id] = result_of(heard, Clocks(), {})
+    return results
+
+
+def test_no_rate_of_trials_that_finished_is_said_to_diverge(tmp_path: Path) -> None:
+    """Also of a store whose searches ended without a number, by an earlier version."""
+    path = changed(claim_file(tmp_path), "metric: test_error", "metric: accuracy")
+    claim = trained_claim(changed(path, "rate: 0.1", SEARCH))
+    results = searched_to_the_end(claim, accuracy=1)
+
+    verdict = decide(claim, analyse(claim, "smoke", fingerprint_of(claim), results), "command")
+
+    assert len(results) == 18
+    assert verdict.word == "inconclusive"
+    assert "no search could compare its learning rates; the search compares" in verdict.reason
+    assert "diverged" not in verdict.reason
+
+
+def test_a_search_compares_training_errors_at_a_rung_before_the_first_test(tmp_path: Path) -> None:
+    """Also once some of its trials were trained further and tested."""
+    path = claim_file(tmp_path)
+    search = "search: {rates: [0.01, 0.02, 0.03], rungs: [1, 2], seeds: 1, refine: null}"
+    claim = trained_claim(changed(path, "rate: 0.1", search))
+
+    results = searched_to_the_end(claim, train_error=1, test_error=2)
+    found = rate_search(claim, "smoke", "command", "good", fingerprint_of(claim), results)
+
+    assert found.chosen is not None
+    assert results[found.trials[-1]].epochs == 1  # the highest rate, dropped at the first rung
+
+
+def blind(path: Path) -> Path:
+    """The claim of a program that does not look who it is, with a factor under test."""
+    changed(
+        path, "good: {}, bad: {}", "good: {arguments: {depth: 1}}, bad: {arguments: {depth: 2}}"
+    )
+    changed(path.with_name("program.py"), "REPRO_ARM", "REPRO_SEED")
+    return path
+
+
+@pytest.mark.parametrize("command", [("validate",), ("trust",), ("plan",), ("run", "--trust")])
+def test_arms_that_a_command_cannot_tell_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    """Both would train the same, for a clean result of no effect."""
+    monkeypatch.chdir(tmp_path)
+    path = blind(claim_file(tmp_path))
+
+    refused = repro(command[0], path, *command[1:])
+    changed(path, '"{mode}"', '"{mode}-{depth}"')
+    told = repro("validate", path)
+
+    assert refused.exit_code == 2
+    assert "the command is the same for the arms bad and good" in refused.output
+    assert not (tmp_path / "ran").exists()
+    assert told.exit_code == 0
+    assert "warning" not in told.output
+
+
+def test_an_argument_that_no_placeholder_uses_is_warned_of(tmp_path: Path) -> None:
+    """Unless the program looks for it, or for its arm, in its environment."""
+    path = blind(claim_file(tmp_path))
+    changed(path, '"{mode}"', '"{mode}-{depth}"')
+    changed(path, "mode: plain", "mode: plain, width: 3")
+
+    warned = repro("validate", path).output
+    changed(tmp_path / "program.py", "import json", "# REPRO_ARGUMENTS\nimport json")
+    read = repro("validate", path).output
+
+    assert "the command has no {width}: this argument has no effect, unless the program" in warned
+    assert "warning" not in read
 
 
 SCRIPT = """\

@@ -137,8 +137,8 @@ def _check_trials(
         )
     if outdated:
         verification.notes.append(
-            f"{len(outdated)} unfinished trials are of files that no claim's command has now, such "
-            f"as {min(outdated)}: no run continues them"
+            f"{len(outdated)} unfinished trials are of a command, or of files of it, that no claim "
+            f"has now, such as {min(outdated)}: no run continues them"
         )
     if litter:
         verification.notes.append(
@@ -149,18 +149,24 @@ def _check_trials(
 
 
 def _outdated(names: Iterable[str], store: Store, claims: Sequence[Claim]) -> set[str]:
-    """The trials of commands of these claims whose files have changed since."""
-    versions = [
-        (claim.trainer, files.fingerprint)
+    """The trials of these claims alone whose command, or a file of it, has changed since."""
+    present = {
+        claim.id: (claim.trainer, files.fingerprint)
         for claim in claims
         if isinstance(claim, TrainedClaim) and (files := files_now(claim))
-    ]
+    }
+    planned_by: dict[str, set[str]] = {}  # claims, by the fingerprint of a plan
+    for path in store.plan_files():
+        with suppress(IntegrityError):  # one of the contradictions already
+            record = store.plan(path)
+            planned_by.setdefault(record.fingerprint, set()).add(record.claim_id)
     outdated = set()
     for name in names:
-        with suppress(IntegrityError):  # one of the contradictions already
+        with suppress(IntegrityError):
             trial = store.trial(name)
-            present = {fingerprint for trainer, fingerprint in versions if trainer == trial.trainer}
-            if present and trial.fingerprint not in present:
+            owners = planned_by.get(trial.fingerprint, set())
+            is_present = (trial.trainer, trial.fingerprint) in present.values()
+            if trial.trainer and owners and owners <= present.keys() and not is_present:
                 outdated.add(name)
     return outdated
 

@@ -77,12 +77,14 @@ def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterat
             assert isinstance(rule, TrainedClaim)
             fingerprint = files.fingerprint if files else record.fingerprint
             changed = ["the claim file has changed since it was planned"] * (current is None)
+            recipes = judged.evidence.recipes.values() if judged.evidence else ()
+            unwritten = [recipe.unwritten for recipe in recipes if recipe.unwritten]
             yield _Place(
                 claim=claim,
                 scale=scale,
                 used=frozenset(judged.evidence.trials if judged.evidence else ()),
                 pending=tuple(next_trials(rule, scale, fingerprint, results, records=store)),
-                notes=(*changed, *version_notes(claim, scale, store, results)),
+                notes=(*changed, *unwritten, *version_notes(claim, scale, store, results)),
             )
 
 

@@ -1,6 +1,7 @@
 """Rules for a claim file with a command as trainer, in place of the rules for nets and recipes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def command_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 yield from name_rule(at, key)
                 if key in PLACEHOLDERS:
                     yield at, "the command has this placeholder anyway"
-    yield from _placeholder_rules(data, _texts(trainer, "command"))
+    yield from placeholder_rules(data)
 
 
 def _idle_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -46,25 +47,38 @@ def _input_rule(home: Path, name: str) -> Iterator[Finding]:
         yield ("trainer", "inputs"), f"there is no {name!r} in the claim file's folder"
 
 
-def _placeholder_rules(data: Mapping[str, Any], command: list[str]) -> Iterator[Finding]:
+def placeholder_rules(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Check that every arm has a value for each placeholder at every scale."""
-    placeholders = dict.fromkeys(name for word in command for name in placeholders_in(word))
-    for name in placeholders:
-        if name in PLACEHOLDERS:
+    command = _texts(mapping(data, "trainer"), "command")
+    names = dict.fromkeys(name for word in command for name in placeholders_in(word))
+    arms, scales = _arguments(data, "arms"), _arguments(data, "scales")
+    for name in names if arms and scales else ():
+        if name in PLACEHOLDERS or all(name in given for given in scales.values()):
             continue
-        unset = [
-            f"arm {arm} at {scale} scale"
-            for scale, scale_spec in mapping(data, "scales").items()
-            for arm, arm_spec in mapping(data, "arms").items()
-            if name not in {*mapping(scale_spec, "arguments"), *mapping(arm_spec, "arguments")}
-        ]
-        if unset:
-            parts = [*mapping(data, "arms").values(), *mapping(data, "scales").values()]
-            allowed = set(PLACEHOLDERS).union(*(mapping(part, "arguments") for part in parts))
-            yield (
-                ("trainer", "command"),
-                f"{{{name}}} has no value for {unset[0]}{choices(name, allowed)}",
-            )
+        if any(name in given for given in arms.values()):
+            yield from _value_rules("arms", arms, name, names)
+        elif any(name in given for given in scales.values()):
+            yield from _value_rules("scales", scales, name, names)
+        else:
+            known = {*PLACEHOLDERS}.union(*arms.values(), *scales.values())
+            why = f"{{{name}}} has no value in any arm or scale{choices(name, known)}"
+            yield ("trainer", "command"), why
+
+
+def _value_rules(
+    part: str, arguments: Mapping[str, Mapping[str, Any]], name: str, used: Iterable[str]
+) -> Iterator[Finding]:
+    """A placeholder's value lacks in some arms or scales; an argument may be its name misspelt."""
+    for place, given in arguments.items():
+        if name not in given:
+            close = get_close_matches(name, [key for key in given if key not in used], n=1)
+            instead = f", in place of {close[0]!r}" if close else ""
+            why = f"{{{name}}} has no value: add `arguments: {{{name}: ...}}`{instead}"
+            yield (part, place, "arguments"), why
+
+
+def _arguments(data: Mapping[str, Any], part: str) -> dict[str, Mapping[str, Any]]:
+    return {name: mapping(spec, "arguments") for name, spec in mapping(data, part).items()}
 
 
 def _texts(value: Mapping[str, Any], key: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from repro.claim.command_rules import command_rules
+from repro.claim.command_rules import command_rules, placeholder_rules
 from repro.claim.raw_values import (
     Finding,
     choices,
@@ -445,7 +445,8 @@ def _contrast_rules(kind: type[TrainedClaim], data: Mapping[str, Any]) -> Iterat
         if len(named) > 1 and None not in named.values() and len({*named.values()}) == 1:
             yield at, f"{sides[0]} and {sides[1]} are the same arm"
         decides = at == ("contrast",) or plain(contrast, "region") is not None
-        if decides and len(named) == 2:  # an interaction is of two factors
+        misnamed = any(placeholder_rules(data))  # an argument, which then is no second factor
+        if decides and len(named) == 2 and not misnamed:  # an interaction is of two factors
             compared = {name: arm for name, arm in arms.items() if name in named.values()}
             yield from _factor_rule(compared, by_name="trainer" in data)
 

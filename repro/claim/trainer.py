@@ -4,11 +4,12 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from repro.claim.spec import Claim, TrainedClaim, Trainer
+from repro.claim.spec import Claim, Scalar, TrainedClaim, Trainer, arms_of, metric_of, model_for
 from repro.errors import ClaimError
 from repro.files import read_bytes, sha256_of
 
@@ -19,6 +20,7 @@ PLACEHOLDERS = (
     "arm", "rate", "seed", "epochs", "threshold", "device", "folder", "metrics", "python",
 )  # fmt: skip
 
+_TELL_ARMS = (b"REPRO_ARM", b"REPRO_ARGUMENTS")  # to a program that reads its environment
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_BYTES = 1 << 40
 _LARGE = 1 << 24  # bytes: what takes longer to hash than to look at
@@ -113,13 +115,13 @@ def changed_names(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]
 
 def hashed_text(claim: TrainedClaim) -> str:
     """What makes new trials if it changes; and what does not, of arguments and code beside it."""
-    home, hashed = claim.path.parent, {Path(name) for name in files_of(claim)}
-    folders = {file.parent for file in hashed if file.suffix == ".py"}
-    beside = {folder / path.name for folder in folders for path in (home / folder).glob("*.py")}
+    hashed = {Path(name) for name in files_of(claim)}
     arguments = {Path(name) for name in _files_of_arguments(claim)}
-    others = sorted(str(file) for file in (beside | arguments) - hashed)
+    others = sorted(str(file) for file in (_code_beside(claim) | arguments) - hashed)
     more = f" and {len(others) - _SHOWN_FILES} more" * (len(others) > _SHOWN_FILES)
-    text = f"hashed: {', '.join(_named(claim.trainer, home)) or 'no file of the program'}"
+    text = (
+        f"hashed: {', '.join(_named(claim.trainer, claim.path.parent)) or 'no file of the program'}"
+    )
     if not others:
         return text
     return f"{text}; not hashed: {', '.join(others[:_SHOWN_FILES])}{more} (`inputs` adds them)"
@@ -127,10 +129,14 @@ def hashed_text(claim: TrainedClaim) -> str:
 
 def command_warnings(claim: TrainedClaim) -> Iterator[str]:
     """What is probably a mistake in a command, for `repro validate`."""
-    if claim.trainer is None:
-        return
+    if claim.trainer is not None:
+        yield from _file_warnings(claim, claim.trainer)
+        yield from _value_warnings(claim, claim.trainer)
+
+
+def _file_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
     home = claim.path.parent.resolve()
-    for name in (word.rpartition("=")[2] for word in claim.trainer.command):
+    for name in (word.rpartition("=")[2] for word in trainer.command):
         if not _CODE.fullmatch(name):
             continue
         if not _is_file(home / name):
@@ -141,18 +147,70 @@ def command_warnings(claim: TrainedClaim) -> Iterator[str]:
     for name in _files_of_arguments(claim):
         if Path(name) not in map(Path, files_of(claim)):
             yield f"{name} is not hashed, so its changes make no new trials: add it to `inputs`"
-    code = b"".join(_code(home / name) for name in files_of(claim))
+
+
+def _value_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
+    code = _code(claim, files_of(claim))
     for name in ("seed", "rate"):
         note = unused_note(claim, name)
         if note and f"REPRO_{name.upper()}".encode() not in code:
             yield note
+    placeholders = {name for word in trainer.command for name in placeholders_in(word)}
+    if "arm" in placeholders or any(name in code for name in _TELL_ARMS):
+        return
+    for name in dict.fromkeys(name for arguments in _arguments(claim) for name in arguments):
+        if name not in placeholders:
+            yield (
+                f"the command has no {{{name}}}: this argument has no effect, unless the program "
+                "reads REPRO_ARGUMENTS"
+            )
+
+
+def check_arms(claim: Claim) -> None:
+    """ClaimError if a command is started in the same way for two of the arms that decide.
+
+    Without the text of its program nobody knows: that may read its environment.
+    """
+    if not isinstance(claim, TrainedClaim) or claim.trainer is None:
+        return
+    code = _code(claim, {*files_of(claim), *map(str, _code_beside(claim))})
+    if not code or any(name in code for name in _TELL_ARMS):
+        return
+    for scale in claim.scales:
+        told: dict[object, str] = {}
+        for arm in arms_of(claim):
+            rate, arguments = claim.arms[arm].rate, model_for(claim, scale, arm).arguments
+            values = {**dict.fromkeys(PLACEHOLDERS, ""), "rate": rate, **arguments}
+            words = command_line(claim.trainer.command, values)
+            read = rate if b"REPRO_RATE" in code else None
+            other = told.setdefault((*words, read, metric_of(claim, arm)), arm)
+            if other != arm:
+                raise ClaimError(
+                    f"{claim.path}: the command is the same for the arms {other} and {arm}, so "
+                    "that there is nothing to compare",
+                    hint='give it the factor under test, such as `--smoothing, "{smoothing}"`, '
+                    "or add the file that reads REPRO_ARM or REPRO_ARGUMENTS to `inputs`",
+                )
+
+
+def _code_beside(claim: TrainedClaim) -> set[Path]:
+    """The Python files in the folders of the scripts that the trainer names."""
+    home = claim.path.parent
+    folders = {Path(name).parent for name in files_of(claim) if name.endswith(".py")}
+    return {folder / path.name for folder in folders for path in (home / folder).glob("*.py")}
+
+
+def _arguments(claim: TrainedClaim) -> list[Mapping[str, Scalar]]:
+    """Those of each arm and of each scale."""
+    return [
+        *(arm.arguments for arm in claim.arms.values()),
+        *(scale.arguments for scale in claim.scales.values()),
+    ]
 
 
 def _files_of_arguments(claim: TrainedClaim) -> list[str]:
     """Relative files among the arguments of arms and scales."""
-    of_arms = [arm.arguments for arm in claim.arms.values()]
-    of_scales = [scale.arguments for scale in claim.scales.values()]
-    values = (str(value) for each in (*of_arms, *of_scales) for value in each.values())
+    values = (str(value) for arguments in _arguments(claim) for value in arguments.values())
     home = claim.path.parent
     return [value for value in dict.fromkeys(values) if _is_relative_file(home, value)]
 
@@ -168,12 +226,13 @@ def unused_note(claim: TrainedClaim, name: str) -> str:
     )
 
 
-def _code(path: Path) -> bytes:
-    """The text of a program; nothing of a file that is too large for one."""
-    try:
-        return read_bytes(path, most=_MOST_CODE)
-    except OSError:
-        return b""
+def _code(claim: TrainedClaim, names: Iterable[str]) -> bytes:
+    """The text of these files; nothing of one that is too large for a program."""
+    texts = []
+    for name in names:
+        with suppress(OSError):
+            texts.append(read_bytes(claim.path.parent / name, most=_MOST_CODE))
+    return b"".join(texts)
 
 
 def _digest(hashes: Mapping[str, str], files: Iterable[str]) -> str:

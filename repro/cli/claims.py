@@ -223,17 +223,19 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
     A warning, with which a claim stays valid, says which word its runs can hardly come to: where
     the paper's number lies on an edge of the region or outside, and where the seeds planned are
     too few for the `scatter` that the file expects; what of a schedule has no effect; or a file of
-    a command that is not there, and a seed or rate that it is not given; or texts of a template.
+    a command that is not there, and a seed, rate or argument that it is not given; or texts of a
+    template.
 
     Nets are not built here: `repro plan` builds each and trains it a step.
     """  # noqa: D301 - click wants the character itself
     from repro.claim import TrainedClaim
     from repro.claim.recipe_rules import idle_keys
     from repro.claim.scaffold import template_keys
-    from repro.claim.trainer import command_warnings
+    from repro.claim.trainer import check_arms, command_warnings
     from repro.verdict.forecast import warnings
 
     for claim in load_claims(names or claims_in(claims)):
+        check_arms(claim)
         echo(f"{claim.id}: valid")
         if keys := template_keys(claim):
             say(f"{claim.path}: warning: still as in the template: {', '.join(keys)}")
@@ -257,10 +259,11 @@ def trust(names: tuple[Path, ...]) -> None:
     Trust is of the file's content and place: once either changes you are asked again.
     """
     from repro.claim import TrainedClaim
-    from repro.claim.trainer import hashed_text
+    from repro.claim.trainer import check_arms, hashed_text
     from repro.execute.trust import commands_of, trust
 
     for claim in load_claims(names):
+        check_arms(claim)
         commands = commands_of(claim)
         if commands:
             trust(claim, user_folder("config"))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from repro.claim import Claim, TimeClaim, TrainedClaim
-from repro.claim.trainer import fingerprint_of, hashed_text
+from repro.claim.trainer import check_arms, fingerprint_of, hashed_text
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.prepare import open_images
@@ -42,6 +42,7 @@ def describe_plan(
     """
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
+    check_arms(claim)
     scale = scale or default_scale(claim)
     dataset = (
         None if claim.trainer else open_images(claim, scale, machine.data_dirs, machine.cache_dir)
@@ -57,6 +58,8 @@ def describe_plan(
         for sentence in missing_metrics(claim, scale, recipe.outcomes, recipe.contrasts)
     ]
     name = f"{claim.id} at {scale} scale"
+    if unwritten := evidence.recipes[claim.verdict_recipe].unwritten:
+        return f"{name}: nothing more is run: {unwritten}"
     if not cells:
         return "\n".join([f"{name}: nothing left to run", *notes])
     if dataset is None:

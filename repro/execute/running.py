@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from repro.claim import Claim, ExactClaim, TrainedClaim
-from repro.errors import ReproError, StatisticsError
+from repro.errors import CommandError, ReproError, StatisticsError
 from repro.execute import Backend, Machine, Outcome, run_cells
 from repro.execute.monitor.console import ConsoleObserver
 from repro.execute.monitor.observer import Observer, Observers
@@ -76,7 +76,9 @@ def run_claims(
     work, faults = prepare(trained_claims, scale, machine)
     work, refused = _check_nets(work, machine, store, max_seeds)
     outcome = _train(work, machine, backend, store, max_seeds, budget, loggers)
-    all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values()]
+    judged = [judge(claim, scale or default_scale(claim), store) for claim in selected]
+    unwritten = [fault for one in judged for fault in _unwritten_faults(one)]
+    all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values(), *unwritten]
     if outcome.gave_up:
         say("three trials of a command failed in a row: its other trials were not begun")
     print_errors(all_faults)
@@ -89,13 +91,13 @@ def run_claims(
         )
         say(f"{why}: {note}; to go on:\n  {command}")
     run_outcome = RunOutcome(
-        judged=[judge(claim, scale or default_scale(claim), store) for claim in selected],
+        judged=judged,
         interrupted=outcome.interrupted,
         faults=tuple(all_faults),
     )
     if machine.keep_weights:
         _report_missing_weights(run_outcome, store)
-    unmeasured = [line for judged in run_outcome.judged for line in _unmeasured_lines(judged)]
+    unmeasured = [line for one in judged for line in _unmeasured_lines(one)]
     if unmeasured and run_outcome.exit_code == StatisticsError.exit_code:
         print_error(StatisticsError("\n  ".join(["no number yet:", *unmeasured]), hint=command))
     return run_outcome
@@ -149,6 +151,17 @@ def _report_missing_weights(outcome: RunOutcome, store: Store) -> None:
             f"{count} trials were finished earlier without --keep-weights, and have no weights; "
             "to train them again, use another --store"
         )
+
+
+def _unwritten_faults(judged: Judgement) -> Iterator[CommandError]:
+    """That no more was trained, since the command does not write what the claim asks."""
+    for recipe in judged.evidence.recipes.values() if judged.evidence else ():
+        if recipe.unwritten and recipe.missing:
+            yield CommandError(
+                f"{judged.claim.id} at {judged.deciding.scale} scale: {recipe.unwritten}",
+                hint=f"mend the program or {judged.claim.path} (`repro trust` it again), and run "
+                "again; nothing more is trained before",
+            )
 
 
 def _unmeasured_lines(judged: Judgement) -> Iterator[str]:

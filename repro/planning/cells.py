@@ -32,8 +32,8 @@ TUNING_SEEDS_FROM = MOST_SEEDS
 class Cell:
     """A place in the plan: a trial, its purpose, and the epochs to which it is trained.
 
-    `decides`: the verdict needs it; other arms and recipes only explain. `home`: the working
-    folder of a command that trains it.
+    `decides`: the verdict needs it; other arms and recipes only explain. `claim_file`: with the
+    command that trains it.
     """
 
     recipe: str
@@ -42,7 +42,7 @@ class Cell:
     trial: Trial
     until: float
     decides: bool
-    home: Path | None = None
+    claim_file: Path | None = None
 
     @property
     def name(self) -> str:
@@ -52,6 +52,11 @@ class Cell:
     def label(self) -> str:
         """What distinguishes it from the other trials of its arm."""
         return f"{self.purpose} rate {self.trial.rate:g} seed {self.trial.seed}"
+
+    @property
+    def home(self) -> Path | None:
+        """The folder in which a command runs."""
+        return self.claim_file and self.claim_file.parent
 
     def done(self, results: Mapping[str, Result]) -> bool:
         return self.result(results) is not None
@@ -112,7 +117,7 @@ class ArmCells:
                     trial=self._trial(rate, seed),
                     until=until,
                     decides=self.decides,
-                    home=self.claim.path.parent.absolute() if self.claim.trainer else None,
+                    claim_file=self.claim.path.absolute() if self.claim.trainer else None,
                 )
                 for seed in seeds
             )

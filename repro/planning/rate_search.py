@@ -42,7 +42,9 @@ class Finalist:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RateSearch:
-    """The search of one arm: `chosen` is None while it runs, and if every rate diverged.
+    """The search of one arm: `chosen` is None while it runs, and if no rate has an error.
+
+    Then every rate diverged, or a command wrote no error.
 
     `pending`: the trials that it needs next. `refining`: it compares the rates about the best.
     `finalists`: these rates, when all are trained.
@@ -219,10 +221,13 @@ def _error(claim: TrainedClaim, result: Result, by: float) -> float:
     if result.status == "diverged" and result.epochs <= by:
         return math.inf
     by_training = isinstance(claim, TimeClaim) and claim.metric == "train_error"
-    errors = result.epoch_errors if by_training else result.test_errors
-    epochs = min(len(errors), math.floor(by) if by < math.inf else math.inf)
-    error = errors[int(epochs) - 1] if epochs >= 1 else result.train_error
-    return math.inf if math.isnan(error) else error  # NaN cannot be sorted
+    tests = () if by_training else result.test_errors
+    for errors in (tests, result.epoch_errors):  # a command may not have tested by then
+        epochs = min(len(errors), math.floor(by) if by < math.inf else math.inf)
+        if epochs >= 1 and not math.isnan(error := errors[int(epochs) - 1]):
+            return error
+    # NaN cannot be sorted.
+    return math.inf if math.isnan(result.train_error) else result.train_error
 
 
 def _speed(outcome: RateOutcome) -> tuple[float, float]:

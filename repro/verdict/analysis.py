@@ -30,7 +30,12 @@ from repro.claim.trainer import unused_note
 from repro.planning import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
 from repro.trial import LAG, WINDOWS, Clocks, Result, Row, first_below
-from repro.verdict.checks import failed_checks, missing_metrics, undertrained
+from repro.verdict.checks import (
+    failed_checks,
+    missing_metrics,
+    undertrained,
+    unwritten_metrics,
+)
 from repro.verdict.crossing_lower_end import last_above, measured_lower
 from repro.verdict.effects import DECIDING, Bits, Contrast, Outcome, contrasts
 from repro.verdict.rate_sensitivity import (
@@ -68,7 +73,8 @@ class RecipeEvidence:
     `seeds`: finished in all deciding arms, without a gap. `target_seeds`: needed per arm so far.
     `failed_checks`: a sentence for each failed sanity check of a deciding arm, which makes the
     verdict invalid. `doubtful`: all arms that failed a check. `undertrained`: a sentence if every
-    deciding arm is, at a look; else it is among the `caveats`.
+    deciding arm is, at a look; else it is among the `caveats`. `unwritten`: a sentence, also among
+    them, if a command does not write what claim or search ask: nothing more is trained then.
     """
 
     recipe: str
@@ -82,6 +88,7 @@ class RecipeEvidence:
     failed_checks: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
     undertrained: str = ""
+    unwritten: str = ""
     look: Look | None = None
     bases: tuple[Contrast, ...] = ()
     seeds: int = 0
@@ -175,13 +182,21 @@ def analyse(
 class _Trials:
     """The trials of a claim under one recipe: searches by arm, evaluation outcomes, all ids.
 
-    `near_best`: by arm, the tuning outcomes of each rate that may be the best.
+    `near_best`: by arm, the tuning outcomes of each rate that may be the best. `tuning`,
+    `evaluation`: finished trials by arm.
     """
 
     rates: Mapping[str, RateSearch]
     near_best: Mapping[str, TuningOutcomes]
     outcomes: tuple[Outcome, ...]
-    trial_ids: tuple[str, ...]
+    tuning: Mapping[str, list[Result]]
+    evaluation: Mapping[str, list[Result]]
+
+    @property
+    def trial_ids(self) -> tuple[str, ...]:
+        """Of all of them."""
+        results = (*self.tuning.values(), *self.evaluation.values())
+        return tuple(result.trial_id for of_arm in results for result in of_arm)
 
     def sample(self, look: Look | None) -> list[Outcome]:
         """The evaluation outcomes that count at an analysis; all before the first."""
@@ -215,13 +230,17 @@ def _trials(
             result = cell.result(results)
             if result is not None:
                 outcomes.append(_outcome(claim, scale, arm, cell, result, records))
-    tuning_ids = [name for search in rates.values() for name in search.trials if name in results]
-    evaluation_ids = [outcome.trial_id for outcome in outcomes]
     return _Trials(
         rates=rates,
         near_best=near_best,
         outcomes=tuple(outcomes),
-        trial_ids=(*tuning_ids, *evaluation_ids),
+        tuning={
+            arm: [results[name] for name in search.trials if name in results]
+            for arm, search in rates.items()
+        },
+        evaluation={
+            arm: [results[one.trial_id] for one in outcomes if one.arm == arm] for arm in claim.arms
+        },
     )
 
 
@@ -257,6 +276,9 @@ def _evidence_at(
     notes = (sentence for arm in claim.arms if arm not in deciding for sentence in doubts[arm])
     poor = undertrained(claim, scale, sample)
     is_all = look is not None and poor.arms.issuperset(deciding)
+    unwritten = ""
+    if claim.trainer is not None:
+        unwritten = unwritten_metrics(claim, effects, trials.tuning, trials.evaluation)
     return RecipeEvidence(
         recipe=recipe,
         rates=trials.rates,
@@ -269,11 +291,13 @@ def _evidence_at(
             *notes,
             *([f"undertrained: {poor.sentence}"] if poor.arms and not is_all else ()),
             *missing_metrics(claim, scale, sample, effects),
+            *([unwritten] if unwritten else ()),
             *rate_caveats(claim, trials.rates, trials.near_best),
         ),
         failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
         doubtful=frozenset(arm for arm, sentences in doubts.items() if sentences),
         undertrained=poor.sentence if is_all else "",
+        unwritten=unwritten,
         look=look,
         bases=_bases(claim, trials, look, effects) if look else (),
     )

@@ -5,13 +5,16 @@ is undertrained where every deciding arm is; where only some arms are, it is a n
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import NamedTuple
 
 from repro.claim import Checks, TimeClaim, TrainedClaim, arms_of
 from repro.registry import DATASETS, DatasetFacts
+from repro.trial import Result
 from repro.verdict.effects import Contrast, Outcome
+
+_SHOWN = 200  # characters of a list of names
 
 
 def failed_checks(
@@ -66,8 +69,10 @@ def missing_metrics(
     """How many finished trials lack a metric of an effect, and the command that measures it.
 
     Such trials were trained before the code had the metric, or without the package that
-    measures it.
+    measures it. Of a command see `unwritten_metrics`.
     """
+    if claim.trainer is not None:
+        return
     needed = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
     for arm, metric in dict.fromkeys(needed):
         trials = _finished_outcomes(outcomes, arm)
@@ -79,6 +84,52 @@ def missing_metrics(
                 f"`repro run {claim.id} --scale {scale} --store NEW` trains them into another "
                 "store, from which `repro merge` takes it"
             )
+
+
+# What a search compares, the first of them that a command writes; and what a metric follows from.
+_COMPARED = ("test_error", "train_error", "online_error")
+_SOURCES = {"test_loss_rise": "test_loss"}
+
+
+def unwritten_metrics(
+    claim: TrainedClaim,
+    effects: Iterable[Contrast],
+    tuning: Mapping[str, Sequence[Result]],
+    evaluation: Mapping[str, Sequence[Result]],
+) -> str:
+    """A sentence about what a command did not write, though claim or search ask it; else empty.
+
+    tuning, evaluation: finished trials, by arm. One of them is enough: the others would lack it,
+    too. What diverged was stopped before it could write all.
+    """
+    needed = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
+    if isinstance(claim, TimeClaim):
+        needed = [(arm, _error_of_times(claim)) for arm in claim.arms]
+    for arm, metric in needed:
+        name = _SOURCES.get(metric, metric)
+        for result in _ended([*tuning[arm], *evaluation[arm]]):
+            if name not in result.metrics:
+                return f"the program wrote {_names(result)}; the claim asks `{name}`"
+    for result in _ended(result for results in tuning.values() for result in results):
+        if result.metrics.keys().isdisjoint(_COMPARED):
+            return (
+                f"the search compares `test_error`; the program wrote {_names(result)}: write "
+                "`test_error`, too, or give `rate` in place of `search`"
+            )
+    return ""
+
+
+def _error_of_times(claim: TimeClaim) -> str:
+    return {None: "test_error", "full": "train_error", "online": "online_error"}[claim.decided_by]
+
+
+def _ended(results: Iterable[Result]) -> Iterator[Result]:
+    return (result for result in results if result.status != "diverged")
+
+
+def _names(result: Result) -> str:
+    text = ", ".join(sorted(result.metrics)) or "no metric"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _finished_outcomes(outcomes: Iterable[Outcome], arm: str) -> list[Outcome]:

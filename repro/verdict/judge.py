@@ -124,9 +124,12 @@ def next_trials(
     """The next trials: those for the next interim analysis, unless the claim is decided.
 
     A pure function of claim and results. `max_seeds`: stop at the last analysis with at most so
-    many seeds, or before the first, where nothing can be decided.
+    many seeds, or before the first, where nothing can be decided. None if a command does not write
+    what the claim asks: more trials would not either.
     """
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
+    if any(recipe.unwritten for recipe in evidence.recipes.values()):
+        return []
     looks = claim.scales[scale].seeds
     most = looks[-1]
     if max_seeds is not None:

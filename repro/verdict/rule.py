@@ -51,6 +51,7 @@ from repro.claim import (
     is_paired,
 )
 from repro.claim.trainer import unused_note
+from repro.planning import RateSearch
 from repro.stats import ERROR, Estimate, holm, over_all_looks
 from repro.text import counted, estimate_text, level_percent, level_text, paper_text, seeds_text
 from repro.trial import FactOutcome
@@ -416,15 +417,22 @@ def _not_measured(evidence: RecipeEvidence) -> Ruling:
     searches = evidence.rates.values()
     is_done = all(search.done for search in searches)
     if is_done and all(search.chosen is None for search in searches):
-        return Ruling(
-            "inconclusive", "every learning rate that its search kept diverged, in every arm"
-        )
+        why = "every learning rate that its search kept diverged, in every arm"
+        if _compared_nothing(evidence, searches):
+            why = "no search could compare its learning rates"
+        return Ruling("inconclusive", why)
     why = "nothing was run"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
         why = "no evaluation trial has ended yet"
         if not is_done:
             why = "the search for rates is not finished"
     return Ruling("not run", why, open=True)
+
+
+def _compared_nothing(evidence: RecipeEvidence, searches: Iterable[RateSearch]) -> bool:
+    """Whether searches without a rate lacked the errors to compare, and not all trials diverged."""
+    outcomes = [outcome for search in searches for outcome in search.outcomes]
+    return bool(evidence.unwritten) and any(one.status != "diverged" for one in outcomes)
 
 
 def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None:
@@ -436,10 +444,10 @@ def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None
             why = f"the search for the {arm} arm's rate is not finished"
             return Ruling("inconclusive", why, open=True)
         if search.chosen is None:
-            return Ruling(
-                "inconclusive",
-                f"every learning rate that the search of the {arm} arm kept diverged",
-            )
+            why = f"every learning rate that the search of the {arm} arm kept diverged"
+            if _compared_nothing(evidence, [search]):
+                why = f"the search of the {arm} arm could not compare its learning rates"
+            return Ruling("inconclusive", why)
     edges = [arm for arm in arms if evidence.rates[arm].at_edge]
     if edges:
         cause = unused_note(claim, "rate")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -197,9 +198,13 @@ def overview_lines(state: Overview) -> list[str]:
 
 
 def _in_a_line(text: str) -> str:
-    """The first line of a message; with the last one where it ends in a colon."""
+    """The first line of a message; where it ends in a colon, with the last line that it announces.
+
+    That is the last of a program's own lines, which are indented further than what follows them.
+    """
     first, *more = text.splitlines() or [""]
-    return f"{first} {more[-1].strip()}" if more and first.endswith(":") else first
+    lines = [*takewhile(lambda line: line.startswith("    "), more)] or more
+    return f"{first} {lines[-1].strip()}" if lines and first.endswith(":") else first
 
 
 def _count_line(state: Overview) -> str:

@@ -9,6 +9,7 @@ import fcntl
 import json
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ _MOST_LINE = 1 << 16  # bytes
 _MOST_METRICS = 1 << 26  # bytes, of one start
 _MOST_OUTPUT = 1 << 16  # bytes, the last of them
 _SHOWN_LINES = 15
+_SHOWN_CHARACTERS = 200  # of a line
 
 
 def train_by_command(
@@ -71,7 +73,7 @@ class _Program:
         self.on_event = on_event
         trial = Store(machine.store).folder(cell.trial.id)
         self.lock, self.folder = trial / "program.lock", trial / "program"
-        self.metrics = self.folder / "metrics.jsonl"
+        self.metrics, self.output = self.folder / "metrics.jsonl", self.folder / "output.txt"
         self.training = Training(trial=cell.trial, until=cell.until)
         self.earlier_seconds = 0.0  # seconds of earlier starts
         self.earlier_training = 0.0  # of these, training up to the last measurement
@@ -101,13 +103,18 @@ class _Program:
         return TrainedCell(outcome="finished", result=result)
 
     def _error(self, fault: "_Fault", files: Sequence[str]) -> CommandError:
+        trial = self.cell.trial
         lines = self.tail.content().decode(errors="replace").strip().splitlines()
-        printed = "".join(f"\n    {line}" for line in lines[-_SHOWN_LINES:])
+        printed = "".join(f"\n    {_excerpt(line)}" for line in lines[-_SHOWN_LINES:])
         ending = f"; its last lines:{printed}" if printed else "; it printed nothing"
-        again = "mend the program, then run the same command again: after a change of"
+        output = f"\n  output: {self.output.absolute()}" if printed else ""
         return CommandError(
-            f"the command of trial {self.cell.trial.id} {fault}{ending}",
-            hint=f"{again} {' or '.join(files)} all its trials start anew" if files else "",
+            f"the command of trial {trial.id} (arm {self.cell.arm}, rate {trial.rate:g}, "
+            f"seed {trial.seed}) {fault}{ending}\n  ran: {shlex.join(self._words())}{output}",
+            cause=f"{fault}{ending}",
+            hint=f"mend the program, its packages, or `trainer.command` in {self.cell.claim_file} "
+            "(`repro trust` it again), and run again: after a change of "
+            f"{' or '.join([*files, 'the command'])} all its trials start anew",
         )
 
     # Before it starts
@@ -192,13 +199,10 @@ class _Program:
 
     def _start(self, lock: int) -> "subprocess.Popen[bytes]":
         trial = self.cell.trial
-        assert trial.trainer is not None
-        values = {**trial.arguments, **self._values()}
-        command = command_line(trial.trainer.command, values)
         process = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
-            [sys.executable, "-I", command_guard.__file__, str(GRACE_SECONDS), *command],
+            [sys.executable, "-I", command_guard.__file__, str(GRACE_SECONDS), *self._words()],
             cwd=self.cell.home,
-            env=_environment(trial, values, self.machine),
+            env=_environment(trial, self._values(), self.machine),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -210,9 +214,16 @@ class _Program:
         self.started = self.last_metric = time.monotonic()
         return process
 
+    def _words(self) -> list[str]:
+        """The command with the trial's values filled in."""
+        trainer = self.cell.trial.trainer
+        assert trainer is not None
+        return command_line(trainer.command, self._values())
+
     def _values(self) -> dict[str, object]:
         trial = self.cell.trial
         return {
+            **trial.arguments,
             "rate": repr(trial.rate),
             "seed": trial.seed,
             "epochs": f"{self.cell.until:g}",
@@ -233,8 +244,7 @@ class _Program:
                     seconds=time.monotonic() - self.started,
                 )
             except ValueError as error:
-                excerpt = text if len(text) <= 200 else f"{text[:200]}..."
-                raise _Fault(f"wrote what is no measurement: {error}: {excerpt}") from None
+                raise _Fault(f"wrote what is no measurement: {error}: {_excerpt(text)}") from None
             if line is not None:
                 line = line._replace(seconds=self.earlier_training + line.seconds)
             self.training.take(line)
@@ -246,24 +256,26 @@ class _Program:
         try:
             with open_regular(self.metrics) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size > _MOST_METRICS:
-                    raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
                 if size < self.offset:  # the program has truncated the file
                     self.offset = 0
                 file.seek(self.offset)
-                content = file.read(size - self.offset)
+                content = file.read(min(size, _MOST_METRICS) - self.offset)
         except FileNotFoundError:
             return
         except OSError as error:
             raise _Fault(f"left no readable file of metrics: {error.strerror}") from error
         complete, end, rest = content.rpartition(b"\n")
-        if len(rest) > _MOST_LINE:
-            raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
-        chunk = content if whole else complete + end
+        too_long = len(rest) > _MOST_LINE
+        chunk = content if whole and not too_long else complete + end
         for raw in chunk.splitlines():
             if raw.strip():
                 yield raw.decode(errors="replace")
         self.offset += len(chunk)
+        # Only now: the program may have saved what it wrote before, and will not write it again.
+        if size > _MOST_METRICS:
+            raise _Fault(f"wrote {size} bytes of metrics, of {_MOST_METRICS} at most")
+        if too_long:
+            raise _Fault(f"wrote a line of metrics of more than {_MOST_LINE} bytes")
 
     # After it has ended
 
@@ -275,7 +287,7 @@ class _Program:
         process.wait()
         self.tail.close()
         with suppress(WriteError):
-            write_atomic(self.folder / "output.txt", self.tail.content())
+            write_atomic(self.output, self.tail.content())
 
     def _check_exit(self, code: int) -> None:
         training = self.training
@@ -317,6 +329,10 @@ class _Program:
             seconds=line.seconds,
             rows=tuple(rows),
         )
+
+
+def _excerpt(line: str) -> str:
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
 
 
 class _Tail:
