@@ -214,6 +214,18 @@ def test_a_legend_says_how_many_seeds_count(ax: Axes) -> None:
     )
 
 
+def test_the_names_of_many_arms_stand_below_their_curves(ax: Axes) -> None:
+    """Among them they would hide some; what is dotted, the caption says once."""
+    errors = np.linspace(0.9, 0.4, 10)
+    band = Band(seeds=3, counted=3, epochs=EPOCHS, median=errors, low=errors, high=errors)
+    figures.error_curves(ax, [ArmErrors(arm=name, test=band, train=band) for name in "abcd"])
+    legend = ax.get_legend()
+
+    assert legend is not None
+    assert [text.get_text()[0] for text in legend.get_texts()] == ["a", "b", "c", "d"]
+    assert legend.get_window_extent().y1 < ax.get_window_extent().y0
+
+
 @pytest.mark.parametrize("epochs", [1, 8, 10, 18, 90])
 def test_the_last_epoch_of_a_curve_has_a_marker(ax: Axes, epochs: int) -> None:
     """It is the one that is measured; at most ten markers, equally far apart."""

@@ -209,13 +209,17 @@ def error_curves(ax: Axes, arms: Sequence[ArmErrors]) -> Axes:
                 linestyle=":",
                 marker="_" if len(arm.train.epochs) == 1 else None,  # of which no line is seen
                 gid=gid,
-                label=f"{arm.arm}: training batches",
+                # The caption says what is dotted.
+                label="_dotted" if arm.test is not None else f"{arm.arm}: training batches",
             )
     ax.set(xlabel="epochs", ylabel="error in %")
     if ax.has_data():
         ax.set_xlim(left=0)
     _span(ax)
-    if ax.get_legend_handles_labels()[0]:
+    entries = len(ax.get_legend_handles_labels()[0])
+    if entries > 2:  # more than there is room for among curves
+        ax.legend(loc="upper left", bbox_to_anchor=(0, -0.18))
+    elif entries:
         ax.legend(loc="best")
     else:
         not_run(ax)
