@@ -20,7 +20,8 @@ PLACEHOLDERS = (
     "arm", "rate", "seed", "epochs", "threshold", "device", "folder", "metrics", "python",
 )  # fmt: skip
 
-_TELL_ARMS = (b"REPRO_ARM", b"REPRO_ARGUMENTS")  # to a program that reads its environment
+_VARIABLE = re.compile(rb"REPRO_[A-Z]*")
+_ALL_VARIABLES = b"REPRO_"  # a program that looks for whatever begins so
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_BYTES = 1 << 40
 _LARGE = 1 << 24  # bytes: what takes longer to hash than to look at
@@ -150,14 +151,21 @@ def _file_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
 
 
 def _value_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
-    code = _code(claim, files_of(claim))
+    variables = _variables(claim)
+    if _ALL_VARIABLES in variables:
+        return
     for name in ("seed", "rate"):
         note = unused_note(claim, name)
-        if note and f"REPRO_{name.upper()}".encode() not in code:
+        if note and f"REPRO_{name.upper()}".encode() not in variables:
             yield note
     placeholders = {name for word in trainer.command for name in placeholders_in(word)}
-    if "arm" in placeholders or any(name in code for name in _TELL_ARMS):
+    if "arm" in placeholders or variables & {b"REPRO_ARM", b"REPRO_ARGUMENTS"}:
         return
+    if same := _same_arms(claim, trainer, reads_rate=b"REPRO_RATE" in variables):
+        yield (
+            f"the command is the same for the arms {' and '.join(same)}, so that there is nothing "
+            "to compare, unless the program reads REPRO_ARM or REPRO_ARGUMENTS"
+        )
     for name in dict.fromkeys(name for arguments in _arguments(claim) for name in arguments):
         if name not in placeholders:
             yield (
@@ -166,31 +174,20 @@ def _value_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
             )
 
 
-def check_arms(claim: Claim) -> None:
-    """ClaimError if a command is started in the same way for two of the arms that decide.
-
-    Without the text of its program nobody knows: that may read its environment.
-    """
-    if not isinstance(claim, TrainedClaim) or claim.trainer is None:
-        return
-    code = _code(claim, {*files_of(claim), *map(str, _code_beside(claim))})
-    if not code or any(name in code for name in _TELL_ARMS):
-        return
+def _same_arms(
+    claim: TrainedClaim, trainer: Trainer, *, reads_rate: bool
+) -> tuple[str, str] | None:
+    """Two of the arms that decide for which the command is started in the same way, if any."""
     for scale in claim.scales:
         told: dict[object, str] = {}
         for arm in arms_of(claim):
             rate, arguments = claim.arms[arm].rate, model_for(claim, scale, arm).arguments
             values = {**dict.fromkeys(PLACEHOLDERS, ""), "rate": rate, **arguments}
-            words = command_line(claim.trainer.command, values)
-            read = rate if b"REPRO_RATE" in code else None
-            other = told.setdefault((*words, read, metric_of(claim, arm)), arm)
-            if other != arm:
-                raise ClaimError(
-                    f"{claim.path}: the command is the same for the arms {other} and {arm}, so "
-                    "that there is nothing to compare",
-                    hint='give it the factor under test, such as `--smoothing, "{smoothing}"`, '
-                    "or add the file that reads REPRO_ARM or REPRO_ARGUMENTS to `inputs`",
-                )
+            words = command_line(trainer.command, values)
+            key = (*words, rate if reads_rate else None, metric_of(claim, arm))
+            if (other := told.setdefault(key, arm)) != arm:
+                return other, arm
+    return None
 
 
 def _code_beside(claim: TrainedClaim) -> set[Path]:
@@ -226,13 +223,16 @@ def unused_note(claim: TrainedClaim, name: str) -> str:
     )
 
 
-def _code(claim: TrainedClaim, names: Iterable[str]) -> bytes:
-    """The text of these files; nothing of one that is too large for a program."""
-    texts = []
-    for name in names:
-        with suppress(OSError):
-            texts.append(read_bytes(claim.path.parent / name, most=_MOST_CODE))
-    return b"".join(texts)
+def _variables(claim: TrainedClaim) -> set[bytes]:
+    """The names of our variables in the program's files, as far as these are known."""
+    found: set[bytes] = set()
+    for name in {*files_of(claim), *map(str, _code_beside(claim))}:
+        if _CODE.fullmatch(name):
+            with suppress(OSError):  # one that is too large for a program has none
+                found.update(
+                    _VARIABLE.findall(read_bytes(claim.path.parent / name, most=_MOST_CODE))
+                )
+    return found
 
 
 def _digest(hashes: Mapping[str, str], files: Iterable[str]) -> str:

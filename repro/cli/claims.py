@@ -231,11 +231,10 @@ def validate(names: tuple[Path, ...], claims: Path | None) -> None:
     from repro.claim import TrainedClaim
     from repro.claim.recipe_rules import idle_keys
     from repro.claim.scaffold import template_keys
-    from repro.claim.trainer import check_arms, command_warnings
+    from repro.claim.trainer import command_warnings
     from repro.verdict.forecast import warnings
 
     for claim in load_claims(names or claims_in(claims)):
-        check_arms(claim)
         echo(f"{claim.id}: valid")
         if keys := template_keys(claim):
             say(f"{claim.path}: warning: still as in the template: {', '.join(keys)}")
@@ -259,11 +258,10 @@ def trust(names: tuple[Path, ...]) -> None:
     Trust is of the file's content and place: once either changes you are asked again.
     """
     from repro.claim import TrainedClaim
-    from repro.claim.trainer import check_arms, hashed_text
+    from repro.claim.trainer import command_warnings, hashed_text
     from repro.execute.trust import commands_of, trust
 
     for claim in load_claims(names):
-        check_arms(claim)
         commands = commands_of(claim)
         if commands:
             trust(claim, user_folder("config"))
@@ -273,6 +271,8 @@ def trust(names: tuple[Path, ...]) -> None:
             else "runs no command, and needs no trust"
         )
         echo(f"{claim.id}: {may}")
+        for sentence in command_warnings(claim) if isinstance(claim, TrainedClaim) else ():
+            say(f"{claim.path}: warning: {sentence}")
 
 
 @command(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from repro.claim import Claim, TimeClaim, TrainedClaim
-from repro.claim.trainer import check_arms, fingerprint_of, hashed_text
+from repro.claim.trainer import fingerprint_of, hashed_text
 from repro.data import Dataset
 from repro.execute import Machine
 from repro.execute.prepare import open_images
@@ -42,7 +42,6 @@ def describe_plan(
     """
     if not isinstance(claim, TrainedClaim):
         return f"{claim.id}: nothing to train, a second at most"
-    check_arms(claim)
     scale = scale or default_scale(claim)
     dataset = (
         None if claim.trainer else open_images(claim, scale, machine.data_dirs, machine.cache_dir)

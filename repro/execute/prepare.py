@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from repro.claim import Claim, TrainedClaim
-from repro.claim.trainer import OWN_DATA, check_arms, fingerprint_of
+from repro.claim.trainer import OWN_DATA, fingerprint_of
 from repro.data import Dataset, open_dataset
 from repro.errors import ClaimError, DataError
 from repro.execute.machine import Machine
@@ -90,7 +90,6 @@ def _find_work(
     claim: TrainedClaim, scale: str, data_dirs: Sequence[Path], cache_dir: Path
 ) -> tuple[Work, str]:
     if claim.trainer is not None:
-        check_arms(claim)
         command_fingerprint = fingerprint_of(claim)
         title = claim.scales[scale].data or OWN_DATA
         return Work(claim=claim, scale=scale, fingerprint=command_fingerprint, dataset=None), title

@@ -160,7 +160,8 @@ def _unwritten_faults(judged: Judgement) -> Iterator[CommandError]:
             yield CommandError(
                 f"{judged.claim.id} at {judged.deciding.scale} scale: {recipe.unwritten}",
                 hint=f"mend the program or {judged.claim.path} (`repro trust` it again), and run "
-                "again; nothing more is trained before",
+                "again, into another --store unless a hashed file of it changed; nothing more is "
+                "trained before",
             )
 
 

@@ -34,6 +34,7 @@ from repro.verdict.checks import (
     failed_checks,
     missing_metrics,
     undertrained,
+    unsearched_metrics,
     unwritten_metrics,
 )
 from repro.verdict.crossing_lower_end import last_above, measured_lower
@@ -74,7 +75,8 @@ class RecipeEvidence:
     `failed_checks`: a sentence for each failed sanity check of a deciding arm, which makes the
     verdict invalid. `doubtful`: all arms that failed a check. `undertrained`: a sentence if every
     deciding arm is, at a look; else it is among the `caveats`. `unwritten`: a sentence, also among
-    them, if a command does not write what claim or search ask: nothing more is trained then.
+    them, if a command does not write what the claim decides by, or what its search compares
+    (`unsearched`): nothing more is trained then.
     """
 
     recipe: str
@@ -89,6 +91,7 @@ class RecipeEvidence:
     doubtful: frozenset[str] = frozenset()
     undertrained: str = ""
     unwritten: str = ""
+    unsearched: str = ""
     look: Look | None = None
     bases: tuple[Contrast, ...] = ()
     seeds: int = 0
@@ -276,9 +279,14 @@ def _evidence_at(
     notes = (sentence for arm in claim.arms if arm not in deciding for sentence in doubts[arm])
     poor = undertrained(claim, scale, sample)
     is_all = look is not None and poor.arms.issuperset(deciding)
-    unwritten = ""
+    unsearched = unwritten = further = ""
     if claim.trainer is not None:
-        unwritten = unwritten_metrics(claim, effects, trials.tuning, trials.evaluation)
+        decide = [one for one in effects if one.name in (DECIDING, *claim.conditions)]
+        unsearched = unsearched_metrics(trials.tuning)
+        unwritten, further = (
+            unwritten_metrics(claim, scale, some, trials.tuning, trials.evaluation)
+            for some in (decide, effects)
+        )
     return RecipeEvidence(
         recipe=recipe,
         rates=trials.rates,
@@ -291,13 +299,14 @@ def _evidence_at(
             *notes,
             *([f"undertrained: {poor.sentence}"] if poor.arms and not is_all else ()),
             *missing_metrics(claim, scale, sample, effects),
-            *([unwritten] if unwritten else ()),
+            *(sentence for sentence in (unsearched, further) if sentence),
             *rate_caveats(claim, trials.rates, trials.near_best),
         ),
         failed_checks=tuple(sentence for arm in deciding for sentence in doubts[arm]),
         doubtful=frozenset(arm for arm, sentences in doubts.items() if sentences),
         undertrained=poor.sentence if is_all else "",
-        unwritten=unwritten,
+        unwritten=unwritten or unsearched,
+        unsearched=unsearched,
         look=look,
         bases=_bases(claim, trials, look, effects) if look else (),
     )

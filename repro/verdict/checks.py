@@ -93,23 +93,31 @@ _SOURCES = {"test_loss_rise": "test_loss"}
 
 def unwritten_metrics(
     claim: TrainedClaim,
+    scale: str,
     effects: Iterable[Contrast],
     tuning: Mapping[str, Sequence[Result]],
     evaluation: Mapping[str, Sequence[Result]],
 ) -> str:
-    """A sentence about what a command did not write, though claim or search ask it; else empty.
+    """A sentence about what a command did not write, though the claim asks it; else empty.
 
-    tuning, evaluation: finished trials, by arm. One of them is enough: the others would lack it,
-    too. What diverged was stopped before it could write all.
+    tuning, evaluation: finished trials, by arm. One that was trained to
+    the end is enough: the others would lack it, too. What diverged was stopped before it could
+    write all, and at an early rung not all may be measured yet.
     """
     needed = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
     if isinstance(claim, TimeClaim):
         needed = [(arm, _error_of_times(claim)) for arm in claim.arms]
     for arm, metric in needed:
         name = _SOURCES.get(metric, metric)
-        for result in _ended([*tuning[arm], *evaluation[arm]]):
+        to_the_end = (r for r in tuning[arm] if r.epochs >= claim.scales[scale].epochs - 1e-9)
+        for result in _ended([*to_the_end, *evaluation[arm]]):
             if name not in result.metrics:
                 return f"the program wrote {_names(result)}; the claim asks `{name}`"
+    return ""
+
+
+def unsearched_metrics(tuning: Mapping[str, Sequence[Result]]) -> str:
+    """A sentence about a command that wrote no error which its search compares; else empty."""
     for result in _ended(result for results in tuning.values() for result in results):
         if result.metrics.keys().isdisjoint(_COMPARED):
             return (

@@ -432,7 +432,7 @@ def _not_measured(evidence: RecipeEvidence) -> Ruling:
 def _compared_nothing(evidence: RecipeEvidence, searches: Iterable[RateSearch]) -> bool:
     """Whether searches without a rate lacked the errors to compare, and not all trials diverged."""
     outcomes = [outcome for search in searches for outcome in search.outcomes]
-    return bool(evidence.unwritten) and any(one.status != "diverged" for one in outcomes)
+    return bool(evidence.unsearched) and any(one.status != "diverged" for one in outcomes)
 
 
 def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None:
