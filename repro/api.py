@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from repro.claim import Claim, TrainedClaim, load_all, load_valid
 from repro.cli.options import cache_dir_for, data_dirs_for, machine_from
 from repro.cli.settings import user_folder
-from repro.errors import ClaimError, ReproError
-from repro.registry.shipped import claim_files, find_claim
+from repro.errors import ClaimError, NothingMeasuredError, ReproError
+from repro.registry.shipped import claim_files, find_claim, is_shipped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,13 +186,23 @@ def run(
 
 
 def results(store: str | Path = "runs", claims: Named | Sequence[Named] | None = None) -> Results:
-    """What the store says of the claims; without any, of all that `repro list` shows."""
+    """What the store says of the claims.
+
+    Without any, of those that are found here, and of those that come with repro as far as it knows
+    them. Raises NothingMeasuredError where there is no such folder.
+    """
     from repro.report.frames import data_frames
     from repro.report.read_pages import pages
     from repro.store import Store
 
     chosen = load_all(claim_files(None)) if claims is None else _claims(claims)
-    report_pages = pages(chosen, Store(Path(store)))
+    if not Path(store).is_dir():
+        raise NothingMeasuredError(f"there is no folder {store}", hint="`store` names one")
+    report_pages = [
+        page
+        for page in pages(chosen, Store(Path(store)))
+        if claims is not None or page.measured or not is_shipped(page.claim.path)
+    ]
     frames = data_frames(report_pages)
     trials, whose = frames["trials"], ["claim", "scale", "recipe", "arm", "purpose", "rate", "seed"]
     return Results(

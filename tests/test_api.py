@@ -100,7 +100,11 @@ def test_a_claim_is_named_as_on_the_command_line(
     assert repro.load("lrn").id == "lrn"
     assert repro.validate("lrn") == []
     assert {"without", "with"} <= {*repro.plan("lrn", "smoke")["arm"]}
+    with pytest.raises(repro.ReproError, match="there is no folder runs"):
+        repro.results("runs")
+    (tmp_path / "runs").mkdir()
     assert repro.results("runs", ["lrn", "mine"]).trials.empty
+    assert {*repro.results("runs").verdicts["claim"]} == {"mine"}  # of those of repro, none is run
     with pytest.raises(repro.ReproError, match=r"no claim 'lrm' in claims, .*mean 'lrn'"):
         repro.load("lrm")
 
@@ -126,7 +130,7 @@ def test_checkers_of_types_read_the_package_s_own() -> None:
     [
         ("import repro", {"click", "pydantic", "numpy", "pandas", "torch"}),
         ("import repro; repro.load('lrn')", {"numpy", "pandas", "torch"}),
-        ("import repro; repro.results('nowhere', 'lrn')", {"torch"}),
+        ("import repro; repro.results('.', 'lrn')", {"torch"}),
     ],
 )
 def test_what_is_imported_waits_for_nothing_that_it_does_not_need(

@@ -1161,6 +1161,7 @@ def test_a_claim_begun_for_a_script_runs_it_where_it_lies(
     )
     assert '"{python}", "../train.py", --smoothing' in Path("claims/smooth.yaml").read_text()
     assert "no file" not in validated.output
+    assert "../train.py lies outside of the claim file's folder" in validated.output
     assert ran.exit_code == 0, ran.output
     assert re.search(r"ours +1\b", ran.output), ran.output
 

@@ -275,12 +275,20 @@ def test_a_gap_without_a_further_contrast_of_test_errors_is_gap_only(tmp_path: P
     assert "no further contrast is of the test errors of without and with" in verdict.reason
 
 
-def test_seeds_that_came_out_equal_decide_nothing(tmp_path: Path) -> None:
-    """Four seeds that all gained two points of a hundred: no scatter seen is no certainty."""
-    evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(0.02, noise=0.0))
+@pytest.mark.parametrize(("effect", "unused"), [(0.02, False), (0.0, True)])
+def test_seeds_that_came_out_equal_decide_nothing(
+    tmp_path: Path, effect: float, unused: bool
+) -> None:
+    """Four seeds that all gained two points of a hundred: no scatter seen is no certainty.
+
+    Where nothing changed in any, the arms may well be one and the same.
+    """
+    evidence, verdict = judged(tmp_path, claim_of(tmp_path), planted(effect, noise=0.0))
+    said = " ".join(evidence.recipes["authors"].caveats)
 
     assert verdict.word == "inconclusive"
-    assert "or all differences, came out equal" in " ".join(evidence.recipes["authors"].caveats)
+    assert "or all differences, came out equal" in said
+    assert ("is the factor under test in use?" in said) == unused
 
 
 def test_further_contrasts_are_measured_and_do_not_decide(tmp_path: Path) -> None:

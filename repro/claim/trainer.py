@@ -145,6 +145,12 @@ def _file_warnings(claim: TrainedClaim, trainer: Trainer) -> Iterator[str]:
         elif Path(name).is_absolute():
             relative = os.path.relpath(name, home)
             yield f"{name} is not hashed, so its changes make no new trials: write {relative}"
+    for name in files_of(claim):
+        if ".." in Path(name).parts:
+            yield (
+                f"{name} lies outside of the claim file's folder: `repro publish` cannot take it "
+                "along; `repro new NAME --command SCRIPT --project FOLDER` copies it"
+            )
     for name in _files_of_arguments(claim):
         if Path(name) not in map(Path, files_of(claim)):
             yield f"{name} is not hashed, so its changes make no new trials: add it to `inputs`"

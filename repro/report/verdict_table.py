@@ -148,7 +148,7 @@ _COLUMNS = {
     "Recipe": "recipe",
     "Ours": "estimate",
     "Paper": "paper",
-    "Pre-registered range": "region",
+    "Range": "region",
     "Unit": "measure",
     "Why": "reason",
     "Seeds an arm": "seeds",

@@ -565,6 +565,9 @@ def _caveats(
         yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval" + (
             f" ({cause})" if cause else ""
         )
+    by_seed = [*evidence.deciding.by_seed.values()] if evidence.contrasts else []
+    if len(by_seed) > 1 and {*by_seed} == {claim.no_effect}:
+        yield "the arms gave the same numbers at every seed: is the factor under test in use?"
     for arm in claim.arms:
         of_arm = [outcome for outcome in outcomes if outcome.arm == arm]
         open_ended = sum(math.isinf(outcome.upper) for outcome in of_arm)
