@@ -273,7 +273,7 @@ def _names_page() -> str:
 
 
 def _python_page() -> str:
-    empty = repro.results("no folder of results", [])
+    empty = repro.results(".", [])  # of no claim
     tables = ("verdicts", "effects", "trials", "curves")
     parts = [
         "# Python",
