@@ -46,6 +46,7 @@ def test_a_run_gives_tables_that_say_whose_each_row_is(tmp_path: Path) -> None:
 
 def test_a_store_without_trials_gives_empty_tables(tmp_path: Path) -> None:
     """With their columns, as before the first result."""
+    (tmp_path / "runs").mkdir()
     found = repro.results(tmp_path / "runs", claim_file(tmp_path))
 
     assert found.trials.empty
