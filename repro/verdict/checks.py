@@ -100,9 +100,9 @@ def unwritten_metrics(
 ) -> str:
     """A sentence about what a command did not write, though the claim asks it; else empty.
 
-    tuning, evaluation: finished trials, by arm. One that was trained to
-    the end is enough: the others would lack it, too. What diverged was stopped before it could
-    write all, and at an early rung not all may be measured yet.
+    tuning, evaluation: finished trials, by arm. One that was trained to the end is enough: the
+    others would lack it, too. What diverged was stopped before it could write all, and at an early
+    rung not all may be measured yet.
     """
     needed = [pair for effect in effects for pair in zip(effect.arms, effect.metrics, strict=False)]
     if isinstance(claim, TimeClaim):
