@@ -16,8 +16,11 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+from repro.cli.executors import backend_from
 from repro.data import Dataset
 from repro.execute.backends.torchrun import join_group
+from repro.execute.driver import run_cells
+from repro.execute.machine import Machine
 from repro.store import Store
 from repro.train import Run, device_data, train, train_all
 from repro.train.ranks import SINGLE_RANK, Ranks
@@ -172,6 +175,32 @@ def rank_process(rank: int, parent: int) -> int:
         if of == parent and f"RANK={rank}".encode() in environment:
             return int(entry.name)
     raise AssertionError(f"no rank {rank} below {parent}")
+
+
+def _terminated(rank: int, size: int, port: int, store: str) -> None:
+    meet(rank, size, port)
+    machine = Machine(
+        device="cpu", workers=1, store=Path(store), data_dirs=(), cache_dir=Path(store)
+    )
+    os.environ["TORCHELASTIC_RUN_ID"] = "test"
+    backend = backend_from(  # rank 1 ends here
+        machine,
+        workers=1,
+        executor="local",
+        address=None,
+        gpus_per_trial=None,
+        slurm={},
+        by_command=False,
+    )
+    assert run_cells(list, backend).failures == {}
+    os.kill(os.getpid(), signal.SIGTERM)
+    Path(store, "reported").touch()
+
+
+def test_the_first_rank_reports_although_torchrun_ends_it(tmp_path: Path) -> None:
+    """After a lost rank torchrun's SIGTERM comes at any moment, also when training has ended."""
+    in_processes(_terminated, 2, str(tmp_path))
+    assert (tmp_path / "reported").exists()
 
 
 def test_a_lost_rank_and_ctrl_c_cost_nothing(tmp_path: Path) -> None:

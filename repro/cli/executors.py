@@ -157,8 +157,8 @@ def _torchrun_backend(machine: "Machine") -> "Backend":
     if machine.device.startswith("cuda"):
         machine = replace(machine, device=_own_card(machine.device))
     group = join_group()
+    ignore_signals(group.ranks.rank)
     if group.ranks.rank == 0:
         return TorchrunBackend(machine, group)
-    ignore_signals()
     follow(machine, group)
     sys.exit(0)

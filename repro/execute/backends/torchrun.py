@@ -189,9 +189,13 @@ def _train_along(task: _Task, machine: Machine, group: Group) -> None:
             pass
 
 
-def ignore_signals() -> None:
-    """Ignore signals that reach all ranks: rank 0 handles them."""
-    for number in SIGNALS:
+def ignore_signals(rank: int) -> None:
+    """Ignore what reaches all ranks: rank 0's driver handles it while trials are trained.
+
+    Once a rank is lost `torchrun` sends SIGTERM to the others, which must not end rank 0 before it
+    has said what happened.
+    """
+    for number in (signal.SIGTERM,) if rank == 0 else SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
