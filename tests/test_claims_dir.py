@@ -10,7 +10,7 @@ from repro.claim import Claim, DifferenceClaim, ExactClaim, TrainedClaim, load, 
 from repro.data import open_dataset
 from repro.planning import next_cells
 from repro.registry import MODELS
-from repro.trial.numerics import numerics
+from repro.trial.numerics import definitions, known
 
 FOLDER = Path(__file__).parents[1] / "claims"
 # Krizhevsky et al. 2012: abstract, sec. 3 to 6 and footnote 5. He et al. 2015: Table 6.
@@ -152,4 +152,4 @@ def _trained(name: str) -> TrainedClaim:
 @pytest.mark.parametrize("model", [*MODELS, "timm:resnet18"])
 def test_the_code_that_trials_reach_is_known(model: str) -> None:
     """So the evidence that is kept is found; after a change of code: python tools/numerics.py."""
-    assert numerics(model) == 1, "compare and record: python tools/numerics.py"
+    assert definitions(model) <= known().keys(), "compare and record: python tools/numerics.py"

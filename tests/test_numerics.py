@@ -53,9 +53,11 @@ def test_code_that_is_reached_counts_by_its_name(copy: Path) -> None:
 def test_another_nets_code_is_not_reached(copy: Path) -> None:
     """Trials of one net keep their results when another net is changed."""
     edit(copy / "models" / "conv_local.py", "self.layers(x)", "self.layers(x) + 0")
+    edit(copy / "models" / "alexnet.py", "self.classifier[:-1](", "0 + self.classifier[:-1](")
 
     assert changed(copy) == set()
     assert changed(copy, "cifar_conv_local") == {"models.conv_local.ConvLocalNet"}
+    assert changed(copy, "alexnet_2012") == {"models.alexnet.AlexNet"}
 
 
 def test_what_cannot_change_a_number_is_not_followed(copy: Path) -> None:

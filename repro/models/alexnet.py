@@ -223,6 +223,10 @@ class AlexNet(nn.Module):
             biases=dict.fromkeys(_BIASED, hidden_bias) if scheme == "cuda_convnet" else {},
         )
 
+    def first_kernels(self) -> Tensor:
+        """(maps, 3, K, K): the weights of conv1, which Fig. 3 shows."""
+        return self.features.get_parameter("conv1.weight")
+
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, 3, S, S) images -> (N, units) activations of fc7, which sec. 6.1 compares."""
         features: Tensor = self.classifier[:-1](self.features(x))

@@ -6,6 +6,7 @@ N images, B in a batch, C classes, F features.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repro.data.device import DeviceData, DeviceSplit, View
-from repro.models import AlexNet
 from repro.registry import METRICS, OWN_METRICS
 from repro.train.out_of_memory import is_out_of_memory
 from repro.train.precision import Autocast
@@ -23,6 +23,7 @@ from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.steps import stack_models
 
 Arrays = dict[str, npt.NDArray[np.generic]]
+Features = Callable[[Tensor], Tensor]  # (B, 3, S, S) images -> (B, F)
 
 _BATCH = 1000
 _AT_ONCE = 250  # images that a CPU puts through nets: maps of more leave its cache
@@ -30,6 +31,17 @@ _BINS = 15  # of confidence, as is usual
 _NEIGHBOURS = 6  # Fig. 4 shows six training images for each test image
 _QUERIES, _GALLERY = 1000, 5000  # images; more would change the shares by less than a point
 _GALLERY_BYTES = 2**29  # bytes of the gallery at once: of 224 pixels all of it would be 3 GB
+
+
+@runtime_checkable
+class ShownNet(Protocol):
+    """A net whose first kernels and last hidden layer are looked at, as in sec. 6.1: AlexNet."""
+
+    def first_kernels(self) -> Tensor:
+        """(maps, 3, K, K)."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, 3, S, S) images -> (B, F)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,13 +274,12 @@ def final_metrics(
             "test_error_ten_crop_logits": logits.error,
         }
         arrays["guesses_ten_crop"] = ten.guesses.cpu().numpy()
-    if isinstance(model, AlexNet):
-        weight = model.features.get_parameter("conv1.weight")
-        kernels = weight.detach().float().cpu().numpy()
+    if isinstance(model, ShownNet):
+        kernels = model.first_kernels().detach().float().cpu().numpy()
         metrics["colour_split"] = colour_split(kernels)
+        spaces = {"features": model.forward_features, "pixels": None}
         by_space = {
-            kind: neighbours(model if kind == "features" else None, data, autocast=autocast)
-            for kind in ("features", "pixels")
+            kind: neighbours(features, data, autocast=autocast) for kind, features in spaces.items()
         }
         metrics |= {f"neighbours_{kind}": share for kind, (share, _) in by_space.items()}
         arrays |= {
@@ -326,20 +337,20 @@ def colour_split(kernels: npt.NDArray[np.floating]) -> float:
 
 
 def neighbours(
-    model: AlexNet | None, data: DeviceData, *, autocast: Autocast
+    features: Features | None, data: DeviceData, *, autocast: Autocast
 ) -> tuple[float, npt.NDArray[np.int64]]:
     """Share of a test image's nearest training images that are of its class, and which they are.
 
-    By Euclidean distance of fc7's activations, or of pixels when `model` is None (sec. 6.1), among
-    the first training images; (queries, 6) indices, the nearest first.
+    By Euclidean distance of `features`, or of pixels when they are None (sec. 6.1), among the first
+    training images; (queries, 6) indices, the nearest first.
     """
-    queries = _features(model, data.test, _first(data.test, _QUERIES), data, autocast)
+    queries = _features(features, data.test, _first(data.test, _QUERIES), data, autocast)
     gallery = _first(data.train, _GALLERY)
     batch = max(_NEIGHBOURS, _GALLERY_BYTES // queries[0].nbytes)
     near = _nearest(
         queries,
         (
-            _features(model, data.train, part, data, autocast)
+            _features(features, data.train, part, data, autocast)
             for part in torch.split(gallery, batch)
         ),
     )
@@ -383,7 +394,7 @@ def _first(split: DeviceSplit, images: int) -> Tensor:
 
 
 def _features(
-    model: AlexNet | None,
+    features: Features | None,
     split: DeviceSplit,
     indices: Tensor,
     data: DeviceData,
@@ -394,10 +405,9 @@ def _features(
     with torch.inference_mode():
         for batch in torch.split(indices, _BATCH):
             images, _ = split.batch(batch, data.centre)
-            if model is None:
+            if features is None:
                 parts.append(images.flatten(1))
                 continue
-            model.eval()
             with autocast():
-                parts.append(model.forward_features(images).float())
+                parts.append(features(images).float())
     return torch.cat(parts)
