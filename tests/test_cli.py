@@ -56,7 +56,7 @@ def test_list_and_show_say_what_is_claimed() -> None:
     assert "\nHe, Zhang, Ren and Sun (2015): Deep Residual Learning" in listed.output
     assert "lies from 3 to 9; the paper's value is 6 (ratio of epochs" in shown.output
     assert (
-        "paper: cifar10, cifar_80sec, at most 60 epochs, 3, 5, 8 or 12 evaluation seeds"
+        "paper: cifar10, cifar_80sec, at most 60 epochs, 5, 8 or 12 evaluation seeds"
         in shown.output
     )
     assert "at most 1 epoch, " in repro("show", ROOT / "claims" / "lrn_cifar.yaml").output
