@@ -91,7 +91,8 @@ class AlexNet(nn.Module):
 
     `width` scales maps and units, `img_size` is the side of the inputs: 11x11 kernels with stride
     4 from 128 pixels, 7x7 with 2 from 48, 5x5 with 1 below. Standard deviations are the printed
-    ones times sqrt(full fan-in / fan-in), so that signals keep their size in a smaller net.
+    ones times sqrt(full fan-in / fan-in), so that signals keep their size in a smaller net; that of
+    the last layer is the printed one, so that an untrained net does little more than guess.
 
     Raises ValueError for a choice that is not one of these.
     """
@@ -215,6 +216,7 @@ class AlexNet(nn.Module):
         full_over_here = dict.fromkeys(layers, 1 / self._width) | {
             "conv1": 3 * 11**2 / (in_chans * kernel**2),
             "fc6": _SIDE**2 / (self._width * side**2),
+            "fc8": 1,
         }
         initialise(
             layers,
