@@ -15,7 +15,7 @@ from repro.claim import Recipe
 from repro.data import Dataset
 from repro.data.device.statistics import image_statistics
 from repro.data.sources.embedded import synthetic
-from repro.models import LocalResponseNorm
+from repro.models.lrn import LocalResponseNorm
 from repro.train import Population, Run, device_data
 from repro.train.population import PATHS
 from repro.trial import Trial

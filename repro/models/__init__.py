@@ -8,4 +8,4 @@ from repro.models.alexnet import AlexNet, CeilConv2d, alexnet_2012
 from repro.models.build import build
 from repro.models.conv_local import LocallyConnected2d
 from repro.models.dropout import Dropout
-from repro.models.lrn import LocalResponseNorm
+from repro.models.lrn import AcrossMaps

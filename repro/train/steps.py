@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from repro.models import CeilConv2d, Dropout, LocallyConnected2d, LocalResponseNorm
+from repro.models import AcrossMaps, CeilConv2d, Dropout, LocallyConnected2d
 from repro.models.conv_local import neighbourhoods
 from repro.train.optim import Optimizer, PaperSGD
 from repro.train.out_of_memory import is_out_of_memory
@@ -490,8 +490,8 @@ def batched_logits(
                 x = torch.baddbmm(own["bias"][:, None], x, own["weight"].mT)
             case LocallyConnected2d():
                 x = _connect_locally(layer, x, nets, **own)
-            case LocalResponseNorm():
-                x = _normalise_across_maps(layer, x, nets)
+            case AcrossMaps():
+                x = _across_maps(layer, x, nets)
             case nn.Flatten():
                 x = _flatten(x, nets)
             case Dropout():
@@ -550,8 +550,8 @@ def _drop(x: Tensor, mask: Tensor | None) -> Tensor:
     return x * (mask.transpose(0, 1).flatten(1, 2) if x.dim() == 4 else mask)
 
 
-def _normalise_across_maps(layer: nn.Module, x: Tensor, nets: int) -> Tensor:
-    """For a layer that looks across maps at one place: the other nets are other places.
+def _across_maps(layer: AcrossMaps, x: Tensor, nets: int) -> Tensor:
+    """The other nets are other places.
 
     With channels last this is a view, and no copy is made.
     """
