@@ -39,19 +39,16 @@ class LocallyConnected2d(nn.Module):
 
 
 def neighbourhoods(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, C 9, H W), as `F.unfold`, which on a GPU goes from image to image."""
-    return shifted(x) if x.is_cuda else F.unfold(x, 3, padding=1)
+    """(N, C, H, W) -> (N, C 9, H W), as `F.unfold`; in memory place by place, as it is multiplied.
 
-
-def shifted(x: Tensor) -> Tensor:
-    """As nine slices of the map with an edge of zeros: some ten kernels for any number of images.
-
-    Sums of its gradient come out in another order than those of `F.unfold`.
+    As nine slices of the map with an edge of zeros: on a GPU some ten kernels for any number of
+    images, on a CPU a third of the time of `F.unfold` and what follows it.
     """
     height, width = x.shape[2:]
-    edged = F.pad(x, (1, 1, 1, 1))
-    slices = [edged[:, :, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    return torch.stack(slices, 2).flatten(1, 2).flatten(2)
+    edged = F.pad(x, (1, 1, 1, 1)).permute(2, 3, 0, 1)
+    # Gradients are summed from the last slice to the first: so, in the order of `F.unfold`.
+    slices = [edged[i : i + height, j : j + width] for i in (2, 1, 0) for j in (2, 1, 0)]
+    return torch.stack(slices[::-1], -1).flatten(0, 1).flatten(2).permute(1, 2, 0)
 
 
 class ConvLocalNet(nn.Module):
