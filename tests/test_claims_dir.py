@@ -136,11 +136,11 @@ def test_what_depth_gains_is_read_of_the_nets_that_degrade() -> None:
 
 def test_only_the_contrast_s_arms_differ_in_one_thing_alone() -> None:
     """The published CIFAR nets differ in three, so that contrast is shown and does not decide."""
-    claim = _trained("lrn_cifar")
+    claim = _trained("lrn_cifar_steps")
     assert isinstance(claim, DifferenceClaim)
 
-    assert (claim.contrast.higher, claim.contrast.lower) == ("without", "with")
-    assert claim.also["as_published"].higher == "published_13"
+    assert (claim.contrast.higher, claim.contrast.lower) == ("published_13", "norm")
+    assert claim.also["together"].lower == "published_11"
 
 
 def _trained(name: str) -> TrainedClaim:
