@@ -1,11 +1,13 @@
-"""What a budget can decide, from the times and the spread in the store and nothing else."""
+"""What a budget can decide, from the times and the spread in the store, else of a few steps."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from repro.execute.budget import describe_forecast, forecast
+from repro.claim import load
+from repro.execute.budget import describe_forecast, forecast, forecasts
+from repro.execute.machine import Machine
 from repro.trial import Clocks, Result
 from tests.test_differences import PRINT
 from tests.test_looks import OPEN, SETTLED, looking, results
@@ -82,6 +84,22 @@ def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
     assert "no trials in this store" in describe_forecast(found, 1e9)
     assert found.seconds_an_epoch is found.outlook.scatter is None
     assert found.outlook.chances == ()
+
+
+def test_without_trials_a_few_steps_are_timed(tmp_path: Path) -> None:
+    """Of a claim whose images are here; of the others the time stays unknown."""
+    store = tmp_path / "store"
+    machine = Machine(device="cpu", workers=2, store=store, data_dirs=(), cache_dir=tmp_path)
+    claim = load(Path(__file__).parents[1] / "claims" / "lrn.yaml")
+    (here,) = forecasts([claim], "smoke", machine, seconds=1e9)
+    (away,) = forecasts([claim], "proxy", machine, seconds=1e9)
+
+    assert here.seconds_an_epoch is not None
+    arms, seeds, epochs = 3, 2, 2
+    assert here.seconds == pytest.approx(here.seconds_an_epoch * arms * seeds * epochs / 2)
+    assert "an epoch on cpu, by a few steps" in describe_forecast(here, 1e9)
+    assert away.seconds_an_epoch is None
+    assert not store.exists()
 
 
 def test_the_scatter_that_the_file_expects_serves_until_one_is_measured(tmp_path: Path) -> None:

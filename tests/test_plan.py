@@ -209,8 +209,8 @@ def test_of_several_claims_what_decides_comes_first() -> None:
     cells = merge_cells(cell for claim in claims for cell in next_cells(claim, "proxy", PRINT, {}))
 
     arms = [cell.arm for cell in cells]
-    assert arms[:9] == [*("without", "with") * 3, *("without_conv4",) * 3]  # whole is lrn's with
-    assert arms[9:] == [*("first", "scale") * 3, *("without_conv3", "without_conv5") * 3]
+    assert arms[:15] == [*("without", "with") * 5, *("without_conv4",) * 5]  # whole is lrn's with
+    assert arms[15:] == [*("scale",) * 5, *("without_conv3",) * 5]
     assert len({cell.trial.id for cell in cells}) == len(cells)
 
 

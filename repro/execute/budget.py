@@ -1,14 +1,16 @@
 """Forecast what a time budget can decide, from the time per epoch and the scatter over seeds.
 
-Both come from the trials in the store; without trials the scatter is the one that the claim file
-expects. Without either there is no forecast.
+Both come from the trials in the store. Without trials the scatter is the one that the claim file
+expects, and the time is that of a few steps here. Without a scatter there is no forecast.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from repro.claim import Claim, TrainedClaim
+from repro.execute.epoch_time import EpochTime, time_epoch
 from repro.execute.machine import Machine
 from repro.execute.prepare import claims_with_scale
 from repro.planning import most_epochs_left
@@ -25,10 +27,11 @@ from repro.verdict.judge import as_registered, default_scale
 class Forecast:
     """What the deciding recipe of a claim can reach with the whole budget.
 
-    `seconds_an_epoch`: wall clock of its own trials, None without trials. `seeds`: per arm, at the
-    last interim analysis within the budget; None if the next one is not, or if that is unknown;
-    `seconds`: until then, at most. `measured`: seeds per arm so far. `word`: the current verdict.
-    `outlook`: at that analysis, or at the last one where no time is known.
+    `seconds_an_epoch`: wall clock of its own trials, else of a few steps; None without either.
+    `seeds`: per arm, at the last interim analysis within the budget; None if the next one is not,
+    or if that is unknown; `seconds`: until then, at most. `measured`: seeds per arm so far.
+    `word`: the current verdict. `outlook`: at that analysis, or at the last one where no time is
+    known.
     """
 
     claim_id: str
@@ -58,8 +61,8 @@ def forecasts(
 ) -> list[Forecast]:
     """A forecast for each claim that needs training, from the trials in the store.
 
-    The highest probability per hour comes first. Opens no images: the plans in the store name
-    their data set.
+    The highest probability per hour comes first. Opens images only where a claim has no trials:
+    plans in the store name their data set.
     """
     store = Store(machine.store)
     results = store.results()
@@ -72,17 +75,20 @@ def forecasts(
         registered = as_registered(claim, claim_scale, store)
         plans = store.plans(claim.id, claim_scale)
         fingerprint = plans[-1].fingerprint if plans else None
-        predictions.append(
-            forecast(
-                registered,
-                claim_scale,
-                fingerprint,
-                results,
-                workers=machine.workers,
-                seconds=seconds,
-                records=store,
-            )
+        known = partial(
+            forecast,
+            registered,
+            claim_scale,
+            fingerprint,
+            results,
+            workers=machine.workers,
+            seconds=seconds,
+            records=store,
         )
+        prediction = known()
+        if prediction.seconds_an_epoch is None and not prediction.settled:
+            prediction = known(timed=time_epoch(registered, claim_scale, machine))
+        predictions.append(prediction)
     return sorted(predictions, key=lambda one: -one.chance_an_hour)
 
 
@@ -95,12 +101,16 @@ def forecast(
     workers: int,
     seconds: float,
     records: Records | None = None,
+    timed: EpochTime | None = None,
 ) -> Forecast:
-    """What `seconds` on this many workers can decide."""
+    """What `seconds` on this many workers can decide. `timed`: for want of trials."""
     evidence = analyse(claim, scale, fingerprint, results, settles=settles, records=records)
     recipe = evidence.recipes[claim.verdict_recipe]
     epochs = sum(results[name].epochs for name in evidence.trials)
     epoch = evidence.clocks.wall / epochs if epochs else None
+    device = ", ".join(evidence.provenance.get("device", ()))
+    if timed is not None:
+        epoch, device, fingerprint = timed.seconds, timed.device, timed.fingerprint
     is_settled = recipe.look is not None and settles(claim, recipe)
     ahead = [n for n in claim.scales[scale].seeds if n > recipe.seeds]
 
@@ -118,7 +128,7 @@ def forecast(
         scale=scale,
         word=decide(claim, evidence, claim.verdict_recipe).word,
         settled=is_settled,
-        device=", ".join(evidence.provenance.get("device", ())),
+        device=device,
         seconds_an_epoch=epoch,
         measured=recipe.look.seeds if recipe.look else recipe.seeds,
         next_look=ahead[0] if ahead else None,
@@ -142,7 +152,7 @@ def _time_text(prediction: Forecast, seconds: float) -> str:
         end = "decided already" if has_verdict else "no more seeds can change it"
         return f"{head}: {end} ({prediction.word}, {prediction.measured} seeds an arm)"
     if prediction.seconds_an_epoch is None:
-        return f"{head}: no trials in this store, so the time is unknown"
+        return f"{head}: no trials in this store, and no images here: the time is unknown"
     if prediction.next_look is None:
         return f"{head}: all analyses are done ({prediction.word}); its plan has no more seeds"
     time = f"{duration(prediction.seconds_an_epoch)} an epoch on {prediction.device}"

@@ -1,22 +1,18 @@
 """What `repro plan` says: the trials that can run now, and the time that each takes here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-
-import torch
 
 from repro.claim import Claim, TimeClaim, TrainedClaim
 from repro.claim.trainer import fingerprint_of, hashed_text
 from repro.data import Dataset
 from repro.execute import Machine
+from repro.execute.epoch_time import seconds_an_epoch
 from repro.execute.prepare import open_images
 from repro.execute.worker.probe import check_nets
-from repro.execute.worker.train_cells import claim_errors, training_images
 from repro.planning import Cell, most_epochs_left
 from repro.store import Store
 from repro.text import counted, duration
-from repro.train import Population, Run, device_context, device_data
-from repro.trial import WINDOWS, Result, Trial
+from repro.trial import Result
 from repro.verdict import settles
 from repro.verdict.analysis import Evidence, analyse
 from repro.verdict.checks import missing_metrics
@@ -28,8 +24,6 @@ from repro.verdict.judge import (
     next_trials,
     registered_plan,
 )
-
-_STEPS = 10  # of training, timed for each shape
 
 
 def describe_plan(
@@ -87,7 +81,7 @@ def _timed_cells(
     most: float,
 ) -> Iterator[str]:
     """A line for each cell, and one for all. `most`: epochs of the whole claim."""
-    epochs = _seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
+    epochs = seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
     total = 0.0
     for cell in cells:
         result = results.get(cell.trial.id)
@@ -127,27 +121,3 @@ def _earlier_results(
             f"  {count} of its evaluation trials{grid} are in the store already, run for another "
             "claim or plan: the report will say so"
         )
-
-
-def _seconds_an_epoch(trials: Sequence[Trial], dataset: Dataset, device: str) -> dict[str, float]:
-    """Seconds per epoch of each shape, from one short window of a trial."""
-    firsts: dict[str, Trial] = {}
-    for trial in trials:
-        firsts.setdefault(trial.shape, trial)
-    torch_device = torch.device(device)
-    with device_context(torch_device):  # as trials are trained
-        return {
-            shape: _measure_epoch(trial, dataset, torch_device) for shape, trial in firsts.items()
-        }
-
-
-def _measure_epoch(trial: Trial, dataset: Dataset, device: torch.device) -> float:
-    images = training_images(trial, dataset)
-    short = replace(trial, images=min(_STEPS * trial.recipe.batch_size * WINDOWS, images))
-    with claim_errors(trial, errors=(TypeError, ValueError)):  # as of a crop that does not fit
-        run = Run(short, device_data(short, dataset, device), until=1.0)
-    population = Population([run])
-    population.train_window()  # the first window pays for start-up
-    before = run.progress.seconds.train
-    population.train_window()
-    return (run.progress.seconds.train - before) * WINDOWS * images / run.images

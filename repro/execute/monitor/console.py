@@ -38,15 +38,20 @@ _STOPPING = "saving each trial at its next tenth of an epoch; Ctrl-C again leave
 @contextmanager
 def decoding_bar() -> Iterator[Callable[[int, int], None]]:
     """A progress bar for decoding images; hidden while nothing is decoded."""
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        tasks: list[TaskID] = []
+    progress = Progress(console=Console(stderr=True), transient=True)
+    tasks: list[TaskID] = []
 
-        def show(done: int, total: int) -> None:
-            if not tasks:
-                tasks.append(progress.add_task("decoding images, once", total=total))
-            progress.update(tasks[0], completed=done)
+    def show(done: int, total: int) -> None:
+        if not tasks:
+            progress.start()
+            tasks.append(progress.add_task("decoding images, once", total=total))
+        progress.update(tasks[0], completed=done)
 
+    try:
         yield show
+    finally:
+        if tasks:  # without a terminal its end is an empty line
+            progress.stop()
 
 
 @dataclass(kw_only=True)
