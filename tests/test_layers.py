@@ -173,12 +173,14 @@ def test_torch_is_imported_left_of_the_store_only() -> None:
 def imported_by(code: str, *packages: str) -> set[str]:
     """Those of `packages` that a fresh interpreter has imported after `code`."""
     loaded = f"print('loaded', *{set(packages)} & sys.modules.keys(), file=sys.stderr)"
-    script = f"import sys\n{code}\n{loaded}"
+    script = f"import atexit, sys\natexit.register(lambda: {loaded})\n{code}"  # code may exit
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stderr.rpartition("loaded")[2].splitlines()[0].split())
+    _, said, found = done.stderr.rpartition("loaded")
+    assert said
+    return set(found.split())
 
 
 @pytest.mark.process
