@@ -23,6 +23,7 @@ from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT, NOT_JUDGED, Word
 from repro.verdict.effects import DECIDING, Contrast
+from repro.verdict.forecast import outlook
 
 __all__ = ["WORDS", "claims", "filled", "render", "summary"]
 
@@ -34,6 +35,7 @@ PAPER_SECONDS = 5.5 * 24 * 3600
 MULTIPLY_ADDS = 724_406_816  # of AlexNet for one image, forward
 
 UNKNOWN = "not measured"
+LIKELY = 0.8  # a plan below it is not worth its time
 BEST_FIRST = (EXACT, *reversed(SCALES))
 
 INTRODUCTION = """\
@@ -313,7 +315,7 @@ def _unmeasured(
     yield table(
         ("Claim", "Scale", "What it needs"),
         (
-            (page.claim.title, page.evidence.scale, needs[page.scale.data])
+            (page.claim.title, page.evidence.scale, _needed(page, needs[page.scale.data]))
             for page in found
             if isinstance(page, Page) and not page.smoke and _row(page) is None
         ),
@@ -323,6 +325,16 @@ def _unmeasured(
         ("The paper says", "Where", "Why not"),
         ((one["states"], one["section"], one["why"]) for one in left_out),
     )
+
+
+def _needed(page: Page, images: str) -> str:
+    """And of a plan that seldom decides, its chances."""
+    ahead = outlook(
+        page.claim, page.evidence.scale, page.evidence.recipes[page.claim.verdict_recipe]
+    )
+    seldom = [chance for chance in ahead.chances if chance.value < LIKELY]
+    said = (f"{chance.sentence}; {chance.power}" for chance in seldom)
+    return "; ".join([images, *said])
 
 
 # What it cost
