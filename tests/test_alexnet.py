@@ -188,17 +188,26 @@ def test_a_choice_that_is_none_is_named(arguments: dict[str, object], sentence: 
 
 
 def test_signals_keep_their_size_in_a_smaller_net() -> None:
-    """Logits of an untrained net vary alike at any width and input size."""
+    """Features of an untrained net vary alike at any width and input size."""
     spread = {}
     for size, width in ((224, 1.0), (64, 0.5), (28, 0.25)):
         torch.manual_seed(0)
         net = AlexNet(preset="authors_2012", img_size=size, width=width, num_classes=100).eval()
         grey = 60 * torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
-            spread[size] = net(F.interpolate(grey, size)).std().item()
+            spread[size] = net.forward_features(F.interpolate(grey, size)).std().item()
 
     assert max(a / b for a, b in pairwise(spread.values())) < 4
     assert max(b / a for a, b in pairwise(spread.values())) < 4
+
+
+def test_the_last_layer_starts_as_printed_at_any_width() -> None:
+    """So that an untrained net guesses; the layers before it start wider in a smaller net."""
+    net = AlexNet(img_size=28, width=0.25, num_classes=100)
+    layers = [net.get_submodule(f"classifier.{name}") for name in ("fc7", "fc8")]
+    deviations = [layer.state_dict()["weight"].std().item() for layer in layers]
+
+    assert deviations == pytest.approx([0.02, 0.01], rel=0.02)
 
 
 def test_timm_creates_it() -> None:

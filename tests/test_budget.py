@@ -81,7 +81,7 @@ def test_nothing_measured_is_nothing_said(tmp_path: Path) -> None:
     """No time, no scatter, no chance is made up."""
     found = forecast(looking(tmp_path), "paper", None, {}, workers=1, seconds=1e9)
 
-    assert "no trials in this store" in describe_forecast(found, 1e9)
+    assert "no trials in this store; the time is unknown" in describe_forecast(found, 1e9)
     assert found.seconds_an_epoch is found.outlook.scatter is None
     assert found.outlook.chances == ()
 
@@ -99,6 +99,7 @@ def test_without_trials_a_few_steps_are_timed(tmp_path: Path) -> None:
     assert here.seconds == pytest.approx(here.seconds_an_epoch * arms * seeds * epochs / 2)
     assert "an epoch on cpu, by a few steps" in describe_forecast(here, 1e9)
     assert away.seconds_an_epoch is None
+    assert "the time is unknown: " in describe_forecast(away, 1e9)
     assert not store.exists()
 
 

@@ -23,7 +23,7 @@ from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
 from repro.verdict import EXACT, NOT_JUDGED, Word
 from repro.verdict.effects import DECIDING, Contrast
-from repro.verdict.forecast import outlook
+from repro.verdict.forecast import LIKELY, outlook
 
 __all__ = ["WORDS", "claims", "filled", "render", "summary"]
 
@@ -35,7 +35,6 @@ PAPER_SECONDS = 5.5 * 24 * 3600
 MULTIPLY_ADDS = 724_406_816  # of AlexNet for one image, forward
 
 UNKNOWN = "not measured"
-LIKELY = 0.8  # a plan below it is not worth its time
 BEST_FIRST = (EXACT, *reversed(SCALES))
 
 INTRODUCTION = """\
@@ -328,7 +327,7 @@ def _unmeasured(
 
 
 def _needed(page: Page, images: str) -> str:
-    """And of a plan that seldom decides, its chances."""
+    """What a claim needs to be run, and the words that its plan makes unlikely."""
     ahead = outlook(
         page.claim, page.evidence.scale, page.evidence.recipes[page.claim.verdict_recipe]
     )

@@ -4,12 +4,13 @@ Both come from the trials in the store. Without trials the scatter is the one th
 expects, and the time is that of a few steps here. Without a scatter there is no forecast.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
 from repro.claim import Claim, TrainedClaim
+from repro.errors import ClaimError
 from repro.execute.epoch_time import EpochTime, time_epoch
 from repro.execute.machine import Machine
 from repro.execute.prepare import claims_with_scale
@@ -27,7 +28,8 @@ from repro.verdict.judge import as_registered, default_scale
 class Forecast:
     """What the deciding recipe of a claim can reach with the whole budget.
 
-    `seconds_an_epoch`: wall clock of its own trials, else of a few steps; None without either.
+    `seconds_an_epoch`: wall clock of its own trials, else of a few steps; None without either,
+    which `unknown` tells the cause of.
     `seeds`: per arm, at the last interim analysis within the budget; None if the next one is not,
     or if that is unknown; `seconds`: until then, at most. `measured`: seeds per arm so far.
     `word`: the current verdict. `outlook`: at that analysis, or at the last one where no time is
@@ -47,6 +49,7 @@ class Forecast:
     seconds: float | None
     unit: str
     outlook: Outlook
+    unknown: str = ""
 
     @property
     def chance_an_hour(self) -> float:
@@ -87,9 +90,20 @@ def forecasts(
         )
         prediction = known()
         if prediction.seconds_an_epoch is None and not prediction.settled:
-            prediction = known(timed=time_epoch(registered, claim_scale, machine))
+            prediction = _timed(known, registered, claim_scale, machine)
         predictions.append(prediction)
     return sorted(predictions, key=lambda one: -one.chance_an_hour)
+
+
+def _timed(
+    known: Callable[..., Forecast], claim: TrainedClaim, scale: str, machine: Machine
+) -> Forecast:
+    """By a few steps; of a claim that cannot be trained, with the cause."""
+    try:
+        timed = time_epoch(claim, scale, machine)
+    except ClaimError as error:
+        timed = f"unknown: {error}"
+    return replace(known(), unknown=timed) if isinstance(timed, str) else known(timed=timed)
 
 
 def forecast(
@@ -152,7 +166,7 @@ def _time_text(prediction: Forecast, seconds: float) -> str:
         end = "decided already" if has_verdict else "no more seeds can change it"
         return f"{head}: {end} ({prediction.word}, {prediction.measured} seeds an arm)"
     if prediction.seconds_an_epoch is None:
-        return f"{head}: no trials in this store, and no images here: the time is unknown"
+        return f"{head}: no trials in this store; the time is {prediction.unknown or 'unknown'}"
     if prediction.next_look is None:
         return f"{head}: all analyses are done ({prediction.word}); its plan has no more seeds"
     time = f"{duration(prediction.seconds_an_epoch)} an epoch on {prediction.device}"

@@ -81,7 +81,7 @@ def _timed_cells(
     most: float,
 ) -> Iterator[str]:
     """A line for each cell, and one for all. `most`: epochs of the whole claim."""
-    epochs = seconds_an_epoch([cell.trial for cell in cells], dataset, machine.device)
+    epochs = seconds_an_epoch(cells, dataset, machine.device)
     total = 0.0
     for cell in cells:
         result = results.get(cell.trial.id)

@@ -21,7 +21,11 @@ Window = Callable[[Tensor], Tensor]  # (N, C, H, W), kept
 
 
 class AcrossMaps(nn.Module):
-    """A layer that looks at one place of each image, across its maps."""
+    """A layer that looks at one place of each image, across its maps.
+
+    Nets beside each other are told of it by this name, so that the code of one layer is not among
+    what the numbers of nets without it come from.
+    """
 
 
 class LocalResponseNorm(AcrossMaps):

@@ -1,16 +1,13 @@
 """The loop: tenths of an epoch, measurements between them, until each trial has ended."""
 
-import ctypes
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import cache
 
 import torch
 
 from repro.data import Dataset
 from repro.train.fast_paths import FastPaths, choose_fast_paths
-from repro.train.out_of_memory import free, is_out_of_memory, may_be_out_of_memory
+from repro.train.out_of_memory import free, is_out_of_memory, keep_freed, may_be_out_of_memory
 from repro.train.population import BATCHED_PATHS, Population
 from repro.train.ranks import SINGLE_RANK, Ranks
 from repro.train.trial_run import Run, device_data
@@ -147,26 +144,10 @@ def device_context(device: torch.device) -> Iterator[None]:
     """One thread on a CPU; of several GPUs the current one, on which CUDA graphs are recorded."""
     threads = torch.get_num_threads()
     if device.type == "cpu":
-        _keep_freed_memory()
+        keep_freed()
         torch.set_num_threads(1)
     try:
         with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             yield
     finally:
         torch.set_num_threads(threads)
-
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's names for `mallopt`
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Memory of this process that is freed stays with it, for the next step.
-
-    A step's maps are megabytes each. glibc would give them back to the system, which fills the
-    pages with zeros for the next: a quarter of the time of a small net.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes
-        mallopt(_TRIM_THRESHOLD, 2**30)

@@ -1,8 +1,12 @@
 """When memory runs out, and giving it back."""
 
+import ctypes
 import gc
+from functools import cache
 
 import torch
+
+_LIBC = ctypes.CDLL(None)
 
 
 def free(device: torch.device, *, short: bool = False) -> None:
@@ -13,6 +17,23 @@ def free(device: torch.device, *, short: bool = False) -> None:
     if short or device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
+    if short and hasattr(_LIBC, "malloc_trim"):
+        _LIBC.malloc_trim(0)
+
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # glibc's, for `mallopt`
+
+
+@cache
+def keep_freed() -> None:
+    """Memory of this process that is freed stays with it, up to a gigabyte, until `free`.
+
+    A step's maps are megabytes each. glibc would give them back to the system, which fills the
+    pages with zeros for the next: a quarter of the time of a small net.
+    """
+    if hasattr(_LIBC, "mallopt"):
+        _LIBC.mallopt(_MMAP_THRESHOLD, 2**25)  # the most that it takes
+        _LIBC.mallopt(_TRIM_THRESHOLD, 2**30)
 
 
 # What is said when memory is short, but not by torch's allocator of a GPU. oneDNN's words do not

@@ -34,7 +34,7 @@ Supposed = Literal["paper", "none", "ours"]
 
 _RUNS: Final = 1000
 _LEVEL: Final = 0.8  # of the CI of the scatter
-_LIKELY: Final = 0.8  # the power that plans are made for
+LIKELY: Final = 0.8  # the power that plans are made for
 _MOST_SEEDS: Final = 100  # that are asked for, where a plan has no more itself
 _HARDLY: Final = 0.2  # `warnings` reports verdicts that are less likely
 _POINTS: Final = (
@@ -246,7 +246,7 @@ def seeds_needed(
         spec = claim.scales[scale].model_copy(update={"seeds": (seeds,), "taken": 0})
         alone = claim.model_copy(update={"scales": {scale: spec}})
         words = _words(claim, planned_looks(alone, scale), new, chance.truth, scatter)
-        return words.count(chance.word) >= _LIKELY * _RUNS
+        return words.count(chance.word) >= LIKELY * _RUNS
 
     if not is_likely(most):
         return None

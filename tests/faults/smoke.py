@@ -26,6 +26,7 @@ from repro.claim import load_all
 from repro.execute import Backend, Local, Machine
 from repro.execute.running import run_claims
 from repro.store import Store
+from repro.train.out_of_memory import keep_freed
 from tests.worlds import FACT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
@@ -289,6 +290,7 @@ def limit_memory(megabytes: int | None) -> None:
         return
     # What is freed goes back at once: kept and in pieces, it would count against the limit, and at
     # times leave no room for a single net.
+    keep_freed()  # once a process, or the first training would undo what follows
     _LIBC.mallopt(_M_MMAP_THRESHOLD, 1 << 16)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     (used,) = re.findall(r"VmData:\s+(\d+) kB", status)
