@@ -30,6 +30,7 @@ from repro.claim import Claim, load, load_all
 from repro.cli import main
 from repro.models.facts import multiply_adds
 from repro.registry import CHAINS, OWN_SCHEDULES
+from repro.report.page import Page
 from repro.report.read_pages import pages
 from repro.store import Store
 
@@ -257,6 +258,22 @@ def test_every_claim_has_words_for_its_findings(claim: Claim, tmp_path: Path) ->
     """Each names contrasts and recipes that the claim file has, whatever was measured."""
     for page in pages([claim], Store(tmp_path)):
         assert "{{" not in findings.filled(WORDS["readings"][claim.id], page)
+
+
+@pytest.mark.parametrize(("claim", "seldom"), [("overlapping_pooling", 2), ("crop_flip", 0)])
+def test_a_claim_that_was_not_run_says_what_its_plan_makes_unlikely(
+    claim: str, seldom: int, tmp_path: Path
+) -> None:
+    """And how many seeds would not; nothing of a plan that decides four times in five."""
+    (page,) = (
+        page
+        for page in pages([load(ROOT / "claims" / f"{claim}.yaml")], Store(tmp_path))
+        if isinstance(page, Page) and page.evidence.scale == "proxy"
+    )
+    said = findings.needed(page, "time")
+
+    assert said.startswith("time")
+    assert said.count("seeds an arm makes this 80 % likely") == seldom
 
 
 FINDINGS = [

@@ -2,6 +2,7 @@
 
 import io
 import os
+import platform
 import pwd
 import signal
 import subprocess
@@ -403,6 +404,33 @@ def test_memory_is_counted_where_the_system_does_not_say_what_is_free(
     data = tiny(tmp_path)
 
     assert device_data(trial_on(data), data, torch.device("cpu")).train.labels.shape == (320,)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep it")
+def test_freed_memory_is_kept_until_it_is_short() -> None:
+    """A hundred maps of four megabytes: most of it goes back then, and not before."""
+    code = """
+import re, torch
+from pathlib import Path
+from repro.train.out_of_memory import free, keep_freed
+
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+
+keep_freed()
+maps = [torch.ones(2**20) for _ in range(100)]
+used = resident()
+del maps
+kept = resident()
+free(torch.device("cpu"), short=True)
+print(used - kept, kept - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    at_once, when_short = map(int, done.stdout.split())
+
+    assert at_once < 100_000
+    assert when_short > 300_000
 
 
 # Figures

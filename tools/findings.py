@@ -25,7 +25,7 @@ from repro.verdict import EXACT, NOT_JUDGED, Word
 from repro.verdict.effects import DECIDING, Contrast
 from repro.verdict.forecast import LIKELY, outlook
 
-__all__ = ["WORDS", "claims", "filled", "render", "summary"]
+__all__ = ["WORDS", "claims", "filled", "needed", "render", "summary"]
 
 WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
 
@@ -314,7 +314,7 @@ def _unmeasured(
     yield table(
         ("Claim", "Scale", "What it needs"),
         (
-            (page.claim.title, page.evidence.scale, _needed(page, needs[page.scale.data]))
+            (page.claim.title, page.evidence.scale, needed(page, needs[page.scale.data]))
             for page in found
             if isinstance(page, Page) and not page.smoke and _row(page) is None
         ),
@@ -326,7 +326,7 @@ def _unmeasured(
     )
 
 
-def _needed(page: Page, images: str) -> str:
+def needed(page: Page, images: str) -> str:
     """What a claim needs to be run, and the words that its plan makes unlikely."""
     ahead = outlook(
         page.claim, page.evidence.scale, page.evidence.recipes[page.claim.verdict_recipe]
