@@ -276,6 +276,16 @@ def test_a_claim_that_was_not_run_says_what_its_plan_makes_unlikely(
     assert said.count("seeds an arm makes this 80 % likely") == seldom
 
 
+def test_the_story_names_the_choices_that_nobody_can_tell_here(tmp_path: Path) -> None:
+    """Not those that were not run though their plan would decide them."""
+    found = pages(CLAIMS, Store(tmp_path))
+    index = findings.render(found, Store(tmp_path))["index.md"]
+    untold = index.partition("## What nobody can tell at this scale")[2].partition("## All")[0]
+
+    assert "- Overlapping pools: " in untold
+    assert WORDS["choices"]["crop_flip"] not in untold
+
+
 FINDINGS = [
     page
     for page in sorted((ROOT / "docs" / "findings").glob("*.md"))

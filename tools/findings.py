@@ -69,6 +69,10 @@ STORY: dict[str, tuple[Word, ...]] = {
     "Not as claimed, or not shown to matter": ("gap only", "not reproduced"),
     "What is not settled": ("inconclusive", "undertrained", "invalid"),
 }
+UNTOLD = """\
+## What nobody can tell at this scale
+
+The plan said so beforehand, and nothing was run:"""
 
 
 def claims(words: Path = WORDS) -> list[str]:
@@ -85,6 +89,7 @@ def render(found: Sequence[Page | FactPage], store: Store) -> dict[str, str]:
         INTRODUCTION,
         PICTURE,
         *_story(best, said["choices"]),
+        *_untold(found, best, said["choices"]),
         "## All claims",
         summary(found),
     ]
@@ -118,6 +123,28 @@ def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Itera
         if listed:
             yield f"## {heading}"
             yield "\n".join(listed)
+
+
+def _untold(
+    found: Sequence[Page | FactPage],
+    best: Sequence[Page | FactPage],
+    choices: Mapping[str, str],
+) -> Iterator[str]:
+    """The choices without any measurement, since the plan of their proxy is unlikely to decide."""
+    measured = {page.claim.id for page in best}
+    unlikely = {
+        page.claim.id: "; ".join(said)
+        for page in found
+        if isinstance(page, Page)
+        and page.evidence.scale == "proxy"
+        and page.claim.id in choices.keys() - measured
+        and (said := _unlikely(page))
+    }
+    if unlikely:
+        yield UNTOLD
+        yield "\n".join(
+            f"- {choices[name]}: {unlikely[name]}." for name in choices if name in unlikely
+        )
 
 
 def _part(page: Page | FactPage, row: Row) -> str:
@@ -328,12 +355,15 @@ def _unmeasured(
 
 def needed(page: Page, images: str) -> str:
     """What a claim needs to be run, and the words that its plan makes unlikely."""
+    return "; ".join([images, *_unlikely(page)])
+
+
+def _unlikely(page: Page) -> list[str]:
     ahead = outlook(
         page.claim, page.evidence.scale, page.evidence.recipes[page.claim.verdict_recipe]
     )
     seldom = [chance for chance in ahead.chances if chance.value < LIKELY]
-    said = (f"{chance.sentence}; {chance.power}" for chance in seldom)
-    return "; ".join([images, *said])
+    return [f"{chance.sentence}; {chance.power}" for chance in seldom]
 
 
 # What it cost
