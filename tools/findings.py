@@ -59,8 +59,8 @@ counts as reproduced. Ratios are compared on a log scale.*"""
 COVERAGE = """\
 # What was not measured, and what it cost
 
-For most claims some trials were there when the plan that now stands was registered:
-[which, and why](../../reports/README.md)."""
+How many trials were there when the plan that now stands was registered:
+[claim by claim](../../reports/README.md)."""
 
 # The parts of the story, and the words of the claims that belong there.
 STORY: dict[str, tuple[Word, ...]] = {
