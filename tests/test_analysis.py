@@ -113,6 +113,28 @@ def test_missing_trials_are_counted_and_said(claim: Claim, tmp_path: Path) -> No
     assert "5 of 6 planned evaluation trials were run" in found.caveats
 
 
+def test_an_arm_that_does_not_decide_leaves_nothing_of_the_verdict_open(
+    claim: Claim, tmp_path: Path
+) -> None:
+    """All that decides was run; of the third arm one seed of three."""
+    path = tmp_path / "three.yaml"
+    path.write_text(
+        claim.path.read_text()
+        .replace("id: tiny", "id: three")
+        .replace("contrast:", "  slower: {model: {activation: sigmoid}}\ncontrast:")
+        .replace("region:", "also:\n  third: {slow: slower, fast: fast}\nregion:")
+    )
+    store = Store(tmp_path / "runs")
+    three = load(path)
+    assert isinstance(three, TrainedClaim)
+    fill(three, store, ALL | {("slower", 0): 24.0})
+    found = analyse(three, "smoke", PRINT, store.results()).recipes["period"]
+
+    assert (found.planned, found.missing) == (9, 2)
+    assert "slower, which does not decide, has 1 of 3 seeds" in found.caveats
+    assert not any("planned evaluation trials" in caveat for caveat in found.caveats)
+
+
 def test_a_censored_trial_is_never_taken_as_crossed(claim: Claim, tmp_path: Path) -> None:
     """Its upper end is infinite, and the estimate moves up, not to the budget."""
     store = Store(tmp_path / "runs")

@@ -329,6 +329,32 @@ def test_a_number_that_does_not_count_is_hollow(ax: Axes, doubtful: bool) -> Non
     assert (point.get_markerfacecolor() == point.get_color()) is not doubtful
 
 
+def test_an_interval_of_fewer_seeds_does_not_set_the_axis(ax: Axes) -> None:
+    """Two seeds have an interval so wide that the one that decides would be a dot; points count."""
+    figures.effects(
+        ax,
+        [
+            EffectRow(label="decides", estimate=estimate(value=0.0, low=-0.5, high=0.5, seeds=12)),
+            EffectRow(
+                label="explains",
+                estimate=estimate(value=0.9, low=-7.8, high=9.5, seeds=2),
+                seeds=(0.2, 1.6),
+                decides=False,
+            ),
+        ],
+        region=Region(low=1.0, high=3.5),
+        paper=2.0,
+        no_effect=0.0,
+        label="points",
+    )
+    left, right = ax.get_xlim()
+
+    assert -2 < left < -0.5
+    assert 3.5 < right < 7
+    assert xs(line(ax, "explains: seeds")) == [0.2, 1.6]
+    assert {"<", ">"} <= {one.get_marker() for one in ax.get_lines()}
+
+
 def test_a_number_that_does_not_count_does_not_set_the_axis(ax: Axes) -> None:
     """The row that decides stays legible; the other's interval leaves the axes by an arrowhead."""
     figures.effects(

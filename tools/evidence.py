@@ -79,7 +79,7 @@ def _examples(whole: Document) -> str:
             (
                 f"[{row.title}](docs/findings/{row.claim}.md)",
                 f"**{row.word}**",
-                f"{row.effect} {row.unit}",
+                f"{row.effect} {findings.unit_of(row)}",
                 row.paper,
                 row.scale,
             )

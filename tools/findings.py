@@ -11,7 +11,7 @@ import jinja2
 import yaml
 from reference import table
 
-from repro.claim import SCALES, TrainedClaim, arms_of, metric_of
+from repro.claim import SCALES, arms_of, metric_of
 from repro.registry import DATASETS
 from repro.report.drawings import Drawing, drawings
 from repro.report.page import FactPage, Page
@@ -21,11 +21,11 @@ from repro.stats import Estimate
 from repro.store import Store
 from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
-from repro.verdict import EXACT, NOT_JUDGED, Word
+from repro.verdict import EXACT, NOT_JUDGED
 from repro.verdict.effects import DECIDING, Contrast
 from repro.verdict.forecast import LIKELY, outlook
 
-__all__ = ["WORDS", "claims", "filled", "needed", "render", "summary"]
+__all__ = ["WORDS", "claims", "filled", "needed", "render", "summary", "unit_of"]
 
 WORDS = Path(__file__).parents[1] / "docs" / "findings.yaml"
 
@@ -49,12 +49,12 @@ Each claim has a page; all numbers are of the evidence in
 
 
 PICTURE = """\
-![Every measured claim: its effect, interval, range, verdict and scale][picture]
+![Every measured claim about AlexNet: its effect, interval, range, verdict and scale][picture]
 
 [picture]: ../../reports/report/figures/claims.svg
 
 *Each effect in units of the paper's; where the paper reports no number, of the smallest effect that
-counts as reproduced. Ratios are compared on a log scale.*"""
+counts as reproduced. Ratios are compared on a log scale. Residual nets are in the table below.*"""
 
 COVERAGE = """\
 # What was not measured, and what it cost
@@ -62,17 +62,17 @@ COVERAGE = """\
 How many trials were there when the plan that now stands was registered:
 [claim by claim](../../reports/README.md)."""
 
-# The parts of the story, and the words of the claims that belong there.
-STORY: dict[str, tuple[Word, ...]] = {
-    "What had an effect as claimed, at least in its direction": ("reproduced", "direction only"),
-    "The interval leaves out no effect, but the size is open": ("inconclusive",),
-    "Not as claimed, or not shown to matter": ("gap only", "not reproduced"),
-    "What is not settled": ("inconclusive", "undertrained", "invalid"),
-}
+# The parts of the story.
+AS_CLAIMED = "What had an effect as claimed, at least in its direction"
+SIZE_OPEN = "The interval leaves out no effect, but the size is open"
+OTHER_WAY = "What made it worse here"
+TOO_SMALL = "What had no effect of the size that is claimed"
+OPEN = "What is not settled"
+STORY = (AS_CLAIMED, SIZE_OPEN, OTHER_WAY, TOO_SMALL, OPEN)
 UNTOLD = """\
-## What nobody can tell at this scale
+## What takes more seeds than we had time for
 
-The plan said so beforehand, and nothing was run:"""
+The plan said so beforehand, and the arms without were not run:"""
 
 
 def claims(words: Path = WORDS) -> list[str]:
@@ -115,9 +115,11 @@ def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Itera
         page = pages.get(name)
         row = None if page is None else _row(page)
         if page is not None and row is not None:
+            beside = _beside_gap(page)
+            errors = f", of the test error alone {effect_text(beside)}" if beside else ""
             lines[_part(page, row)].append(
-                f"- [{filled(choice, page)}]({name}.md): {row.word}. {row.unit.capitalize()}: "
-                f"{row.effect} (paper: {row.paper}); {row.scale} scale."
+                f"- [{filled(choice, page)}]({name}.md): {row.word}. {unit_of(row).capitalize()}: "
+                f"{row.effect}{errors} (paper: {row.paper}); {row.scale} scale."
             )
     for heading, listed in lines.items():
         if listed:
@@ -148,14 +150,38 @@ def _untold(
 
 
 def _part(page: Page | FactPage, row: Row) -> str:
-    """The heading of the story: an open verdict may have an interval beyond no effect."""
-    headings = [heading for heading, words in STORY.items() if row.word in words]
-    (verdict,) = (
-        (one for one in page.verdicts if one.decides) if isinstance(page, Page) else (None,)
+    """The heading of the story: by the word, and by where the intervals lie about no effect."""
+    if row.word in ("reproduced", "direction only"):
+        return AS_CLAIMED
+    assert isinstance(page, Page)
+    (verdict,) = (one for one in page.verdicts if one.decides)
+    no_effect = page.claim.no_effect
+    low, high = (verdict.basis.low, verdict.basis.high) if verdict.basis else (-math.inf, math.inf)
+    beside = _beside_gap(page)
+    if row.word in ("gap only", "not reproduced") and no_effect is not None:
+        worse = high < no_effect or (beside is not None and beside.high < no_effect)
+        return OTHER_WAY if worse else TOO_SMALL
+    is_open = row.word == "inconclusive" and no_effect is not None and low > no_effect
+    return SIZE_OPEN if is_open else OPEN
+
+
+def _beside_gap(page: Page | FactPage) -> Estimate | None:
+    """The effect on the test error of the same arms, of a claim about the gap to it."""
+    if not isinstance(page, Page):
+        return None
+    found = page.evidence.recipes[page.claim.verdict_recipe]
+    if set(found.deciding.metrics) != {"gap"}:
+        return None
+    return next(
+        one.estimate
+        for one in found.contrasts
+        if one.terms == found.deciding.terms and set(one.metrics) == {"test_error"}
     )
-    low = -math.inf if verdict is None or verdict.basis is None else verdict.basis.low
-    no_effect = page.claim.no_effect if isinstance(page.claim, TrainedClaim) else None
-    return headings[0] if no_effect is not None and low > no_effect else headings[-1]
+
+
+def unit_of(row: Row) -> str:
+    """Of what the points are; a ratio's shorter one."""
+    return row.unit if row.unit.startswith("ratio") else row.measure
 
 
 def _theirs(row: Row) -> str:
@@ -184,12 +210,13 @@ def summary(found: Sequence[Page | FactPage]) -> str:
     if not best:
         return "Nothing was measured yet."
     return table(
-        ("Claim", "Verdict", "Effect [CI]", "Paper", "Scale"),
+        ("Claim", "Verdict", "Effect [CI]", "Unit", "Paper", "Scale"),
         (
             (
                 f"[{page.claim.title}]({page.claim.id}.md)",
                 f"**{row.word}**",
                 row.effect,
+                unit_of(row) if row.has_number else "",
                 row.paper,
                 row.scale,
             )
@@ -246,10 +273,9 @@ def _found(page: Page | FactPage, row: Row) -> str:
     if isinstance(page, FactPage):
         return f"Computed from the layers, {row.estimate} hold."
     (verdict,) = (one for one in page.verdicts if one.decides)
-    unit = row.unit if row.unit.startswith("ratio") else row.measure
     return (
         f"On {row.data}, with {verdict.seeds} seed{'s' * (verdict.seeds != 1)} an arm, "
-        f"{_estimate(verdict.estimate, unit)}; the paper {_theirs(row)}.{_errors(page)}"
+        f"{_estimate(verdict.estimate, unit_of(row))}; the paper {_theirs(row)}.{_errors(page)}"
     )
 
 
@@ -309,21 +335,26 @@ def filled(text: str, page: Page | FactPage) -> str:
     values: dict[str, dict[str, str]] = {"also": {}, "recipe": {}}
     if isinstance(page, Page):
         recipes = page.evidence.recipes
+        found = recipes[page.claim.verdict_recipe]
         values["also"] = {
-            contrast.name: _short(contrast)
-            for contrast in recipes[page.claim.verdict_recipe].contrasts
+            contrast.name: _short(contrast, found.seeds)
+            for contrast in found.contrasts
             if contrast.name != DECIDING
         }
-        values["recipe"] = {name: _short(one.deciding) for name, one in recipes.items()}
+        values["recipe"] = {
+            name: _short(one.deciding, found.seeds) for name, one in recipes.items()
+        }
     return _WORDS.from_string(" ".join(text.split())).render(**values)
 
 
-def _short(contrast: Contrast) -> str:
-    """`0.84 [0.62, 1.08]`, with the unit of a difference."""
-    if contrast.estimate is None:
+def _short(contrast: Contrast, deciding: int) -> str:
+    """`0.84 [0.62, 1.08]`, with a difference's unit, and fewer seeds than those that decide."""
+    estimate = contrast.estimate
+    if estimate is None:
         return UNKNOWN
     unit = "" if contrast.unit.startswith("ratio") else f" {contrast.unit}"
-    return f"{effect_text(contrast.estimate)}{unit}"
+    few = f" ({estimate.seeds} seeds)" if estimate.seeds < deciding else ""
+    return f"{effect_text(estimate)}{unit}{few}"
 
 
 _WORDS = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)

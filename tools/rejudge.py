@@ -1,10 +1,10 @@
 """Judge the kept evidence by the claim files as they stand, without training, and say what changed.
 
-    python tools/rejudge.py COMMIT
+    python tools/rejudge.py COMMIT [COMMIT...]
 
 Registers a plan for each claim file that has changed since its trials were run, with how many of
-them were there; then writes docs/rejudged.md: the words of the report that was kept at COMMIT, and
-those of today. `python tools/evidence.py` writes everything else.
+them were there; then writes docs/rejudged.md: the words of the reports that were kept at the
+commits, oldest first, and those of today. `python tools/evidence.py` writes everything else.
 """
 
 import argparse
@@ -29,10 +29,11 @@ CLAIMS, STORE, PAGE = Path("claims"), Path("reports/store"), Path("docs/rejudged
 HEAD = """\
 # Kept verdicts, judged again
 
-The rules by which verdicts are reached changed after the trials of `reports/store` had been run.
-Nothing was trained for this table: the same curves, judged by the report as it was kept at commit
-`{commit}` and by the claim files of today. Where a claim file asks for other trials by now, the new
-word is that of these.
+The rules by which verdicts are reached changed on 29 November 2026, after all trials of then had
+been run; on the day after it the proxies changed, and the search of `relu_speedup`. A row has the
+words of the reports that were kept at the commits named above, and that of today. Where the claim
+file asks for other trials by now, today's word is that of these; elsewhere the same curves were
+judged again, and nothing was trained.
 Looks that were taken before the rules changed keep their level (`taken` in the claim file);
 [how a verdict is reached](explanation/verdicts.md) says why.
 """
@@ -41,8 +42,8 @@ Looks that were taken before the rules changed keep their level (`taken` in the 
 def main() -> None:
     """Register, judge, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("commit", help="whose kept report has the old words")
-    commit = parser.parse_args().commit
+    parser.add_argument("commits", nargs="+", help="whose kept reports have the old words")
+    commits = parser.parse_args().commits
     claims = [
         claim
         for claim in load_all(CLAIMS / f"{name}.yaml" for name in findings.claims())
@@ -55,13 +56,10 @@ def main() -> None:
     checksums.seal(STORE)
     table = Table(
         caption="Every verdict that was kept",
-        columns=("Claim", "Scale", "Recipe", "Old word", "New word", "Why"),
-        rows=tuple(rows(claims, store, kept(commit))),
+        columns=("Claim", "Scale", "Recipe", *(f"At {one[:7]}" for one in commits), "Today", "Why"),
+        rows=tuple(rows(claims, store, [kept(one) for one in commits])),
     )
-    PAGE.write_text(
-        "\n".join([HEAD.format(commit=commit[:12]), *markdown_table(table)]) + "\n",
-        encoding="utf-8",
-    )
+    PAGE.write_text("\n".join([HEAD, *markdown_table(table)]) + "\n", encoding="utf-8")
 
 
 def plan_again(claim: TrainedClaim, scale: str, store: Store) -> None:
@@ -91,16 +89,20 @@ def kept(commit: str) -> Kept:
     )
 
 
-def rows(claims: list[TrainedClaim], store: Store, old: Kept) -> Iterator[tuple[str, ...]]:
-    """Those of which anything was measured then."""
+def rows(
+    claims: list[TrainedClaim], store: Store, reports: list[Kept]
+) -> Iterator[tuple[str, ...]]:
+    """Those of which anything was measured at the first commit, with the words of all of them."""
+    old = reports[0]
     for claim in claims:
         for scale in claim.scales:
             for new in judge(claim, scale, store).verdicts:
-                before = old.words.get((claim.id, scale, new.recipe))
+                asked = claim.id, scale, new.recipe
+                before = old.words.get(asked)
                 if before is not None and before["verdict"] != "not run":
-                    words = before["verdict"], new.word
+                    words = [one.words.get(asked, {}).get("verdict", "") for one in reports]
                     is_new = new.trials.isdisjoint(old.trials)
-                    yield (claim.id, scale, new.recipe, *words, why(claim, before, new, is_new))
+                    yield (*asked, *words, new.word, why(claim, before, new, is_new))
 
 
 def why(claim: TrainedClaim, before: dict[str, str], new: Verdict, is_new: bool) -> str:

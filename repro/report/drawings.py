@@ -3,7 +3,7 @@
 import gc
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -113,7 +113,7 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
     until = max([longest, *([40.0] if paper else [])])  # the paper's figure ends at 40
     curves_by_recipe = {
         recipe: [figure_data.arm_curves(page, recipe, arm, until=until) for arm in page.claim.arms]
-        for recipe in page.claim.recipes
+        for recipe in _evaluated(page)
     }
     panels = [
         (
@@ -148,8 +148,9 @@ def _learning_curves(page: Page, claim: TimeClaim) -> Drawing:
         caption += f" Open markers: read off the paper ({claim.paper.section})."
     bands = [arm.band for curves in curves_by_recipe.values() for arm in curves if arm.band]
     caption += _count_of_them(bands)
+    names = _names(curves_by_recipe)
     return _curves(
-        page, panels, f"Training error of {_arms(page)} against epochs, for {_names(page)}", caption
+        page, panels, f"Training error of {_arms(page)} against epochs, for {names}", caption
     )
 
 
@@ -206,9 +207,7 @@ def _listing(entries: Sequence[str], rows: int) -> str:
 
 
 def _errors(page: Page) -> Drawing:
-    arms_by_recipe = {
-        recipe: figure_data.error_series(page, recipe) for recipe in page.claim.recipes
-    }
+    arms_by_recipe = {recipe: figure_data.error_series(page, recipe) for recipe in _evaluated(page)}
     panels = [
         (f"{recipe} recipe", partial(figures.error_curves, arms=arms))
         for recipe, arms in arms_by_recipe.items()
@@ -216,7 +215,7 @@ def _errors(page: Page) -> Drawing:
     return _curves(
         page,
         panels,
-        f"Test error of {_arms(page)} against epochs, for {_names(page)}",
+        f"Test error of {_arms(page)} against epochs, for {_names(arms_by_recipe)}",
         "Test error after each epoch, over evaluation seeds that did not diverge"
         + ("." if page.claim.trainer else _DOTTED)
         + _count_of_them(arm.test for arms in arms_by_recipe.values() for arm in arms),
@@ -338,7 +337,7 @@ def _rates(page: Page) -> Drawing:
             f"{_ranked(page, times=times)} A best rate at an end of the grid extends it once, for "
             "that arm alone. Ringed: chosen. A cross at the top: diverged."
         ),
-        alt=f"Error of {_arms(page)} against learning rate, for {_names(page)}",
+        alt=f"Error of {_arms(page)} against learning rate, for {_names(page.claim.recipes)}",
         arms=tuple(page.claim.arms),
         panels=panels,
         inches=(WIDTH, HEIGHT),
@@ -472,8 +471,13 @@ def _arms(page: Page) -> str:
     return _listed([arm for arm in page.claim.arms if arm in arms_run] or list(page.claim.arms))
 
 
-def _names(page: Page) -> str:
-    recipes = list(page.claim.recipes)
+def _evaluated(page: Page) -> Sequence[str]:
+    """The recipes with evaluation trials; all of them where none has any."""
+    evaluated = [name for name, found in page.evidence.recipes.items() if found.outcomes]
+    return evaluated or list(page.claim.recipes)
+
+
+def _names(recipes: Collection[str]) -> str:
     return f"the recipe{'s' * (len(recipes) > 1)} {_listed(recipes)}"
 
 

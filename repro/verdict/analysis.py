@@ -4,7 +4,7 @@ Computes, and decides nothing: rule.py says what an estimate means for the claim
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
@@ -388,25 +388,38 @@ def _with_counts(
 
     Arms that differ only in their metric share trials, except those of a command.
     """
-    finished = len(
-        {outcome.trial_id for outcome in evidence.outcomes if outcome.seed < target_seeds}
-    )
-    nets = [
-        (
-            model_for(claim, scale, arm),
-            recipe_for(claim, scale, evidence.recipe, arm),
-            rate_for(claim, scale, evidence.recipe, arm),
-            images_for(claim, scale, arm),
-        )
-        for arm in claim.arms
-    ]
-    total = target_seeds * sum(net not in nets[:place] for place, net in enumerate(nets))
+
+    def counts(arms: Collection[str]) -> tuple[int, int]:
+        """Finished and planned trials of these arms."""
+        done = {
+            outcome.trial_id
+            for outcome in evidence.outcomes
+            if outcome.arm in arms and outcome.seed < target_seeds
+        }
+        nets = [
+            (
+                model_for(claim, scale, arm),
+                recipe_for(claim, scale, evidence.recipe, arm),
+                rate_for(claim, scale, evidence.recipe, arm),
+                images_for(claim, scale, arm),
+            )
+            for arm in arms
+        ]
+        return len(done), target_seeds * sum(net not in nets[:at] for at, net in enumerate(nets))
+
+    finished, planned = counts(claim.arms)
+    deciding = arms_of(claim)
+    explaining = {arm: counts([arm]) for arm in claim.arms if arm not in deciding}
     return replace(
         evidence,
         target_seeds=target_seeds,
-        planned=total,
-        missing=total - finished,
-        caveats=(*_caveats(claim, finished, total, evidence), *evidence.caveats),
+        planned=planned,
+        missing=planned - finished,
+        caveats=(
+            *_unfinished(*counts(deciding), explaining),
+            *_caveats(claim, evidence),
+            *evidence.caveats,
+        ),
     )
 
 
@@ -549,12 +562,21 @@ def sampled_images(
 # Caveats
 
 
-def _caveats(
-    claim: TrainedClaim, finished: int, total: int, evidence: RecipeEvidence
+def _unfinished(
+    finished: int, planned: int, explaining: Mapping[str, tuple[int, int]]
 ) -> Iterable[str]:
+    """What is missing of the arms that decide, else of the others that were begun."""
+    if finished < planned:
+        if finished:
+            yield f"{finished} of {planned} planned evaluation trials were run"
+        return
+    for arm, (done, of) in explaining.items():
+        if 0 < done < of:
+            yield f"{arm}, which does not decide, has {done} of {of} seeds"
+
+
+def _caveats(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterable[str]:
     look, outcomes = evidence.look, evidence.outcomes
-    if 0 < finished < total:
-        yield f"{finished} of {total} planned evaluation trials were run"
     excluded = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
     if look and excluded:
         seeds = "1 seed" if len(excluded) == 1 else f"{len(excluded)} seeds"

@@ -41,16 +41,19 @@ def effects(
     No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
     is shaded. A bound is an arrow from the bound to where the truth may lie. Small and below the
     interval: a point a seed. What is doubtful is hollow and dotted, and does not widen the axis
-    unless there is nothing else: what lies beyond its ends is an arrow there. Every number stands
-    within the axes, off the names of the rows.
+    unless there is nothing else, nor does an interval of fewer seeds than those that decide: what
+    lies beyond the ends is an arrow there. Every number stands within the axes, off the names of
+    the rows.
     """
     sure = [row for row in rows if not row.doubtful] or rows
-    estimates = [row.estimate for row in sure if row.estimate is not None]
-    numbers = [v for e in estimates for v in (e.low, e.value, e.high) if math.isfinite(v)]
-    numbers += [v for row in sure for v in row.seeds if math.isfinite(v)]
+    estimates = [(row, row.estimate) for row in sure if row.estimate is not None]
+    enough = min((e.seeds for row, e in estimates if row.decides), default=0)
+    numbers = [e.value for _, e in estimates]
+    numbers += [end for _, e in estimates if e.seeds >= enough for end in (e.low, e.high)]
+    numbers += [v for row in sure for v in row.seeds]
     reference_values = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
     ratio = no_effect == 1
-    values = [v for v in numbers + reference_values if v > 0 or not ratio]
+    values = [v for v in numbers + reference_values if math.isfinite(v) and (v > 0 or not ratio)]
     left, right = (log_x if ratio else linear_x)(ax, min(values), max(values))
     if no_effect is not None:
         ax.axvline(no_effect, color=INK, linewidth=1)
@@ -59,7 +62,13 @@ def effects(
             _draw_region(ax, y, region.low, right if region.high is None else region.high, paper)
         if row.estimate is None:
             ax.text(
-                0.5, y, "not measured", transform=ax.get_yaxis_transform(), ha="center", color=GREY
+                0.5,
+                y,
+                "not measured",
+                transform=ax.get_yaxis_transform(),
+                ha="center",
+                color=GREY,
+                bbox=GROUND,
             )
         else:
             _interval(ax, row.estimate, y, left, right, doubtful=row.doubtful)
@@ -143,14 +152,12 @@ def _interval(
     _number(ax, text, anchor, y, colour)
 
 
+GROUND = {"facecolor": PAPER, "edgecolor": "none", "pad": 0.5}  # of a text that a line would cross
 _ROOM = 0.12  # of the axis: more than half of a number's width
 
 
 def _number(ax: Axes, text: str, x: float, y: float, colour: str) -> None:
-    """Above the interval and centred, but for what would leave the axes: that runs inwards.
-
-    On a ground of its own, since the line of no effect would cross it out.
-    """
+    """Above the interval and centred, but for what would leave the axes: that runs inwards."""
     share = ax.transAxes.inverted().transform(ax.transData.transform((x, y)))[0]
     side, shift = "center", 0
     if share < _ROOM:
@@ -164,5 +171,5 @@ def _number(ax: Axes, text: str, x: float, y: float, colour: str) -> None:
         xytext=(shift, 8),
         ha=side,
         color=colour,
-        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5},
+        bbox=GROUND,
     )
