@@ -276,11 +276,11 @@ def test_a_claim_that_was_not_run_says_what_its_plan_makes_unlikely(
     assert said.count("seeds an arm makes this 80 % likely") == seldom
 
 
-def test_the_story_names_the_choices_that_nobody_can_tell_here(tmp_path: Path) -> None:
+def test_the_story_names_the_choices_that_take_too_many_seeds(tmp_path: Path) -> None:
     """Not those that were not run though their plan would decide them."""
     found = pages(CLAIMS, Store(tmp_path))
     index = findings.render(found, Store(tmp_path))["index.md"]
-    untold = index.partition("## What nobody can tell at this scale")[2].partition("## All")[0]
+    untold = index.partition("## What takes more seeds than we had time for")[2].partition("## All")[0]
 
     assert "- Overlapping pools: " in untold
     assert WORDS["choices"]["crop_flip"] not in untold
