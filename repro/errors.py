@@ -120,7 +120,7 @@ class SourcesMissingError(MachineError):
 
 
 class LockLostError(MachineError):
-    """The lock of a trial was lost, and another process took the trial over: this one let go."""
+    """The lock of a trial was lost, removed or taken over by another process: this one let go."""
 
     code = "E305"
     where = "the store's file system: does it keep locks (flock) for all machines that write there?"

@@ -39,7 +39,7 @@ from tests.worlds import quick_claim_file
 ROOT = Path(__file__).parents[1]
 
 PROGRAM = """\
-import json, os, pathlib, signal, subprocess, sys, time
+import json, os, pathlib, shutil, signal, subprocess, sys, time
 
 mode, rate, seed, epochs, folder = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), \\
     float(sys.argv[4]), pathlib.Path(sys.argv[5])
@@ -106,6 +106,11 @@ if mode == "signals":
     heeded = [s for s in ("SIGHUP", "SIGINT", "SIGTERM")
               if signal.getsignal(getattr(signal, s)) != signal.SIG_IGN]
     (home / "heeded").write_text(" ".join(heeded))
+if mode == "removed":
+    shutil.rmtree(folder.parent)
+if mode == "unwatched":
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(1000)
 if mode == "on":
     say(epochs + 1, "test_error", 0.0)
     time.sleep(1000)
@@ -303,7 +308,8 @@ def test_a_program_that_fails_always_is_told_of_once(tmp_path: Path) -> None:
     assert len(errors) == 1
     assert "the same error in 2 more trials" in ran.output
     assert (
-        "three trials of a command failed in a row: its other trials were not begun" in ran.output
+        f"{path}: three trials of its command failed in a row: the others were not begun"
+        in ran.output
     )
     assert len((tmp_path / "starts").read_text().splitlines()) == 3
 
@@ -350,6 +356,25 @@ def test_an_error_of_a_program_says_what_ran_and_where_to_look(tmp_path: Path) -
     assert f"or `trainer.command` in {path} (`repro trust` it again)" in ended.hint
 
 
+def test_a_program_that_fails_stops_no_other_of_the_same_name(tmp_path: Path) -> None:
+    """Both claims start `program.py` of their own folder in the same words."""
+    for name in ("fails", "trains"):
+        (tmp_path / name).mkdir()
+    fails = claim_file(tmp_path / "fails", mode="fail")
+    trains = claim_file(tmp_path / "trains", mode="fail")
+    changed(trains, "id: mine", "id: other").rename(tmp_path / "trains" / "other.yaml")
+    changed(tmp_path / "trains" / "program.py", "sys.exit(3)", "sys.exit(0)")
+
+    ran = repro(
+        "run", fails, tmp_path / "trains" / "other.yaml", "--scale", "smoke",
+        "--store", tmp_path / "store", "--trust", "--workers", "1",
+    )  # fmt: skip
+
+    assert f"{fails}: three trials of its command failed in a row" in ran.output
+    assert len((tmp_path / "fails" / "starts").read_text().splitlines()) == 3
+    assert len((tmp_path / "trains" / "starts").read_text().splitlines()) == 6
+
+
 def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) -> None:
     """Its faults are not in a row; once more they are, and then there is no other to begin."""
     path, store = claim_file(tmp_path), tmp_path / "store"
@@ -374,7 +399,11 @@ def test_a_program_that_fails_in_one_arm_alone_trains_the_other(tmp_path: Path) 
         ("long", "wrote a line of metrics of more than 65536 bytes"),
         ("huge", "wrote 1099511627776 bytes of metrics"),
         ("fifo", "left no readable file of metrics: not a regular file"),
+        ("removed", "has removed its folder and the trial's"),
+        ("unwatched", "the process that watches it was killed by signal 9"),
+        ("x" * 200_000, "its arguments are longer than the system takes"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_program_that_fails_is_told_of(tmp_path: Path, mode: str, said: str) -> None:
     """An error with what it did; the trial has no result, and is begun again."""
@@ -559,6 +588,37 @@ def test_files_that_the_command_names_and_its_inputs_are_its_identity(tmp_path: 
     assert fingerprint_of(trained_claim(path)) not in (first, second)
 
 
+def test_files_of_linked_folders_are_part_of_an_input(tmp_path: Path) -> None:
+    """Where many keep their data; a link to a folder about it adds nothing, without end."""
+    home = tmp_path / "home"
+    home.mkdir()
+    path = claim_file(home)
+    (home / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x.txt").write_text("1")
+    (home / "data" / "linked").symlink_to(tmp_path / "elsewhere")
+    (home / "data" / "round").symlink_to(home / "data")
+    changed(path, "trainer:\n", "trainer:\n  inputs: [data]\n")
+    first = fingerprint_of(trained_claim(path))
+
+    (tmp_path / "elsewhere" / "x.txt").write_text("2")
+    assert fingerprint_of(trained_claim(path)) != first
+
+
+def test_any_file_name_can_be_an_input(tmp_path: Path) -> None:
+    """Also one that is no text."""
+    path = claim_file(tmp_path)
+    (tmp_path / "data").mkdir()
+    changed(path, "trainer:\n", "trainer:\n  inputs: [data]\n")
+    before = fingerprint_of(trained_claim(path))
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/a\xff")).touch()
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+
+    assert fingerprint_of(trained_claim(path)) != before
+
+
 def test_scales_of_different_lengths_share_no_trial(tmp_path: Path) -> None:
     """The program would go on from the shorter one; other data or arguments tell them apart."""
     scale = "  smoke: {epochs: 2, seeds: 3, rate: 0.1, arguments: {mode: plain}}\n"
@@ -592,6 +652,9 @@ def test_a_trial_is_read_back_as_it_was_written(tmp_path: Path) -> None:
         ("trainer:\n", "trainer:\n  inputs: [nowhere]\n", "there is no 'nowhere' in the claim"),
         ("trainer:\n", "trainer:\n  data: x\n", r"unknown key \(known: command, inputs, steps"),
         ("rate: 0.1, ", "", "the command has no rates here: add `rate: 0.01`, or a `search`"),
+        ('"{mode}"', r'"\0"', "trainer.command: a word has a NUL"),
+        ("mode: plain", r'mode: "\0"', "scales.smoke.arguments.mode: a NUL, with which no"),
+        ("metric: test_error", "metric: test-error", "metric: no program can write 'test-error'"),
     ],
 )
 def test_what_a_command_cannot_be_told_is_named(
@@ -651,6 +714,14 @@ def test_arguments_belong_to_a_command(tmp_path: Path) -> None:
     assert "scales.smoke.model: missing key" in str(error.value)
 
 
+def test_a_command_whose_program_is_an_empty_argument_is_refused(tmp_path: Path) -> None:
+    """It would start the word after it, or nothing."""
+    path = changed(claim_file(tmp_path, mode='""'), '"{python}", program.py, "{mode}"', '"{mode}"')
+
+    with pytest.raises(ClaimError, match="mode: empty, but it is the first word of the command"):
+        load(path)
+
+
 # Lines
 
 
@@ -683,6 +754,26 @@ def test_a_program_that_goes_on_takes_back_what_it_said_since_its_checkpoint(
         found.take(MetricLine(float(epoch), "test_error", value))
 
     assert [(one.epoch, one.value) for one in found.lines] == [(1.0, 0.5), (2.0, 0.45)]
+
+
+@pytest.fixture(scope="module")
+def a_trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    return training(tmp_path_factory.mktemp("trial")).trial
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("abc"), st.integers(0, 9))))
+def test_lines_are_those_that_nothing_took_back(
+    a_trial: Trial, said: list[tuple[int, str, int]]
+) -> None:
+    """A line takes back its own name at its epoch, and all of later epochs."""
+    found = Training(trial=a_trial, until=3.0)
+    left: list[tuple[int, str, int]] = []
+    for epoch, name, value in said:
+        found.take(MetricLine(float(epoch), name, float(value)))
+        left = [one for one in left if one[0] <= epoch and one[:2] != (epoch, name)]
+        left.append((epoch, name, value))
+
+    assert [(line.epoch, line.name, line.value) for line in found.lines] == left
 
 
 def test_steps_are_epochs_by_what_the_claim_says() -> None:

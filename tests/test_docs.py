@@ -280,7 +280,9 @@ def test_the_story_names_the_choices_that_take_too_many_seeds(tmp_path: Path) ->
     """Not those that were not run though their plan would decide them."""
     found = pages(CLAIMS, Store(tmp_path))
     index = findings.render(found, Store(tmp_path))["index.md"]
-    untold = index.partition("## What takes more seeds than we had time for")[2].partition("## All")[0]
+    untold = index.partition("## What takes more seeds than we had time for")[2].partition(
+        "## All"
+    )[0]
 
     assert "- Overlapping pools: " in untold
     assert WORDS["choices"]["crop_flip"] not in untold

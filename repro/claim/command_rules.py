@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from repro.claim.raw_values import Finding, choices, mapping, name_rule
+from repro.claim.raw_values import Finding, choices, mapping, name_rule, plain
 from repro.claim.trainer import PLACEHOLDERS, placeholders_in
 from repro.claim.yaml_source import KeyPath
 
@@ -26,7 +26,38 @@ def command_rules(data: Mapping[str, Any], path: Path) -> Iterator[Finding]:
                 yield from name_rule(at, key)
                 if key in PLACEHOLDERS:
                     yield at, "the command has this placeholder anyway"
+    yield from _word_rules(data, trainer)
     yield from placeholder_rules(data)
+    for at, metric in _metrics(data):
+        if not metric.isidentifier():
+            yield at, f"no program can write {metric!r}: a metric has letters, digits and '_'"
+
+
+def _word_rules(data: Mapping[str, Any], trainer: Mapping[str, Any]) -> Iterator[Finding]:
+    """What no system starts: words with a NUL, and a program without a name."""
+    command = _texts(trainer, "command")
+    if any("\0" in word for word in command):
+        yield ("trainer", "command"), "a word has a NUL, with which no program can be started"
+    placeholder = placeholders_in(command[0]) if command else []
+    for part in ("arms", "scales"):
+        for name, given in _arguments(data, part).items():
+            for key, value in given.items():
+                at: KeyPath = (part, name, "arguments", key)
+                if isinstance(value, str) and "\0" in value:
+                    yield at, "a NUL, with which no program can be started"
+                if value == "" and placeholder == [key] and command[0] == f"{{{key}}}":
+                    yield at, "empty, but it is the first word of the command, its program"
+
+
+def _metrics(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Those of the claim, of its arms and of its further contrasts."""
+    places: list[tuple[KeyPath, Any]] = [((), data)]
+    for part in ("arms", "also"):
+        places += [((part, name), spec) for name, spec in mapping(data, part).items()]
+    for at, spec in places:
+        metric = plain(spec, "metric")
+        if isinstance(metric, str):
+            yield (*at, "metric"), metric
 
 
 def _idle_rules(data: Mapping[str, Any]) -> Iterator[Finding]:

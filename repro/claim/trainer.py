@@ -243,7 +243,7 @@ def _variables(claim: TrainedClaim) -> set[bytes]:
 
 def _digest(hashes: Mapping[str, str], files: Iterable[str]) -> str:
     lines = (f"{file}\0{hashes[file]}\n" for file in sorted(files))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256(os.fsencode("".join(lines))).hexdigest()
 
 
 def _hash(home: Path, name: str) -> str:
@@ -282,11 +282,28 @@ def _input(home: Path, name: str) -> Iterator[str]:
     if not path.is_dir():
         yield name
         return
-    for inner in path.rglob("*"):
-        parts = inner.relative_to(path).parts
-        is_hidden = any(part.startswith(".") or part == "__pycache__" for part in parts)
-        if inner.is_file() and not is_hidden:
-            yield str(Path(name, *parts))
+    try:
+        for inner in _files_in(path):
+            yield str(name / inner.relative_to(path))
+    except OSError as error:
+        raise ClaimError(
+            f"cannot read {error.filename}, a folder in {name!r}, which the trainer names: "
+            f"{error.strerror}"
+        ) from error
+
+
+def _files_in(folder: Path, above: frozenset[str] = frozenset()) -> Iterator[Path]:
+    """Also those of linked folders, but for a link to a folder that it lies in."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for inner in folder.iterdir():
+        if inner.name.startswith(".") or inner.name == "__pycache__":
+            continue
+        if inner.is_dir():
+            yield from _files_in(inner, above | {real})
+        elif inner.is_file():
+            yield inner
 
 
 def _is_relative_file(home: Path, name: str) -> bool:

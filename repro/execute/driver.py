@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from repro.claim import Trainer
@@ -25,6 +26,14 @@ _MAX_COMMAND_FAULTS = 3  # in a row: a program at fault would fail once more, ho
 _POLL_SECONDS = 0.2
 _BUSY_SECONDS = 1.0
 _ECHO_SECONDS = 1.0  # one Ctrl-C may arrive twice: from the terminal and from torchrun
+
+
+_Command = tuple[Path | None, Trainer | None]
+
+
+def _command(cell: Cell) -> _Command:
+    """The same words in another folder are another program."""
+    return cell.home, cell.trial.trainer
 
 
 class WorkerLost(BrokenExecutor):
@@ -72,13 +81,14 @@ class Outcome:
     """How the run ended. `failures`: faults of the machine.
 
     `worker_losses`: how often a worker was lost and its trial continued on another one.
-    `gave_up`: a command failed so often in a row that its other trials were not begun.
+    `gave_up`: claim files whose command failed so often in a row that its other trials were not
+    begun.
     """
 
     worker_losses: int = 0
     interrupted: bool = False
     out_of_time: bool = False
-    gave_up: bool = False
+    gave_up: set[Path] = field(default_factory=set)
     failures: dict[str, ReproError] = field(default_factory=dict)
 
 
@@ -110,7 +120,7 @@ class _Driver:
     busy: set[str] = field(default_factory=set)  # locked by another process, at the last attempt
     elsewhere: set[str] = field(default_factory=set)  # locked by another process, and reported once
     losses: Counter[str] = field(default_factory=Counter)
-    command_faults: Counter[Trainer | None] = field(default_factory=Counter)  # in a row
+    command_faults: Counter[_Command] = field(default_factory=Counter)  # in a row
     latest_epoch: dict[str, float] = field(default_factory=dict)  # epochs
     max_running: int = 1_000_000  # trials at once, fewer after memory ran out
     stopping: bool = False
@@ -155,12 +165,13 @@ class _Driver:
         running = {cell.trial.id for cells in self.running.values() for cell in cells}
         excluded = running | self.outcome.failures.keys()
         missing = [cell for cell in self.plan() if cell.trial.id not in excluded]
-        remaining = [
-            cell
-            for cell in missing
-            if self.command_faults[cell.trial.trainer] < _MAX_COMMAND_FAULTS
-        ]
-        self.outcome.gave_up = len(remaining) < len(missing)
+        given_up = [self.command_faults[_command(cell)] >= _MAX_COMMAND_FAULTS for cell in missing]
+        remaining = [cell for cell, failed in zip(missing, given_up, strict=True) if not failed]
+        self.outcome.gave_up = {
+            cell.claim_file
+            for cell, failed in zip(missing, given_up, strict=True)
+            if failed and cell.claim_file
+        }
         free = [cell for cell in remaining if cell.trial.id not in self.busy]
         slots = max(0, min(self.backend.slots(), self.max_running) - len(self.running))
         groups = self.backend.group(free)
@@ -218,12 +229,12 @@ class _Driver:
             return
         self._mark_started(cell)
         if isinstance(outcome, ReproError):
-            self.command_faults[cell.trial.trainer] += isinstance(outcome, CommandError)
+            self.command_faults[_command(cell)] += isinstance(outcome, CommandError)
             self.outcome.failures[trial] = outcome
             self.observer.fail(cell, outcome)
             return
         if outcome.result is not None:
-            del self.command_faults[cell.trial.trainer]
+            del self.command_faults[_command(cell)]
             self.busy.clear()
         self.observer.finish(cell, outcome)
 

@@ -79,8 +79,8 @@ def run_claims(
     judged = [judge(claim, scale or default_scale(claim), store) for claim in selected]
     unwritten = [fault for one in judged for fault in _unwritten_faults(one)]
     all_faults: list[ReproError] = [*faults, *refused, *outcome.failures.values(), *unwritten]
-    if outcome.gave_up:
-        say("three trials of a command failed in a row: its other trials were not begun")
+    for path in sorted(outcome.gave_up):
+        say(f"{path}: three trials of its command failed in a row: the others were not begun")
     print_errors(all_faults)
     if outcome.interrupted or outcome.out_of_time:
         why = "interrupted" if outcome.interrupted else "budget used up"

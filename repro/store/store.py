@@ -649,6 +649,12 @@ class Store:
         token = self._tokens.get(trial_id)  # None where it was not locked here
         path = self.folder(trial_id) / "lock"
         if token is not None and not (path.exists() and read_bytes(path) == token):
+            if not path.exists():
+                raise LockLostError(
+                    f"{path} was removed while trial {trial_id} was trained",
+                    hint="what removed it? Run the same command again: trials whose folders are "
+                    "gone begin anew",
+                )
             raise LockLostError(
                 f"another process trains trial {trial_id}: the lock {path} was lost"
             )

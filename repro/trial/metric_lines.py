@@ -9,7 +9,6 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import takewhile
 from typing import Any, NamedTuple
 
 from repro.files import parse_json
@@ -98,6 +97,9 @@ class Training:
     until: float
     lines: list[MetricLine] = field(default_factory=list)
     status: Status | None = None
+    _of_epoch: dict[str, int] = field(
+        default_factory=dict, init=False
+    )  # places in `lines`, of the last epoch
 
     @property
     def epoch(self) -> float:
@@ -119,18 +121,27 @@ class Training:
 
     def _add(self, line: MetricLine) -> None:
         lines = self.lines
-        while lines and lines[-1].epoch > line.epoch:
-            lines.pop()
-        of_epoch = [*takewhile(lambda earlier: earlier.epoch == line.epoch, reversed(lines))]
-        for earlier in of_epoch:
-            if earlier.name == line.name:
-                lines.remove(earlier)
+        if lines and lines[-1].epoch != line.epoch:
+            while lines and lines[-1].epoch > line.epoch:
+                lines.pop()
+            self._of_epoch = self._places(line.epoch)
+        if line.name in self._of_epoch:
+            del lines[self._of_epoch[line.name]]
+            self._of_epoch = self._places(line.epoch)
         before = lines[-1].seconds if lines else 0.0
+        self._of_epoch[line.name] = len(lines)
         lines.append(line._replace(seconds=max(before, line.seconds)))
         if not math.isfinite(line.value):
             self.status = "diverged"
-        elif self.trial.threshold is not None and crossing(self.trial, lines) is not None:
+        elif crossing(self.trial, [line]) is not None:  # none before it had crossed
             self.status = "crossed"
+
+    def _places(self, epoch: float) -> dict[str, int]:
+        """Of the metrics that the last lines have of an epoch, if it is theirs."""
+        first = len(self.lines)
+        while first and self.lines[first - 1].epoch == epoch:
+            first -= 1
+        return {line.name: at for at, line in enumerate(self.lines[first:], first)}
 
     def end(self) -> None:
         """The budget is used up, or the program has ended as it should."""

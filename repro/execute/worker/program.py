@@ -5,6 +5,7 @@ The program has a folder of its own in the trial's folder. There repro manages t
 end of its output. The metrics read so far are in the trial's checkpoint.
 """
 
+import errno
 import fcntl
 import json
 import math
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from repro.claim.trainer import OWN_DATA, PLACEHOLDERS, Files, changed_names, command_line
-from repro.errors import CommandError, IntegrityError, WriteError
+from repro.errors import CommandError, IntegrityError, LockLostError, WriteError
 from repro.execute.machine import Flag, Machine
 from repro.execute.monitor.observer import Event, TrainedCell
 from repro.execute.worker import command_guard
@@ -53,7 +54,14 @@ def train_by_command(
         if stop.is_set():
             yield cell.trial.id, TrainedCell(outcome="paused")
             continue
-        yield cell.trial.id, _Program(cell, machine, store, stop, on_event).train()
+        program = _Program(cell, machine, store, stop, on_event)
+        try:
+            trained = program.train()
+        except LockLostError:
+            if program.lock.exists():
+                raise
+            raise program.error("has removed its folder and the trial's") from None
+        yield cell.trial.id, trained
 
 
 class _Fault(Exception):  # noqa: N818 - a sentence on its way to an error
@@ -91,7 +99,7 @@ class _Program:
                 if self.training.status is None:
                     self._run(lock)
             except _Fault as fault:
-                raise self._error(fault, changed_names({}, facts)) from None
+                raise self.error(str(fault), changed_names({}, facts)) from None
             finally:
                 self._save()
         if self.training.status is None:
@@ -102,7 +110,8 @@ class _Program:
         self.store.finish(result)
         return TrainedCell(outcome="finished", result=result)
 
-    def _error(self, fault: "_Fault", files: Sequence[str]) -> CommandError:
+    def error(self, fault: str, files: Sequence[str] = ()) -> CommandError:
+        """`fault`: a phrase that follows the program's name. `files`: what makes new trials."""
         trial = self.cell.trial
         lines = self.tail.content().decode(errors="replace").strip().splitlines()
         printed = "".join(f"\n    {_excerpt(line)}" for line in lines[-_SHOWN_LINES:])
@@ -111,7 +120,7 @@ class _Program:
         return CommandError(
             f"the command of trial {trial.id} (arm {self.cell.arm}, rate {trial.rate:g}, "
             f"seed {trial.seed}) {fault}{ending}\n  ran: {shlex.join(self._words())}{output}",
-            cause=f"{fault}{ending}",
+            cause=f"{self.cell.claim_file}: {fault}{ending}",
             hint=f"mend the program, its packages, or `trainer.command` in {self.cell.claim_file} "
             "(`repro trust` it again), and run again: after a change of "
             f"{' or '.join([*files, 'the command'])} all its trials start anew",
@@ -199,16 +208,23 @@ class _Program:
 
     def _start(self, lock: int) -> "subprocess.Popen[bytes]":
         trial = self.cell.trial
-        process = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
-            [sys.executable, "-I", command_guard.__file__, str(GRACE_SECONDS), *self._words()],
-            cwd=self.cell.home,
-            env=_environment(trial, self._values(), self.machine),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # the worker decides about a Ctrl-C
-            pass_fds=[lock],
-        )
+        try:
+            process = subprocess.Popen(  # noqa: S603 - the claim file's, which was trusted
+                [sys.executable, "-I", command_guard.__file__, str(GRACE_SECONDS), *self._words()],
+                cwd=self.cell.home,
+                env=_environment(trial, self._values(), self.machine),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the worker decides about a Ctrl-C
+                pass_fds=[lock],
+            )
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raise _Fault(
+                "was not started: its arguments are longer than the system takes"
+            ) from None
         assert process.stdout is not None
         self.tail.follow(process.stdout)
         self.started = self.last_metric = time.monotonic()
@@ -297,6 +313,11 @@ class _Program:
             training.end()
         elif self.stop.is_set():
             return
+        elif code < 0:  # the guard's own; a program that was killed has 128 and the signal
+            raise _Fault(
+                f"was lost: the process that watches it was killed by signal {-code}, for want of "
+                "memory perhaps; look for processes of it that are left"
+            )
         elif code != 0:
             raise _Fault(f"ended with exit code {code}")
         elif not training.lines:
