@@ -894,6 +894,25 @@ def texts_about(path: Path, store: Path) -> dict[str, str]:
     }
 
 
+def test_after_an_edit_why_names_it_once_and_a_fault_goes_with_its_program(tmp_path: Path) -> None:
+    """All trials differ from those of before in the files alone; mended, none has a fault."""
+    path, store = claim_file(tmp_path, mode="fail"), tmp_path / "store"
+    words = ("run", path, "--scale", "smoke", "--store", store, "--trust", "--workers", "1")
+    repro(*words)
+    failed = repro("status", "--store", store)
+    changed(tmp_path / "program.py", "sys.exit(3)", "sys.exit(0)")
+    repro(*words)
+    mended = repro("status", "--store", store)
+    changed(tmp_path / "program.py", "0.001", "0.002")
+    asked = repro("why", path, "--store", store)
+
+    assert "3 with a fault" in failed.output
+    assert "fault" not in mended.output
+    assert "  command/good confirm rate 0.1 seed 0 and 5 more: not run; the nearest" in asked.output
+    (difference,) = [line for line in asked.output.splitlines() if ", stored is " in line]
+    assert "fingerprint (of the command's files and inputs" in difference
+
+
 def test_every_command_says_that_results_are_of_another_version_of_a_file(tmp_path: Path) -> None:
     """By one rule: the present files, and before their first run the newest plan."""
     path, store, program = claim_file(tmp_path), tmp_path / "store", tmp_path / "program.py"

@@ -287,7 +287,8 @@ def test_seeds_that_came_out_equal_decide_nothing(
     said = " ".join(evidence.recipes["authors"].caveats)
 
     assert verdict.word == "inconclusive"
-    assert "or all differences, came out equal" in said
+    assert verdict.reason.startswith("the seeds show no scatter, so there is no CI; ")
+    assert "all differences of the arms came out equal (do the arms use their seeds" in said
     assert ("is the factor under test in use?" in said) == unused
 
 

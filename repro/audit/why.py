@@ -25,7 +25,8 @@ class _Place:
     claim: TrainedClaim
     scale: str
     used: frozenset[str]
-    pending: tuple[Cell, ...]  # of a command, with its files as they are now
+    fingerprint: str  # of the images, or of a command's files as they are now
+    pending: tuple[Cell, ...]
     notes: tuple[str, ...]
 
     @property
@@ -83,6 +84,7 @@ def _places(claim: Claim, store: Store, results: Mapping[str, Result]) -> Iterat
                 claim=claim,
                 scale=scale,
                 used=frozenset(judged.evidence.trials if judged.evidence else ()),
+                fingerprint=fingerprint,
                 pending=tuple(next_trials(rule, scale, fingerprint, results, records=store)),
                 notes=(*changed, *unwritten, *version_notes(claim, scale, store, results)),
             )
@@ -120,18 +122,21 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
         f"{place.name}: {len(place.used)} trials are hits, {len(place.pending)} are wanted next"
         + "".join(f"; {note}" for note in place.notes)
     )
-    spare = [store.trial(name) for name in results.keys() - place.used]
+    trials = {name: store.trial(name) for name in results}
+    hits = {name for name in place.used if trials[name].fingerprint == place.fingerprint}
+    spare = [trial for name, trial in trials.items() if name not in hits]
+    alike: dict[tuple[str, ...], list[str]] = {}
     for cell in place.pending:
-        stored = [_differences(other, cell.trial) for other in spare if other.id != cell.trial.id]
         if cell.trial.id in results:
             epochs = results[cell.trial.id].epochs
             yield f"  {cell.name}: finished to epoch {epochs:g} of {cell.until:g}"
-        elif not stored:
-            yield f"  {cell.name}: not run"
         else:
-            nearest = min(stored, key=len)
-            yield f"  {cell.name}: not run; the nearest trial that is stored differs in"
-            yield from (f"    {difference}" for difference in nearest)
+            stored = [_differences(other, cell.trial) for other in spare]
+            alike.setdefault(tuple(min(stored, key=len, default=())), []).append(cell.name)
+    for nearest, (first, *others) in alike.items():
+        which = f"{first} and {len(others)} more" if others else first
+        yield f"  {which}: not run" + "; the nearest trial in the store differs in" * bool(nearest)
+        yield from (f"    {difference}" for difference in nearest)
 
 
 def _differences(stored: Trial, target: Trial) -> list[str]:

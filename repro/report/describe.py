@@ -138,8 +138,9 @@ def describe_claim(claim: Claim) -> str:
     ]
     if isinstance(claim, TrainedClaim):
         lines += _scale_lines(claim)
-    lines += ["Deviations from the paper:"]
-    lines += [f"  - {deviation}" for deviation in claim.deviations]
+    if claim.deviations:
+        lines += ["Deviations from the paper:"]
+        lines += [f"  - {deviation}" for deviation in claim.deviations]
     return "\n".join(lines)
 
 

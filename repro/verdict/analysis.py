@@ -583,10 +583,9 @@ def _caveats(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterable[str]:
         yield f"{seeds} beyond the analysis at n = {look.seeds}: shown, not counted"
     estimate = evidence.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
-        cause = unused_note(claim, "seed")
-        yield "all seeds of an arm, or all differences, came out equal: no scatter, no interval" + (
-            f" ({cause})" if cause else ""
-        )
+        cause = unused_note(claim, "seed") or "do the arms use their seeds, each in its own way?"
+        same = "differences of the arms" if is_paired(claim) else "seeds of an arm"
+        yield f"all {same} came out equal ({cause})"
     by_seed = [*evidence.deciding.by_seed.values()] if evidence.contrasts else []
     if len(by_seed) > 1 and {*by_seed} == {claim.no_effect}:
         yield "the arms gave the same numbers at every seed: is the factor under test in use?"

@@ -359,7 +359,9 @@ def ruling_of(claim: TrainedClaim, estimate: Estimate) -> Ruling:
 
 
 def _in_region(region: Region, no_effect: float | None, estimate: Estimate) -> Ruling:
-    if no_effect is None or region.surrounds(no_effect):
+    if estimate.low == -math.inf and estimate.high == math.inf:
+        ruling = Ruling("inconclusive", "the seeds show no scatter, so there is no CI", open=True)
+    elif no_effect is None or region.surrounds(no_effect):
         ruling = _level(region, estimate)
     elif estimate.bound == "two-sided":
         ruling = _two_sided(region, no_effect, estimate)
@@ -421,7 +423,7 @@ def _not_measured(evidence: RecipeEvidence) -> Ruling:
         if _compared_nothing(evidence, searches):
             why = "no search could compare its learning rates"
         return Ruling("inconclusive", why)
-    why = "nothing was run"
+    why = "no trial has finished"
     if any(outcome.status != "not run" for search in searches for outcome in search.outcomes):
         why = "no evaluation trial has ended yet"
         if not is_done:
@@ -450,11 +452,12 @@ def _open_reason(claim: TrainedClaim, evidence: RecipeEvidence) -> Ruling | None
             return Ruling("inconclusive", why)
     edges = [arm for arm in arms if evidence.rates[arm].at_edge]
     if edges:
-        cause = unused_note(claim, "rate")
+        cause = unused_note(claim, "rate") or "`search` needs more rates there, in a new plan"
+        best = " and ".join(f"{arm} ({evidence.rates[arm].chosen:g})" for arm in edges)
         return Ruling(
             "inconclusive",
-            f"the best rate of {' and '.join(edges)} lies at the edge of the grid, which was "
-            "extended once: a better one may lie outside" + (f" ({cause})" if cause else ""),
+            f"the best rate of {best} lies at the edge of the grid, which was extended once: a "
+            f"better one may lie outside ({cause})",
         )
     seed_limit = evidence.look.seeds if evidence.look else math.inf
     diverged = sum(

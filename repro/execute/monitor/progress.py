@@ -21,6 +21,7 @@ from repro.errors import IntegrityError, ReproError, WriteError
 from repro.execute.monitor.observer import Event, Observer, TrainedCell
 from repro.planning import Cell
 from repro.store import Store
+from repro.trial import Trial
 from repro.trial.strict_json import STRICT, Amount, Moment, Number, read_record
 
 WRITE_EVERY_SECONDS = 1.0
@@ -175,7 +176,18 @@ class ProgressFiles(Observer):
         self.rows[cell.trial.id] = begun(cell)
         with suppress(OSError):
             self.store.forget_report(cell.trial.id, "fault.json")
+        if cell.trial.trainer is not None:
+            self._forget_earlier_faults(cell.trial)
         self._write(self.rows[cell.trial.id])
+
+    def _forget_earlier_faults(self, trial: Trial) -> None:
+        """Those of the same trial with other files of its command, which no run tries again."""
+        for path in self.store.reports("fault.json"):
+            name = path.parent.name
+            with suppress(OSError, IntegrityError):
+                other = self.store.trial(name)
+                if other != trial and replace(other, fingerprint=trial.fingerprint) == trial:
+                    self.store.forget_report(name, "fault.json")
 
     def event(self, event: Event) -> None:
         """Write a new file, at most once a second."""
