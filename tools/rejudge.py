@@ -32,8 +32,8 @@ HEAD = """\
 The rules by which verdicts are reached changed on 29 November 2026, after all trials of then had
 been run; on the day after it the proxies changed, and the search of `relu_speedup`. A row has the
 words of the reports that were kept at the commits that name its columns, and that of today. Where
-the claim file asks for other trials by now, today's word is that of these; elsewhere the same curves
-were judged again, and nothing was trained.
+the claim file asks for other trials by now, today's word is that of these; elsewhere the same
+curves were judged again, and nothing was trained.
 Looks that were taken before the rules changed keep their level (`taken` in the claim file);
 [how a verdict is reached](explanation/verdicts.md) says why.
 """

@@ -131,8 +131,8 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
             epochs = results[cell.trial.id].epochs
             yield f"  {cell.name}: finished to epoch {epochs:g} of {cell.until:g}"
         else:
-            stored = [_differences(other, cell.trial) for other in spare]
-            alike.setdefault(tuple(min(stored, key=len, default=())), []).append(cell.name)
+            stored = [tuple(_differences(other, cell.trial)) for other in spare]
+            alike.setdefault(min(stored, key=len, default=()), []).append(cell.name)
     for nearest, (first, *others) in alike.items():
         which = f"{first} and {len(others)} more" if others else first
         yield f"  {which}: not run" + "; the nearest trial in the store differs in" * bool(nearest)
