@@ -329,6 +329,32 @@ def test_a_number_that_does_not_count_is_hollow(ax: Axes, doubtful: bool) -> Non
     assert (point.get_markerfacecolor() == point.get_color()) is not doubtful
 
 
+def test_a_condition_has_its_own_region(ax: Axes) -> None:
+    """It has to hold as well; a contrast that does not decide has none, and no paper's value."""
+    figures.effects(
+        ax,
+        [
+            EffectRow(label="decides", estimate=estimate()),
+            EffectRow(
+                label="holds", estimate=estimate(), decides=False, region=Region(low=0.5, high=1.5)
+            ),
+            EffectRow(label="explains", estimate=estimate(), decides=False),
+        ],
+        region=Region(low=3.0, high=9.0),
+        paper=6.0,
+        no_effect=0.0,
+        label="points",
+    )
+    boxes = [one for one in ax.patches if isinstance(one, Rectangle)]
+    (paper,) = [one for one in ax.get_lines() if one.get_linestyle() == "--"]
+
+    assert [(box.get_x(), box.get_width(), box.get_y() + 0.5) for box in boxes] == [
+        (3.0, 6.0, 0.0),
+        (0.5, 1.0, 1.0),
+    ]
+    assert xs(paper) == [6, 6]
+
+
 def test_an_interval_of_fewer_seeds_does_not_set_the_axis(ax: Axes) -> None:
     """Two seeds have an interval so wide that the one that decides would be a dot; points count."""
     figures.effects(

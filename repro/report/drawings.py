@@ -3,6 +3,7 @@
 import gc
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,6 +25,7 @@ Panel = tuple[str, Callable[[Axes], Axes]]
 
 HEIGHT = 3.7  # inches
 WIDTH = 4.6  # of a panel
+LABEL = 36  # characters of a row's name
 SMALL = 2.8  # height of a figure with a row an arm or a recipe
 
 
@@ -274,10 +276,11 @@ def _effects(page: Page) -> Drawing:
     name = f"{page.name}-{'ratio' if ratio else 'effect'}"
     several = f" under every recipe, of which {claim.verdict_recipe} gives the verdict"
     under = several * (len(claim.recipes) > 1)
+    others = ", and for those that have to hold as well" * any(row.region for row in rows)
     caption = (
         f"The {'ratio' if ratio else 'effect'} with its interval{', on a log axis' * ratio}; small "
         "diamonds below: its values seed by seed. Green: where the interval has to lie for "
-        f"“reproduced”, drawn for the contrast that decides{under}. "
+        f"“reproduced”, drawn for the contrast that decides{under}{others}. "
         "Arrow: an end that is open, or beyond the axis. Small arrow: a seed beyond the axis."
     )
     if any(row.doubtful for row in rows):
@@ -292,7 +295,7 @@ def _effects(page: Page) -> Drawing:
 
 
 def _effect_text(row: figures.EffectRow) -> str:
-    label = row.label.replace("\n", ": ")
+    label = row.label.replace("\n", ": ", 1).replace("\n", " ")
     return f"{label}: {estimate_text(row.estimate)}{', doubtful' * row.doubtful}"
 
 
@@ -308,9 +311,10 @@ def _effect_rows(page: Page) -> Iterator[figures.EffectRow]:
                 continue
             label = recipe if decides else f"{recipe}, {contrast.name}"
             yield figures.EffectRow(
-                label=f"{label}\n{contrast.comparison}".rstrip(),
+                label="\n".join([label, *textwrap.wrap(contrast.comparison, LABEL)]),
                 estimate=contrast.estimate,
                 decides=decides,
+                region=page.claim.conditions.get(contrast.name),
                 seeds=tuple(contrast.by_seed.values()),
                 doubtful=evidence.doubts(contrast),
             )

@@ -29,6 +29,7 @@ from repro.claim import (
 from repro.claim.trainer import unused_note
 from repro.planning import Cell, RateSearch, cells_of, lag, rate_search
 from repro.stats import SHOWN, Estimate, look_levels, over_images
+from repro.text import counted
 from repro.trial import LAG, WINDOWS, Clocks, Result, Row, first_below
 from repro.verdict.checks import (
     failed_checks,
@@ -577,10 +578,12 @@ def _unfinished(
 
 def _caveats(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterable[str]:
     look, outcomes = evidence.look, evidence.outcomes
-    excluded = {outcome.seed for outcome in outcomes if look and outcome.seed >= look.seeds}
+    excluded = [outcome for outcome in outcomes if look and outcome.seed >= look.seeds]
     if look and excluded:
-        seeds = "1 seed" if len(excluded) == 1 else f"{len(excluded)} seeds"
-        yield f"{seeds} beyond the analysis at n = {look.seeds}: shown, not counted"
+        seeds = counted(len({outcome.seed for outcome in excluded}), "seed")
+        arm, *others = {outcome.arm for outcome in excluded}
+        whose = "" if others else f" of {arm}"
+        yield f"{seeds}{whose} beyond the analysis at n = {look.seeds}: shown, not counted"
     estimate = evidence.estimate
     if estimate and estimate.seeds > 1 and estimate.low == -math.inf:
         cause = unused_note(claim, "seed") or "do the arms use their seeds, each in its own way?"

@@ -16,14 +16,16 @@ from repro.stats import Estimate
 class EffectRow:
     """One effect: its estimate, None when not measured, and its value at each seed.
 
-    `decides`: whether the claim's region and the paper's value are its own. `doubtful`: an arm of
-    it failed a check, so that the number says nothing.
+    `decides`: whether the claim's region and the paper's value are its own. `region`: that of a
+    condition, which has to hold as well. `doubtful`: an arm of it failed a check, so that the
+    number says nothing.
     """
 
     label: str
     estimate: Estimate | None
     seeds: tuple[float, ...] = ()
     decides: bool = True
+    region: Region | None = None
     doubtful: bool = False
 
 
@@ -39,11 +41,11 @@ def effects(
     """Estimates with their intervals, a row each, on a log axis where no effect is a ratio of 1.
 
     No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
-    is shaded. A bound is an arrow from the bound to where the truth may lie. Small and below the
-    interval: a point a seed. What is doubtful is hollow and dotted, and does not widen the axis
-    unless there is nothing else, nor does an interval of fewer seeds than those that decide: what
-    lies beyond the ends is an arrow there. Every number stands within the axes, off the names of
-    the rows.
+    is shaded, as a condition's is in its row. A bound is an arrow from the bound to where the truth
+    may lie. Small and below the interval: a point a seed. What is doubtful is hollow and dotted, and
+    does not widen the axis unless there is nothing else, nor does an interval of fewer seeds than
+    those that decide: what lies beyond the ends is an arrow there. Every number stands within the
+    axes, off the names of the rows.
     """
     sure = [row for row in rows if not row.doubtful] or rows
     estimates = [(row, row.estimate) for row in sure if row.estimate is not None]
@@ -51,15 +53,20 @@ def effects(
     numbers = [e.value for _, e in estimates]
     numbers += [end for _, e in estimates if e.seeds >= enough for end in (e.low, e.high)]
     numbers += [v for row in sure for v in row.seeds]
-    reference_values = [v for v in (no_effect, paper, region.low, region.high) if v is not None]
+    regions = [region, *(row.region for row in rows if row.region)]
+    bounds = [end for one in regions for end in (one.low, one.high)]
+    reference_values = [v for v in (no_effect, paper, *bounds) if v is not None]
     ratio = no_effect == 1
     values = [v for v in numbers + reference_values if math.isfinite(v) and (v > 0 or not ratio)]
     left, right = (log_x if ratio else linear_x)(ax, min(values), max(values))
     if no_effect is not None:
         ax.axvline(no_effect, color=INK, linewidth=1)
     for y, row in enumerate(rows):
-        if row.decides:
-            _draw_region(ax, y, region.low, right if region.high is None else region.high, paper)
+        asked = region if row.decides else row.region
+        if asked is not None:
+            _draw_region(ax, y, asked.low, right if asked.high is None else asked.high)
+        if row.decides and paper is not None:
+            ax.plot([paper, paper], [y - 0.5, y + 0.5], color=GREY, linestyle="--", linewidth=1)
         if row.estimate is None:
             ax.text(
                 0.5,
@@ -97,11 +104,8 @@ def effects(
     return ax
 
 
-def _draw_region(ax: Axes, y: float, low: float, high: float, paper: float | None) -> None:
-    """The region of a row that decides, and the paper's value in it."""
+def _draw_region(ax: Axes, y: float, low: float, high: float) -> None:
     ax.barh(y, high - low, left=low, height=1, color=SHADE, alpha=0.15, linewidth=0)
-    if paper is not None:
-        ax.plot([paper, paper], [y - 0.5, y + 0.5], color=GREY, linestyle="--", linewidth=1)
 
 
 def _seeds(ax: Axes, row: EffectRow, y: float, left: float, right: float) -> None:
