@@ -43,9 +43,9 @@ def effects(
     No effect is a line; so is the paper's value, in the rows that decide, where the claim's region
     is shaded, as a condition's is in its row. A bound is an arrow from the bound to where the truth
     may lie. Small and below the interval: a point a seed. What is doubtful is hollow and dotted,
-    and does not widen the axis unless there is nothing else, nor does an interval of fewer seeds than
-    those that decide: what lies beyond the ends is an arrow there. Every number stands within the
-    axes, off the names of the rows.
+    and does not widen the axis unless there is nothing else, nor does an interval of fewer seeds
+    than those that decide: what lies beyond the ends is an arrow there. Every number stands within
+    the axes, off the names of the rows.
     """
     sure = [row for row in rows if not row.doubtful] or rows
     estimates = [(row, row.estimate) for row in sure if row.estimate is not None]
