@@ -123,8 +123,11 @@ def _claim(place: _Place, store: Store, results: Mapping[str, Result]) -> Iterat
         + "".join(f"; {note}" for note in place.notes)
     )
     trials = {name: store.trial(name) for name in results}
-    hits = {name for name in place.used if trials[name].fingerprint == place.fingerprint}
-    spare = [trial for name, trial in trials.items() if name not in hits]
+    spare = [
+        trial
+        for name, trial in trials.items()
+        if name not in place.used or trial.fingerprint != place.fingerprint
+    ]
     alike: dict[tuple[str, ...], list[str]] = {}
     for cell in place.pending:
         if cell.trial.id in results:

@@ -97,9 +97,8 @@ class Training:
     until: float
     lines: list[MetricLine] = field(default_factory=list)
     status: Status | None = None
-    _of_epoch: dict[str, int] = field(
-        default_factory=dict, init=False
-    )  # places in `lines`, of the last epoch
+    # Of the last epoch, by name: places in `lines`.
+    _of_epoch: dict[str, int] = field(default_factory=dict, init=False)
 
     @property
     def epoch(self) -> float:
