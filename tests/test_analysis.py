@@ -82,19 +82,24 @@ def test_tuning_seeds_do_not_enter_the_estimate(claim: Claim, tmp_path: Path) ->
     assert min(c.upper for c in found.outcomes) == 7.6
 
 
-def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Path) -> None:
-    """A third arm, over the same fast one, from its own seeds."""
-    path = tmp_path / "three.yaml"
+def with_a_third_arm(claim: Claim, folder: Path) -> TrainedClaim:
+    """The claim with an arm that does not decide."""
+    path = folder / "three.yaml"
     path.write_text(
         claim.path.read_text()
         .replace("id: tiny", "id: three")
         .replace("contrast:", "  slower: {model: {activation: sigmoid}}\ncontrast:")
         .replace("region:", "also:\n  third: {slow: slower, fast: fast}\nregion:")
     )
-    store = Store(tmp_path / "runs")
-    more = {("slower", 0): 24.0, ("slower", 1): 25.2, ("slower", 2): 22.8}
     three = load(path)
     assert isinstance(three, TrainedClaim)
+    return three
+
+
+def test_further_ratios_stand_beside_the_deciding_one(claim: Claim, tmp_path: Path) -> None:
+    """A third arm, over the same fast one, from its own seeds."""
+    three, store = with_a_third_arm(claim, tmp_path), Store(tmp_path / "runs")
+    more = {("slower", 0): 24.0, ("slower", 1): 25.2, ("slower", 2): 22.8}
     fill(three, store, {**ALL, **more})
     found = analyse(three, "smoke", PRINT, store.results()).recipes["period"]
     ratios = {one.name: one.estimate.value for one in found.contrasts if one.estimate}
@@ -117,16 +122,7 @@ def test_an_arm_that_does_not_decide_leaves_nothing_of_the_verdict_open(
     claim: Claim, tmp_path: Path
 ) -> None:
     """All that decides was run; of the third arm one seed of three."""
-    path = tmp_path / "three.yaml"
-    path.write_text(
-        claim.path.read_text()
-        .replace("id: tiny", "id: three")
-        .replace("contrast:", "  slower: {model: {activation: sigmoid}}\ncontrast:")
-        .replace("region:", "also:\n  third: {slow: slower, fast: fast}\nregion:")
-    )
-    store = Store(tmp_path / "runs")
-    three = load(path)
-    assert isinstance(three, TrainedClaim)
+    three, store = with_a_third_arm(claim, tmp_path), Store(tmp_path / "runs")
     fill(three, store, ALL | {("slower", 0): 24.0})
     found = analyse(three, "smoke", PRINT, store.results()).recipes["period"]
 
