@@ -134,6 +134,21 @@ def test_between_looks_the_verdict_is_that_of_the_last_one(tmp_path: Path) -> No
     assert "1 seed beyond the analysis at n = 3" in decide(claim, four, "authors").reason
 
 
+def test_a_word_before_the_last_look_is_said_so_far(tmp_path: Path) -> None:
+    """An open one only: what is settled waits for nothing."""
+    claim = looking(tmp_path)
+    last = at(claim, 3)
+
+    def reason(claim: TrainedClaim, differences: Differences) -> str:
+        found = analyse(claim, "paper", PRINT, results(claim, differences), settles=settles)
+        return decide(claim, found, "authors").reason
+
+    assert "so far: 6 of 10 evaluation trials of the next analysis" in reason(claim, OPEN)
+    assert "so far: 8 of 10 evaluation trials of the next" in reason(claim, (*OPEN, 0.0))
+    assert "so far" not in reason(claim, SETTLED)
+    assert "so far" not in reason(last, OPEN)
+
+
 def test_before_the_first_look_nothing_is_decided(tmp_path: Path) -> None:
     """Two seeds are shown, and settle nothing."""
     claim = looking(tmp_path)

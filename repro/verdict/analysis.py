@@ -417,7 +417,7 @@ def _with_counts(
         planned=planned,
         missing=planned - finished,
         caveats=(
-            *_unfinished(*counts(deciding), explaining),
+            *_unfinished(*counts(deciding), explaining, evidence.look),
             *_caveats(claim, evidence),
             *evidence.caveats,
         ),
@@ -564,11 +564,13 @@ def sampled_images(
 
 
 def _unfinished(
-    finished: int, planned: int, explaining: Mapping[str, tuple[int, int]]
+    finished: int, planned: int, explaining: Mapping[str, tuple[int, int]], look: Look | None
 ) -> Iterable[str]:
     """What is missing of the arms that decide, else of the others that were begun."""
     if finished < planned:
-        if finished:
+        if look:
+            yield f"so far: {finished} of {planned} evaluation trials of the next analysis were run"
+        elif finished:
             yield f"{finished} of {planned} planned evaluation trials were run"
         return
     for arm, (done, of) in explaining.items():
