@@ -29,9 +29,13 @@ def find_claim(given: str | Path, folder: Path | None = None, *, template: bool 
     `folder`: as `claim_files` takes it. `template`: a name may also be of what it finds without.
     """
     path = Path(given)
-    if path.is_file():
-        return path
-    if path.is_dir() and path.suffix:
+    try:
+        if path.is_file():
+            return path
+        is_folder = path.is_dir()
+    except OSError as error:  # such as a name that is too long for the file system
+        raise ClaimError(f"{str(given)!r} cannot be a claim file: {error.strerror}") from None
+    if is_folder and path.suffix:
         raise ClaimError(f"{str(given)!r} is a folder, no claim file")
     named = path.suffix == "" and len(path.parts) == 1
     folder = folder if named else path.parent
