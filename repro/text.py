@@ -1,7 +1,7 @@
 """Numbers as a reader wants them, in the terminal and in the report."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import singledispatch
 
 from repro.claim import (
@@ -18,6 +18,7 @@ from repro.registry import METRICS, metric_facts
 from repro.stats import Estimate
 
 NOT_RUN = "not run"
+_MOST_DECIMALS = 6
 
 
 def counted(count: int, noun: str) -> str:
@@ -35,11 +36,11 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f} %" if math.isfinite(fraction) else ""
 
 
-def number(value: float) -> str:
-    """Two decimals; infinity as its sign."""
+def number(value: float, decimals: int = 2) -> str:
+    """With two decimals, if not said otherwise; infinity as its sign."""
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.2f}"
+    return f"{value:z.{decimals}f}"
 
 
 def duration(seconds: float) -> str:
@@ -79,7 +80,7 @@ def estimate_text(estimate: Estimate | None) -> str:
     level = level_percent(estimate.level)
     if estimate.bound != "two-sided":
         return f"{value_text(estimate)} ({level} bound)"
-    low, high = number(estimate.low), number(estimate.high)
+    low, high = _ends(estimate)
     return f"{value_text(estimate)} ({level} CI {low} to {high})"
 
 
@@ -89,32 +90,57 @@ def level_percent(level: float) -> str:
     return f"{100 * level:.{digits}g} %"
 
 
-def level_text(estimate: Estimate) -> str:
-    """`the 91.5 % CI, 2.40 to 4.20`, or `the 91.5 % bound, 2.10`."""
-    level = f"the {level_percent(estimate.level)}"
-    if estimate.bound != "two-sided":
-        return f"{level} bound, {number(estimate.value)}"
-    return f"{level} CI, {number(estimate.low)} to {number(estimate.high)}"
+def level_text(estimate: Estimate, edges: Collection[float] = ()) -> str:
+    """`the 91.5 % CI, 2.40 to 4.20`, or `the 91.5 % bound, 2.10`.
+
+    An end has as many decimals as tell it from the `edges` that it does not touch.
+    """
+    is_interval = estimate.bound == "two-sided"
+    ends = (estimate.low, estimate.high) if is_interval else (estimate.value,)
+    apart = [(end, edge) for end in ends for edge in edges if end != edge]
+    least = _decimals(estimate)
+    enough = (
+        n
+        for n in range(least, _MOST_DECIMALS + 1)
+        if all(number(end, n) != number(edge, n) for end, edge in apart)
+    )
+    decimals = next(enough, least)
+    texts = " to ".join(number(end, decimals) for end in ends)
+    return f"the {level_percent(estimate.level)} {'CI' if is_interval else 'bound'}, {texts}"
 
 
 def value_text(estimate: Estimate | None) -> str:
     """`3.10`, `at least 2.10` where only a bound is known, or `not measured`."""
     if estimate is None:
         return "not measured"
+    decimals = _decimals(estimate)
     if estimate.bound == "lower":
-        return f"at least {number(estimate.low)}"
+        return f"at least {number(estimate.low, decimals)}"
     if estimate.bound == "upper" and estimate.high == math.inf:  # of one seed
         return "no bound known"
     if estimate.bound == "upper":
-        return f"at most {number(estimate.high)}"
-    return number(estimate.value)
+        return f"at most {number(estimate.high, decimals)}"
+    return number(estimate.value, decimals)
 
 
 def effect_text(estimate: Estimate | None) -> str:
     """`3.10 [2.20, 4.40]`, as papers print an interval; `at least 2.10` where it is a bound."""
     if estimate is None or estimate.bound != "two-sided" or estimate.low == -math.inf:
         return value_text(estimate)
-    return f"{value_text(estimate)} [{number(estimate.low)}, {number(estimate.high)}]"
+    return f"{value_text(estimate)} [{', '.join(_ends(estimate))}]"
+
+
+def _ends(estimate: Estimate) -> tuple[str, str]:
+    decimals = _decimals(estimate)
+    return number(estimate.low, decimals), number(estimate.high, decimals)
+
+
+def _decimals(estimate: Estimate) -> int:
+    """At least two; two digits of the interval's half width, or of a value without one."""
+    half = (estimate.high - estimate.low) / 2
+    sizes = map(abs, (half, estimate.value, estimate.low, estimate.high))
+    size = next((each for each in sizes if 0 < each < math.inf), 1.0)
+    return min(max(2, 1 - math.floor(math.log10(size))), _MOST_DECIMALS)
 
 
 def looks_text(seeds: tuple[int, ...]) -> str:

@@ -714,6 +714,16 @@ def test_a_training_counts_once_however_often_it_is_read(
     assert f"{deciding // 2} of {deciding} planned evaluation trials were run" in verdict.reason
 
 
+def test_a_word_by_a_hair_shows_the_hair(tmp_path: Path) -> None:
+    """An interval that begins a thousandth inside the range is not printed as at its edge."""
+    noise = 0.001
+    half = scipy_stats.t.ppf(0.95, df=3) * 100 * noise / math.sqrt(3)  # of four, one up, one down
+    _, verdict = judged(tmp_path, claim_of(tmp_path), planted((1.001 + half) / 100, noise))
+
+    assert verdict.word == "reproduced"
+    assert "the word is by the 90 % CI, 1.001 to" in verdict.reason
+
+
 def test_different_nets_are_not_paired_by_image(tmp_path: Path) -> None:
     """Their difference has the spread between nets in it."""
     evidence, _ = judged(tmp_path, claim_of(tmp_path), planted(0.02))

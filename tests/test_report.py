@@ -1,5 +1,6 @@
 """The written report: complete, self-contained, escaped, and the same every time."""
 
+import math
 import os
 import re
 import subprocess
@@ -25,7 +26,14 @@ from repro.report.tables import evidence_tables
 from repro.report.write import write_report
 from repro.stats import Estimate
 from repro.store import Store
-from repro.text import contrast_text, duration, estimate_text, percent
+from repro.text import (
+    contrast_text,
+    duration,
+    effect_text,
+    estimate_text,
+    level_text,
+    percent,
+)
 from repro.trial import Row
 from repro.verdict.analysis import Look
 from repro.verdict.judge import register
@@ -574,6 +582,28 @@ def test_numbers_are_written_for_readers() -> None:
     assert estimate_text(estimate(bound="upper")) == "at most 1.90 (95 % bound)"
     unbounded = estimate(bound="upper", high=float("inf"))
     assert estimate_text(unbounded) == "no bound known"
+
+
+def test_an_interval_has_as_many_decimals_as_its_width_needs() -> None:
+    """Two digits of half of it, also for a metric whose effects are thousandths."""
+    small = estimate(value=0.0042, low=0.0011, high=0.0073)
+
+    assert estimate_text(small) == "0.0042 (95 % CI 0.0011 to 0.0073)"
+    assert effect_text(small) == "0.0042 [0.0011, 0.0073]"
+    assert effect_text(estimate(value=-0.0004, low=-0.55, high=0.55)) == "0.00 [-0.55, 0.55]"
+    bound = estimate(bound="lower", value=math.nan, low=0.034, high=math.inf)
+    assert estimate_text(bound) == "at least 0.034 (95 % bound)"
+
+
+def test_an_end_close_to_an_edge_does_not_read_as_the_edge() -> None:
+    """An end on the edge itself does, and so does a trace of rounding."""
+    close = estimate(value=0.25, low=0.0034, high=0.4941)
+
+    assert level_text(close) == "the 95 % CI, 0.00 to 0.49"
+    assert level_text(close, (0.0, 0.5)) == "the 95 % CI, 0.003 to 0.494"
+    assert level_text(close, (0.494,)) == "the 95 % CI, 0.0034 to 0.4941"
+    touching = estimate(value=0.25, low=1e-12, high=0.49)
+    assert level_text(touching, (0.0, 0.49)) == "the 95 % CI, 0.00 to 0.49"
 
 
 def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def decide(claim: TrainedClaim, evidence: Evidence, recipe: str) -> Verdict:
     word = ruling.word
     is_valid = word not in {*NOT_JUDGED, "inconclusive"} or ruling.open
     notes = (
-        *_deciding_interval(of_recipe),
+        *_deciding_interval(claim, of_recipe),
         *_paper_excluded(claim, evidence, of_recipe),
     )
     last = of_recipe.look.seeds if of_recipe.look else math.inf
@@ -192,12 +192,16 @@ def _paper_excluded(
         yield f"{text} the paper's {paper_text(claim)}"
 
 
-def _deciding_interval(evidence: RecipeEvidence) -> Iterator[str]:
-    """A note about the interval that decides, if another one is shown."""
+def _deciding_interval(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterator[str]:
+    """A note about the interval that decides, if another one is shown, or it too roughly."""
     look, basis = evidence.look, evidence.basis
-    is_shown = look and basis and math.isclose(basis.level, look.shown, abs_tol=1e-6)
-    if look and basis and not is_shown and basis.low > -math.inf:
-        yield f"the word is by {level_text(basis)}"
+    if look is None or basis is None or basis.low == -math.inf:
+        return
+    limits = (claim.no_effect, claim.region.low, claim.region.high)
+    text = level_text(basis, [limit for limit in limits if limit is not None])
+    is_shown = math.isclose(basis.level, look.shown, abs_tol=1e-6) and text == level_text(basis)
+    if not is_shown:
+        yield f"the word is by {text}"
 
 
 def _effect(claim: TrainedClaim, scale: str, evidence: RecipeEvidence) -> Effect | None:
