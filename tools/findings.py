@@ -21,7 +21,7 @@ from repro.stats import Estimate
 from repro.store import Store
 from repro.text import duration, effect_text, energy_text, estimate_text
 from repro.trial import Result, Trial
-from repro.verdict import EXACT, NOT_JUDGED
+from repro.verdict import EXACT, NOT_JUDGED, family
 from repro.verdict.effects import DECIDING, Contrast
 from repro.verdict.forecast import LIKELY, outlook
 
@@ -248,7 +248,10 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
         yield "*[How to read the figure](../how-to/figures.md)*"
     if isinstance(page, Page):
-        yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}."
+        alone = " Tested with all other claims (Holm), no effect is shown." * _only_alone(
+            row, found
+        )
+        yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}.{alone}"
     yield _read(reading, [page, *others])
     yield f"**What would change our mind.** {' '.join(claim.reconsidered_if.split())}"
     yield (
@@ -256,6 +259,15 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
         f"[claim file](../../claims/{claim.id}.yaml); all else: "
         f"[report](../../reports/report/report.html#{claim.id})."
     )
+
+
+def _only_alone(row: Row, found: Iterable[Page | FactPage]) -> bool:
+    """Whether the claim has an effect by its own test, and none in the family of all claims."""
+    if row.word not in ("reproduced", "direction only"):
+        return False
+    verdicts = [one for page in found if isinstance(page, Page) for one in page.verdicts]
+    unshown = {one.verdict.claim_id for one in family(verdicts) if one.conclusion == "not shown"}
+    return row.claim in unshown
 
 
 def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:
