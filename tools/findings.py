@@ -248,9 +248,7 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
         yield "*[How to read the figure](../how-to/figures.md)*"
     if isinstance(page, Page):
-        alone = " Tested with all other claims (Holm), no effect is shown." * _only_alone(
-            row, found
-        )
+        alone = " Over all claims (Holm) no effect is shown." * _only_alone(row, found)
         yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}.{alone}"
     yield _read(reading, [page, *others])
     yield f"**What would change our mind.** {' '.join(claim.reconsidered_if.split())}"
