@@ -259,7 +259,7 @@ def test_the_rise_of_the_test_loss_is_read_off_the_curve(tmp_path: Path) -> None
     verdict = decide(claim, evidence, "authors")
 
     assert verdict.word == "reproduced"
-    assert "the rise of the test loss is higher, too: 0.50 (90 % CI" in verdict.reason
+    assert "the rise of the test loss is higher, too: 0.500 (90 % CI" in verdict.reason
     assert (
         " nats (of the loss alone: it ends higher above its least as well where" in verdict.reason
     )

@@ -23,10 +23,15 @@ import safetensors.numpy
 
 from repro.audit import verify
 from repro.claim import load_all
+from repro.data.device.images import DeviceData, DeviceSplit
 from repro.execute import Backend, Local, Machine
 from repro.execute.running import run_claims
+from repro.execute.worker.weights import weight_files
 from repro.store import Store
+from repro.train.evaluate import final_metrics
 from repro.train.out_of_memory import keep_freed
+from repro.train.pictures import arrays_to_store
+from repro.train.trial_run import Run
 from tests.worlds import FACT
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "claims" / "times.yaml"
@@ -56,10 +61,13 @@ POINTS = [
 ]
 # Functions that are at work at the n-th of their calls, here and in what the run stands on.
 MOMENTS = {
-    "mid-epoch": [("training_inputs", n) for n in (2, 8, 15, 23)],
-    "mid-evaluation": [("inputs", n) for n in (1, 12, 25, 40)],
-    "mid-checkpoint": [("persistent_id", n) for n in (1, 9000, 25000)],
-    "mid-result": [("measure_final", 1), ("final_metrics", 1), ("weight_files", 1), ("kept", 1)],
+    "mid-epoch": [(DeviceData.training_inputs.__name__, n) for n in (2, 8, 15, 23)],
+    "mid-evaluation": [(DeviceSplit.inputs.__name__, n) for n in (1, 12, 25, 40)],
+    "mid-checkpoint": [("persistent_id", n) for n in (1, 9000, 25000)],  # of torch.save
+    "mid-result": [
+        (function.__name__, 1)
+        for function in (Run.measure_final, final_metrics, weight_files, arrays_to_store)
+    ],
 }
 
 
