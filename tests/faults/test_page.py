@@ -13,6 +13,13 @@ def test_the_page_is_what_the_suite_writes() -> None:
     assert [(fault.name, fault.test) for fault in parse(text)] == faults_with_tests()
 
 
+def test_every_fault_of_the_page_was_provoked_and_cost_nothing() -> None:
+    """A row of noughts is a fault that nobody has seen survived."""
+    page = parse(PAGE.read_text(encoding="utf-8"))
+
+    assert [fault.name for fault in page if not fault.provoked or fault.lost or fault.wrong] == []
+
+
 def test_a_session_replaces_its_own_rows_alone() -> None:
     """Those of faults that it did not provoke stay, and those of no test go."""
     (first, file), (second, other) = faults_with_tests()[:2]
