@@ -1207,6 +1207,36 @@ def blind(path: Path) -> Path:
     return path
 
 
+OWN_METRIC = """\
+import json, os
+seed, is_bad = int(os.environ["REPRO_SEED"]), os.environ["REPRO_ARM"] == "bad"
+value = 0.8 + 0.01 * seed + is_bad * (0.004 + 0.0005 * (-1) ** seed)
+with open(os.environ["REPRO_METRICS"], "w") as file:
+    file.write(json.dumps({"epoch": 1, "name": "word_f1", "value": value}) + "\\n")
+"""
+
+
+def test_a_metric_of_ones_own_is_told_of_by_its_name_and_with_its_digits(tmp_path: Path) -> None:
+    """Of thousandths, without a unit, and without errors by epoch that a figure could show."""
+    path = changed(claim_file(tmp_path), "metric: test_error", "metric: word_f1")
+    changed(path, "  smoke: {epochs: 2, seeds: 3,", "  proxy: {data: words, epochs: 1, seeds: 4,")
+    changed(path, "low: 0.5", "low: 0.002")
+    (tmp_path / "program.py").write_text(OWN_METRIC)
+    ran = repro("run", path, "--store", tmp_path / "store", "--trust", "--workers", "1")
+    out = ("--claims", tmp_path, "--store", tmp_path / "store", "--out", tmp_path / "report")
+    told = repro("report", *out)
+    figures = {each.name: each.read_text() for each in (tmp_path / "report").rglob("mine*.svg")}
+
+    assert ran.exit_code == 0, ran.output
+    assert "ours   0.00400 (95 % CI 0.00308 to 0.00492)" in ran.output
+    assert told.exit_code == 0, told.output
+    assert figures.keys() == {"mine-proxy-effect.svg", "mine-proxy-metric.svg"}
+    assert "0.00400" in figures["mine-proxy-effect.svg"]
+    assert all("word f1" in text for text in figures.values())
+    assert not any(f"{mark}word f1" in text for text in figures.values() for mark in (": ", "in "))
+    assert "mine: word f1, 4 seeds an arm" in (tmp_path / "report" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("command", ["validate", "trust"])
 def test_arms_that_a_command_cannot_tell_apart_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

@@ -24,6 +24,11 @@ class MetricFacts:
     factor: float = 1.0
     measure: Callable[[Any, Any], float] | None = None
 
+    @property
+    def label(self) -> str:
+        """`test error (top-1) in %`; the title alone where it is all that is known of the unit."""
+        return self.title if self.unit == self.title else f"{self.title} in {self.unit}"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetFacts:
@@ -146,7 +151,8 @@ METRICS: Mapping[str, MetricFacts] = Plugins("repro.metrics", OWN_METRICS, kind=
 
 def metric_facts(name: str) -> MetricFacts:
     """Also of a name that is not ours, which a command may measure: the number as it is."""
-    return METRICS.get(name) or MetricFacts(title=name.replace("_", " "), unit="")
+    title = name.replace("_", " ")
+    return METRICS.get(name) or MetricFacts(title=title, unit=title)
 
 
 # What facts are computed of: repro.models.facts has the functions.

@@ -97,10 +97,10 @@ def drawings(page: Page) -> tuple[Drawing, ...]:
 def _drawings(page: Page) -> Iterator[Drawing]:
     if isinstance(page.claim, TimeClaim):
         of_test = page.claim.decided_by is None
-        yield _errors(page) if of_test else _learning_curves(page, page.claim)
+        yield from _errors(page) if of_test else [_learning_curves(page, page.claim)]
         yield _crossings(page)
     else:
-        yield _errors(page)
+        yield from _errors(page)
         yield _metrics(page)
     if not page.smoke:  # the paper's value and the region are for evidence alone
         yield _effects(page)
@@ -208,13 +208,17 @@ def _listing(entries: Sequence[str], rows: int) -> str:
     return "; ".join([*entries, *rest])
 
 
-def _errors(page: Page) -> Drawing:
+def _errors(page: Page) -> Iterator[Drawing]:
+    """None of trials without errors by epoch, as of a program that writes another metric."""
     arms_by_recipe = {recipe: figure_data.error_series(page, recipe) for recipe in _evaluated(page)}
+    has_curves = any(arm.test or arm.train for arms in arms_by_recipe.values() for arm in arms)
+    if not has_curves and any(found.outcomes for found in page.evidence.recipes.values()):
+        return
     panels = [
         (f"{recipe} recipe", partial(figures.error_curves, arms=arms))
         for recipe, arms in arms_by_recipe.items()
     ]
-    return _curves(
+    yield _curves(
         page,
         panels,
         f"Test error of {_arms(page)} against epochs, for {_names(arms_by_recipe)}",
@@ -236,7 +240,7 @@ def _metrics(page: Page) -> Drawing:
     every = [row for some in rows.values() for row in some]
     facts = [metric_facts(metric_of(claim, arm)) for arm in claim.arms]
     same = len({fact.title for fact in facts}) == 1
-    label = f"{facts[0].title if same else 'what each row names'} in {facts[0].unit}"
+    label = facts[0].label if same else f"what each row names in {facts[0].unit}"
     name = f"{page.name}-metric"
     return Drawing(
         name=name,
@@ -263,8 +267,10 @@ def _effects(page: Page) -> Drawing:
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
     titles = dict.fromkeys(metric_facts(metric).title for metric in page.contrasts[0].metrics)
-    quantity = f": {' minus '.join(titles)}" if titles else f" to {page.threshold_text}"
-    label = f"{page.unit}{quantity}"
+    quantity = " minus ".join(titles)
+    label = ": ".join(dict.fromkeys((page.unit, quantity)))
+    if not titles:
+        label = f"{page.unit} to {page.threshold_text}"
     draw = partial(
         figures.effects,
         rows=rows,

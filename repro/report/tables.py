@@ -289,8 +289,8 @@ def _by_seed(
 def _metrics(page: Page) -> Iterator[Table]:
     """A table for each metric that a contrast reads."""
     for metric, arms in metrics_shown(page).items():
-        facts = metric_facts(metric)
-        caption = f"{facts.title.capitalize()} in {facts.unit}"
+        label = metric_facts(metric).label
+        caption = f"{label[0].upper()}{label[1:]}"
         yield _by_seed(page, caption, arms, partial(_metric_cell, metric=metric))
 
 

@@ -10,6 +10,7 @@ from repro.claim import Region
 from repro.report.figures.axes import linear_x, log_x, rows_y
 from repro.report.figures.style import GREY, INK, MARKS, PAPER, SHADE
 from repro.stats import Estimate
+from repro.text import value_text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,12 +138,13 @@ def _interval(
     low = left if estimate.bound == "upper" else min(max(estimate.low, left), right)
     high = right if estimate.bound == "lower" else max(min(estimate.high, right), left)
     ax.plot([low, high], [y, y], color=colour, linewidth=2, linestyle=dash, solid_capstyle="butt")
+    text = value_text(estimate)
     if estimate.bound == "lower":
-        text, anchor = f"at least {estimate.low:.2f}", right
+        anchor = right
     elif estimate.bound == "upper":
-        text, anchor = f"at most {estimate.high:.2f}", left
+        anchor = left
     else:
-        text, anchor = f"{estimate.value:.2f}", min(max(estimate.value, left), right)
+        anchor = min(max(estimate.value, left), right)
         if anchor == estimate.value:
             ax.plot(anchor, y, color=colour, marker="o", markersize=7, markerfacecolor=face)
         else:
