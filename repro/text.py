@@ -18,7 +18,7 @@ from repro.registry import METRICS, metric_facts
 from repro.stats import Estimate
 
 NOT_RUN = "not run"
-_MOST_DECIMALS = 6
+_MOST_DECIMALS = 9  # a trace of rounding has none
 
 
 def counted(count: int, noun: str) -> str:

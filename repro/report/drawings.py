@@ -267,10 +267,9 @@ def _effects(page: Page) -> Drawing:
     rows = list(_effect_rows(page))
     ratio = claim.no_effect == 1
     titles = dict.fromkeys(metric_facts(metric).title for metric in page.contrasts[0].metrics)
-    quantity = " minus ".join(titles)
-    label = ": ".join(dict.fromkeys((page.unit, quantity)))
-    if not titles:
-        label = f"{page.unit} to {page.threshold_text}"
+    label = f"{page.unit} to {page.threshold_text}"
+    if titles:  # of which one may be all that is known of the unit
+        label = ": ".join(dict.fromkeys((page.unit, " minus ".join(titles))))
     draw = partial(
         figures.effects,
         rows=rows,
