@@ -97,16 +97,16 @@ def level_text(estimate: Estimate, edges: Collection[float] = ()) -> str:
     """
     is_interval = estimate.bound == "two-sided"
     ends = (estimate.low, estimate.high) if is_interval else (estimate.value,)
-    apart = [(end, edge) for end in ends for edge in edges if end != edge]
-    least = _decimals(estimate)
-    enough = (
-        n
-        for n in range(least, _MOST_DECIMALS + 1)
-        if all(number(end, n) != number(edge, n) for end, edge in apart)
-    )
-    decimals = next(enough, least)
-    texts = " to ".join(number(end, decimals) for end in ends)
+    texts = " to ".join(_apart(end, edges, _decimals(estimate)) for end in ends)
     return f"the {level_percent(estimate.level)} {'CI' if is_interval else 'bound'}, {texts}"
+
+
+def _apart(end: float, edges: Collection[float], decimals: int) -> str:
+    """With more decimals where it would read as one of the edges and is another number."""
+    texts = [number(end, n) for n in range(decimals, _MOST_DECIMALS + 1)]
+    others = [edge for edge in edges if number(edge, _MOST_DECIMALS) != texts[-1]]
+    kept = (t for n, t in enumerate(texts, decimals) if all(t != number(e, n) for e in others))
+    return next(kept)
 
 
 def value_text(estimate: Estimate | None) -> str:
@@ -139,7 +139,7 @@ def _decimals(estimate: Estimate) -> int:
     """At least two; two digits of the interval's half width, or of a value without one."""
     half = (estimate.high - estimate.low) / 2
     sizes = map(abs, (half, estimate.value, estimate.low, estimate.high))
-    size = next((each for each in sizes if 0 < each < math.inf), 1.0)
+    size = next((each for each in sizes if 10**-_MOST_DECIMALS <= each < math.inf), 1.0)
     return min(max(2, 1 - math.floor(math.log10(size))), _MOST_DECIMALS)
 
 

@@ -108,7 +108,7 @@ def test_a_claim_is_named_as_on_the_command_line(
     assert {*repro.results("runs").verdicts["claim"]} == {"mine"}  # of those of repro, none is run
     with pytest.raises(repro.ReproError, match=r"no claim 'lrm' in claims, .*mean 'lrn'"):
         repro.load("lrm")
-    with pytest.raises(repro.ReproError, match=r"cannot be a claim file: .*too long"):
+    with pytest.raises(repro.ReproError, match=r"cannot be read: .*too long|no claim"):
         repro.load("a" * 5000)
 
 

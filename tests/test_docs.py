@@ -303,6 +303,24 @@ def test_a_page_of_findings_is_read_in_two_minutes(page: Path) -> None:
     assert len(re.sub(r"\]\(\S+\)", "]", seen).split()) <= 300
 
 
+def test_the_findings_say_which_effects_all_claims_together_do_not_show() -> None:
+    """Those of the report's family table, of the words that claim an effect."""
+    report = (ROOT / "reports" / "report" / "report.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in report.splitlines() if line.count(" | ") == 5]
+    conclusions = {row[0].removeprefix("| "): row[2] for row in rows}
+    told = set()
+    for page in FINDINGS:
+        title, word, *_ = page.read_text(encoding="utf-8").split("\n\n")
+        open_one = conclusions.get(title.removeprefix("# ")) == "not shown"
+        if open_one and word.startswith(("**reproduced**", "**direction only**")):
+            told.add(page)
+
+    assert told  # as long as there is one
+    for page in FINDINGS:
+        said = "Among all claims (Holm) not significant" in page.read_text(encoding="utf-8")
+        assert said == (page in told), page.name
+
+
 def test_what_the_old_cards_would_have_taken_follows_from_the_paper() -> None:
     """AlexNet itself takes the paper's own time; the small net in proportion to its work."""
     alexnet = multiply_adds("alexnet_2012", (), 1000, 224)

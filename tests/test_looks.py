@@ -328,3 +328,8 @@ def test_a_narrow_region_has_half_the_error_on_each_side(tmp_path: Path) -> None
     assert levels == pytest.approx([0.90, 0.95])
     assert "the word is by the 90 % CI" in verdict(claim).reason
     assert "the word is by" not in verdict(narrow).reason  # which is the one that is shown
+
+    shown = verdict(narrow).estimate
+    assert shown is not None
+    beside = narrow.model_copy(update={"region": Region(low=shown.high + 1e-4, high=4.2)})
+    assert "the word is by the 95 % CI" in verdict(beside).reason  # with the digits that tell

@@ -591,6 +591,7 @@ def test_an_interval_has_as_many_decimals_as_its_width_needs() -> None:
     assert estimate_text(small) == "0.0042 (95 % CI 0.0011 to 0.0073)"
     assert effect_text(small) == "0.0042 [0.0011, 0.0073]"
     assert effect_text(estimate(value=-0.0004, low=-0.55, high=0.55)) == "0.00 [-0.55, 0.55]"
+    assert effect_text(estimate(value=-3e-15, low=-math.inf)) == "0.00"
     bound = estimate(bound="lower", value=math.nan, low=0.034, high=math.inf)
     assert estimate_text(bound) == "at least 0.034 (95 % bound)"
 
@@ -600,10 +601,11 @@ def test_an_end_close_to_an_edge_does_not_read_as_the_edge() -> None:
     close = estimate(value=0.25, low=0.0034, high=0.4941)
 
     assert level_text(close) == "the 95 % CI, 0.00 to 0.49"
-    assert level_text(close, (0.0, 0.5)) == "the 95 % CI, 0.003 to 0.494"
-    assert level_text(close, (0.494,)) == "the 95 % CI, 0.0034 to 0.4941"
-    touching = estimate(value=0.25, low=1e-12, high=0.49)
-    assert level_text(touching, (0.0, 0.49)) == "the 95 % CI, 0.00 to 0.49"
+    assert level_text(close, (0.0, 0.5)) == "the 95 % CI, 0.003 to 0.49"
+    assert level_text(close, (0.494,)) == "the 95 % CI, 0.00 to 0.4941"
+    touching = estimate(value=0.25, low=1e-12, high=0.4996)
+    assert level_text(touching, (0.0, 0.5)) == "the 95 % CI, 0.00 to 0.4996"
+    assert level_text(estimate(low=0.0, high=0.5), (0.0, 0.5)) == "the 95 % CI, 0.00 to 0.50"
 
 
 def test_each_paper_has_a_part_of_its_own(claim: Claim, page: Page, tmp_path: Path) -> None:

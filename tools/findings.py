@@ -19,9 +19,9 @@ from repro.report.tables import grid_table
 from repro.report.verdict_table import Row, rows
 from repro.stats import Estimate
 from repro.store import Store
-from repro.text import duration, effect_text, energy_text, estimate_text
+from repro.text import duration, effect_text, energy_text, estimate_text, p_text
 from repro.trial import Result, Trial
-from repro.verdict import EXACT, NOT_JUDGED, family
+from repro.verdict import EXACT, NOT_JUDGED, Member, family
 from repro.verdict.effects import DECIDING, Contrast
 from repro.verdict.forecast import LIKELY, outlook
 
@@ -65,10 +65,11 @@ How many trials were there when the plan that now stands was registered:
 # The parts of the story.
 AS_CLAIMED = "What had an effect as claimed, at least in its direction"
 SIZE_OPEN = "The interval leaves out no effect, but the size is open"
+ALONE = "What had an effect by its own test, and none that is shown among all claims"
 OTHER_WAY = "What made it worse here"
 TOO_SMALL = "What had no effect of the size that is claimed"
 OPEN = "What is not settled"
-STORY = (AS_CLAIMED, SIZE_OPEN, OTHER_WAY, TOO_SMALL, OPEN)
+STORY = (AS_CLAIMED, ALONE, SIZE_OPEN, OTHER_WAY, TOO_SMALL, OPEN)
 UNTOLD = """\
 ## What takes more seeds than we had time for
 
@@ -88,7 +89,7 @@ def render(found: Sequence[Page | FactPage], store: Store) -> dict[str, str]:
     index = [
         INTRODUCTION,
         PICTURE,
-        *_story(best, said["choices"]),
+        *_story(best, found, said["choices"]),
         *_untold(found, best, said["choices"]),
         "## All claims",
         summary(found),
@@ -107,7 +108,11 @@ def render(found: Sequence[Page | FactPage], store: Store) -> dict[str, str]:
     return {name: "\n\n".join(parts) + "\n" for name, parts in whole.items()}
 
 
-def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Iterator[str]:
+def _story(
+    best: Sequence[Page | FactPage],
+    found: Sequence[Page | FactPage],
+    choices: Mapping[str, str],
+) -> Iterator[str]:
     """What is known of each choice, in the order of the file, by what became of its claim."""
     lines: dict[str, list[str]] = {heading: [] for heading in STORY}
     pages = {page.claim.id: page for page in best}
@@ -117,7 +122,7 @@ def _story(best: Sequence[Page | FactPage], choices: Mapping[str, str]) -> Itera
         if page is not None and row is not None:
             beside = _beside_gap(page)
             errors = f", of the test error alone {effect_text(beside)}" if beside else ""
-            lines[_part(page, row)].append(
+            lines[ALONE if only_alone(row, found) else _part(page, row)].append(
                 f"- [{filled(choice, page)}]({name}.md): {row.word}. {unit_of(row).capitalize()}: "
                 f"{row.effect}{errors} (paper: {row.paper}); {row.scale} scale."
             )
@@ -248,8 +253,14 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
         yield "*[How to read the figure](../how-to/figures.md)*"
     if isinstance(page, Page):
-        alone = " Over all claims (Holm) no effect is shown." * _only_alone(row, found)
-        yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}.{alone}"
+        alone = only_alone(row, found)
+        tested = (
+            f" Among all claims (Holm) not significant: p {p_text(alone.adjusted)}, alone "
+            f"{p_text(alone.p)}."
+            if alone
+            else ""
+        )
+        yield f"**How sure.** {row.reason[0].upper()}{row.reason[1:]}.{tested}"
     yield _read(reading, [page, *others])
     yield f"**What would change our mind.** {' '.join(claim.reconsidered_if.split())}"
     yield (
@@ -259,13 +270,13 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     )
 
 
-def _only_alone(row: Row, found: Iterable[Page | FactPage]) -> bool:
-    """Whether the claim has an effect by its own test, and none in the family of all claims."""
+def only_alone(row: Row, found: Iterable[Page | FactPage]) -> Member | None:
+    """The claim in the test of all claims, where that does not show the effect of its own test."""
     if row.word not in ("reproduced", "direction only"):
-        return False
+        return None
     verdicts = [one for page in found if isinstance(page, Page) for one in page.verdicts]
-    unshown = {one.verdict.claim_id for one in family(verdicts) if one.conclusion == "not shown"}
-    return row.claim in unshown
+    members = (one for one in family(verdicts) if one.verdict.claim_id == row.claim)
+    return next((one for one in members if one.conclusion == "not shown"), None)
 
 
 def _read(reading: str, scales: Sequence[Page | FactPage]) -> str:

@@ -34,7 +34,7 @@ def find_claim(given: str | Path, folder: Path | None = None, *, template: bool 
             return path
         is_folder = path.is_dir()
     except OSError as error:  # such as a name that is too long for the file system
-        raise ClaimError(f"{str(given)!r} cannot be a claim file: {error.strerror}") from None
+        raise ClaimError(f"{str(given)!r} cannot be read: {error.strerror}") from None
     if is_folder and path.suffix:
         raise ClaimError(f"{str(given)!r} is a folder, no claim file")
     named = path.suffix == "" and len(path.parts) == 1

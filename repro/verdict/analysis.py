@@ -591,7 +591,13 @@ def _caveats(claim: TrainedClaim, evidence: RecipeEvidence) -> Iterable[str]:
         cause = unused_note(claim, "seed") or "do the arms use their seeds, each in its own way?"
         same = "differences of the arms" if is_paired(claim) else "seeds of an arm"
         yield f"all {same} came out equal ({cause})"
-    by_seed = [*evidence.deciding.by_seed.values()] if evidence.contrasts else []
+    deciding = evidence.deciding if evidence.contrasts else None
+    if look and deciding and deciding.sd is not None and 0 < deciding.sd < deciding.image_sd:
+        yield (
+            f"the scatter is that of single test images, {deciding.image_sd:.2g}, not the seeds', "
+            f"{deciding.sd:.2g}"
+        )
+    by_seed = [*deciding.by_seed.values()] if deciding else []
     if len(by_seed) > 1 and {*by_seed} == {claim.no_effect}:
         yield "the arms gave the same numbers at every seed: is the factor under test in use?"
     for arm in claim.arms:

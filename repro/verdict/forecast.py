@@ -99,7 +99,7 @@ class Chance:
         truth = {
             "paper": f"the truth is the paper's {self.truth:g}",
             "none": "there is no effect",
-            "ours": f"the truth is our {self.truth:.2f}",
+            "ours": f"the truth is our {self.truth:.3g}",
         }[self.supposed]
         low, high = _percent(self.low), _percent(self.high)
         span = f" ({low} to {high} %)" if low != high else ""

@@ -14,7 +14,7 @@ def test_the_page_is_what_the_suite_writes() -> None:
 
 
 def test_every_fault_of_the_page_was_provoked_and_cost_nothing() -> None:
-    """A row of noughts is a fault that nobody has seen survived."""
+    """A fault that was never provoked shows nothing."""
     page = parse(PAGE.read_text(encoding="utf-8"))
 
     assert [fault.name for fault in page if not fault.provoked or fault.lost or fault.wrong] == []
