@@ -122,7 +122,7 @@ def _story(
         if page is not None and row is not None:
             beside = _beside_gap(page)
             errors = f", of the test error alone {effect_text(beside)}" if beside else ""
-            lines[ALONE if only_alone(row, found) else _part(page, row)].append(
+            lines[ALONE if _only_alone(row, found) else _part(page, row)].append(
                 f"- [{filled(choice, page)}]({name}.md): {row.word}. {unit_of(row).capitalize()}: "
                 f"{row.effect}{errors} (paper: {row.paper}); {row.scale} scale."
             )
@@ -253,7 +253,7 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
         yield f"![{drawn.alt}](../../reports/report/figures/{drawn.name}.svg)"
         yield "*[How to read the figure](../how-to/figures.md)*"
     if isinstance(page, Page):
-        alone = only_alone(row, found)
+        alone = _only_alone(row, found)
         tested = (
             f" Among all claims (Holm) not significant: p {p_text(alone.adjusted)}, alone "
             f"{p_text(alone.p)}."
@@ -270,7 +270,7 @@ def _claim(page: Page | FactPage, reading: str, found: Sequence[Page | FactPage]
     )
 
 
-def only_alone(row: Row, found: Iterable[Page | FactPage]) -> Member | None:
+def _only_alone(row: Row, found: Iterable[Page | FactPage]) -> Member | None:
     """The claim in the test of all claims, where that does not show the effect of its own test."""
     if row.word not in ("reproduced", "direction only"):
         return None
